@@ -1,0 +1,49 @@
+# make figures                          every notebook at smoke scale, embedded data
+# make figures SCALE=laptop             real data, about an hour a notebook; runs/ remembers what is finished
+# make figures NOTEBOOK=sparsification  one notebook
+PYTHON   ?= python3
+SCALE    ?= smoke
+NOTEBOOK ?= $(notdir $(basename $(wildcard notebooks/*.ipynb)))
+
+INSTALLED := .venv/installed
+FOLDERS   := $(NOTEBOOK:%=figures/$(SCALE)/%)
+
+.PHONY: setup figures $(FOLDERS) test lint lab bench clean
+
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml
+	test -x .venv/bin/pip || $(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("needs Python 3.11 to 3.13, try: make setup PYTHON=python3.12")'
+	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+	.venv/bin/pip install -e '.[dev]'
+	touch $@
+
+figures: $(FOLDERS)
+
+# The page replaces the old one only when it is complete. A notebook that fails stays there, with its traceback.
+$(FOLDERS): figures/$(SCALE)/%: notebooks/%.ipynb params/$(SCALE)/%.yaml $(INSTALLED)
+	mkdir -p $@
+	.venv/bin/papermill -k python3 -f params/$(SCALE)/$*.yaml $< $@/$*.ipynb
+	.venv/bin/jupyter nbconvert --to html --output-dir $@ --output $*.part $@/$*.ipynb
+	mv $@/$*.part.html $@/$*.html
+	rm $@/$*.ipynb
+
+test: lint
+	.venv/bin/pytest
+	$(if $(wildcard notebooks/*.ipynb),.venv/bin/pytest --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks)
+
+lint: $(INSTALLED)
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+lab: $(INSTALLED)
+	.venv/bin/jupyter lab notebooks
+
+bench: $(INSTALLED)
+	.venv/bin/python tests/benchmarks/bench.py --out figures/bench
+
+# Keeps .venv, the data and the figures of every scale but smoke. Removes runs/: unfinished runs start anew.
+clean:
+	rm -rf runs figures/smoke build .pytest_cache .mypy_cache .ruff_cache
+	find nasutils tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

@@ -1,0 +1,147 @@
+"""From records to numbers: tables of runs, intervals over seeds, and what a record says about a search.
+
+The unit of all statistics is an independent search (a seed); intervals are Student's t at 95 %.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from nasutils import relax
+from nasutils.runs import Run
+from nasutils.spaces import nasbench201
+
+DATASETS = ("cifar10", "cifar100", "imagenet16-120")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over n seeds with its 95 % interval (nan without a spread)."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}], n = {self.n}"
+
+
+def estimate(values: ArrayLike) -> Estimate:
+    """Mean and Student-t 95 % interval of independent values; nan values are left out."""
+    from scipy.stats import t
+
+    x = np.asarray(values, dtype=float)
+    x = x[~np.isnan(x)]
+    if len(x) == 0:
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    half = t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x)) if len(x) > 1 else math.nan
+    return Estimate(float(x.mean()), float(x.mean() - half), float(x.mean() + half), len(x))
+
+
+def epochs_table(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
+    """A row per method, seed and epoch of NAS-Bench-201 searches; runs: {(method label, seed): run}.
+
+    Columns: temperature, entropy (nats per edge), relaxed, discretized, recalibrated (supernet accuracy, %),
+    gap (relaxed - recalibrated, points), skips, nones (edges of the current cell), genotype, a column of
+    tabulated test accuracy (%) per data set, seconds.
+    """
+    rows = [
+        {"method": label, "seed": seed, **_epoch(record)}
+        for (label, seed), run in runs.items()
+        for record in run.records
+    ]
+    return pd.DataFrame(rows)
+
+
+def _epoch(record: Mapping[str, Any]) -> dict[str, Any]:
+    judged = record["supernet_accuracy"]
+    cell = nasbench201.query(record["genotype"])
+    return {
+        "epoch": record["epoch"],
+        "temperature": record["temperature"],
+        "entropy": record["entropy"]["cell"],
+        "train_loss": record["train_loss"],
+        "valid_loss": record["valid_loss"],
+        "relaxed": judged["relaxed"],
+        "discretized": judged["discretized"],
+        "recalibrated": judged["discretized_recalibrated"],
+        "gap": judged["relaxed"] - judged["discretized_recalibrated"],
+        "skips": record["genotype"].count("skip_connect"),
+        "nones": record["genotype"].count("none"),
+        "genotype": record["genotype"],
+        **{name: cell.test_accuracy[name] for name in DATASETS},
+        "seconds": record["cost"]["seconds"],
+    }
+
+
+def last_epoch(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each search's last epoch."""
+    return table.loc[table.groupby(["method", "seed"])["epoch"].idxmax()]
+
+
+def by_seed(table: pd.DataFrame, method: str, column: str) -> pd.Series:
+    """A column of one method's rows, indexed by seed."""
+    return table[table["method"] == method].set_index("seed")[column]
+
+
+def paired(table: pd.DataFrame, first: str, second: str, column: str) -> Estimate:
+    """Mean over seeds of first - second in a column, paired by seed; table has one row per method and seed."""
+    difference = by_seed(table, first, column) - by_seed(table, second, column)
+    return estimate(difference.to_numpy())
+
+
+def summary(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Per method the estimate of each column: columns `<column>`, `<column>_low`, `<column>_high`, and n."""
+    rows = []
+    for method, group in table.groupby("method", sort=False):
+        row: dict[str, Any] = {"method": method, "n": len(group)}
+        for column in columns:
+            e = estimate(group[column].to_numpy())
+            row |= {column: e.mean, f"{column}_low": e.low, f"{column}_high": e.high}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def frozen_edges(records: Sequence[Mapping[str, Any]], epochs: int = 10) -> float:
+    """Share of edges whose alpha did not change by a single bit over the last `epochs` epochs: saturation.
+
+    nan if the search is not longer than that.
+    """
+    if len(records) <= epochs:
+        return math.nan
+    now, before = (torch.tensor(records[i]["alpha"]["cell"], dtype=torch.float64) for i in (-1, -1 - epochs))
+    return float((now == before).all(dim=-1).double().mean())
+
+
+def gradient_profile(alpha: Tensor, upstream: Tensor, temperatures: Sequence[float]) -> pd.DataFrame:
+    """Size and direction of the alpha gradient against temperature, for the plain and the sparse-noisy softmax.
+
+    alpha, upstream = dL/dp: (edges, operations). Columns: temperature, softmax (plain, sparse-noisy), norm
+    (Euclidean, of all edges), cosine (to the gradient at T = 1), entropy (nats per edge).
+    """
+    reference = relax.softmax_gradient(relax.softmax(alpha, 1.0), upstream)
+    rows = []
+    for temperature in temperatures:
+        p = relax.softmax(alpha, temperature)
+        plain = relax.softmax_gradient(p, upstream, temperature)
+        for name, gradient in (("plain", plain), ("sparse-noisy", plain + reference)):
+            norm = gradient.norm().item()
+            cosine = torch.nn.functional.cosine_similarity(gradient.flatten(), reference.flatten(), dim=0).item()
+            rows.append(
+                {
+                    "temperature": temperature,
+                    "softmax": name,
+                    "norm": norm,
+                    "cosine": cosine if norm > 0 else math.nan,
+                    "entropy": relax.entropy(p).mean().item(),
+                }
+            )
+    return pd.DataFrame(rows)

@@ -1,0 +1,69 @@
+"""A paper's claims: the sentence, the statistic that tests it, the threshold fixed beforehand, and the verdict."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from nasutils.analysis import Estimate
+
+SEEDS_NEEDED = 5
+
+
+@dataclass(frozen=True)
+class Claim:
+    """name: short. sentence: what the paper claims. statistic: what is measured, in words, with its unit.
+
+    threshold: *supported* if the whole 95 % interval over seeds lies above it, *not supported* if it lies below,
+    *inconclusive* otherwise or with fewer than five seeds. measure: computes the estimate from a study's results.
+    """
+
+    name: str
+    sentence: str
+    statistic: str
+    threshold: float
+    measure: Callable[[Any], Estimate]
+
+
+def verdict(estimate: Estimate, threshold: float, scale: str) -> str:
+    """The verdict on an estimate; at smoke scale nothing is evidence."""
+    if scale == "smoke":
+        return "not tested at this scale"
+    if estimate.n < SEEDS_NEEDED or math.isnan(estimate.low):
+        return "inconclusive"
+    if estimate.low > threshold:
+        return "supported"
+    return "not supported" if estimate.high < threshold else "inconclusive"
+
+
+def table(claims: Sequence[Claim]) -> pd.DataFrame:
+    """The claims as fixed before any run."""
+    return pd.DataFrame(
+        [
+            {"claim": c.name, "the paper": c.sentence, "statistic": c.statistic, "supported above": c.threshold}
+            for c in claims
+        ]
+    )
+
+
+def verdicts(claims: Sequence[Claim], results: Any, scale: str) -> pd.DataFrame:
+    """A row per claim: the statistic's mean and interval over seeds, n, the verdict, the scale."""
+    rows: list[Mapping[str, Any]] = []
+    for claim in claims:
+        e = claim.measure(results)
+        rows.append(
+            {
+                "claim": claim.name,
+                "statistic": claim.statistic,
+                "mean": e.mean,
+                "low": e.low,
+                "high": e.high,
+                "n": e.n,
+                "supported above": claim.threshold,
+                "verdict": verdict(e, claim.threshold, scale),
+                "scale": scale,
+            }
+        )
+    return pd.DataFrame(rows)

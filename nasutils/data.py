@@ -1,0 +1,265 @@
+"""Data sets as uint8 tensors on the device; augmentation and splits. No worker processes.
+
+* The whole set lies in memory (CIFAR-10: 180 MB); a batch is an index, its crop and flip one gather.
+* Every random draw comes from a generator that the caller owns and checkpoints.
+* Crop padding and cutout scale with the resolution: 4 and 16 pixels of 32.
+"""
+
+import os
+import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nasutils.errors import choose
+
+NAMES = ("digits", "cifar10", "cifar100", "svhn")
+SPLITS = ("half", "nasbench201")
+
+_STATISTICS = {
+    "cifar10": ((0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768)),
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "svhn": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+}
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """images: (n, 3, H, W) uint8; labels: (n,) int64; both on one device."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Tensor | slice) -> "ImageSet":
+        return ImageSet(self.images[index], self.labels[index])
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set: its training and test images, the number of classes, channel mean and deviation in [0, 1]."""
+
+    name: str
+    train: ImageSet
+    test: ImageSet
+    num_classes: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @property
+    def resolution(self) -> int:
+        return self.train.images.shape[-1]
+
+
+class MissingData(FileNotFoundError):
+    """A data set is not where it was looked for; the message says where that is and how to get it."""
+
+
+def root_folder(root: str | Path | None = None) -> Path:
+    """Where data sets lie: `root`, or the environment variable NASUTILS_DATA, or ~/.cache/nasutils/data."""
+    chosen = root or os.environ.get("NASUTILS_DATA") or Path.home() / ".cache" / "nasutils" / "data"
+    return Path(chosen).expanduser()
+
+
+def load(
+    name: str,
+    root: str | Path | None = None,
+    *,
+    download: bool = False,
+    resolution: int | None = None,
+    device: str | torch.device = "cpu",
+) -> Data:
+    """Load a data set by name.
+
+    root: see `root_folder`; not used by `digits`. resolution: side in pixels, a divisor of the original one
+    (area average). download: fetch it through torchvision if it is missing.
+
+    Raises ValueError for an unknown name or resolution, MissingData where there is none.
+    """
+    choose("data set", name, NAMES)
+    data = _digits() if name == "digits" else _torchvision(name, root_folder(root), download)
+    if resolution is not None:
+        data = replace(
+            data,
+            train=_resized(data.train, resolution),
+            test=_resized(data.test, resolution),
+        )
+    return replace(data, train=_to(data.train, device), test=_to(data.test, device))
+
+
+def _to(images: ImageSet, device: str | torch.device) -> ImageSet:
+    return ImageSet(images.images.to(device), images.labels.to(device))
+
+
+def _resized(images: ImageSet, resolution: int) -> ImageSet:
+    side = images.images.shape[-1]
+    if resolution < 1 or side % resolution:
+        divisors = [d for d in range(1, side + 1) if side % d == 0]
+        raise ValueError(f"resolution must be one of {divisors}, not {resolution}")
+    factor = side // resolution
+    if factor == 1:
+        return images
+    parts = [F.avg_pool2d(p.float(), factor).round().byte() for p in images.images.split(10_000)]
+    return ImageSet(torch.cat(parts), images.labels)
+
+
+def _digits() -> Data:
+    """scikit-learn's 1,797 handwritten digits, 8 x 8 grey enlarged to 3 x 16 x 16; the last 360 are the test set."""
+    from sklearn.datasets import load_digits
+
+    source = load_digits()
+    grey = torch.tensor(source.images * (255 / 16)).round().byte()
+    images = grey.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, None].repeat(1, 3, 1, 1)
+    everything = ImageSet(images, torch.tensor(source.target, dtype=torch.long))
+    train, test = everything[:-360], everything[-360:]
+    mean, std = (float(f(train.images.double() / 255)) for f in (torch.mean, torch.std))
+    return Data("digits", train, test, 10, (mean,) * 3, (std,) * 3)
+
+
+def _torchvision(name: str, root: Path, download: bool) -> Data:
+    train, test = (_split(name, root, download, train) for train in (True, False))
+    classes = 100 if name == "cifar100" else 10
+    return Data(name, train, test, classes, *_STATISTICS[name])
+
+
+def _split(name: str, root: Path, download: bool, train: bool) -> ImageSet:
+    from torchvision import datasets
+
+    try:
+        if name == "svhn":
+            found: Any = datasets.SVHN(str(root), "train" if train else "test", download=download)
+            return _image_set(found.data, found.labels)
+        kind = datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100
+        found = kind(str(root), train=train, download=download)
+        return _image_set(found.data.transpose(0, 3, 1, 2), found.targets)
+    except RuntimeError as error:
+        folder = root / "cifar-100-python"
+        if name == "cifar100" and (folder / "train").exists():
+            return _reencoded_cifar100(folder / ("train" if train else "test"))
+        raise MissingData(
+            f"{name} not found (or damaged) under {root.resolve()}: pass download=True (notebooks: download: true), "
+            f"or put torchvision's files there, or point NASUTILS_DATA or the data-root parameter at the folder "
+            f"that has them ({error})"
+        ) from None
+
+
+class _PlainArrays(pickle.Unpickler):
+    """Reads dicts, lists, strings and numpy arrays, and nothing that could run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        module = module.replace("numpy.core", "numpy._core")
+        if (module, name) in {
+            ("numpy._core.multiarray", "_reconstruct"),
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+        }:
+            return getattr(np if module == "numpy" else np._core.multiarray, name)  # type: ignore[attr-defined]
+        raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a data file")
+
+
+def _reencoded_cifar100(path: Path) -> ImageSet:
+    """CIFAR-100 in torchvision's layout but not the original bytes (re-encoded images); the checksum does not fit."""
+    with path.open("rb") as file:
+        entry = _PlainArrays(file, encoding="latin1").load()
+    return _image_set(entry["data"].reshape(-1, 3, 32, 32), entry["fine_labels"])
+
+
+def _image_set(images: Any, labels: Any) -> ImageSet:
+    return ImageSet(
+        torch.from_numpy(np.ascontiguousarray(images)),
+        torch.as_tensor(np.asarray(labels), dtype=torch.long),
+    )
+
+
+def search_split(data: Data, scheme: str, images: int | None = None) -> tuple[ImageSet, ImageSet]:
+    """The images that train the weights and those that train alpha.
+
+    scheme "half": first and second half of the training set by index (DARTS). "nasbench201": the benchmark's
+    lists for CIFAR-10; for CIFAR-100 all training images and the 5,000 x-valid images of its *test* set, as its
+    protocol has it. images: keep that many of each, drawn once and for all (not by the run's seed).
+
+    Raises ValueError for an unknown scheme, a data set without lists, or more images than there are.
+    """
+    choose("split", scheme, SPLITS)
+    weights, alpha = _lists(data) if scheme == "nasbench201" else _halves(data)
+    if images is None:
+        return weights, alpha
+    if not 1 <= images <= min(len(weights), len(alpha)):
+        available = min(len(weights), len(alpha))
+        raise ValueError(f"images must be 1 to {available} for {data.name}, not {images}")
+    return _subset(weights, images), _subset(alpha, images)
+
+
+def _halves(data: Data) -> tuple[ImageSet, ImageSet]:
+    half = len(data.train) // 2
+    return data.train[:half], data.train[half:]
+
+
+def _lists(data: Data) -> tuple[ImageSet, ImageSet]:
+    from nasutils.spaces.nb201_cells import splits
+
+    choose("data set with NAS-Bench-201 lists", data.name, ("cifar10", "cifar100"))
+    device = data.train.labels.device
+    index = {name: torch.as_tensor(rows, dtype=torch.long, device=device) for name, rows in splits().items()}
+    if data.name == "cifar10":
+        return data.train[index["c10_train"]], data.train[index["c10_valid"]]
+    return data.train, data.test[index["c100_xvalid"]]
+
+
+def _subset(images: ImageSet, count: int) -> ImageSet:
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count]
+    return images[order.to(images.labels.device)]
+
+
+def index_batches(size: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Index batches of one epoch, a random permutation of `size`; the last one may be smaller."""
+    return iter(torch.randperm(size, generator=generator).split(batch))
+
+
+def augment(images: Tensor, generator: torch.Generator, padding: int | None = None) -> Tensor:
+    """Random crop of the image padded with black, then a horizontal flip: uint8 (batch, 3, H, W) -> the same.
+
+    One draw per image, from a CPU generator. padding: pixels; an eighth of H if None (4 of 32).
+    """
+    batch, _, height, width = images.shape
+    padding = height // 8 if padding is None else padding
+    dy, dx = torch.randint(0, 2 * padding + 1, (2, batch, 1), generator=generator)
+    flip = torch.rand(batch, 1, generator=generator) < 0.5
+    rows = torch.arange(height) + dy
+    columns = torch.arange(width)
+    columns = torch.where(flip, columns.flip(0), columns) + dx
+    rows, columns = rows.to(images.device), columns.to(images.device)
+    padded = F.pad(images, (padding,) * 4)
+    which = torch.arange(batch, device=images.device)[:, None, None]
+    cropped = padded[which, :, rows[:, :, None], columns[:, None, :]]
+    return cropped.permute(0, 3, 1, 2)
+
+
+def cutout(images: Tensor, generator: torch.Generator, side: int) -> Tensor:
+    """Zero a square of `side` pixels, its centre uniform over the image and the square cut at the border.
+
+    images: (batch, 3, H, W), normalised (the references cut after normalisation, so the hole has the mean colour).
+    """
+    batch, _, height, width = images.shape
+    centre = torch.stack([torch.randint(0, n, (batch,), generator=generator) for n in (height, width)])
+    low = (centre - side // 2)[:, :, None]
+    hidden = [
+        (torch.arange(n) >= at) & (torch.arange(n) < at + side) for n, at in zip((height, width), low, strict=True)
+    ]
+    square = hidden[0][:, None, :, None] & hidden[1][:, None, None, :]
+    return images.masked_fill(square.to(images.device), 0.0)
+
+
+def normalize(images: Tensor, data: Data, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 (batch, 3, H, W) -> (x / 255 - mean) / std in the given floating type, laid out channels last."""
+    mean, std = (torch.tensor(v, dtype=dtype, device=images.device).view(3, 1, 1) for v in (data.mean, data.std))
+    x = images.to(dtype=dtype, memory_format=torch.channels_last)
+    return x.sub_(255 * mean).div_(255 * std)

@@ -1,0 +1,91 @@
+"""One search as a value: everything that determines its result, and how to run it in a run folder."""
+
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nasutils import data, methods, runs, spaces
+from nasutils.errors import choose
+from nasutils.runs import Run
+from nasutils.search import PRECISIONS, Search
+
+VERSION = 1
+"""Raise by hand when the meaning of a search changes: finished runs of older versions are then not found."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A search. Fields that are None follow the method's recipe on the space.
+
+    options: of the method, see `methods.options`. recipe: fields of `methods.Recipe` that depart from it.
+    images: number of images for the weights and as many for alpha (None: all). evaluation: number of alpha
+    images on which the supernet is judged after an epoch (None: all). resolution: side in pixels (None:
+    the data set's own). precision: float32, float64 or bf16.
+    """
+
+    space: str = "nasbench201"
+    method: str = "darts"
+    preset: str = "published"
+    options: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+    dataset: str = "digits"
+    resolution: int | None = None
+    images: int | None = None
+    evaluation: int | None = None
+    channels: int = 16
+    cells: int = 5
+    epochs: int = 50
+    seed: int = 0
+    precision: str = "float32"
+
+    def params(self) -> runs.Params:
+        """What the run folder is named by."""
+        return {"kind": "search", "version": VERSION, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a search runs; nothing here changes its result. device: cpu, cuda, cuda:1; data: root folder."""
+
+    runs: Path = Path("runs")
+    data: Path | None = None
+    download: bool = False
+    device: str = "cpu"
+
+
+def build(experiment: Experiment, machine: Machine) -> Search:
+    """The search at its epoch 0. Raises ValueError for a bad field, MissingData without the data set."""
+    e, device = experiment, machine.device
+    dtype = PRECISIONS[choose("precision", e.precision, PRECISIONS)]
+    space = spaces.get(e.space)
+    method = methods.get(
+        e.method, space, epochs=e.epochs, preset=e.preset, seed=e.seed, dtype=dtype, device=device, **e.options
+    )
+    for name in e.recipe:
+        choose("field of the recipe", name, tuple(asdict(method.recipe)))
+    recipe = replace(method.recipe, **e.recipe)
+    images = data.load(e.dataset, machine.data, download=machine.download, resolution=e.resolution, device=device)
+    train, valid = data.search_split(images, recipe.split, e.images)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(e.seed)
+        net = space.supernet(e.channels, e.cells, images.num_classes).to(device, dtype)
+    evaluation = valid[: e.evaluation] if e.evaluation else valid
+    return Search(net, method, recipe, images, train, valid, evaluation=evaluation, seed=e.seed, precision=e.precision)
+
+
+def search(experiment: Experiment, machine: Machine) -> Run:
+    """The finished run of a search: read from its folder, or run (on from its last checkpoint) and kept there."""
+
+    def work(params: runs.Params, run: Run) -> runs.Result:
+        task = build(experiment, machine)
+        state = run.restore()
+        if state is not None:
+            task.load_state_dict(state)
+        for record in task.run():
+            run.append(record, task.state_dict())
+        genotype = task.method.space.discretize(task.method.inference())
+        return {"genotype": str(genotype), "epochs": task.epoch}
+
+    return runs.run(work, experiment.params(), machine.runs)

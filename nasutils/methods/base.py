@@ -1,0 +1,155 @@
+"""What a search method is, and what it asks of the loop.
+
+A method owns the architecture parameters alpha: how they become mixing weights, how they are updated and
+which schedules they follow. It knows no layer, no data set and no weight optimizer.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from nasutils import relax
+from nasutils.relax import Mix
+from nasutils.spaces.base import Active, Space, everything, nonzero
+
+PRESETS = ("published", "released")
+ORDERS = ("weights-first", "alpha-first")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a method's paper asks of the loop on a space; `dataclasses.replace` overrides.
+
+    weight_lr falls along a cosine to weight_lr_end (equal values: constant). clip: bound of the gradient
+    norm over the weights, and over the weights and alpha together if clip_includes_alpha (what the released
+    NAS-Bench-201 code does). order: which of the two updates of an iteration comes first. split: see
+    `data.search_split`. alpha_from: first epoch in which alpha is updated.
+    """
+
+    epochs: int = 50
+    batch: int = 64
+    weight_lr: float = 0.025
+    weight_lr_end: float = 0.001
+    weight_decay: float = 3e-4
+    momentum: float = 0.9
+    nesterov: bool = False
+    clip: float = 5.0
+    clip_includes_alpha: bool = False
+    order: str = "alpha-first"
+    split: str = "half"
+    alpha_from: int = 0
+
+
+NASBENCH201 = Recipe(batch=256, weight_decay=5e-4, nesterov=True, order="weights-first", split="nasbench201")
+"""Search recipe of the NAS-Bench-201 experiments (specification 1.2 and 4.1)."""
+
+
+class Problem(Protocol):
+    """The inner problem as a method sees it: losses of the supernet, and what its optimizer holds."""
+
+    @property
+    def weights(self) -> Sequence[Tensor]:
+        """The network's trainable weights."""
+
+    def loss(
+        self, batch: Any, mix: Mix, active: Active | None = None, weights: Sequence[Tensor] | None = None
+    ) -> Tensor:
+        """Mean cross entropy of a batch under mixing weights, at other network weights if given."""
+
+    def unrolled_weights(self, gradients: Iterable[Tensor]) -> tuple[list[Tensor], float]:
+        """The weights after one optimizer step along the gradients (momentum and decay included), and the rate."""
+
+
+class Method(ABC):
+    """Base of the search methods.
+
+    space: a `Space`. epochs: length of the search that the schedules refer to. seed: of the initial alpha,
+    i.i.d. N(0, 1e-3^2), and of the method's own draws. alpha_lr, alpha_decay: of Adam with betas (0.5, 0.999).
+    """
+
+    name: str
+    temperature: float = 1.0
+    """Of the current epoch; in a record it explains the mixing weights."""
+
+    def __init__(
+        self,
+        space: Space,
+        *,
+        epochs: int = 50,
+        preset: str = "published",
+        seed: int = 0,
+        alpha_lr: float = 3e-4,
+        alpha_decay: float = 0.0,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.space, self.epochs, self.preset = space, epochs, preset
+        self.generator = torch.Generator().manual_seed(seed)
+        self.alphas = {
+            name: (1e-3 * torch.randn(shape, generator=self.generator, dtype=torch.float64))
+            .to(device, dtype)
+            .requires_grad_()
+            for name, shape in space.alpha_shapes.items()
+        }
+        self.optimizer = torch.optim.Adam(self.alphas.values(), alpha_lr, betas=(0.5, 0.999), weight_decay=alpha_decay)
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the method's paper asks of the loop on this space."""
+        recipe = NASBENCH201 if self.space.name == "nasbench201" else Recipe()
+        return replace(recipe, epochs=self.epochs)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Move the schedules to the start of an epoch (counted from 0)."""
+
+    def begin_step(self) -> None:
+        """Draw what one iteration needs; both of its updates use the same draw."""
+
+    @abstractmethod
+    def mixing(self) -> Mix:
+        """Mixing weights of the current step, differentiable in alpha."""
+
+    def inference(self) -> Mix:
+        """Mixing weights by which the relaxed supernet is judged: deterministic, at the epoch's temperature."""
+        with torch.no_grad():
+            return {name: relax.softmax(a, self.temperature) for name, a in self.alphas.items()}
+
+    def active_in_alpha_step(self, mix: Mix) -> Active:
+        """Operations the alpha step must run. Under a softmax a weight of exactly 0 has no gradient."""
+        return everything(mix) if self.preset == "released" else nonzero(mix)
+
+    def active_in_weight_step(self, mix: Mix) -> Active:
+        """Operations the weight step must run; released code ran all, which moves idle batch-norm statistics."""
+        return everything(mix) if self.preset == "released" else nonzero(mix)
+
+    def alpha_gradients(self, problem: Problem, train: Any, valid: Any) -> list[Tensor]:
+        """dL_valid/dalpha at the current weights (first order), one tensor per cell type."""
+        mix = self.mixing()
+        loss = problem.loss(valid, mix, self.active_in_alpha_step(mix))
+        return list(torch.autograd.grad(loss, list(self.alphas.values())))
+
+    def update(self, gradients: list[Tensor]) -> None:
+        """One optimizer step on alpha."""
+        for alpha, gradient in zip(self.alphas.values(), gradients, strict=True):
+            alpha.grad = gradient
+        self.optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "alphas": {name: a.detach() for name, a in self.alphas.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "temperature": self.temperature,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        with torch.no_grad():
+            for name, alpha in self.alphas.items():
+                alpha.copy_(state["alphas"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self.temperature = state["temperature"]

@@ -1,0 +1,98 @@
+"""The parameters cell of a notebook, validated: the cell is the only declaration of names, types and defaults.
+
+    p = check(globals())
+
+reads the annotated names of the parameters cell, and refuses what papermill injected beside them.
+"""
+
+import ast
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from nasutils import data, methods, spaces
+from nasutils.errors import choose
+from nasutils.methods.base import PRESETS
+from nasutils.search import PRECISIONS
+
+SCALES = ("smoke", "laptop", "paper")
+
+
+def _one_of(kind: str, choices: Iterable[str]) -> Any:
+    allowed = tuple(choices)
+    return Annotated[str, AfterValidator(lambda value: choose(kind, value, allowed))]
+
+
+Scale = _one_of("scale", SCALES)
+SpaceName = _one_of("space", spaces.names)
+MethodName = _one_of("method", methods.names)
+DataSet = _one_of("data set", data.NAMES)
+Preset = _one_of("preset", PRESETS)
+Precision = _one_of("precision", PRECISIONS)
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+Switch = Literal[True, False]
+
+
+class BadParameters(ValueError):
+    """One or more parameters are unknown, of the wrong type or out of range; the message names each."""
+
+
+def check(namespace: Mapping[str, Any]) -> BaseModel:
+    """Validate the annotated names of the parameters cell; returns them as one frozen record.
+
+    namespace: the notebook's `globals()`. Names that papermill injected without their being declared are
+    refused (papermill itself only logs them). Raises BadParameters, all mistakes in one message.
+    """
+    declared = dict(namespace.get("__annotations__", {}))
+    given = {name: namespace[name] for name in declared} | {
+        name: namespace[name] for name in injected(namespace.get("In", [])) if name in namespace
+    }
+    return validate(declared, given)
+
+
+def validate(declared: Mapping[str, Any], given: Mapping[str, Any]) -> BaseModel:
+    """Check values against declared types (name -> type); see `check`."""
+    __tracebackhide__ = True
+    fields: dict[str, Any] = {name: (kind, ...) for name, kind in declared.items()}
+    schema = create_model("Parameters", __config__=ConfigDict(extra="forbid", frozen=True), **fields)
+    try:
+        return schema(**given)
+    except ValidationError as error:
+        message = "; ".join(_explain(e, tuple(declared)) for e in error.errors())
+    raise BadParameters(message)
+
+
+def _explain(error: Any, names: tuple[str, ...]) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        try:
+            choose("parameter", where, names)
+        except ValueError as unknown:
+            return str(unknown)
+    if error["type"] == "value_error":
+        return f"{where}: {error['ctx']['error']}"
+    return f"{where}: {error['msg'][0].lower()}{error['msg'][1:]}, not {error['input']!r}"
+
+
+def injected(cells: Iterable[str]) -> list[str]:
+    """Names that papermill assigned in its injected cell; none when a notebook is run by hand."""
+    for source in cells:
+        if source.startswith("# Parameters\n"):
+            targets = [node.targets[0] for node in ast.parse(source).body if isinstance(node, ast.Assign)]
+            return [target.id for target in targets if isinstance(target, ast.Name)]
+    return []
+
+
+def declared_in(notebook: Mapping[str, Any]) -> dict[str, Any]:
+    """The names and types that a notebook (its parsed JSON) declares in its parameters cell."""
+    source = next(
+        "".join(cell["source"]) for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", [])
+    )
+    return {
+        node.target.id: eval(ast.unparse(node.annotation), globals())
+        for node in ast.parse(source).body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }

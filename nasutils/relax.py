@@ -1,0 +1,76 @@
+"""From architecture parameters to mixing weights: pure functions of tensors, no state.
+
+Shapes: alpha (edges, operations) of one cell type, and `Mix`, a dict of such tensors by cell type. A
+softmax runs over the operations of an edge. Sources: `papers.md` 1.2 and 3.2 of the specification, the
+released code of PCD/EDD-DARTS and SP-DARTS.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Mix = Mapping[str, Tensor]
+
+
+def softmax(alpha: Tensor, temperature: float) -> Tensor:
+    """p = softmax(alpha / T) over the last dimension; weights below the smallest normal number are exactly 0.
+
+    alpha: (edges, operations). The zeros let a supernet skip the operation; they move p by less than 1e-37
+    in float32 (2e-308 in float64).
+
+    Raises ValueError if the temperature is not positive.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, not {temperature}")
+    p = torch.softmax(alpha / temperature, dim=-1)
+    return p * (p >= torch.finfo(p.dtype).tiny)
+
+
+def softmax_gradient(p: Tensor, g: Tensor, temperature: float = 1.0) -> Tensor:
+    """dL/dalpha = p * (g - <p, g>) / T, what the softmax at T passes on of g = dL/dp. All (edges, operations)."""
+    return p * (g - (p * g).sum(dim=-1, keepdim=True)) / temperature
+
+
+class _SparseNoisy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, alpha: Tensor, temperature: float) -> Tensor:
+        p = softmax(alpha, temperature)
+        ctx.save_for_backward(p, torch.softmax(alpha, dim=-1))
+        ctx.temperature = temperature
+        return p
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        p, q = ctx.saved_tensors
+        return softmax_gradient(p, g, ctx.temperature) + softmax_gradient(q, g), None
+
+
+def sparse_noisy_softmax(alpha: Tensor, temperature: float) -> Tensor:
+    """Forward softmax(alpha / T); backward the sum of its own gradient and that of a softmax at T = 1.
+
+    dL/dalpha = (1/T) p (g - <p, g>) + q (g - <q, g>) with q = softmax(alpha) and the same g = dL/dp. The
+    first term vanishes when p saturates, the second does not. At T = 1 (to a relative 1e-9) the second term
+    is left out. alpha: (edges, operations). Source: paper (a), section 1.2 of the specification.
+
+    dL/dp of an operation that is skipped is not known: run every operation in a step that uses this gradient.
+    """
+    if abs(temperature - 1) <= 1e-9:
+        return softmax(alpha, temperature)
+    return _SparseNoisy.apply(alpha, temperature)
+
+
+def double_softmax(alpha: Tensor, temperature: float) -> Tensor:
+    """softmax(softmax(alpha) / T): what the released S1-S4 code uses in the weight step (specification 2.2)."""
+    return softmax(torch.softmax(alpha, dim=-1), temperature)
+
+
+def one_hot(weights: Tensor) -> Tensor:
+    """The discretized mixing weights: 1 for the largest operation of an edge (the first one of equals), else 0."""
+    return torch.zeros_like(weights).scatter_(-1, weights.argmax(dim=-1, keepdim=True), 1.0)
+
+
+def entropy(p: Tensor) -> Tensor:
+    """Entropy in nats of each edge's distribution: p (edges, operations) -> (edges,); 0 ln 0 = 0."""
+    return torch.special.entr(p).sum(dim=-1)

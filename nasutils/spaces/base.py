@@ -1,0 +1,61 @@
+"""What every search space is, and the checks they share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from nasutils.errors import choose
+from nasutils.genotype import Genotype
+from nasutils.relax import Mix
+
+Active = Mapping[str, list[list[bool]]]
+"""Per cell type and edge, whether each operation is run."""
+
+
+class Space(ABC):
+    """A search space: its operations, its architecture parameters' shapes, and the networks it builds.
+
+    name: as in `spaces.get`. ops: names of the candidate operations, in order. alpha_shapes: shape (edges,
+    operations) per cell type. num_architectures: size of the space. policies: how mixing weights become a
+    genotype. resolution: image size the space's published networks are for.
+    """
+
+    name: ClassVar[str]
+    ops: ClassVar[tuple[str, ...]]
+    alpha_shapes: ClassVar[dict[str, tuple[int, int]]]
+    num_architectures: ClassVar[int]
+    policies: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def supernet(self, channels: int, cells: int, num_classes: int) -> nn.Module:
+        """The network of all operations: `net(images, mix) -> logits` (batch, num_classes)."""
+
+    @abstractmethod
+    def discretize(self, mix: Mix, policy: str | None = None) -> Genotype:
+        """The genotype that a named policy derives from mixing weights (None: the space's first policy)."""
+
+    @abstractmethod
+    def finalnet(self, genotype: Genotype | str, channels: int, cells: int, num_classes: int) -> nn.Module:
+        """The network of one genotype: `net(images) -> logits`."""
+
+    def check_policy(self, policy: str | None) -> str:
+        return choose(f"policy of {self.name}", self.policies[0] if policy is None else policy, self.policies)
+
+
+def check_mix(mix: Mix, shapes: Mapping[str, tuple[int, int]]) -> None:
+    """Raise ValueError unless mix has the keys and shapes of alpha_shapes."""
+    found = {name: tuple(weights.shape) for name, weights in mix.items()}
+    if found != dict(shapes):
+        raise ValueError(f"mixing weights must have the shapes {dict(shapes)}, not {found}")
+
+
+def nonzero(mix: Mix) -> Active:
+    """The operations whose weight is not exactly 0 (one device synchronisation per cell type)."""
+    return {name: (weights != 0).tolist() for name, weights in mix.items()}
+
+
+def everything(mix: Mapping[str, Tensor]) -> Active:
+    """Every operation, whatever its weight."""
+    return {name: [[True] * w.shape[1]] * w.shape[0] for name, w in mix.items()}

@@ -1,0 +1,204 @@
+"""NAS-Bench-201 (Dong & Yang, ICLR 2020): one cell of 4 nodes and 6 edges, 5 operations, 15,625 cells.
+
+* Stem, three stages of `cells` cells at C, 2C and 4C channels with a residual reduction between them,
+  batch norm, ReLU, global average, linear.
+* A node is the sum of its incoming edges. Average pooling has no batch norm; padding is not counted.
+* In the supernet the operations' batch norms have no parameters and their convolutions have biases; in the
+  final network it is the other way round. Stem, reductions and head are the same in both.
+* The accuracies of all cells ship with the package: `query`.
+"""
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nasutils.genotype import Genotype
+from nasutils.ops import Fan, Node, ReLUConvBN, ResidualReduction, avg_pool_3x3, channels_last, mixed_sum
+from nasutils.relax import Mix
+from nasutils.spaces.base import Active, Space, check_mix, everything, nonzero
+from nasutils.spaces.nb201_cells import EDGES, OPS, arch_of, query
+
+__all__ = ["EDGES", "OPS", "FinalNet", "NASBench201", "Supernet", "query"]
+
+KERNELS = {2: 1, 3: 3}
+"""Operation index -> kernel size, of the convolutions."""
+SHARED = {1: "x", 4: "pooled"}
+"""Operation index -> what it makes of a node, of the operations without weights."""
+LEAVING = [[e for e, (source, _) in enumerate(EDGES) if source == node] for node in range(3)]
+ENTERING = [[e for e, (_, target) in enumerate(EDGES) if target == node] for node in range(4)]
+BY_SOURCE = [e for edges in LEAVING for e in edges]
+
+
+class NASBench201(Space):
+    """The space; see the module's text. Architecture parameters: {"cell": (6, 5)}."""
+
+    name = "nasbench201"
+    ops = OPS
+    alpha_shapes: ClassVar[dict[str, tuple[int, int]]] = {"cell": (6, 5)}
+    num_architectures = 5**6
+    policies = ("argmax",)
+
+    def supernet(self, channels: int = 16, cells: int = 5, num_classes: int = 10) -> "Supernet":
+        """The search network: C channels, `cells` cells per stage (N in the papers)."""
+        return Supernet(channels, cells, num_classes)
+
+    def discretize(self, mix: Mix, policy: str | None = None) -> Genotype:
+        """Per edge the operation of the largest weight, none included; the first one of equals."""
+        self.check_policy(policy)
+        check_mix(mix, self.alpha_shapes)
+        ops = mix["cell"].argmax(dim=-1).tolist()
+        return Genotype.parse(arch_of(tuple(OPS[o] for o in ops)))
+
+    def finalnet(
+        self, genotype: Genotype | str, channels: int = 16, cells: int = 5, num_classes: int = 10
+    ) -> "FinalNet":
+        """The network of one cell as trained for the benchmark (C = 16, 5 cells per stage)."""
+        return FinalNet(genotype, channels, cells, num_classes)
+
+
+class _Network(nn.Module):
+    """Stem, three stages of cells, head; `cell` makes one cell of a given width."""
+
+    def __init__(self, cell: type[nn.Module], channels: int, cells: int, num_classes: int, *args: object) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+        self.layers = nn.ModuleList()
+        for stage in range(3):
+            width = channels * 2**stage
+            if stage:
+                self.layers.append(ResidualReduction(width // 2, width))
+            self.layers.extend(cell(width, *args) for _ in range(cells))
+        self.bn = nn.BatchNorm2d(4 * channels)
+        self.linear = nn.Linear(4 * channels, num_classes)
+        channels_last(self)
+
+    def classify(self, x: Tensor) -> Tensor:
+        return self.linear(F.relu(self.bn(x)).mean(dim=(2, 3)))
+
+
+class Plan:
+    """One forward's mixing weights, arranged as the cells use them.
+
+    shared[node]: the weights (K,) and the (source, attribute) pairs of the weight-free operations that enter
+    a node and are run. wanted[source][op]: which edges leaving a node run a convolution.
+    """
+
+    def __init__(self, weights: Tensor, active: list[list[bool]]) -> None:
+        self._by_source = weights[BY_SOURCE].T
+        self._scales: dict[int, list[dict[int, Tensor]]] = {}
+        self.wanted = [{op: [active[e][op] for e in edges] for op in KERNELS} for edges in LEAVING]
+        self.shared = []
+        for edges in ENTERING:
+            run = [(e, op) for e in edges for op in SHARED if active[e][op]]
+            flat = torch.tensor([e * len(OPS) + op for e, op in run], dtype=torch.long)
+            pick = weights.reshape(-1)[flat.to(weights.device)]
+            self.shared.append((pick, [(EDGES[e][0], SHARED[op]) for e, op in run]))
+
+    def scales(self, channels: int) -> list[dict[int, Tensor]]:
+        """Per source node and convolution, the weight of each stacked output channel (edges * channels,)."""
+        if channels not in self._scales:
+            table = self._by_source.repeat_interleave(channels, dim=1)
+            sizes = [len(edges) * channels for edges in LEAVING]
+            rows = {op: table[op].split(sizes) for op in KERNELS}
+            self._scales[channels] = [{op: rows[op][s] for op in KERNELS} for s in range(3)]
+        return self._scales[channels]
+
+
+class SupernetCell(nn.Module):
+    """One cell of all operations: (batch, C, H, W) -> the same shape."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.fans = nn.ModuleList(
+            nn.ModuleDict({str(op): Fan(channels, len(edges), k) for op, k in KERNELS.items()}) for edges in LEAVING
+        )
+
+    def forward(self, x: Tensor, plan: Plan) -> Tensor:
+        nodes, incoming = [Node(x)], [[], [], [], []]  # type: ignore[var-annotated]
+        scales = plan.scales(self.channels)
+        for source, fans in enumerate(self.fans):
+            for op in KERNELS:
+                wanted = plan.wanted[source][op]
+                if any(wanted):
+                    outs = fans[str(op)](nodes[source].activated, scales[source][op], wanted)  # type: ignore[index]
+                    targets = [EDGES[e][1] for e, w in zip(LEAVING[source], wanted, strict=True) if w]
+                    for target, out in zip(targets, outs, strict=True):
+                        incoming[target].append(out)
+            weights, shared = plan.shared[source + 1]
+            tensors = [getattr(nodes[s], kind) for s, kind in shared]
+            empty = not tensors and not incoming[source + 1]
+            nodes.append(Node(torch.zeros_like(x) if empty else mixed_sum(incoming[source + 1], tensors, weights)))
+        return nodes[-1].x
+
+
+class Supernet(_Network):
+    """The search network: images (batch, 3, H, W) and mix {"cell": (6, 5)} -> logits (batch, num_classes).
+
+    Operations of weight exactly 0 are not run, and their batch-norm statistics do not move. That is the same
+    as running them unless dL/dmix of such a weight is wanted, so where mix requires a gradient every operation
+    is run; `active` (per edge and operation, see `spaces.base.nonzero`) says otherwise.
+
+    Raises ValueError if mix has other keys or shapes.
+    """
+
+    def __init__(self, channels: int, cells: int, num_classes: int) -> None:
+        super().__init__(SupernetCell, channels, cells, num_classes)
+
+    def forward(self, images: Tensor, mix: Mix, active: Active | None = None) -> Tensor:
+        check_mix(mix, NASBench201.alpha_shapes)
+        if active is None:
+            active = everything(mix) if mix["cell"].requires_grad else nonzero(mix)
+        plan = Plan(mix["cell"], active["cell"])
+        x = self.stem(images.contiguous(memory_format=torch.channels_last))
+        for layer in self.layers:
+            x = layer(x, plan) if isinstance(layer, SupernetCell) else layer(x)
+        return self.classify(x)
+
+
+class FinalCell(nn.Module):
+    """One cell of a genotype: (batch, C, H, W) -> the same shape."""
+
+    def __init__(self, channels: int, genotype: Genotype) -> None:
+        super().__init__()
+        self.nodes = genotype.cells[0].nodes
+        self.convs = nn.ModuleDict(
+            {
+                f"{source}-{target}": ReLUConvBN(channels, channels, KERNELS[OPS.index(op)])
+                for target, node in enumerate(self.nodes, start=1)
+                for op, source in node
+                if OPS.index(op) in KERNELS
+            }
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        states = [x]
+        for target, node in enumerate(self.nodes, start=1):
+            terms = [self._edge(op, states[s], f"{s}-{target}") for op, s in node if op != "none"]
+            states.append(sum(terms[1:], start=terms[0]) if terms else torch.zeros_like(x))
+        return states[-1]
+
+    def _edge(self, op: str, x: Tensor, name: str) -> Tensor:
+        if op == "skip_connect":
+            return x
+        return avg_pool_3x3(x) if op == "avg_pool_3x3" else self.convs[name](x)
+
+
+class FinalNet(_Network):
+    """The network of one cell: images (batch, 3, H, W) -> logits (batch, num_classes).
+
+    Raises ValueError if the text is not a NAS-Bench-201 cell.
+    """
+
+    def __init__(self, genotype: Genotype | str, channels: int, cells: int, num_classes: int) -> None:
+        cell = Genotype.parse(arch_of(genotype))
+        super().__init__(FinalCell, channels, cells, num_classes, cell)
+        self.genotype = cell
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.stem(images.contiguous(memory_format=torch.channels_last))
+        for layer in self.layers:
+            x = layer(x)
+        return self.classify(x)

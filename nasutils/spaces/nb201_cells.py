@@ -1,0 +1,165 @@
+"""The 15,625 cells of NAS-Bench-201 as values: text, index, unique form, cost in closed form, tabulated accuracy.
+
+A cell may be given as its text, its index in the benchmark, a `Genotype`, or the six operations (names or
+numbers) in the order of EDGES. Nothing here needs a network or a download.
+"""
+
+import csv
+import gzip
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from itertools import pairwise
+
+import numpy as np
+
+from nasutils.errors import choose
+from nasutils.genotype import Genotype
+
+OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+"""(source, target) of the six edges, in the order of the architecture parameters' rows."""
+DATASETS = {"cifar10": "c10", "cifar100": "c100", "imagenet16-120": "im16"}
+
+Arch = str | int | Genotype | Sequence[str] | Sequence[int]
+
+
+@dataclass(frozen=True)
+class CellRecord:
+    """A cell as tabulated. Accuracies in percent by data set: cifar10, cifar100, imagenet16-120.
+
+    test_accuracy: after 200 epochs, mean over seeds. validation_accuracy_12, test_accuracy_12: after the
+    12-epoch schedule. params, macs: of the benchmark's network for CIFAR-10 (C = 16, 3 x 5 cells, 32 x 32).
+    """
+
+    index: int
+    arch: str
+    params: int
+    macs: int
+    test_accuracy: Mapping[str, float]
+    validation_accuracy_12: Mapping[str, float]
+    test_accuracy_12: Mapping[str, float]
+
+
+def operations(arch: Arch) -> tuple[int, ...]:
+    """The six operations as numbers, in the order of EDGES. Raises ValueError if it is not a cell of the space."""
+    if isinstance(arch, (int, np.integer)):
+        if not 0 <= arch < len(OPS) ** len(EDGES):
+            raise ValueError(f"index of a NAS-Bench-201 cell must be 0 to 15624, not {arch}")
+        return tuple(int(c) for c in _table()["ops"][int(arch)])
+    if isinstance(arch, str):
+        arch = Genotype.parse(arch)
+    if isinstance(arch, Genotype):
+        pairs = [pair for cell in arch.cells for node in cell.nodes for pair in node]
+        if [source for _, source in pairs] != [source for source, _ in EDGES]:
+            raise ValueError(f"a NAS-Bench-201 cell has the inputs 0, 0 1, 0 1 2 at its three nodes; found {arch}")
+        arch = [op for op, _ in pairs]
+    ops = tuple(_operation(op) for op in arch)
+    if len(ops) != len(EDGES):
+        raise ValueError(f"a NAS-Bench-201 cell has 6 operations, not {len(ops)}")
+    return ops
+
+
+def _operation(op: str | int) -> int:
+    if isinstance(op, str):
+        return OPS.index(choose("NAS-Bench-201 operation", op, OPS))
+    if not 0 <= op < len(OPS):
+        raise ValueError(f"number of a NAS-Bench-201 operation must be 0 to 4, not {op}")
+    return int(op)
+
+
+def arch_of(arch: Arch) -> str:
+    """The cell's text: |op~0|+|op~0|op~1|+|op~0|op~1|op~2|."""
+    named = [f"{OPS[o]}~{source}" for o, (source, _) in zip(operations(arch), EDGES, strict=True)]
+    return "+".join("|" + "|".join(named[a:b]) + "|" for a, b in ((0, 1), (1, 3), (3, 6)))
+
+
+def index_of(arch: Arch) -> int:
+    """The cell's index in NAS-Bench-201 and NATS-Bench (an arbitrary order, read from the table)."""
+    return _indices()["".join(map(str, operations(arch)))]
+
+
+def canonical(arch: Arch) -> str:
+    """A text that cells computing the same function share: 6,466 classes.
+
+    The benchmark's rule: skip passes its input's expression on, none and what follows a zero node is zero
+    ('#'), a node is its sorted terms. Zero terms stay visible, so a + 0 and a are two classes.
+    """
+    expressions = ["0"]
+    for target in (1, 2, 3):
+        edges = [(o, s) for o, (s, t) in zip(operations(arch), EDGES, strict=True) if t == target]
+        expressions.append("+".join(sorted(_term(o, expressions[s]) for o, s in edges)))
+    return expressions[-1]
+
+
+def _term(operation: int, source: str) -> str:
+    if OPS[operation] == "none" or source == "#":
+        return "#"
+    return source if OPS[operation] == "skip_connect" else f"({source})@{OPS[operation]}"
+
+
+def parameters(arch: Arch, channels: int = 16, cells: int = 5, num_classes: int = 10) -> int:
+    """Trainable weights of the cell's final network: C channels, `cells` cells per stage, three stages."""
+    ops = operations(arch)
+    widths = [channels, 2 * channels, 4 * channels]
+    kernels = _kernel_areas(ops)
+    inside = sum(cells * sum(k * w * w + 2 * w for k in kernels) for w in widths)
+    between = sum(9 * a * b + 9 * b * b + 4 * b + a * b for a, b in pairwise(widths))
+    return 27 * channels + 2 * channels + inside + between + 2 * widths[2] + (widths[2] + 1) * num_classes
+
+
+def multiply_adds(arch: Arch, channels: int = 16, cells: int = 5, num_classes: int = 10, resolution: int = 32) -> int:
+    """Multiply-adds for one image: convolutions and the classifier (one add per class for its bias), nothing else."""
+    ops = operations(arch)
+    stages = [(channels * 2**i, (resolution // 2**i) ** 2) for i in range(3)]
+    kernels = _kernel_areas(ops)
+    inside = sum(cells * sum(kernels) * w * w * pixels for w, pixels in stages)
+    between = sum((9 * (w // 2) * w + 9 * w * w + (w // 2) * w) * pixels for w, pixels in stages[1:])
+    return 27 * channels * resolution**2 + inside + between + (4 * channels + 1) * num_classes
+
+
+def _kernel_areas(ops: Sequence[int]) -> list[int]:
+    areas = {"nor_conv_1x1": 1, "nor_conv_3x3": 9}
+    return [areas[OPS[o]] for o in ops if OPS[o] in areas]
+
+
+def query(arch: Arch) -> CellRecord:
+    """What NAS-Bench-201 says of a cell. Raises ValueError if it is not a cell of the space."""
+    index = index_of(arch)
+    text = arch_of(arch)
+    columns = ({d: accuracies(d, kind)[index].item() for d in DATASETS} for kind in ("test_200", "val_12", "test_12"))
+    return CellRecord(index, text, parameters(text), multiply_adds(text), *columns)
+
+
+def accuracies(dataset: str, kind: str = "test_200") -> np.ndarray:
+    """Accuracies (%) of all cells in index order, (15625,), read-only. kind: test_200, val_12 or test_12."""
+    choose("data set of NAS-Bench-201", dataset, DATASETS)
+    column: np.ndarray = _table()[
+        f"{DATASETS[dataset]}_{choose('kind of accuracy', kind, ('test_200', 'val_12', 'test_12'))}"
+    ]
+    return column
+
+
+@cache
+def splits() -> dict[str, np.ndarray]:
+    """The benchmark's index splits by name, see `tables/README.md`."""
+    with (files("nasutils") / "tables" / "nasbench201_splits.npz").open("rb") as file, np.load(file) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+@cache
+def _table() -> dict[str, np.ndarray]:
+    """The shipped columns: `ops` as text of six digits, accuracies as float64."""
+    packed = (files("nasutils") / "tables" / "nasbench201.csv.gz").read_bytes()
+    header, *rows = csv.reader(gzip.decompress(packed).decode().splitlines())
+    columns = dict(zip(header, zip(*rows, strict=True), strict=True))
+    table = {n: np.array(c, dtype=str if n == "ops" else np.float64) for n, c in columns.items()}
+    for column in table.values():
+        column.flags.writeable = False
+    return table
+
+
+@cache
+def _indices() -> dict[str, int]:
+    return {ops: index for index, ops in enumerate(_table()["ops"].tolist())}

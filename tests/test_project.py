@@ -1,0 +1,100 @@
+"""The files around the package agree with each other: environment, parameters, Makefile, citation.
+
+Run: pytest tests/test_project.py
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+MAKEFILE = (ROOT / "Makefile").read_text()
+NOTEBOOKS = sorted(path.stem for path in ROOT.glob("notebooks/*.ipynb"))
+PARAMS = sorted(path.relative_to(ROOT) for path in ROOT.glob("params/*/*.yaml"))
+TARGETS = ["setup", "figures", "test", "lint", "lab", "bench", "clean"]
+INHERITED = {"MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "SCALE", "NOTEBOOK"}
+
+
+def output(*command: str) -> str:
+    """What `command` prints when run in the repository, untouched by a make that runs the tests."""
+    env = {key: value for key, value in os.environ.items() if key not in INHERITED}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_conda_leaves_dependencies_to_pyproject():
+    assert [entry for entry in CONDA if isinstance(entry, dict)] == [{"pip": ["-e .[dev]"]}]
+
+
+def test_conda_lists_only_python_and_pip():
+    names = {re.split(r"[=<> ]", entry)[0] for entry in CONDA if isinstance(entry, str)}
+    assert names == {"python", "pip"}
+
+
+def test_conda_python_is_one_that_the_package_accepts():
+    (python,) = [entry for entry in CONDA if isinstance(entry, str) and entry.startswith("python")]
+    assert python.removeprefix("python=") in SpecifierSet(PROJECT["requires-python"])
+
+
+def test_makefile_asks_for_the_python_that_the_package_accepts():
+    low, high = re.search(r"(\(3, \d+\)) <= sys.version_info < (\(3, \d+\))", MAKEFILE).groups()
+    versions = [".".join(re.findall(r"\d+", version)) for version in (low, high)]
+    assert PROJECT["requires-python"] == ">={},<{}".format(*versions)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_makefile_has_target(target):
+    assert output("make", "--dry-run", "--always-make", target)
+
+
+def test_make_figures_executes_every_notebook():
+    lines = output("make", "--dry-run", "figures")
+    for name in NOTEBOOKS:
+        assert f"-f params/smoke/{name}.yaml notebooks/{name}.ipynb" in lines
+
+
+def test_make_figures_executes_one_notebook_on_request():
+    for name in NOTEBOOKS:
+        lines = output("make", "--dry-run", "figures", f"NOTEBOOK={name}")
+        assert re.findall(r"notebooks/(\w+)\.ipynb", lines) == [name]
+
+
+def test_every_parameter_file_has_its_notebook_and_a_known_scale():
+    for path in PARAMS:
+        assert path.stem in NOTEBOOKS, f"{path}: no notebooks/{path.stem}.ipynb"
+        assert path.parent.name in {"smoke", "laptop", "paper"}, f"{path}: unknown scale"
+
+
+def test_import_needs_only_torch_and_numpy():
+    code = """
+import sys, numpy, torch
+known = set(sys.modules)  # torch imports tqdm where it is installed
+import nasutils
+print(*{name.partition(".")[0] for name in sys.modules.keys() - known})
+"""
+    heavy = "pandas sklearn matplotlib pydantic scipy torchvision tqdm seaborn yaml IPython ray"
+    assert set(output(sys.executable, "-c", code).split()) & set(heavy.split()) == set()
+
+
+def test_citation_names_the_four_papers():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"]
+    assert len(citation["references"]) == 4
+
+
+def test_no_file_names_a_path_of_the_machine_that_made_it():
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    files = [ROOT / name for name in output(*listed).split("\0") if name]
+    leak = re.compile(rb"(?<![\w.])/(?:work|root)/")
+    assert [path for path in files if path.is_file() and leak.search(path.read_bytes())] == []
