@@ -1,5 +1,5 @@
 # make figures                          every notebook at smoke scale, embedded data
-# make figures SCALE=laptop             real data, about an hour a notebook; runs/ remembers what is finished
+# make figures SCALE=laptop             real data, about an hour a notebook; finished searches are kept in figures/laptop/runs
 # make figures NOTEBOOK=sparsification  one notebook
 PYTHON   ?= python3
 SCALE    ?= smoke
@@ -43,7 +43,7 @@ lab: $(INSTALLED)
 bench: $(INSTALLED)
 	.venv/bin/python tests/benchmarks/bench.py --out figures/bench
 
-# Keeps .venv, the data and the figures of every scale but smoke. Removes runs/: unfinished runs start anew.
+# Removes caches and the smoke scale; keeps .venv and what took long: figures and runs of the other scales.
 clean:
-	rm -rf runs figures/smoke build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf figures/smoke build .pytest_cache .mypy_cache .ruff_cache
 	find nasutils tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

@@ -140,7 +140,7 @@ def _split(name: str, root: Path, download: bool, train: bool) -> ImageSet:
         kind = datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100
         found = kind(str(root), train=train, download=download)
         return _image_set(found.data.transpose(0, 3, 1, 2), found.targets)
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         folder = root / "cifar-100-python"
         if name == "cifar100" and (folder / "train").exists():
             return _reencoded_cifar100(folder / ("train" if train else "test"))
@@ -167,9 +167,12 @@ class _PlainArrays(pickle.Unpickler):
 
 def _reencoded_cifar100(path: Path) -> ImageSet:
     """CIFAR-100 in torchvision's layout but not the original bytes (re-encoded images); the checksum does not fit."""
-    with path.open("rb") as file:
-        entry = _PlainArrays(file, encoding="latin1").load()
-    return _image_set(entry["data"].reshape(-1, 3, 32, 32), entry["fine_labels"])
+    try:
+        with path.open("rb") as file:
+            entry = _PlainArrays(file, encoding="latin1").load()
+        return _image_set(entry["data"].reshape(-1, 3, 32, 32), entry["fine_labels"])
+    except Exception as error:
+        raise MissingData(f"{path} is missing, damaged or not CIFAR-100 ({error})") from None
 
 
 def _image_set(images: Any, labels: Any) -> ImageSet:

@@ -1,5 +1,7 @@
 """One search as a value: everything that determines its result, and how to run it in a run folder."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ import torch
 
 from nasutils import data, methods, runs, spaces
 from nasutils.errors import choose
+from nasutils.methods.base import ORDERS
 from nasutils.runs import Run
 from nasutils.search import PRECISIONS, Search
 
@@ -19,7 +22,8 @@ VERSION = 1
 class Experiment:
     """A search. Fields that are None follow the method's recipe on the space.
 
-    options: of the method, see `methods.options`. recipe: fields of `methods.Recipe` that depart from it.
+    options: of the method, see `methods.options`. recipe: fields of `methods.Recipe` that depart from it, but
+    for its epochs, which are a field here (and 0 for a method that does not train).
     images: number of images for the weights and as many for alpha (None: all). evaluation: number of alpha
     images on which the supernet is judged after an epoch (None: all). resolution: side in pixels (None:
     the data set's own). precision: float32, float64 or bf16.
@@ -64,28 +68,43 @@ def build(experiment: Experiment, machine: Machine) -> Search:
         e.method, space, epochs=e.epochs, preset=e.preset, seed=e.seed, dtype=dtype, device=device, **e.options
     )
     for name in e.recipe:
-        choose("field of the recipe", name, tuple(asdict(method.recipe)))
+        choose("field of the recipe", name, [f for f in asdict(method.recipe) if f != "epochs"])
     recipe = replace(method.recipe, **e.recipe)
+    choose("order", recipe.order, ORDERS)
     images = data.load(e.dataset, machine.data, download=machine.download, resolution=e.resolution, device=device)
     train, valid = data.search_split(images, recipe.split, e.images)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(e.seed)
         net = space.supernet(e.channels, e.cells, images.num_classes).to(device, dtype)
-    evaluation = valid[: e.evaluation] if e.evaluation else valid
+    if e.evaluation is not None and not 1 <= e.evaluation <= len(valid):
+        raise ValueError(f"evaluation must be 1 to {len(valid)}, not {e.evaluation}")
+    evaluation = valid[: e.evaluation]
     return Search(net, method, recipe, images, train, valid, evaluation=evaluation, seed=e.seed, precision=e.precision)
 
 
 def search(experiment: Experiment, machine: Machine) -> Run:
-    """The finished run of a search: read from its folder, or run (on from its last checkpoint) and kept there."""
+    """The finished run of a search: read from its folder, or run (on from its last checkpoint) and kept there.
+
+    On one thread, whoever calls: the sums of several threads differ in their last bits.
+    """
 
     def work(params: runs.Params, run: Run) -> runs.Result:
         task = build(experiment, machine)
-        state = run.restore()
-        if state is not None:
-            task.load_state_dict(state)
+        run.restore(task.load_state_dict)
         for record in task.run():
             run.append(record, task.state_dict())
         genotype = task.method.space.discretize(task.method.inference())
         return {"genotype": str(genotype), "epochs": task.epoch}
 
-    return runs.run(work, experiment.params(), machine.runs)
+    with _one_thread():
+        return runs.run(work, experiment.params(), machine.runs)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

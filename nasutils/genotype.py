@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _EDGE = re.compile(r"([^|~+\s]+)~(\d+)")
+_DARTS = re.compile(r"(?:\w+\s*=\s*)?(Genotype\s*\(.*\))", re.DOTALL)
 
 Node = tuple[tuple[str, int], ...]
 
@@ -38,8 +39,8 @@ class Genotype:
         text = text.strip()
         if text.startswith("|"):
             return cls((Cell("cell", _parse_nasbench201(text)),))
-        if "Genotype(" in text:
-            return cls(_parse_darts(text))
+        if call := _DARTS.fullmatch(text):
+            return cls(_parse_darts(call[1]))
         raise ValueError(f"expected '|op~0|+|op~0|op~1|+...' or 'Genotype(normal=[...], ...)', not {text!r}")
 
     def __str__(self) -> str:
@@ -64,18 +65,17 @@ def _parse_nasbench201(text: str) -> tuple[Node, ...]:
 
 def _parse_darts(text: str) -> tuple[Cell, ...]:
     try:
-        call = ast.parse(text[text.index("Genotype(") :], mode="eval").body
-        assert isinstance(call, ast.Call) and not call.args
-        fields = {k.arg: _literal(k.value) for k in call.keywords}
-        return tuple(
-            Cell(str(name), _pairs(pairs), tuple(fields[f"{name}_concat"]))
-            for name, pairs in fields.items()
-            if not str(name).endswith("_concat")
-        )
-    except (SyntaxError, AssertionError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"expected Genotype(normal=[(op, input), ...], normal_concat=[...], ...), not {text!r} ({error})"
-        ) from None
+        call = ast.parse(text, mode="eval").body
+        if not isinstance(call, ast.Call) or call.args or not call.keywords:
+            raise ValueError("it takes named lists")
+        fields = {str(k.arg): _literal(k.value) for k in call.keywords}
+        names = sorted({name.removesuffix("_concat") for name in fields})  # the usual order: normal, reduce
+        return tuple(Cell(name, _nodes(fields[name]), _numbers(fields[f"{name}_concat"])) for name in names)
+    except KeyError as error:
+        reason = f"{error.args[0]} is missing"
+    except (SyntaxError, TypeError, ValueError) as error:
+        reason = str(error)
+    raise ValueError(f"expected Genotype(normal=[(op, input), ...], normal_concat=[...], ...), not {text!r}: {reason}")
 
 
 def _literal(node: ast.expr) -> Any:
@@ -85,8 +85,18 @@ def _literal(node: ast.expr) -> Any:
     return ast.literal_eval(node)
 
 
-def _pairs(flat: Sequence[tuple[str, int]]) -> tuple[Node, ...]:
-    edges = [(str(op), int(source)) for op, source in flat]
+def _nodes(flat: Sequence[tuple[str, int]]) -> tuple[Node, ...]:
+    """Two edges per node, the i-th of which may take the cell's two inputs and the nodes before it."""
+    edges = tuple((op, source) for op, source in flat)
     if len(edges) % 2:
         raise ValueError("an odd number of edges")
-    return tuple((edges[i], edges[i + 1]) for i in range(0, len(edges), 2))
+    for i, (op, source) in enumerate(edges):
+        if not (isinstance(op, str) and isinstance(source, int) and source in range(i // 2 + 2)):
+            raise ValueError(f"node {i // 2 + 2} takes ('op', 0 to {i // 2 + 1}), not {(op, source)!r}")
+    return tuple(edges[i : i + 2] for i in range(0, len(edges), 2))
+
+
+def _numbers(nodes: Sequence[int]) -> tuple[int, ...]:
+    if not all(isinstance(n, int) for n in nodes):
+        raise ValueError(f"concatenated nodes are numbers, not {nodes!r}")
+    return tuple(nodes)

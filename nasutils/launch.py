@@ -1,13 +1,13 @@
 """Many runs: side by side on the cores of this machine, finished ones from the cache first."""
 
 import os
+import signal
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-
-import torch
 
 from nasutils import runs
 from nasutils.experiment import Experiment, Machine, search
@@ -17,7 +17,12 @@ Watch = Callable[[int, int, int], None]
 """Called with the numbers of runs finished, failed and all, whenever one of the first two changes."""
 
 ATTEMPTS = 3
-"""A worker that dies (out of memory, killed) takes the pool with it; unfinished runs are tried that often."""
+"""A run whose process dies (killed, out of memory) goes on in another one; it is given up after that many."""
+
+DIED = (EOFError, ConnectionError)
+"""What a pipe raises when the process at its other end is gone."""
+
+_SPAWN = get_context("spawn")
 
 
 def sweep(
@@ -26,23 +31,27 @@ def sweep(
     """Run every experiment once, `workers` at a time (None: one per core), one thread each; returns their runs.
 
     A run that fails is recorded in its folder and does not stop the others: its `result` is None. Equal
-    experiments are run once. A second call trains nothing that is finished.
+    experiments are run once. A second call trains nothing that is finished. Interrupted, the processes are
+    ended; a later call goes on from the checkpoints.
+
+    Raises ValueError for less than one worker, RuntimeError if a failure cannot be recorded (a full disk).
     """
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, not {workers}")
     homes = {name_of(e): Run(Path(machine.runs) / name_of(e)) for e in experiments}
     todo = {name_of(e): e for e in experiments if homes[name_of(e)].result is None}
-    failed: set[str] = set()
+    finished, failed = len(homes) - len(todo), 0
     report = watch or (lambda finished, failed, total: None)
-    report(len(homes) - len(todo), 0, len(homes))
-    for _ in range(ATTEMPTS):
-        for name, error in _pool(list(todo.values()), machine, workers or os.cpu_count() or 1):
-            if error is None:
-                del todo[name]
-            elif not isinstance(error, BrokenProcessPool):
-                failed.add(name)
-            report(len(homes) - len(todo), len(failed), len(homes))
-        todo = {name: e for name, e in todo.items() if name not in failed}
-        if not todo:
-            break
+    report(finished, failed, len(homes))
+    for name, error in _errors(list(todo.values()), machine, workers):
+        if error is None:
+            finished += 1
+        elif homes[name].failure is None:
+            raise RuntimeError(f"run {name} failed, and this could not be recorded: {error}")
+        else:
+            failed += 1
+        report(finished, failed, len(homes))
     return [homes[name_of(e)] for e in experiments]
 
 
@@ -51,16 +60,71 @@ def name_of(experiment: Experiment) -> str:
     return runs.key(experiment.params())
 
 
-def _pool(experiments: list[Experiment], machine: Machine, workers: int) -> Iterator[tuple[str, BaseException | None]]:
-    """Run experiments in a pool of processes; yields the name and the error (None: finished) of each as it ends."""
-    if not experiments:
-        return
-    spawn = get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(experiments)), mp_context=spawn, initializer=_one_thread) as pool:
-        names: dict[Future[Run], str] = {pool.submit(search, e, machine): name_of(e) for e in experiments}
-        for future in as_completed(names):
-            yield names[future], future.exception()
+class _Worker:
+    """A process that does one search after another. A death takes no other search with it."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.connection, theirs = _SPAWN.Pipe()
+        self.process = _SPAWN.Process(target=_serve, args=(theirs, machine), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def start(self, experiment: Experiment) -> None:
+        with suppress(ConnectionError):
+            self.connection.send(experiment)
+
+    def error(self) -> str | None:
+        """Of the search that ended, None if it finished. Raises one of DIED if the process died."""
+        return self.connection.recv()
+
+    def end(self) -> int | None:
+        """End the process, whatever it does; returns its exit code, negative if it was a signal."""
+        self.process.terminate()
+        self.process.join()
+        self.connection.close()
+        return self.process.exitcode
 
 
-def _one_thread() -> None:
-    torch.set_num_threads(1)
+def _serve(connection: Connection, machine: Machine) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(*DIED):
+        while True:
+            experiment = connection.recv()
+            try:
+                search(experiment, machine)
+                error = None
+            except Exception as raised:
+                error = f"{type(raised).__name__}: {raised}"
+            connection.send(error)
+
+
+def _errors(experiments: list[Experiment], machine: Machine, workers: int) -> Iterator[tuple[str, str | None]]:
+    """Run experiments in processes; yields the name and the error (None: finished) of each as it ends."""
+    waiting, deaths = deque(experiments), Counter[str]()
+    idle: list[_Worker] = []
+    busy: dict[_Worker, Experiment] = {}
+    try:
+        while waiting or busy:
+            while waiting and len(busy) < workers:
+                worker = idle.pop() if idle else _Worker(machine)
+                busy[worker] = waiting.popleft()
+                worker.start(busy[worker])
+            ready = wait([worker.connection for worker in busy])
+            for worker in [worker for worker in busy if worker.connection in ready]:
+                experiment = busy.pop(worker)
+                name = name_of(experiment)
+                try:
+                    error = worker.error()
+                    idle.append(worker)
+                except DIED:
+                    code = worker.end()
+                    deaths[name] += 1
+                    if deaths[name] < ATTEMPTS:
+                        waiting.append(experiment)
+                        continue
+                    error = f"the process died {ATTEMPTS} times, exit code {code} (-9: killed, or no memory left)"
+                    Run(Path(machine.runs) / name).fail(error)
+                yield name, error
+    finally:
+        for worker in [*idle, *busy]:
+            worker.end()

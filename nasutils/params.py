@@ -9,14 +9,13 @@ import ast
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from nasutils import data, methods, spaces
+from nasutils import data, methods, places, spaces
 from nasutils.errors import choose
 from nasutils.methods.base import PRESETS
 from nasutils.search import PRECISIONS
-
-SCALES = ("smoke", "laptop", "paper")
 
 
 def _one_of(kind: str, choices: Iterable[str]) -> Any:
@@ -24,12 +23,22 @@ def _one_of(kind: str, choices: Iterable[str]) -> Any:
     return Annotated[str, AfterValidator(lambda value: choose(kind, value, allowed))]
 
 
-Scale = _one_of("scale", SCALES)
+Scale = _one_of("scale", places.SCALES)
 SpaceName = _one_of("space", spaces.names)
 MethodName = _one_of("method", methods.names)
 DataSet = _one_of("data set", data.NAMES)
+Split = _one_of("split", data.SPLITS)
 Preset = _one_of("preset", PRESETS)
 Precision = _one_of("precision", PRECISIONS)
+
+
+def _device(value: str) -> str:
+    """cpu, or a CUDA device that is there."""
+    here = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return choose("device on this machine", value, ["cpu", *(["cuda", *here] if here else [])])
+
+
+Device = Annotated[str, AfterValidator(_device)]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]

@@ -1,7 +1,4 @@
-"""Figures: one palette, labelled axes, intervals shown, readable in grey; saved with the table they were drawn from.
-
-`figure_folder` finds figures/<scale>/<notebook> from the package, so a notebook may run from any directory.
-"""
+"""Figures: one palette, labelled axes, intervals shown, readable in grey; saved with the table they were drawn from."""
 
 import json
 from collections.abc import Sequence
@@ -15,10 +12,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from nasutils import places
 from nasutils.runs import stamp
 
-ROOT = Path(__file__).resolve().parent.parent
-SCALES = ("paper", "laptop", "smoke")
 STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2, 1, 2)))
 MARKERS = "osD^vP*X"
 WIDTH = 7.2
@@ -52,25 +48,19 @@ def look(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     }
 
 
-def figure_folder(scale: str, notebook: str) -> Path:
-    """figures/<scale>/<notebook> of this checkout, made if it is missing."""
-    folder = ROOT / "figures" / scale / notebook
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 class Gallery:
     """Where a notebook's figures and tables go, and the caption they all carry: scale, data, seeds, machine."""
 
     def __init__(self, scale: str, notebook: str, caption: str) -> None:
-        self.folder, self.caption = figure_folder(scale, notebook), caption
+        self.folder, self.caption = places.figures(scale, notebook), caption
+        self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "stamp.json").write_text(
             json.dumps({"scale": scale, "what": caption, **stamp()}, indent=1) + "\n"
         )
 
-    def figure(self, name: str, figure: Figure, table: pd.DataFrame) -> None:
-        """Save <name>.png, .svg and .csv, and show the figure with its caption."""
-        figure.supxlabel(self.caption, fontsize="x-small", color="0.4", x=0.01, ha="left")
+    def figure(self, name: str, figure: Figure, table: pd.DataFrame, caption: str | None = None) -> None:
+        """Save <name>.png, .svg and .csv, and show the figure; caption: instead of the gallery's own."""
+        figure.supxlabel(caption or self.caption, fontsize="x-small", color="0.4", x=0.01, ha="left")
         figure.savefig(self.folder / f"{name}.png")
         figure.savefig(self.folder / f"{name}.svg", metadata={"Date": None})
         self.table(name, table)
@@ -84,7 +74,7 @@ class Gallery:
 
 def best_picture(notebook: str, name: str) -> Path | None:
     """A figure from the largest scale that has it in figures/ (None: nowhere yet)."""
-    candidates = (ROOT / "figures" / scale / notebook / f"{name}.png" for scale in SCALES)
+    candidates = (places.figures(scale, notebook) / f"{name}.png" for scale in places.SCALES)
     return next((path for path in candidates if path.exists()), None)
 
 

@@ -6,22 +6,24 @@
 
 * A finished run is read, never computed twice. A killed run goes on from its checkpoint.
 * Files appear whole or not at all (written beside, then renamed); records beyond the checkpoint are dropped.
+* A full disk or a missing permission stops the run with the name of the file; what was finished stays.
 * A lock on the folder makes a second process wait for the first one, and then read its result.
 """
 
 import fcntl
 import hashlib
+import io
 import json
 import os
 import platform
 import subprocess
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -52,9 +54,8 @@ class Run:
 
     @property
     def records(self) -> list[Result]:
-        """The records so far, one dict per epoch."""
-        file = self.path / "records.jsonl"
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        """The records so far, one dict per epoch; a line that is not whole (yet) is left out."""
+        return [json.loads(line) for line in self._lines()]
 
     @property
     def failure(self) -> Result | None:
@@ -62,35 +63,48 @@ class Run:
         file = self.path / "failed.json"
         return json.loads(file.read_text()) if file.exists() else None
 
+    def _lines(self) -> list[str]:
+        file = self.path / "records.jsonl"
+        lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+        return [line for line in lines if line.endswith("\n")]
+
     def append(self, record: Result, state: dict[str, Any]) -> None:
         """Keep a record and the state after it: the record first, so that no state stands without its records."""
-        with (self.path / "records.jsonl").open("a") as file:
-            file.write(json.dumps(record) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        _write_whole(self.path / "checkpoint.pt", lambda part: torch.save(state, part))
+        file = self.path / "records.jsonl"
+        with _naming(file), file.open("ab") as records:
+            _write(records, (json.dumps(record) + "\n").encode())
+        content = io.BytesIO()
+        torch.save(state, content)
+        _write_whole(self.path / "checkpoint.pt", content.getbuffer())
 
-    def restore(self) -> dict[str, Any] | None:
-        """The state of the checkpoint (None without one); records that are newer than it are dropped.
+    def restore(self, load: Callable[[dict[str, Any]], Any]) -> None:
+        """Hand the state of the checkpoint to `load`, if there is one; records that are newer than it are dropped.
 
-        Raises BadCheckpoint if the file cannot be read. Read with weights_only=True: no code of the file runs.
+        Raises BadCheckpoint if the file cannot be read or `load` cannot take it; then nothing is changed.
+        Read with weights_only=True: no code of the file runs.
         """
         file, records = self.path / "checkpoint.pt", self.path / "records.jsonl"
         if not file.exists():
             records.unlink(missing_ok=True)
-            return None
+            return
         try:
-            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+            state = torch.load(file, map_location="cpu", weights_only=True)
             done = int(state["epoch"])
+            load(state)
         except Exception as error:
             raise BadCheckpoint(
-                f"cannot read the checkpoint {file} ({type(error).__name__}); delete it to start the run again"
+                f"{file} is damaged or of another program ({type(error).__name__}); delete it to start the run again"
             ) from error
-        lines = records.read_text().splitlines(keepends=True) if records.exists() else []
+        lines = self._lines()
         if len(lines) < done:
             raise BadCheckpoint(f"{file} is at epoch {done} but {records} has {len(lines)} records; delete both")
-        _write_whole(records, lambda part: part.write_text("".join(lines[:done])))
-        return state
+        _write_whole(records, "".join(lines[:done]).encode())
+
+    def fail(self, error: str, details: str = "") -> None:
+        """Record the error of a run that failed, where that is possible."""
+        with suppress(OSError):
+            self.path.mkdir(parents=True, exist_ok=True)
+            _write_json(self.path / "failed.json", {"error": error, "traceback": details})
 
 
 def run(work: Callable[[Params, Run], Result], params: Params, root: str | Path) -> Run:
@@ -99,22 +113,25 @@ def run(work: Callable[[Params, Run], Result], params: Params, root: str | Path)
     An exception of `work` is recorded as failed.json and raised; records and checkpoint stay.
     """
     home = Run(Path(root) / key(params))
-    if home.result is not None:
-        return home
-    home.path.mkdir(parents=True, exist_ok=True)
-    with _locked(home.path):
-        if home.result is None:
-            _write_json(home.path / "params.json", params)
-            _write_json(home.path / "stamp.json", stamp())
-            try:
-                result = work(params, home)
-            except Exception as error:
-                _write_json(home.path / "failed.json", {"error": repr(error), "traceback": traceback.format_exc()})
-                raise
-            _write_json(home.path / "result.json", result)
-            for leftover in ("failed.json", "checkpoint.pt"):
-                (home.path / leftover).unlink(missing_ok=True)
+    if home.result is None:
+        home.path.mkdir(parents=True, exist_ok=True)
+        with _locked(home.path):
+            if home.result is None:
+                _compute(work, params, home)
+    (home.path / "checkpoint.pt").unlink(missing_ok=True)
     return home
+
+
+def _compute(work: Callable[[Params, Run], Result], params: Params, home: Run) -> None:
+    (home.path / "failed.json").unlink(missing_ok=True)
+    _write_json(home.path / "params.json", params)
+    _write_json(home.path / "stamp.json", stamp())
+    try:
+        result = work(params, home)
+    except Exception as error:
+        home.fail(f"{type(error).__name__}: {error}", traceback.format_exc())
+        raise
+    _write_json(home.path / "result.json", result)
 
 
 def stamp() -> dict[str, Any]:
@@ -146,17 +163,34 @@ def _commit() -> str | None:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    _write_whole(path, lambda part: part.write_text(json.dumps(value, indent=1) + "\n"))
+    _write_whole(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
-def _write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+def _write_whole(path: Path, content: bytes | memoryview) -> None:
     """Write a file beside its place, then rename it: readers see the old one or the new one, never a part."""
     part = path.with_name(path.name + ".part")
     try:
-        write(part)
+        with _naming(path), part.open("wb") as file:
+            _write(file, content)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _write(file: BinaryIO, content: bytes | memoryview) -> None:
+    file.write(content)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Give an OSError the name of the file: that of a full disk has none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """The NAS-Bench-201 supernet written the plain way: one module per operation, a weighted sum per edge.
 
-The reference for the tests of equality and for the benchmark; parameters carry the names of
-`nasutils.spaces.nasbench201.Supernet`, so one state dict fits both.
+The reference for the tests of equality and for the benchmark. `unstack` and `stack` translate what is named
+after our supernet's parameters and buffers (a state dict, gradients) into this one's names, and back.
 """
+
+import re
 
 import torch
 from torch import nn
@@ -85,3 +87,36 @@ class NaiveSupernet(nn.Module):
         for layer in self.layers:
             x = layer(x, mix["cell"]) if isinstance(layer, Cell) else layer(x)
         return self.linear(torch.relu(self.bn(x)).mean(dim=(2, 3)))
+
+
+STACKED = re.compile(r"(layers\.\d+)\.fans\.(\d)\.(\d)\.(.+)")
+LEAVING = [[e for e, (source, _) in enumerate(EDGES) if source == node] for node in range(3)]
+CONVOLUTIONS = {"2": "nor_conv_1x1", "3": "nor_conv_3x3"}
+
+
+def unstack(tensors):
+    """Our names -> the naive ones: edge i of a fan owns the i-th part of its channels."""
+    parts = {}
+    for name, value in tensors.items():
+        for i, (plain, count) in enumerate(_plain_names(name)):
+            parts[plain] = value.chunk(count)[i] if value.ndim else value
+    return parts
+
+
+def stack(parts, names):
+    """The naive names -> ours, for the given names of ours."""
+    tensors = {}
+    for name in names:
+        values = [parts[plain] for plain, _ in _plain_names(name)]
+        tensors[name] = torch.cat(values) if values[0].ndim else values[0]
+    return tensors
+
+
+def _plain_names(name):
+    """The naive names that make up one of ours, each with their number."""
+    match = STACKED.fullmatch(name)
+    if match is None:
+        return [(name, 1)]
+    layer, source, op, rest = match.groups()
+    edges = LEAVING[int(source)]
+    return [(f"{layer}.edges.{e}.{CONVOLUTIONS[op]}.{rest}", len(edges)) for e in edges]

@@ -1,5 +1,9 @@
 """Genotypes as values: both text forms, equality, refusal."""
 
+import json
+import os
+from pathlib import Path
+
 import pytest
 
 from nasutils import Genotype
@@ -26,6 +30,14 @@ def test_darts_text_reads_into_nodes():
     assert normal.output == (2, 3, 4, 5)
 
 
+def test_darts_text_is_printed_in_the_usual_order():
+    normal, reduce = "[('skip_connect', 0), ('skip_connect', 1)]", "[('max_pool_3x3', 1), ('none', 0)]"
+    swapped = f"Genotype(reduce={reduce}, reduce_concat=range(2, 3), normal={normal}, normal_concat=(2,))"
+    usual = f"Genotype(normal={normal}, normal_concat=[2], reduce={reduce}, reduce_concat=[2])"
+    assert str(Genotype.parse(swapped)) == usual
+    assert Genotype.parse(swapped) == Genotype.parse(usual)
+
+
 def test_nasbench201_text_is_unchanged():
     assert str(Genotype.parse(NB201)) == NB201
 
@@ -34,6 +46,15 @@ def test_nasbench201_text_is_unchanged():
     "text",
     [
         "nonsense",
+        "",
+        "Genotype()",
+        "not a Genotype(normal=[('skip', 0), ('skip', 1)], normal_concat=[2])",
+        "Genotype(normal=[('skip', 0), ('skip', 2)], normal_concat=[2])",
+        "Genotype(normal=[('skip', 0), ('skip', 0.5)], normal_concat=[2])",
+        "Genotype(normal=[('skip', 0), (3, 1)], normal_concat=[2])",
+        "Genotype(normal=[('skip', 0), ('skip', 1)], normal_concat='all')",
+        "Genotype(normal=[('skip', 0), ('skip', 1)], normal_concat=[2]",
+        "Genotype(recurrent=[('relu', 0), ('relu', 1)], concat=[1, 2])",
         "|skip_connect~1|",
         "|skip_connect~0|+|none~0|",
         "|skip~0|x",
@@ -45,3 +66,24 @@ def test_nasbench201_text_is_unchanged():
 def test_other_text_is_refused(text):
     with pytest.raises(ValueError, match="expected"):
         Genotype.parse(text)
+
+
+def test_a_refusal_says_what_is_wrong():
+    with pytest.raises(ValueError, match="normal_concat is missing"):
+        Genotype.parse("Genotype(normal=[('skip', 0), ('skip', 1)])")
+    with pytest.raises(ValueError, match=r"node 3 takes \('op', 0 to 2\), not \('skip', 3\)"):
+        Genotype.parse("Genotype(normal=[('a', 0), ('a', 1), ('a', 0), ('skip', 3)], normal_concat=[2, 3])")
+
+
+@pytest.mark.skipif("NASUTILS_TRUTH" not in os.environ, reason="NASUTILS_TRUTH names no folder with genotypes.json")
+def test_published_genotypes_round_trip():
+    known = json.loads((Path(os.environ["NASUTILS_TRUTH"]) / "genotypes.json").read_text())["genotypes"]
+    darts = [g for g in known.values() if g["space"] == "darts-cnn"]
+    assert darts
+    for g in darts:
+        genotype = Genotype.parse(g["text"])
+        assert Genotype.parse(str(genotype)) == genotype
+        assert [[list(pair) for node in cell.nodes for pair in node] for cell in genotype.cells] == [
+            g["normal"],
+            g["reduce"],
+        ]

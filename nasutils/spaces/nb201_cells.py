@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
+from operator import index
 
 import numpy as np
 
@@ -20,7 +21,9 @@ from nasutils.genotype import Genotype
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 """(source, target) of the six edges, in the order of the architecture parameters' rows."""
+num_architectures = len(OPS) ** len(EDGES)
 DATASETS = {"cifar10": "c10", "cifar100": "c100", "imagenet16-120": "im16"}
+KINDS = ("test_200", "val_12", "test_12")
 
 Arch = str | int | Genotype | Sequence[str] | Sequence[int]
 
@@ -45,17 +48,22 @@ class CellRecord:
 def operations(arch: Arch) -> tuple[int, ...]:
     """The six operations as numbers, in the order of EDGES. Raises ValueError if it is not a cell of the space."""
     if isinstance(arch, (int, np.integer)):
-        if not 0 <= arch < len(OPS) ** len(EDGES):
-            raise ValueError(f"index of a NAS-Bench-201 cell must be 0 to 15624, not {arch}")
+        if not 0 <= arch < num_architectures:
+            raise ValueError(f"index of a NAS-Bench-201 cell must be 0 to {num_architectures - 1}, not {arch}")
         return tuple(int(c) for c in _table()["ops"][int(arch)])
     if isinstance(arch, str):
         arch = Genotype.parse(arch)
     if isinstance(arch, Genotype):
-        pairs = [pair for cell in arch.cells for node in cell.nodes for pair in node]
-        if [source for _, source in pairs] != [source for source, _ in EDGES]:
+        nodes = [node for cell in arch.cells for node in cell.nodes]
+        if [[source for _, source in node] for node in nodes] != [[0], [0, 1], [0, 1, 2]]:
             raise ValueError(f"a NAS-Bench-201 cell has the inputs 0, 0 1, 0 1 2 at its three nodes; found {arch}")
-        arch = [op for op, _ in pairs]
-    ops = tuple(_operation(op) for op in arch)
+        arch = [op for node in nodes for op, _ in node]
+    try:
+        ops = tuple(_operation(op) for op in arch)
+    except TypeError:
+        raise ValueError(
+            f"a NAS-Bench-201 cell is a text, an index, a Genotype or six operations, not {arch!r}"
+        ) from None
     if len(ops) != len(EDGES):
         raise ValueError(f"a NAS-Bench-201 cell has 6 operations, not {len(ops)}")
     return ops
@@ -64,9 +72,10 @@ def operations(arch: Arch) -> tuple[int, ...]:
 def _operation(op: str | int) -> int:
     if isinstance(op, str):
         return OPS.index(choose("NAS-Bench-201 operation", op, OPS))
-    if not 0 <= op < len(OPS):
-        raise ValueError(f"number of a NAS-Bench-201 operation must be 0 to 4, not {op}")
-    return int(op)
+    number = index(op)  # TypeError for 1.5, which int() would round
+    if not 0 <= number < len(OPS):
+        raise ValueError(f"number of a NAS-Bench-201 operation must be 0 to 4, not {number}")
+    return number
 
 
 def arch_of(arch: Arch) -> str:
@@ -76,15 +85,20 @@ def arch_of(arch: Arch) -> str:
 
 
 def index_of(arch: Arch) -> int:
-    """The cell's index in NAS-Bench-201 and NATS-Bench (an arbitrary order, read from the table)."""
+    """The cell's index in NAS-Bench-201 and NATS-Bench.
+
+    The order is that of all tuples of operations, shuffled by Python's `random` from seed 88. It is read from the
+    table, as Python promises the same shuffle for no other version.
+    """
     return _indices()["".join(map(str, operations(arch)))]
 
 
 def canonical(arch: Arch) -> str:
-    """A text that cells computing the same function share: 6,466 classes.
+    """The benchmark's unique text: cells that share it compute the same function; 6,466 classes.
 
-    The benchmark's rule: skip passes its input's expression on, none and what follows a zero node is zero
-    ('#'), a node is its sorted terms. Zero terms stay visible, so a + 0 and a are two classes.
+    Skip passes its input's expression on, none and what follows a zero node is zero ('#'), a node is its sorted
+    terms. Some equal cells stay apart, as in the benchmark: a + 0 is not a, and a sum that is passed on keeps its
+    own order, so a + (b + c) need not be b + (a + c).
     """
     expressions = ["0"]
     for target in (1, 2, 3):
@@ -126,24 +140,20 @@ def _kernel_areas(ops: Sequence[int]) -> list[int]:
 
 def query(arch: Arch) -> CellRecord:
     """What NAS-Bench-201 says of a cell. Raises ValueError if it is not a cell of the space."""
-    index = index_of(arch)
-    text = arch_of(arch)
-    columns = ({d: accuracies(d, kind)[index].item() for d in DATASETS} for kind in ("test_200", "val_12", "test_12"))
-    return CellRecord(index, text, parameters(text), multiply_adds(text), *columns)
+    text, row = arch_of(arch), index_of(arch)
+    columns = ({d: accuracies(d, kind)[row].item() for d in DATASETS} for kind in KINDS)
+    return CellRecord(row, text, parameters(text), multiply_adds(text), *columns)
 
 
 def accuracies(dataset: str, kind: str = "test_200") -> np.ndarray:
     """Accuracies (%) of all cells in index order, (15625,), read-only. kind: test_200, val_12 or test_12."""
-    choose("data set of NAS-Bench-201", dataset, DATASETS)
-    column: np.ndarray = _table()[
-        f"{DATASETS[dataset]}_{choose('kind of accuracy', kind, ('test_200', 'val_12', 'test_12'))}"
-    ]
+    short = DATASETS[choose("data set of NAS-Bench-201", dataset, DATASETS)]
+    column: np.ndarray = _table()[f"{short}_{choose('kind of accuracy', kind, KINDS)}"]
     return column
 
 
-@cache
 def splits() -> dict[str, np.ndarray]:
-    """The benchmark's index splits by name, see `tables/README.md`."""
+    """The benchmark's index splits by name (int32), see `tables/README.md`; the caller's own copy."""
     with (files("nasutils") / "tables" / "nasbench201_splits.npz").open("rb") as file, np.load(file) as arrays:
         return {name: arrays[name] for name in arrays.files}
 

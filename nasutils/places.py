@@ -1,0 +1,17 @@
+"""Where things lie in a checkout, found from the package: a notebook may run from any directory."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SCALES = ("paper", "laptop", "smoke")
+"""Largest first."""
+
+
+def figures(scale: str, notebook: str) -> Path:
+    """figures/<scale>/<notebook>: pictures, tables, the executed page."""
+    return ROOT / "figures" / scale / notebook
+
+
+def runs(scale: str) -> Path:
+    """figures/<scale>/runs: the run folders behind all figures of a scale; finished ones are shared by notebooks."""
+    return ROOT / "figures" / scale / "runs"

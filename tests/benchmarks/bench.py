@@ -1,0 +1,495 @@
+"""Our search step against the field's naive one, on NAS-Bench-201: paired and interleaved in one process.
+
+Run: python tests/benchmarks/bench.py [--quick] [--device cuda]
+
+* A step is one weight update on a training batch and one first-order alpha update on a validation batch. The
+  naive step back-propagates into weights and alpha in both, as the field's code does.
+* Both get the same batches and start from the same weights. A round runs every variant once, one after the
+  other; a ratio is taken within a round, and its median, smallest and largest value over the rounds reported.
+  `naive, again` is a second naive network: its ratio shows the noise.
+* The drawn genotypes use every operation equally often, in random places: a round's value is the mean over the
+  five of them, the smallest and largest ratio are those of single genotypes.
+* Time on a CPU with one thread is processor time of the process, so other programs disturb little; with more
+  threads it is wall-clock time (needs an idle machine); on a GPU it is the time between two events.
+* `held` is what one forward keeps for its backward, the larger of the two updates, without the weights.
+* `error` is relative to the largest number, in float64, on a batch of 4. Where one operation per edge is left,
+  the exact alpha gradient is 0 unless noise is added to it (sparse-noisy softmax).
+* The float32 convolutions of a GPU use TF32, PyTorch's default, in both. No CUDA graph: the step reads the
+  gradient norm back to the host.
+"""
+
+import argparse
+import csv
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from torchvision import transforms
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from nasutils import data, methods, runs, spaces
+from nasutils.data import Data, ImageSet
+from nasutils.search import Batch, Search
+from nasutils.spaces.base import Active
+from tests.naive import NaiveSupernet, unstack
+
+SPACE = spaces.get("nasbench201")
+DRAWS = (torch.randperm(30, generator=torch.Generator().manual_seed(0)) % 5).view(5, 6).tolist()
+PLAIN = ("darts", {})
+SMALL_T = ("darts", {"temperature": 1e-3})
+SMALL_T_NOISY = ("pcd-darts", {"schedule": "constant", "warmup": 0, "fixed": 1e-3})
+PIPELINE_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Network width, cells per stage, batch, image side in pixels; rounds to measure."""
+
+    name: str
+    channels: int
+    cells: int
+    batch: int
+    side: int
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where to measure, and its clock."""
+
+    device: str
+    threads: int
+
+    def seconds(self, work: Callable[[], object]) -> float:
+        if self.device == "cuda":
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            work()
+            end.record()
+            torch.cuda.synchronize()
+            return start.elapsed_time(end) / 1000
+        clock = time.process_time if self.threads == 1 else time.perf_counter
+        started = clock()
+        work()
+        return clock() - started
+
+
+@dataclass
+class Row:
+    """A line of the table. Seconds are medians over rounds, of the row and of what it is compared with."""
+
+    setting: str
+    row: str
+    reference: str
+    batch: int
+    threads: int
+    dtype: str
+    layout: str
+    reference_seconds: float
+    seconds: float
+    ratio: float
+    ratio_min: float
+    ratio_max: float
+    reference_held_mib_per_image: float | None = None
+    held_mib_per_image: float | None = None
+    error_output: float | None = None
+    error_alpha_gradient: float | None = None
+    error_weight_gradient: float | None = None
+
+
+@cache
+def random_images(side: int, device: str) -> Data:
+    """Random pixels and labels: what the images show does not change what a step costs."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (512, 3, side, side), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(10, (len(pixels),), generator=generator)
+    images = ImageSet(pixels.to(device), labels.to(device))
+    return Data("random", images, images, 10, (0.49, 0.48, 0.45), (0.25, 0.24, 0.26))
+
+
+class Ours:
+    """The package's own step. kind: method and options. ops: alpha stands on this operation of each edge."""
+
+    layout = "NHWC"
+
+    def __init__(
+        self,
+        setting: Setting,
+        machine: Machine,
+        kind: tuple[str, Mapping] = PLAIN,
+        ops: Sequence[int] | None = None,
+        precision: str = "float32",
+    ) -> None:
+        self.given = (kind, ops)
+        self.dtype = precision
+        dtype = torch.float64 if precision == "float64" else torch.float32
+        name, options = kind
+        self.method = methods.get(name, SPACE, device=machine.device, dtype=dtype, **options)
+        if ops is not None:
+            with torch.no_grad():
+                self.method.alphas["cell"].copy_(F.one_hot(torch.tensor(ops), 5))
+        torch.manual_seed(0)
+        self.net = SPACE.supernet(setting.channels, setting.cells, 10).to(machine.device, dtype)
+        images = random_images(setting.side, machine.device)
+        recipe, train = self.method.recipe, images.train
+        self.search = Search(self.net, self.method, recipe, images, train, train, precision=precision)
+        self.search._begin_epoch()
+
+    def batches(self, size: int) -> list[Batch]:
+        """Two different ones, for the weights and for alpha."""
+        index = torch.arange(2 * size).split(size)
+        return [
+            self.search._batch(role, self.search.train, i) for role, i in zip(("train", "valid"), index, strict=True)
+        ]
+
+    def step(self, train: Batch, valid: Batch) -> None:
+        self.method.begin_step()
+        self.search._weight_step(train, valid)
+        self.search._alpha_step(train, valid)
+
+    def weight_pass(self) -> tuple[dict[str, Tensor], Active]:
+        mix = {name: m.detach() for name, m in self.method.mixing().items()}
+        return mix, self.method.active_in_weight_step(mix)
+
+    def losses(self, batch: Batch) -> list[Callable[[], Tensor]]:
+        """Of the weight update and of the alpha update."""
+        mix = self.method.mixing()
+        active = self.method.active_in_alpha_step(mix)
+        return [
+            lambda: self.search.loss(batch, *self.weight_pass()),
+            lambda: self.search.loss(batch, mix, active),
+        ]
+
+
+class Naive:
+    """The field's step: one module per operation, and both updates back-propagate into everything."""
+
+    layout = "NCHW"
+
+    def __init__(self, setting: Setting, machine: Machine, ours: Ours) -> None:
+        recipe = ours.method.recipe
+        self.clip, self.dtype = recipe.clip, ours.dtype
+        self.net = NaiveSupernet(setting.channels, setting.cells, 10).to(machine.device, ours.search.dtype)
+        self.net.load_state_dict(unstack(ours.net.state_dict()))
+        self.alpha = ours.method.alphas["cell"].detach().clone().requires_grad_()
+        self.alpha_optimizer = torch.optim.Adam([self.alpha], 3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
+        self.weight_optimizer = torch.optim.SGD(
+            self.net.parameters(),
+            recipe.weight_lr,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            nesterov=recipe.nesterov,
+        )
+
+    def loss(self, batch: Batch) -> Tensor:
+        logits = self.net(batch.images, {"cell": torch.softmax(self.alpha, dim=-1)})
+        return F.cross_entropy(logits, batch.labels)
+
+    def losses(self, batch: Batch) -> list[Callable[[], Tensor]]:
+        return [lambda: self.loss(batch)]
+
+    def step(self, train: Batch, valid: Batch) -> None:
+        self.weight_optimizer.zero_grad()
+        self.loss(train).backward()
+        nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
+        self.weight_optimizer.step()
+        self.alpha_optimizer.zero_grad()
+        self.loss(valid).backward()
+        self.alpha_optimizer.step()
+
+
+Variant = Ours | Naive
+Times = dict[str, list[list[float]]]
+"""Row -> round -> seconds of each of its variants (one, or one per drawn genotype)."""
+
+
+def in_layout(variant: Variant, batch: Batch) -> Batch:
+    form = torch.channels_last if variant.layout == "NHWC" else torch.contiguous_format
+    return replace(batch, images=batch.images.contiguous(memory_format=form))
+
+
+def interleave(steps: Mapping[str, Sequence[Callable[[], object]]], rounds: int, machine: Machine) -> Times:
+    """Run everything once to warm up, then `rounds` times, one after the other."""
+    times: Times = {name: [] for name in steps}
+    for turn in range(rounds + 1):
+        for name, works in steps.items():
+            seconds = [machine.seconds(work) for work in works]
+            if turn:
+                times[name].append(seconds)
+    return times
+
+
+def timed_steps(variants: Mapping[str, Sequence[Variant]], setting: Setting) -> dict[str, list[Callable[[], object]]]:
+    ours = next(v for group in variants.values() for v in group if isinstance(v, Ours))
+    batches = ours.batches(setting.batch)
+
+    def work(variant: Variant) -> Callable[[], object]:
+        train, valid = (in_layout(variant, b) for b in batches)
+        return lambda: variant.step(train, valid)
+
+    return {name: [work(v) for v in group] for name, group in variants.items()}
+
+
+def paired(times: Times, row: str, reference: str) -> dict[str, float]:
+    """The columns of seconds and ratios."""
+    theirs = [seconds[0] for seconds in times[reference]]
+    ours = [statistics.mean(seconds) for seconds in times[row]]
+    single = [t / r for seconds, r in zip(times[row], theirs, strict=True) for t in seconds]
+    return {
+        "reference_seconds": statistics.median(theirs),
+        "seconds": statistics.median(ours),
+        "ratio": statistics.median(t / r for t, r in zip(ours, theirs, strict=True)),
+        "ratio_min": min(single),
+        "ratio_max": max(single),
+    }
+
+
+def held(variant: Variant, batch: Batch) -> float:
+    """MiB per image that a forward keeps for its backward, each storage once, the weights not counted."""
+    batch = in_layout(variant, batch)
+    weights = {p.untyped_storage().data_ptr() for p in variant.net.parameters()}
+    sizes = []
+    for loss in variant.losses(batch):
+        storages = {}
+
+        def keep(x: Tensor, storages: dict = storages) -> Tensor:
+            storages[x.untyped_storage().data_ptr()] = x.untyped_storage()
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            kept_alive = loss()
+        sizes.append(sum(s.nbytes() for at, s in storages.items() if at not in weights))
+        del kept_alive
+    return max(sizes) / 2**20 / len(batch.labels)
+
+
+def errors(setting: Setting, machine: Machine, kind: tuple[str, Mapping], ops: Sequence[int] | None) -> list[float]:
+    """Relative error of our logits, alpha gradient and weight gradient, as the two updates compute them."""
+    ours = Ours(setting, machine, kind, ops, "float64")
+    naive = Naive(setting, machine, ours)
+    batch, alpha = ours.batches(4)[0], ours.method.alphas["cell"]
+    logits = ours.net(batch.images, *ours.weight_pass())
+    to_weights = torch.autograd.grad(F.cross_entropy(logits, batch.labels), ours.search.weights, materialize_grads=True)
+    (to_alpha,) = torch.autograd.grad(ours.losses(batch)[1](), alpha)
+    truth = naive.net(batch.images.contiguous(), ours.method.mixing())
+    loss = F.cross_entropy(truth, batch.labels)
+    alpha_truth, *weight_truth = torch.autograd.grad(loss, [alpha, *naive.net.parameters()])
+    named = unstack(dict(zip((n for n, _ in ours.net.named_parameters()), to_weights, strict=True)))
+    found = torch.cat([named[n].flatten() for n, _ in naive.net.named_parameters()])
+    pairs = [(logits, truth), (to_alpha, alpha_truth), (found, torch.cat([w.flatten() for w in weight_truth]))]
+    return [((a - b).abs().max() / b.abs().max().clamp(min=1e-300)).item() for a, b in pairs]
+
+
+def worst_errors(setting: Setting, machine: Machine, group: Sequence[Variant]) -> dict[str, float]:
+    """The columns of errors: the largest of a row's variants; none for bf16, which is other mathematics."""
+    found = [errors(setting, machine, *v.given) for v in group if isinstance(v, Ours) and v.dtype == "float32"]
+    names = ("error_output", "error_alpha_gradient", "error_weight_gradient")
+    return dict(zip(names, map(max, zip(*found, strict=True)), strict=False))
+
+
+def variants_of(setting: Setting, machine: Machine) -> tuple[dict[str, list[Variant]], dict[str, str]]:
+    """What is measured in a setting, and for each row the row it is compared with."""
+    dense = Ours(setting, machine)
+
+    def sparse(kind: tuple[str, Mapping], genotypes: Sequence[Sequence[int]]) -> list[Variant]:
+        return [Ours(setting, machine, kind, ops) for ops in genotypes]
+
+    variants: dict[str, list[Variant]] = {
+        "naive": [Naive(setting, machine, dense)],
+        "dense": [dense],
+        "naive, again": [Naive(setting, machine, dense)],
+        "one operation per edge, drawn": sparse(SMALL_T, DRAWS),
+        "one operation per edge, all 3x3": sparse(SMALL_T, [[3] * 6]),
+        "one operation per edge, all skip": sparse(SMALL_T, [[1] * 6]),
+        "one operation per edge, drawn, noisy": sparse(SMALL_T_NOISY, DRAWS),
+    }
+    if machine.device == "cuda":
+        variants["dense, bf16"] = [Ours(setting, machine, precision="bf16")]
+    references = {row: "dense" if row.startswith("one") else "naive" for row in variants if row != "naive"}
+    return variants, references
+
+
+def pipelines(setting: Setting, machine: Machine) -> dict[str, list[Callable[[], object]]]:
+    """Crop, flip and normalise ten batches of 64: image by image as the field does (torchvision), and ours."""
+    images, generator = random_images(setting.side, machine.device), torch.Generator().manual_seed(0)
+    one = transforms.Compose(
+        [
+            transforms.RandomHorizontalFlip(),
+            transforms.RandomCrop(setting.side, padding=setting.side // 8),
+            transforms.ToTensor(),
+            transforms.Normalize(images.mean, images.std),
+        ]
+    )
+    arrays = images.train.images[:PIPELINE_BATCH].permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+    def field() -> None:
+        for _ in range(10):
+            torch.stack([one(Image.fromarray(a)) for a in arrays]).to(machine.device)
+
+    def ours() -> None:
+        for _ in range(10):
+            index = torch.randint(len(images.train), (PIPELINE_BATCH,), generator=generator)
+            chosen = images.train[index.to(machine.device)].images
+            data.normalize(data.augment(chosen, generator), images)
+
+    return {"pipeline, image by image": [field], "pipeline": [ours]}
+
+
+def with_data(times: Times, setting: Setting) -> Times:
+    """Adds, per round, the two batches of a step to the step, naive and ours."""
+    share = 2 * setting.batch / PIPELINE_BATCH
+
+    def added(step: str, pipeline: str) -> list[list[float]]:
+        return [[s[0] + share * p[0]] for s, p in zip(times[step], times[pipeline], strict=True)]
+
+    naive, ours = added("naive", "pipeline, image by image"), added("dense", "pipeline")
+    return {**times, "naive with data": naive, "dense with data": ours}
+
+
+def measure(setting: Setting, machine: Machine) -> list[Row]:
+    """All rows of a setting."""
+    variants, references = variants_of(setting, machine)
+    times = interleave({**timed_steps(variants, setting), **pipelines(setting, machine)}, setting.rounds, machine)
+    for name in ("pipeline", "pipeline, image by image"):
+        times[name] = [[t / 10 for t in seconds] for seconds in times[name]]
+    times = with_data(times, setting)
+    probe = variants["dense"][0].batches(8)[0]  # type: ignore[union-attr]
+    memory = {row: statistics.mean(held(v, probe) for v in group) for row, group in variants.items()}
+    rows = [
+        Row(
+            *_head(setting, machine, row, reference, variants[row][0]),
+            **paired(times, row, reference),
+            reference_held_mib_per_image=memory[reference],
+            held_mib_per_image=memory[row],
+            **worst_errors(setting, machine, variants[row]),
+        )
+        for row, reference in references.items()
+    ]
+    dense = variants["dense"][0]
+    for row, reference in (("dense with data", "naive with data"), ("pipeline", "pipeline, image by image")):
+        rows.append(Row(*_head(setting, machine, row, reference, dense), **paired(times, row, reference)))
+    rows[-1].batch = PIPELINE_BATCH
+    return rows
+
+
+def _head(setting: Setting, machine: Machine, row: str, reference: str, variant: Variant) -> tuple:
+    return setting.name, row, reference, setting.batch, machine.threads, variant.dtype, variant.layout
+
+
+def sweep(base: Setting, machine: Machine) -> list[Row]:
+    """Naive and dense with one factor changed at a time."""
+    rows = []
+    for factor, values in (("batch", (16, 32, 64, 128)), ("channels", (8, 16, 32))):
+        for value in values:
+            setting = replace(base, name=f"{base.name}, {factor} {value}", **{factor: value})
+            dense = Ours(setting, machine)
+            variants: dict[str, list[Variant]] = {"naive": [Naive(setting, machine, dense)], "dense": [dense]}
+            times = interleave(timed_steps(variants, setting), setting.rounds, machine)
+            rows.append(Row(*_head(setting, machine, "dense", "naive", dense), **paired(times, "dense", "naive")))
+    return rows
+
+
+def line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Fixed cost and slope of the straight line through (x, y), least squares."""
+    fit = statistics.linear_regression(*zip(*points, strict=True))
+    return fit.intercept, fit.slope
+
+
+def table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown that is also readable as text."""
+    widths = [max(len(c) for c in column) for column in zip(header, *cells, strict=True)]
+    rows = [header, ["-" * w for w in widths], *cells]
+    return "\n".join("| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in rows)
+
+
+def main_table(rows: Sequence[Row]) -> str:
+    header = ("setting", "row", "compared with", "batch", "dtype", "layout", "ms of that", "ms", "ratio (min to max)")
+    header += ("held MiB/image", "float64 error: logits, alpha, weights")
+    return table(header, [_cells(r) for r in rows])
+
+
+def _cells(r: Row) -> list[str]:
+    found = (r.error_output, r.error_alpha_gradient, r.error_weight_gradient)
+    memory = (r.reference_held_mib_per_image, r.held_mib_per_image)
+    return [
+        *(r.setting, r.row, r.reference, str(r.batch), r.dtype, r.layout),
+        *(f"{1000 * s:.4g}" for s in (r.reference_seconds, r.seconds)),
+        f"{r.ratio:.3f} ({r.ratio_min:.3f} to {r.ratio_max:.3f})",
+        "" if None in memory else "{:.2f} -> {:.2f}".format(*memory),
+        "" if None in found else ", ".join(f"{e:.0e}" for e in found),
+    ]
+
+
+def sweep_table(rows: Sequence[Row]) -> str:
+    """The sweep, and what a step costs before the first image and per image."""
+    header = ("setting", "naive ms", "ours ms", "ratio (min to max)")
+    cells = [[c[0], *c[6:9]] for c in map(_cells, rows)]
+    by_batch = [r for r in rows if ", batch " in r.setting]
+    lines = [
+        f"{name}: {1000 * fixed:.1f} ms + {1000 * slope:.2f} ms per image"
+        for name, column in (("naive", "reference_seconds"), ("ours", "seconds"))
+        for fixed, slope in [line([(r.batch, getattr(r, column)) for r in by_batch])]
+    ]
+    return table(header, cells) + "\n\nStraight line over the batch: " + "; ".join(lines) + "."
+
+
+def write(out: Path, rows: Sequence[Row], report: str) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "bench.md").write_text(report)
+    (out / "stamp.json").write_text(json.dumps(runs.stamp(), indent=1) + "\n")
+    with (out / "bench.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(Row)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(r) for r in rows)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("figures/bench"), help="folder of the tables")
+    parser.add_argument("--pairs", type=int, default=5, help="rounds; at most 3 of the paper's setting on a CPU")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--quick", action="store_true", help="a smaller batch of the paper's setting, no sweep")
+    given = parser.parse_args()
+    if given.pairs < 1 or given.threads < 1:
+        parser.error("--pairs and --threads must be at least 1")
+    if given.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: no CUDA device found")
+    return given
+
+
+def main() -> None:
+    given = arguments()
+    torch.set_num_threads(given.threads)
+    machine = Machine(given.device, given.threads)
+    few = given.pairs if given.device == "cuda" else min(given.pairs, 2 if given.quick else 3)
+    paper = Setting("paper", 16, 5, 16 if given.quick else 64, 32, few)
+    laptop = Setting("laptop", 8, 2, 32, 16, given.pairs)
+    rows = measure(laptop, machine) + measure(paper, machine)
+    report = f"Search step on NAS-Bench-201, {_where(machine)}\n\n{main_table(rows)}\n"
+    if not given.quick:
+        swept = sweep(laptop, machine)
+        rows += swept
+        report += f"\n{sweep_table(swept)}\n"
+    print(report)
+    write(given.out, rows, report)
+
+
+def _where(machine: Machine) -> str:
+    stamp = runs.stamp()
+    clock = "CUDA events" if machine.device == "cuda" else "processor time" if machine.threads == 1 else "wall clock"
+    return f"{stamp['device']}, {machine.threads} thread(s), {clock}, torch {stamp['torch']}, commit {stamp['commit']}."
+
+
+if __name__ == "__main__":
+    main()
