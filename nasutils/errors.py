@@ -1,4 +1,4 @@
-"""One way to say that a value is not among the choices."""
+"""One way to say that a value is not among the choices, or not in range."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -15,3 +15,10 @@ def choose(kind: str, value: str, choices: Iterable[str]) -> str:
     near = get_close_matches(str(value), allowed, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"unknown {kind} {value!r}: choose one of {', '.join(map(repr, allowed))}{hint}")
+
+
+def positive(name: str, value: float) -> float:
+    """Return value if it is a finite number above 0. Raises ValueError naming the parameter."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        raise ValueError(f"{name} must be a positive number, not {value!r}")
+    return value

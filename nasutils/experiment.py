@@ -10,7 +10,6 @@ import torch
 
 from nasutils import data, methods, runs, spaces
 from nasutils.errors import choose
-from nasutils.methods.base import ORDERS
 from nasutils.runs import Run
 from nasutils.search import PRECISIONS, Search
 
@@ -70,7 +69,6 @@ def build(experiment: Experiment, machine: Machine) -> Search:
     for name in e.recipe:
         choose("field of the recipe", name, [f for f in asdict(method.recipe) if f != "epochs"])
     recipe = replace(method.recipe, **e.recipe)
-    choose("order", recipe.order, ORDERS)
     images = data.load(e.dataset, machine.data, download=machine.download, resolution=e.resolution, device=device)
     train, valid = data.search_split(images, recipe.split, e.images)
     with torch.random.fork_rng(devices=[]):

@@ -3,8 +3,8 @@
 import os
 import signal
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -44,14 +44,15 @@ def sweep(
     finished, failed = len(homes) - len(todo), 0
     report = watch or (lambda finished, failed, total: None)
     report(finished, failed, len(homes))
-    for name, error in _errors(list(todo.values()), machine, workers):
-        if error is None:
-            finished += 1
-        elif homes[name].failure is None:
-            raise RuntimeError(f"run {name} failed, and this could not be recorded: {error}")
-        else:
-            failed += 1
-        report(finished, failed, len(homes))
+    with closing(_errors(list(todo.values()), machine, workers)) as errors:
+        for name, error in errors:
+            if error is None:
+                finished += 1
+            elif homes[name].failure is None:
+                raise RuntimeError(f"run {name} failed, and this could not be recorded: {error}")
+            else:
+                failed += 1
+            report(finished, failed, len(homes))
     return [homes[name_of(e)] for e in experiments]
 
 
@@ -98,7 +99,7 @@ def _serve(connection: Connection, machine: Machine) -> None:
             connection.send(error)
 
 
-def _errors(experiments: list[Experiment], machine: Machine, workers: int) -> Iterator[tuple[str, str | None]]:
+def _errors(experiments: list[Experiment], machine: Machine, workers: int) -> Generator[tuple[str, str | None]]:
     """Run experiments in processes; yields the name and the error (None: finished) of each as it ends."""
     waiting, deaths = deque(experiments), Counter[str]()
     idle: list[_Worker] = []

@@ -42,6 +42,7 @@ Device = Annotated[str, AfterValidator(_device)]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+Labels = list[str]
 Switch = Literal[True, False]
 
 

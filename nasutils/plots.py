@@ -23,7 +23,7 @@ WIDTH = 7.2
 
 def use_style() -> None:
     """Set the look of every figure (seaborn's colour-blind palette, light grid, vector-friendly text)."""
-    sns.set_theme(context="paper", style="whitegrid", palette="colorblind", font_scale=1.0)
+    sns.set_theme(context="paper", style="whitegrid", palette="colorblind", font_scale=0.9)
     plt.rcParams.update(
         {
             "figure.dpi": 110,
@@ -41,9 +41,14 @@ def use_style() -> None:
 
 def look(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Colour, line style and marker of each label, distinct in colour and in grey."""
-    colors = sns.color_palette("colorblind", len(labels))
+    palette = sns.color_palette("colorblind")
+    colors = [palette[i] for i in (7, 9, 2, 1, 0, 5, 3, 4)]
     return {
-        label: {"color": colors[i], "linestyle": STYLES[i % len(STYLES)], "marker": MARKERS[i % len(MARKERS)]}
+        label: {
+            "color": colors[i % len(colors)],
+            "linestyle": STYLES[i % len(STYLES)],
+            "marker": MARKERS[i % len(MARKERS)],
+        }
         for i, label in enumerate(labels)
     }
 

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from nasutils import relax, schedules
 from nasutils.data import Data, ImageSet, augment, index_batches, normalize
+from nasutils.errors import choose
 from nasutils.methods import Method, Recipe
+from nasutils.methods.base import ORDERS
 from nasutils.relax import Mix
 from nasutils.spaces.base import Active, nonzero
 
@@ -88,6 +90,7 @@ class Search:
         seed: int = 0,
         precision: str = "float32",
     ) -> None:
+        choose("order", recipe.order, ORDERS)
         self.net, self.method, self.recipe, self.data = net, method, recipe, data
         self.train, self.valid = train, valid
         self.evaluation = valid if evaluation is None else evaluation
@@ -113,25 +116,22 @@ class Search:
     def one_epoch(self) -> Record:
         """One pass over the training images, then the record of it. Raises NotFinite."""
         started = time.perf_counter()
-        self._begin_epoch()
-        updates = [self._weight_step]
-        if self.epoch >= self.recipe.alpha_from:
-            updates.insert(0 if self.recipe.order == "alpha-first" else 1, self._alpha_step)
+        self.begin_epoch()
         for index in index_batches(len(self.train), self.recipe.batch, self.generator):
             chosen = torch.randint(len(self.valid), (len(index),), generator=self.generator)
-            train = self._batch("train", self.train, index)
-            valid = self._batch("valid", self.valid, chosen)
-            self.method.begin_step()
-            for update in updates:
-                update(train, valid)
+            train = self.batch("train", self.train, index)
+            valid = self.batch("valid", self.valid, chosen)
+            self.step(train, valid)
         losses = self.log.means(self.epoch, len(self.train))
+        self._check_finite()
         searched = time.perf_counter() - started
         record = {"epoch": self.epoch, **losses, **self._describe(), "supernet_accuracy": self._judge()}
         record["cost"] = self._cost(searched, time.perf_counter() - started)
         self.epoch += 1
         return record
 
-    def _begin_epoch(self) -> None:
+    def begin_epoch(self) -> None:
+        """Move the schedules and start a new log."""
         recipe = self.recipe
         rate = schedules.cosine(self.epoch, recipe.epochs, recipe.weight_lr, recipe.weight_lr_end)
         self.optimizer.param_groups[0]["lr"] = rate
@@ -139,18 +139,24 @@ class Search:
         self.log = Log()
         self.net.train()
 
-    def _batch(self, role: str, images: ImageSet, index: Tensor) -> Batch:
+    def batch(self, role: str, images: ImageSet, index: Tensor) -> Batch:
         chosen = images[index.to(images.labels.device)]
         augmented = augment(chosen.images, self.generator)
         return Batch(role, normalize(augmented, self.data, self.dtype), chosen.labels)
 
     def loss(
-        self, batch: Batch, mix: Mix, active: Active | None = None, weights: Sequence[Tensor] | None = None
+        self,
+        batch: Batch,
+        mix: Mix,
+        active: Active | None = None,
+        weights: Sequence[Tensor] | None = None,
+        log: bool = True,
     ) -> Tensor:
-        """Mean cross entropy of a batch, at other network weights if given (see `methods.base.Problem`)."""
+        """Mean cross entropy of a batch; see `methods.base.Problem`."""
         logits = self._logits(batch.images, mix, active, weights)
         loss = F.cross_entropy(logits, batch.labels)
-        self.log.add(batch, loss, logits.detach())
+        if log:
+            self.log.add(batch, loss, logits.detach())
         return loss
 
     def _logits(
@@ -160,27 +166,44 @@ class Search:
             if weights is None:
                 logits = self.net(images, mix, active)
             else:
-                names = [name for name, _ in self.net.named_parameters()]
-                values = dict(zip(names, weights, strict=True))
-                logits = torch.func.functional_call(self.net, values, (images, mix, active))
+                state = dict(zip((name for name, _ in self.net.named_parameters()), weights, strict=True))
+                state |= {name: buffer.clone() for name, buffer in self.net.named_buffers()}
+                logits = torch.func.functional_call(self.net, state, (images, mix, active))
         return logits.to(self.dtype)
 
     def unrolled_weights(self, gradients: Iterable[Tensor]) -> tuple[list[Tensor], float]:
-        """w' = w - rate * (momentum * velocity + gradient + decay * w) and the rate (second-order DARTS)."""
+        """The optimizer's next step, unclipped; see `methods.base.Problem`."""
         recipe, rate = self.recipe, self.optimizer.param_groups[0]["lr"]
         ahead = []
         for w, gradient in zip(self.weights, gradients, strict=True):
+            decayed = gradient + recipe.weight_decay * w.detach()
             velocity = self.optimizer.state[w].get("momentum_buffer")
-            moved = gradient + recipe.weight_decay * w.detach()
-            ahead.append(w.detach() - rate * (moved if velocity is None else moved + recipe.momentum * velocity))
-        return ahead, rate
+            step = decayed if velocity is None else decayed + recipe.momentum * velocity
+            if recipe.nesterov:
+                step = decayed + recipe.momentum * step
+            ahead.append(w.detach() - rate * step)
+        return ahead, rate * (1 + recipe.momentum) if recipe.nesterov else rate
+
+    def step(self, train: Batch, valid: Batch) -> None:
+        """One iteration: an update of the weights and one of alpha, in the recipe's order."""
+        self.method.begin_step()
+        updates = [self._weight_step]
+        if self.epoch >= self.recipe.alpha_from:
+            updates.insert(0 if self.recipe.order == "alpha-first" else 1, self._alpha_step)
+        for update in updates:
+            update(train, valid)
+
+    def _check_finite(self) -> None:
+        tensors = [*self.weights, *self.method.alphas.values()]
+        if not torch.stack([t.detach().isfinite().all() for t in tensors]).all():
+            raise NotFinite(f"a weight or alpha is not finite after the last step of epoch {self.epoch}")
 
     def _alpha_step(self, train: Batch, valid: Batch) -> None:
         self.alpha_gradients = self.method.alpha_gradients(self, train, valid)
         self.method.update([g.clone() for g in self.alpha_gradients])
 
     def _weight_step(self, train: Batch, valid: Batch) -> None:
-        mix = self.method.mixing()
+        mix = self.method.weight_mixing()
         alphas = list(self.method.alphas.values()) if self.recipe.clip_includes_alpha else []
         active = self.method.active_in_weight_step(mix)
         if not alphas:
@@ -271,27 +294,28 @@ class Search:
         self.net.load_state_dict(state["net"])
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.alpha_gradients = state["alpha_gradients"]
+        self.alpha_gradients = [
+            g.to(a.device) for g, a in zip(state["alpha_gradients"], self.method.alphas.values(), strict=True)
+        ]
         self.generator.set_state(state["generator"])
 
 
-def clip(gradients: Iterable[Tensor], bound: float, others: Iterable[Tensor] = ()) -> float:
+def clip(gradients: Iterable[Tensor], bound: float, others: Iterable[Tensor] = ()) -> Tensor:
     """Scale gradients in place to a norm of at most `bound`, taken together with `others`; returns that norm before."""
     gradients = list(gradients)
     norm = torch.nn.utils.get_total_norm([*gradients, *others])
     torch._foreach_mul_(gradients, (bound / (norm + 1e-6)).clamp(max=1.0))
-    return float(norm)
+    return norm
 
 
 @contextmanager
 def _batch_norms_restored(net: nn.Module) -> Iterator[None]:
     """Put the batch norms' statistics and momenta back as they were."""
     norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
-    before = [(m.running_mean.clone(), m.running_var.clone(), m.momentum) for m in norms]  # type: ignore[union-attr]
+    before = [({n: b.clone() for n, b in m.named_buffers()}, m.momentum) for m in norms]
     try:
         yield
     finally:
-        for norm, (mean, variance, momentum) in zip(norms, before, strict=True):
-            norm.running_mean.copy_(mean)  # type: ignore[union-attr]
-            norm.running_var.copy_(variance)  # type: ignore[union-attr]
+        for norm, (buffers, momentum) in zip(norms, before, strict=True):
+            norm.load_state_dict(buffers, strict=False)
             norm.momentum = momentum

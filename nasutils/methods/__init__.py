@@ -18,7 +18,7 @@ names = tuple(_METHODS)
 
 
 def options(name: str) -> tuple[str, ...]:
-    """The options that a method takes beyond the space, its preset and the common ones."""
+    """The keyword options that a method takes: its own first, then those common to all."""
     method = _METHODS[choose("method", name, names)]
     taken = [
         parameter.name
@@ -30,8 +30,9 @@ def options(name: str) -> tuple[str, ...]:
 
 
 def get(name: str, space: Space, *, epochs: int = 50, preset: str = "published", **given: Any) -> Method:
-    """The method of that name on a space, its schedules laid out over `epochs`.
+    """The method of that name on a space.
 
+    epochs: length of the search; SP-DARTS lays its schedule out over it, PCD and EDD count epochs as published.
     preset: "published" is the science as described; "released" is what the authors' code did. Options: see
     `options(name)`. Raises ValueError naming the choices and the nearest one for an unknown name, preset or option.
     """

@@ -56,12 +56,21 @@ class Problem(Protocol):
         """The network's trainable weights."""
 
     def loss(
-        self, batch: Any, mix: Mix, active: Active | None = None, weights: Sequence[Tensor] | None = None
+        self,
+        batch: Any,
+        mix: Mix,
+        active: Active | None = None,
+        weights: Sequence[Tensor] | None = None,
+        log: bool = True,
     ) -> Tensor:
-        """Mean cross entropy of a batch under mixing weights, at other network weights if given."""
+        """Mean cross entropy of a batch under mixing weights.
+
+        weights: evaluate at these instead of the network's own; its batch-norm statistics then do not move.
+        log: whether the batch counts in the epoch's record.
+        """
 
     def unrolled_weights(self, gradients: Iterable[Tensor]) -> tuple[list[Tensor], float]:
-        """The weights after one optimizer step along the gradients (momentum and decay included), and the rate."""
+        """The weights after the optimizer's next step along the gradients (not clipped), and -dw'/dgradient."""
 
 
 class Method(ABC):
@@ -100,8 +109,9 @@ class Method(ABC):
     @property
     def recipe(self) -> Recipe:
         """What the method's paper asks of the loop on this space."""
-        recipe = NASBENCH201 if self.space.name == "nasbench201" else Recipe()
-        return replace(recipe, epochs=self.epochs)
+        if self.space.name == "nasbench201":
+            return replace(NASBENCH201, epochs=self.epochs, clip_includes_alpha=self.preset == "released")
+        return Recipe(epochs=self.epochs)
 
     def begin_epoch(self, epoch: int) -> None:
         """Move the schedules to the start of an epoch (counted from 0)."""
@@ -112,6 +122,10 @@ class Method(ABC):
     @abstractmethod
     def mixing(self) -> Mix:
         """Mixing weights of the current step, differentiable in alpha."""
+
+    def weight_mixing(self) -> Mix:
+        """Mixing weights of the current weight step; the same unless a method says otherwise."""
+        return self.mixing()
 
     def inference(self) -> Mix:
         """Mixing weights by which the relaxed supernet is judged: deterministic, at the epoch's temperature."""
@@ -130,7 +144,7 @@ class Method(ABC):
         """dL_valid/dalpha at the current weights (first order), one tensor per cell type."""
         mix = self.mixing()
         loss = problem.loss(valid, mix, self.active_in_alpha_step(mix))
-        return list(torch.autograd.grad(loss, list(self.alphas.values())))
+        return list(torch.autograd.grad(loss, list(self.alphas.values()), materialize_grads=True))
 
     def update(self, gradients: list[Tensor]) -> None:
         """One optimizer step on alpha."""

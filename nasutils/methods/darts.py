@@ -3,7 +3,9 @@
 The second order differentiates through one weight step exactly, by a Hessian-vector product (double
 backward) where the original takes a finite difference:
 
-    dL_valid(w', alpha)/dalpha - rate * d<dL_train(w, alpha)/dw, v>/dalpha,   v = dL_valid/dw' at w'
+    dL_valid(w', alpha)/dalpha - factor * d<dL_train(w, alpha)/dw, v>/dalpha,   v = dL_valid/dw' at w'
+
+with factor = -dw'/dgradient, the rate (times 1 + momentum under Nesterov). Clipping is not part of w'.
 """
 
 from dataclasses import replace
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor
 
 from nasutils import relax
+from nasutils.errors import positive
 from nasutils.methods.base import Method, Problem, Recipe
 from nasutils.relax import Mix
 from nasutils.spaces.base import Space, everything
@@ -22,7 +25,8 @@ class DARTS(Method):
     """Softmax of alpha and Adam (rate 3e-4, decay 1e-3).
 
     order: 1 or 2. temperature: of the softmax in both steps (1: DARTS; a small one is the naive way to
-    sparsity, without the noisy gradient).
+    sparsity, without the noisy gradient; the weight rate is then 0.025 throughout, as in the small-temperature
+    methods, and not a cosine).
     """
 
     name = "darts"
@@ -30,10 +34,10 @@ class DARTS(Method):
     def __init__(
         self, space: Space, *, order: int = 1, temperature: float = 1.0, alpha_decay: float = 1e-3, **common: Any
     ) -> None:
-        if order not in (1, 2):
+        if isinstance(order, bool) or order not in (1, 2):
             raise ValueError(f"order of darts must be 1 or 2, not {order!r}")
         super().__init__(space, alpha_decay=alpha_decay, **common)
-        self.order, self.temperature = order, temperature
+        self.order, self.temperature = order, positive("temperature", temperature)
 
     @property
     def recipe(self) -> Recipe:
@@ -56,15 +60,18 @@ def unrolled_gradients(problem: Problem, method: DARTS, train: Any, valid: Any) 
     mix = method.mixing()
     run = everything(mix)
     train_gradients = torch.autograd.grad(
-        problem.loss(train, mix, run), problem.weights, create_graph=True, materialize_grads=True
+        problem.loss(train, mix, run, problem.weights, log=False),
+        problem.weights,
+        create_graph=True,
+        materialize_grads=True,
     )
-    ahead, rate = problem.unrolled_weights(g.detach() for g in train_gradients)
+    ahead, factor = problem.unrolled_weights(g.detach() for g in train_gradients)
     ahead = [w.requires_grad_() for w in ahead]
     loss = problem.loss(valid, method.mixing(), run, ahead)
     direct, toward = _partition(torch.autograd.grad(loss, [*alphas, *ahead], materialize_grads=True), len(alphas))
     along = sum((g * v).sum() for g, v in zip(train_gradients, toward, strict=True))
-    implicit = torch.autograd.grad(along, alphas)  # type: ignore[arg-type]
-    return [d - rate * i for d, i in zip(direct, implicit, strict=True)]
+    implicit = torch.autograd.grad(along, alphas, materialize_grads=True)  # type: ignore[arg-type]
+    return [d - factor * i for d, i in zip(direct, implicit, strict=True)]
 
 
 def _partition(tensors: tuple[Tensor, ...], at: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:

@@ -5,11 +5,13 @@ it down. Specification 3.3.
 """
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from nasutils import relax, schedules
+from nasutils.errors import positive
 from nasutils.methods.base import Method, Recipe
-from nasutils.methods.pcd_darts import small_temperature_mix, small_temperature_recipe
+from nasutils.methods.pcd_darts import small_temperature_mix
 from nasutils.relax import Mix
 from nasutils.schedules import EDD
 from nasutils.spaces.base import Active, Space, everything
@@ -34,14 +36,14 @@ class EDDDARTS(Method):
         **common: Any,
     ) -> None:
         super().__init__(space, **common)
-        self.strength, self.warmup, self.adaptive = strength, warmup, adaptive
+        self.strength, self.warmup, self.adaptive = positive("strength", strength), warmup, adaptive
         switched_off = self.preset == "released" and space.name == "nasbench201"
         self.noisy = not switched_off if noisy is None else noisy
         self.state = EDD()
 
     @property
     def recipe(self) -> Recipe:
-        return small_temperature_recipe(super().recipe, self)
+        return replace(super().recipe, weight_lr=0.025, weight_lr_end=0.025)
 
     def entropy(self) -> float:
         """H in nats at the current temperature: the sum over edges on NAS-Bench-201, the mean elsewhere."""
@@ -59,6 +61,9 @@ class EDDDARTS(Method):
 
     def mixing(self) -> Mix:
         return small_temperature_mix(self, self.noisy)
+
+    def weight_mixing(self) -> Mix:
+        return small_temperature_mix(self, noisy=False)
 
     def active_in_alpha_step(self, mix: Mix) -> Active:
         return everything(mix) if self.noisy else super().active_in_alpha_step(mix)

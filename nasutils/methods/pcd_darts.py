@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from nasutils import relax, schedules
-from nasutils.errors import choose
+from nasutils.errors import choose, positive
 from nasutils.methods.base import Method, Recipe
 from nasutils.relax import Mix
 from nasutils.spaces.base import Active, Space, everything
@@ -37,11 +37,12 @@ class PCDDARTS(Method):
     ) -> None:
         super().__init__(space, **common)
         self.schedule = choose("temperature schedule", schedule, self.SCHEDULES)
-        self.decay, self.warmup, self.fixed, self.noisy = decay, warmup, fixed, noisy
+        self.decay, self.fixed = positive("decay", decay), positive("fixed", fixed)
+        self.warmup, self.noisy = warmup, noisy
 
     @property
     def recipe(self) -> Recipe:
-        return small_temperature_recipe(super().recipe, self)
+        return replace(super().recipe, weight_lr=0.025, weight_lr_end=0.025)
 
     def begin_epoch(self, epoch: int) -> None:
         self.temperature = {
@@ -54,14 +55,11 @@ class PCDDARTS(Method):
     def mixing(self) -> Mix:
         return small_temperature_mix(self, self.noisy)
 
+    def weight_mixing(self) -> Mix:
+        return small_temperature_mix(self, noisy=False)
+
     def active_in_alpha_step(self, mix: Mix) -> Active:
         return everything(mix) if self.noisy else super().active_in_alpha_step(mix)
-
-
-def small_temperature_recipe(recipe: Recipe, method: Method) -> Recipe:
-    """Constant weight rate 0.025 (specification 3.4); alpha inside the clip as released on NAS-Bench-201."""
-    released = method.preset == "released" and method.space.name == "nasbench201"
-    return replace(recipe, weight_lr=0.025, weight_lr_end=0.025, clip_includes_alpha=released)
 
 
 def small_temperature_mix(method: Method, noisy: bool) -> Mix:

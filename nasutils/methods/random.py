@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from nasutils import relax
 from nasutils.methods.base import Method, Recipe
@@ -23,6 +24,9 @@ class Random(Method):
     @property
     def recipe(self) -> Recipe:
         return replace(super().recipe, epochs=0)
+
+    def update(self, gradients: list[Tensor]) -> None:
+        """Nothing: a random architecture does not learn."""
 
     def mixing(self) -> Mix:
         return {name: relax.softmax(a, 1.0) for name, a in self.alphas.items()}

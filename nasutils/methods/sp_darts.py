@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from nasutils import relax, schedules
+from nasutils.errors import choose, positive
 from nasutils.methods.base import Method, Recipe
 from nasutils.relax import Mix
 from nasutils.schedules import TwoTemperatures
@@ -32,19 +33,14 @@ class SPDARTS(Method):
         **common: Any,
     ) -> None:
         super().__init__(space, **common)
-        self.sparse, self.ratio, self.schedule = sparse, ratio, schedule
+        self.sparse, self.ratio = positive("sparse", sparse), positive("ratio", ratio)
+        self.schedule = choose("schedule of C", schedule, self.SCHEDULES)
         self.now = TwoTemperatures(1.0, 10.0, 0.0)
         self.step_temperature = 10.0
 
     @property
     def recipe(self) -> Recipe:
-        released = self.preset == "released"
-        return replace(
-            super().recipe,
-            weight_lr=0.05,
-            weight_lr_end=0.05,
-            clip_includes_alpha=released and self.space.name == "nasbench201",
-        )
+        return replace(super().recipe, weight_lr=0.05, weight_lr_end=0.05)
 
     def begin_epoch(self, epoch: int) -> None:
         """Epoch 0 is dense at T = 10, what the released NAS-Bench-201 script lacks (specification 2.1)."""

@@ -14,6 +14,7 @@ import pandas as pd
 from nasutils import analysis
 from nasutils.analysis import Estimate
 from nasutils.claims import Claim
+from nasutils.errors import choose
 from nasutils.runs import Run
 
 VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -27,6 +28,12 @@ VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "SP-DARTS": ("sp-darts", {}),
 }
 """Label -> (method, options). `small T` is T = 1e-3 from epoch 5 on; `EDD, open loop` keeps H at its maximum."""
+
+
+def chosen(labels: Sequence[str]) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
+    """The variants of these labels, all of them if there is none. Raises ValueError for an unknown label."""
+    return {choose("variant", label, VARIANTS): VARIANTS[label] for label in labels or VARIANTS}
+
 
 RANDOM_CELL = 87.06
 """Mean CIFAR-10 test accuracy (%) of all 15,625 cells: what a blindly drawn cell is worth."""

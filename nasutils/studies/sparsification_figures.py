@@ -16,6 +16,8 @@ __all__ = ["EDGES", "OPS", "accuracy", "distributions", "final_cells", "gap", "g
 
 LOOK = plots.look(list(VARIANTS))
 NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet16-120": "ImageNet16-120"}
+RANGE = {"cifar10": (50, 96), "cifar100": (10, 76), "imagenet16-120": (10, 50)}
+"""Test accuracies (%) that cells of interest reach, for the axes."""
 OPTIMUM = {"cifar10": 94.37, "cifar100": 73.51, "imagenet16-120": 47.31}
 ALL_SKIP = {"cifar10": 54.30, "cifar100": 15.61, "imagenet16-120": 16.32}
 Drawn = tuple[Figure, pd.DataFrame]
@@ -82,7 +84,7 @@ def distributions(results: Results, shown: Sequence[str] = ("DARTS", "small T + 
         for r in run.records
     ]
     table = pd.DataFrame(rows)
-    figure, axes = plots.panels(2, len(shown), 1.9, sharex=True, sharey="row")
+    figure, axes = plots.panels(2, len(shown), 2.2, sharex=True, sharey="row")
     ops = plots.look(OPS)
     for column, label in enumerate(shown):
         part = table[table["method"] == label]
@@ -90,7 +92,7 @@ def distributions(results: Results, shown: Sequence[str] = ("DARTS", "small T + 
             plots.mean_band(axes[0, column], part, "epoch", op, label=op, **ops[op])
         plots.mean_band(axes[1, column], part, "epoch", "entropy", **LOOK[label])
         axes[1, column].axhline(np.log(len(OPS)), color="0.5", lw=0.8, ls=":")
-        axes[0, column].set_title(label)
+        axes[0, column].set(title=label, ylim=(0, 0.8))
         axes[1, column].set(xlabel="epoch", ylim=(-0.05, 1.75))
     axes[0, 0].set_ylabel("mean mixing weight")
     axes[1, 0].set_ylabel("entropy per edge (nats)")
@@ -100,7 +102,8 @@ def distributions(results: Results, shown: Sequence[str] = ("DARTS", "small T + 
 
 def gap(results: Results) -> Drawn:
     """Supernet accuracy relaxed and with one operation per edge, per epoch and method: the gap lies between."""
-    figure, axes = plots.panels(2, 4, 1.9, sharex=True, sharey=True)
+    figure, axes = plots.panels(2, 4, 2.2, sharex=True, sharey=True)
+    top = results.epochs["relaxed"].max() + 10
     for ax, label in zip(axes.flat, VARIANTS, strict=True):
         rows = results.epochs[results.epochs["method"] == label]
         if len(rows):
@@ -108,9 +111,9 @@ def gap(results: Results) -> Drawn:
             plots.mean_band(
                 ax, rows, "epoch", "recalibrated", label="one operation per edge", color="C1", marker="s", ls="--"
             )
-        ax.set_title(label)
+        ax.set(title=label, ylim=(0, top))
     for ax in axes[:, 0]:
-        ax.set_ylabel("supernet accuracy (%)")
+        ax.set_ylabel("accuracy (%)")
     for ax in axes[-1]:
         ax.set_xlabel("epoch")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
@@ -127,7 +130,7 @@ def accuracy(results: Results, shown: Sequence[str] = ("DARTS", "small T + noisy
             plots.mean_band(ax, rows, "epoch", column, label=label, **LOOK[label])
         ax.axhline(OPTIMUM[column], color="0.3", lw=0.9, ls="--", label="optimum of the space")
         ax.axhline(ALL_SKIP[column], color="0.3", lw=0.9, ls=":", label="cell of skips only")
-        ax.set(title=name, xlabel="epoch")
+        ax.set(title=name, xlabel="epoch", ylim=RANGE[column])
     axes[0].set_ylabel("test accuracy of the cell (%)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure, results.epochs[["method", "seed", "epoch", "genotype", *NAMES]]
@@ -148,7 +151,7 @@ def final_cells(results: Results) -> Drawn:
     ax.axvline(RANDOM_CELL, color="0.4", ls="--", lw=0.9)
     ax.text(RANDOM_CELL, -0.75, "mean of all cells ", ha="right", va="center", fontsize="small", color="0.3")
     ax.set_yticks(range(len(labels)), labels)
-    ax.set(xlabel="CIFAR-10 test accuracy of the last cell (%)", ylim=(len(labels) - 0.4, -1.1), xlim=(None, 96))
+    ax.set(xlabel="CIFAR-10 test accuracy of the last cell (%)", ylim=(len(labels) - 0.4, -1.1), xlim=RANGE["cifar10"])
     return figure, results.last[["method", "seed", "genotype", *NAMES]]
 
 

@@ -143,13 +143,13 @@ class Ours:
         images = random_images(setting.side, machine.device)
         recipe, train = self.method.recipe, images.train
         self.search = Search(self.net, self.method, recipe, images, train, train, precision=precision)
-        self.search._begin_epoch()
+        self.search.begin_epoch()
 
     def batches(self, size: int) -> list[Batch]:
         """Two different ones, for the weights and for alpha."""
         index = torch.arange(2 * size).split(size)
         return [
-            self.search._batch(role, self.search.train, i) for role, i in zip(("train", "valid"), index, strict=True)
+            self.search.batch(role, self.search.train, i) for role, i in zip(("train", "valid"), index, strict=True)
         ]
 
     def step(self, train: Batch, valid: Batch) -> None:
