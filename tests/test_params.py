@@ -1,0 +1,77 @@
+"""The parameters cell: every params file fits its notebook, and a mistake is named before any work."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nasutils import params, places
+
+NOTEBOOKS = sorted((places.ROOT / "notebooks").glob("*.ipynb"))
+FILES = sorted((places.ROOT / "params").glob("*/*.yaml"))
+
+
+def declared(name="sparsification"):
+    return params.declared_in(json.loads((places.ROOT / "notebooks" / f"{name}.ipynb").read_text()))
+
+
+def given(**changes):
+    """The smoke values of the notebook, changed."""
+    notebook = json.loads((places.ROOT / "notebooks" / "sparsification.ipynb").read_text())
+    cell = next(c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", []))
+    namespace = {**vars(params)}
+    exec("".join(cell["source"]), namespace)
+    return {name: namespace[name] for name in declared()} | changes
+
+
+def test_the_notebooks_own_values_are_valid():
+    assert params.validate(declared(), given()).scale == "smoke"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}-{f.stem}")
+def test_every_params_file_is_valid(file, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    values = yaml.safe_load(file.read_text())
+    checked = params.validate(declared(file.stem), given(**values))
+    assert checked.scale == file.parent.name
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"epoch": 3}, "unknown parameter 'epoch'.*did you mean 'epochs'"),
+        ({"epochs": 0}, "epochs: .*greater than or equal to 1, not 0"),
+        ({"epochs": "many"}, "epochs: .*integer.*'many'"),
+        ({"dataset": "cifar"}, "dataset: unknown data set 'cifar'.*did you mean 'cifar10'"),
+        ({"scale": "lab"}, "scale: unknown scale 'lab'.*'smoke'"),
+        ({"seeds": []}, "seeds: "),
+        ({"device": "cuda:9"}, "device: unknown device on this machine 'cuda:9'"),
+        ({"epochs": 0, "batch": -1}, "epochs: .*; batch: "),
+    ],
+)
+def test_a_mistake_is_named(changes, says):
+    with pytest.raises(params.BadParameters, match=says):
+        params.validate(declared(), given(**changes))
+
+
+def test_injected_names_are_found_and_others_ignored():
+    cells = ["x = 1", "# Parameters\nepoch = 3\nscale = 'smoke'\n"]
+    assert params.injected(cells) == ["epoch", "scale"]
+    assert params.injected(["# parameters of mine\nepoch = 3"]) == []
+
+
+def test_papermill_stops_before_any_work_and_says_epochs(tmp_path):
+    import papermill
+
+    notebook = str(places.ROOT / "notebooks" / "sparsification.ipynb")
+    with pytest.raises(papermill.PapermillExecutionError, match="did you mean 'epochs'"):
+        papermill.execute_notebook(notebook, tmp_path / "out.ipynb", {"epoch": 3}, kernel_name="python3")
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda f: f.stem)
+def test_committed_notebooks_are_executed_so_that_nbval_compares_them(notebook):
+    cells = [c for c in json.loads(Path(notebook).read_text())["cells"] if c["cell_type"] == "code"]
+    assert all(c["execution_count"] for c in cells)
+    strict = [c for c in cells if c["outputs"] and "nbval-ignore-output" not in c["metadata"].get("tags", [])]
+    assert len(strict) >= 2
