@@ -145,3 +145,15 @@ def gradient_profile(alpha: Tensor, upstream: Tensor, temperatures: Sequence[flo
                 }
             )
     return pd.DataFrame(rows)
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """For display: each column with its `_low` and `_high` beside it as one text, mean [low, high]."""
+    shown = table.copy()
+    for column in [c for c in table.columns if f"{c}_low" in table.columns]:
+        low, high = shown.pop(f"{column}_low"), shown.pop(f"{column}_high")
+        shown[column] = [
+            f"{m:.2f}" if math.isnan(a) else f"{m:.2f} [{a:.2f}, {b:.2f}]"
+            for m, a, b in zip(table[column], low, high, strict=True)
+        ]
+    return shown
