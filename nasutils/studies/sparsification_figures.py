@@ -75,6 +75,12 @@ def temperatures(epochs: int) -> Drawn:
     return figure, table
 
 
+def present(results: Results, labels: Sequence[str] = tuple(VARIANTS)) -> list[str]:
+    """The variants that have been searched, in order: of these labels, or all if none of them has."""
+    searched = [label for label in VARIANTS if label in set(results.last["method"])]
+    return [label for label in labels if label in searched] or searched
+
+
 def distributions(results: Results, shown: Sequence[str] = ("DARTS", "small T + noisy", "PCD", "EDD")) -> Drawn:
     """Mean mixing weight of each operation, and entropy of an edge, per epoch; means over edges and seeds."""
     rows = [
@@ -83,7 +89,7 @@ def distributions(results: Results, shown: Sequence[str] = ("DARTS", "small T + 
         for (label, seed), run in results.runs.items()
         for r in run.records
     ]
-    table = pd.DataFrame(rows)
+    table, shown = pd.DataFrame(rows), present(results, shown)
     figure, axes = plots.panels(2, len(shown), 2.2, sharex=True, sharey="row")
     ops = plots.look(OPS)
     for column, label in enumerate(shown):
@@ -102,30 +108,30 @@ def distributions(results: Results, shown: Sequence[str] = ("DARTS", "small T + 
 
 def gap(results: Results) -> Drawn:
     """Supernet accuracy relaxed and with one operation per edge, per epoch and method: the gap lies between."""
-    figure, axes = plots.panels(2, 4, 2.2, sharex=True, sharey=True)
+    labels = present(results)
+    columns = min(len(labels), 4)
+    figure, axes = plots.panels(-(-len(labels) // columns), columns, 2.2, sharex=True, sharey=True)
     top = results.epochs["relaxed"].max() + 10
-    for ax, label in zip(axes.flat, VARIANTS, strict=True):
+    for ax, label in zip(axes.flat, labels, strict=False):
         rows = results.epochs[results.epochs["method"] == label]
-        if len(rows):
-            plots.mean_band(ax, rows, "epoch", "relaxed", label="relaxed", color="C0", marker="o")
-            plots.mean_band(
-                ax, rows, "epoch", "recalibrated", label="one operation per edge", color="C1", marker="s", ls="--"
-            )
+        plots.mean_band(ax, rows, "epoch", "relaxed", label="relaxed", color="C0", marker="o")
+        plots.mean_band(
+            ax, rows, "epoch", "recalibrated", label="one operation per edge", color="C1", marker="s", ls="--"
+        )
         ax.set(title=label, ylim=(0, top))
     for ax in axes[:, 0]:
         ax.set_ylabel("accuracy (%)")
     for ax in axes[-1]:
         ax.set_xlabel("epoch")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    columns = ["method", "seed", "epoch", "relaxed", "discretized", "recalibrated", "gap"]
-    return figure, results.epochs[columns]
+    return figure, results.epochs[["method", "seed", "epoch", "relaxed", "discretized", "recalibrated", "gap"]]
 
 
 def accuracy(results: Results, shown: Sequence[str] = ("DARTS", "small T + noisy", "PCD", "EDD")) -> Drawn:
     """Tabulated test accuracy of the current cell per epoch on the three data sets."""
     figure, (axes,) = plots.panels(1, 3, 2.7, sharex=True)
     for ax, (column, name) in zip(axes, NAMES.items(), strict=True):
-        for label in shown:
+        for label in present(results, shown):
             rows = results.epochs[results.epochs["method"] == label]
             plots.mean_band(ax, rows, "epoch", column, label=label, **LOOK[label])
         ax.axhline(OPTIMUM[column], color="0.3", lw=0.9, ls="--", label="optimum of the space")
@@ -138,7 +144,7 @@ def accuracy(results: Results, shown: Sequence[str] = ("DARTS", "small T + noisy
 
 def final_cells(results: Results) -> Drawn:
     """Every search's last cell on CIFAR-10: a point per seed, mean and 95 % interval per method."""
-    labels = [label for label in VARIANTS if label in set(results.last["method"])]
+    labels = present(results)
     figure, ((ax,),) = plots.panels(1, 1, 2.8)
     for place, label in enumerate(labels):
         values = analysis.by_seed(results.last, label, "cifar10")
