@@ -134,7 +134,7 @@ class Method(ABC):
 
     def active_in_alpha_step(self, mix: Mix) -> Active:
         """Operations the alpha step must run. Under a softmax a weight of exactly 0 has no gradient."""
-        return everything(mix) if self.preset == "released" else nonzero(mix)
+        return self.active_in_weight_step(mix)
 
     def active_in_weight_step(self, mix: Mix) -> Active:
         """Operations the weight step must run; released code ran all, which moves idle batch-norm statistics."""

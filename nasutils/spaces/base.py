@@ -19,7 +19,7 @@ class Space(ABC):
 
     name: as in `spaces.get`. ops: names of the candidate operations, in order. alpha_shapes: shape (edges,
     operations) per cell type. num_architectures: size of the space. policies: how mixing weights become a
-    genotype. resolution: image size the space's published networks are for.
+    genotype.
     """
 
     name: ClassVar[str]

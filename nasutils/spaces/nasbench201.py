@@ -18,7 +18,7 @@ from nasutils.genotype import Genotype
 from nasutils.ops import Fan, Node, ReLUConvBN, ResidualReduction, avg_pool_3x3, channels_last, mixed_sum
 from nasutils.relax import Mix
 from nasutils.spaces.base import Active, Space, check_mix, everything, nonzero
-from nasutils.spaces.nb201_cells import EDGES, OPS, arch_of, query
+from nasutils.spaces.nb201_cells import EDGES, OPS, arch_of, num_architectures, query
 
 __all__ = ["EDGES", "OPS", "FinalNet", "NASBench201", "Supernet", "query"]
 
@@ -37,7 +37,7 @@ class NASBench201(Space):
     name = "nasbench201"
     ops = OPS
     alpha_shapes: ClassVar[dict[str, tuple[int, int]]] = {"cell": (6, 5)}
-    num_architectures = 5**6
+    num_architectures = num_architectures
     policies = ("argmax",)
 
     def supernet(self, channels: int = 16, cells: int = 5, num_classes: int = 10) -> "Supernet":

@@ -153,9 +153,7 @@ class Ours:
         ]
 
     def step(self, train: Batch, valid: Batch) -> None:
-        self.method.begin_step()
-        self.search._weight_step(train, valid)
-        self.search._alpha_step(train, valid)
+        self.search.step(train, valid)
 
     def weight_pass(self) -> tuple[dict[str, Tensor], Active]:
         mix = {name: m.detach() for name, m in self.method.mixing().items()}
