@@ -1,0 +1,344 @@
+"""The DARTS space (Liu et al., ICLR 2019) and the spaces of RobustDARTS (Zela et al., ICLR 2020) on the same cells.
+
+* A cell has two inputs (the outputs of the two cells before it), four intermediate nodes and 14 edges; its
+  output is the concatenation of the four. A node is the sum of its incoming edges.
+* Reduction cells at one and two thirds of the depth halve the resolution and double C; they have their own
+  architecture parameters. Stem: a 3x3 convolution to 3C channels.
+* `darts` has 8 operations, none first; `darts7` has no none; in S1 the two operations depend on the edge; S2:
+  skip, 3x3 separable; S3: also none; S4: noise (N(0, 1), drawn anew in every forward), 3x3 separable.
+* In the supernet no batch norm of a cell has parameters, and pools have one behind them; final networks: `darts_final`.
+
+Specification: 5.2 to 5.4 of the sparsity and learning-rate methods.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import comb
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from nasutils.genotype import Genotype
+from nasutils.ops import (
+    DilatedConv,
+    FactorizedReduction,
+    Node,
+    PointwiseConv,
+    Random,
+    SeparableConv,
+    avg_pool_3x3,
+    channels_last,
+    from_lattice,
+    max_pool_3x3,
+    mixed_sum,
+)
+from nasutils.relax import Mix
+from nasutils.spaces import darts_policies
+from nasutils.spaces.base import Active, Space, check_mix, everything, nonzero
+from nasutils.spaces.darts_cells import EDGES, INCOMING, check_genotype
+from nasutils.spaces.darts_final import FinalNet
+
+EdgeOps = tuple[tuple[str, ...], ...]
+POOLS = {"max_pool_3x3": max_pool_3x3, "avg_pool_3x3": avg_pool_3x3}
+CONVS: Mapping[str, tuple[type[SeparableConv] | type[DilatedConv], int]] = {
+    "sep_conv_3x3": (SeparableConv, 3),
+    "sep_conv_5x5": (SeparableConv, 5),
+    "dil_conv_3x3": (DilatedConv, 3),
+    "dil_conv_5x5": (DilatedConv, 5),
+}
+
+
+class DARTS(Space):
+    """The DARTS space, 8 operations. Architecture parameters: {"normal": (14, 8), "reduce": (14, 8)}.
+
+    edge_ops: per cell type and edge, the names of its operations; `ops` where all edges have the same.
+    """
+
+    name = "darts"
+    ops: ClassVar[tuple[str, ...]] = ("none", *POOLS, "skip_connect", *CONVS)
+    edges: ClassVar[dict[str, tuple[tuple[int, int], ...]]] = {"normal": EDGES, "reduce": EDGES}
+    edge_ops: ClassVar[dict[str, EdgeOps]]
+    policies = tuple(darts_policies.POLICIES)
+
+    def __init_subclass__(cls) -> None:
+        cls._complete()
+
+    @classmethod
+    def _complete(cls) -> None:
+        if "edge_ops" not in vars(cls):
+            cls.edge_ops = dict.fromkeys(("normal", "reduce"), (cls.ops,) * len(EDGES))
+        cls.alpha_shapes = {kind: (len(EDGES), len(ops[0])) for kind, ops in cls.edge_ops.items()}
+        choices = len(cls.edge_ops["normal"][0]) - ("none" in cls.ops)
+        pairs = [comb(len(edges), 2) * choices**2 for edges in INCOMING]
+        cls.num_architectures = torch.Size(pairs).numel() ** 2
+
+    def supernet(self, channels: int = 16, cells: int = 8, num_classes: int = 10) -> "Supernet":
+        """The search network of `cells` cells, C channels in the first. Raises ValueError for what cannot be."""
+        return Supernet(self.edge_ops, channels, cells, num_classes)
+
+    def discretize(self, mix: Mix, policy: str | None = None) -> Genotype:
+        """Two edges per node, the strongest operation on each, none excluded; policies: `darts_policies`."""
+        rule = darts_policies.POLICIES[self.check_policy(policy)]
+        check_mix(mix, self.alpha_shapes)
+        return darts_policies.derive({k: w.tolist() for k, w in mix.items()}, self.edge_ops, rule)
+
+    def finalnet(
+        self,
+        genotype: Genotype | str,
+        channels: int = 36,
+        cells: int = 20,
+        num_classes: int = 10,
+        auxiliary: bool = False,
+        stem: str = "cifar",
+    ) -> FinalNet:
+        """The network of a genotype; stem: `cifar`, or `imagenet` (three convolutions of stride 2).
+
+        Raises ValueError for a genotype that is not of the space, with the place and the reason.
+        """
+        genotype = Genotype.parse(genotype) if isinstance(genotype, str) else genotype
+        check_genotype(genotype, self.name, None if self.name in ("darts", "darts7") else self.edge_ops)
+        return FinalNet(genotype, channels, cells, num_classes, auxiliary, stem)
+
+
+DARTS._complete()
+
+
+class Darts7(DARTS):
+    """The DARTS space without none, as in the authors' searches (RobustDARTS's S5)."""
+
+    name = "darts7"
+    ops = DARTS.ops[1:]
+
+
+SKIP, SEP3, DIL3, DIL5, MAX, AVG = (
+    "skip_connect",
+    "sep_conv_3x3",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+)
+
+
+class S1(DARTS):
+    """RobustDARTS's S1: two operations per edge, which depend on the edge (specification 5.3)."""
+
+    name = "s1"
+    ops = (MAX, AVG, SKIP, SEP3, DIL3, DIL5)
+    edge_ops: ClassVar[dict[str, EdgeOps]] = {
+        "normal": (
+            *((SKIP, DIL3), (SKIP, DIL5)),
+            *((SKIP, DIL5), (SKIP, SEP3), (SKIP, DIL3)),
+            *((MAX, SKIP), (SKIP, SEP3), (SKIP, SEP3), (SKIP, DIL3)),
+            *((SKIP, SEP3), (MAX, SKIP), (SKIP, DIL3), (DIL3, DIL5), (DIL3, DIL5)),
+        ),
+        "reduce": (
+            *((MAX, AVG), (MAX, DIL3)),
+            *((MAX, AVG), (MAX, AVG), (SKIP, DIL5)),
+            *((MAX, AVG), (MAX, SEP3), (SKIP, DIL3), (SKIP, DIL5)),
+            *((MAX, AVG), (MAX, AVG), (SKIP, DIL5), (SKIP, DIL5), (SKIP, DIL5)),
+        ),
+    }
+
+
+class S2(DARTS):
+    """RobustDARTS's S2."""
+
+    name = "s2"
+    ops = (SKIP, SEP3)
+
+
+class S3(DARTS):
+    """RobustDARTS's S3."""
+
+    name = "s3"
+    ops = ("none", SKIP, SEP3)
+
+
+class S4(DARTS):
+    """RobustDARTS's S4; its noise is standard normal, of the edge's output shape, whatever comes in."""
+
+    name = "s4"
+    ops = ("noise", SEP3)
+
+
+class Plan:
+    """The mixing weights of one cell type during one forward, arranged as its cells use them."""
+
+    def __init__(self, weights: Tensor, active: Sequence[Sequence[bool]]) -> None:
+        self.weights, self.active = weights, active
+        self._scales: dict[int, list[tuple[Tensor, ...]]] = {}
+        self._picked: dict[tuple[tuple[int, int], ...], Tensor] = {}
+
+    def scales(self, channels: int) -> list[tuple[Tensor, ...]]:
+        """Per edge and operation its weight, once per channel (C,)."""
+        if channels not in self._scales:
+            spread = self.weights.unsqueeze(-1).expand(*self.weights.shape, channels).contiguous()
+            self._scales[channels] = [edge.unbind() for edge in spread.unbind()]
+        return self._scales[channels]
+
+    def picked(self, which: tuple[tuple[int, int], ...]) -> Tensor:
+        """The weights (K,) of these (edge, operation) pairs."""
+        if which not in self._picked:
+            flat = torch.tensor([e * self.weights.shape[1] + k for e, k in which], dtype=torch.long)
+            self._picked[which] = self.weights.reshape(-1)[flat.to(self.weights.device)]
+        return self._picked[which]
+
+
+class SupernetCell(nn.Module):
+    """One cell of all operations: two nodes (batch, C', H', W') -> (batch, 4C, H/stride, W/stride).
+
+    kind: cell type. An operation with weights has its own module per edge; pools (with their batch norms), the
+    ReLU and the sub-lattices are computed once per node for all edges that leave it.
+    """
+
+    edges = EDGES
+
+    def __init__(
+        self, kind: str, edge_ops: EdgeOps, inputs: tuple[int, int], channels: int, halved: bool, random: Random
+    ) -> None:
+        super().__init__()
+        self.kind, self.edge_ops, self.channels = kind, edge_ops, channels
+        take = FactorizedReduction if halved else PointwiseConv
+        self.enter0 = take(inputs[0], channels, affine=False)
+        self.enter1 = PointwiseConv(inputs[1], channels, affine=False)
+        self.ops, self.norms = nn.ModuleDict(), nn.ModuleDict()
+        self.random = random
+        for e, names in enumerate(edge_ops):
+            for name in names:
+                if name in POOLS:
+                    self.norms[f"{EDGES[e][0]}_{name}"] = nn.BatchNorm2d(channels, affine=False)
+                elif name in CONVS:
+                    kind_of_conv, kernel = CONVS[name]
+                    self.ops[f"{e}_{name}"] = kind_of_conv(channels, kernel, self.stride(e), affine=False)
+                elif name == "skip_connect" and self.stride(e) == 2:
+                    self.ops[f"{e}_{name}"] = FactorizedReduction(channels, channels, affine=False)
+
+    def stride(self, edge: int) -> int:
+        return 2 if self.kind == "reduce" and EDGES[edge][0] < 2 else 1
+
+    def forward(self, first: Node, second: Node, plan: Plan) -> Tensor:
+        nodes = [Node(x) for x in self.enter(first, second)]
+        pooled: dict[str, Tensor] = {}
+        for edges in INCOMING:
+            nodes.append(Node(self._node(nodes, edges, plan, pooled)))
+        return self.leave([node.x for node in nodes])
+
+    def enter(self, first: Node, second: Node) -> list[Tensor]:
+        """The two input nodes (batch, C, H, W)."""
+        return [self.enter0(first), self.enter1(second)]
+
+    def leave(self, states: list[Tensor]) -> Tensor:
+        """The output of a cell from its six nodes."""
+        return torch.cat(states[2:], dim=1)
+
+    def _node(self, nodes: list[Node], edges: Sequence[int], plan: Plan, pooled: dict[str, Tensor]) -> Tensor:
+        """Sum over incoming edges and operations; `pooled` keeps what edges share."""
+        scales = plan.scales(self.channels)
+        branches, lattice = _Sum(), _Sum()
+        shared: dict[tuple[int, int], Tensor] = {}
+        for e in edges:
+            node = nodes[EDGES[e][0]]
+            for k, name in enumerate(self.edge_ops[e]):
+                if not plan.active[e][k] or name == "none":
+                    continue
+                if f"{e}_{name}" not in self.ops:
+                    shared[e, k] = self._unweighted(node, e, name, pooled)
+                    continue
+                op = self.ops[f"{e}_{name}"]
+                if isinstance(op, DilatedConv) and not op.strided and node.has_lattice:
+                    lattice.add(op.on_lattice(node, scales[e][k]))
+                else:
+                    branches.add(op(node, scales[e][k]))
+        if lattice.total is not None:
+            branches.add(from_lattice(lattice.total))
+        terms = [] if branches.total is None else [branches.total]
+        if not terms and not shared:
+            return torch.zeros_like(_strided(nodes[EDGES[edges[0]][0]].x, self.stride(edges[0])))
+        return mixed_sum(terms, list(shared.values()), plan.picked(tuple(shared)))
+
+    def _unweighted(self, node: Node, edge: int, name: str, pooled: dict[str, Tensor]) -> Tensor:
+        if name == "skip_connect":
+            return node.x
+        if name == "noise":
+            return self.random.normal_like(_strided(node.x, self.stride(edge)))
+        key = f"{EDGES[edge][0]}_{name}"
+        if key not in pooled:
+            pooled[key] = self.norms[key](POOLS[name](node.x, self.stride(edge)))
+        return pooled[key]
+
+    def branches(self, edge: int, x: Tensor) -> list[Tensor]:
+        """What each operation of an edge makes of its input (batch, C, H, W), at weight 1."""
+        node, outs = Node(x), []
+        for name in self.edge_ops[edge]:
+            if name == "none":
+                outs.append(torch.zeros_like(_strided(x, self.stride(edge))))
+            elif f"{edge}_{name}" in self.ops:
+                outs.append(self.ops[f"{edge}_{name}"](node))
+            else:
+                outs.append(self._unweighted(node, edge, name, {}))
+        return outs
+
+
+class _Sum:
+    """A sum of batch-norm outputs, accumulated in place (a batch norm keeps its input, not its output)."""
+
+    def __init__(self) -> None:
+        self.total: Tensor | None = None
+
+    def add(self, term: Tensor) -> None:
+        self.total = term if self.total is None else self.total.add_(term)
+
+
+def _strided(x: Tensor, stride: int) -> Tensor:
+    return x if stride == 1 else x[:, :, ::stride, ::stride]
+
+
+class Supernet(nn.Module):
+    """The search network: images (batch, 3, H, W) and mix {"normal", "reduce": (14, K)} -> logits (batch, num_classes).
+
+    H and W are divisible by 4. Operations of weight exactly 0 are not run, see `nasbench201.Supernet`; noise of
+    weight 0 is then not drawn. Raises ValueError for such a size, fewer than 3 cells or odd channels.
+    """
+
+    def __init__(self, edge_ops: Mapping[str, EdgeOps], channels: int, cells: int, num_classes: int) -> None:
+        super().__init__()
+        check_size(channels, cells)
+        self.shapes = {kind: (len(EDGES), len(ops[0])) for kind, ops in edge_ops.items()}
+        self.stem = nn.Sequential(nn.Conv2d(3, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels))
+        self.random, self.cells = Random(), nn.ModuleList()
+        inputs, width, halved = (3 * channels, 3 * channels), channels, False
+        for i in range(cells):
+            reduction = i in (cells // 3, 2 * cells // 3)
+            kind, width = ("reduce", 2 * width) if reduction else ("normal", width)
+            self.cells.append(SupernetCell(kind, edge_ops[kind], inputs, width, halved, self.random))
+            inputs, halved = (inputs[1], 4 * width), reduction
+        self.linear = nn.Linear(inputs[1], num_classes)
+        channels_last(self)
+
+    def forward(self, images: Tensor, mix: Mix, active: Active | None = None) -> Tensor:
+        check_mix(mix, self.shapes)
+        check_images(images)
+        if active is None:
+            active = everything(mix) if any(m.requires_grad for m in mix.values()) else nonzero(mix)
+        plans = {kind: Plan(mix[kind], active[kind]) for kind in mix}
+        before = last = Node(self.stem(images.contiguous(memory_format=torch.channels_last)))
+        for cell in self.cells:
+            before, last = last, Node(cell(before, last, plans[cell.kind]))  # type: ignore[index]
+        return self.linear(last.x.mean(dim=(2, 3)))
+
+
+def check_size(channels: int, cells: int) -> None:
+    """Raise ValueError for channels or cells that the networks of these spaces cannot have."""
+    if channels < 2 or channels % 2:
+        raise ValueError(
+            f"channels must be an even number of at least 2 (a skip of stride 2 halves it), not {channels}"
+        )
+    if cells < 3:
+        raise ValueError(f"cells must be at least 3 (two of them are reduction cells), not {cells}")
+
+
+def check_images(images: Tensor) -> None:
+    """Raise ValueError unless the two reductions divide the images' sides."""
+    if any(side % 4 for side in images.shape[2:]):
+        raise ValueError(f"the sides of the images must be divisible by 4, not {tuple(images.shape[2:])}")
