@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from nasutils import relax
+from nasutils import leakage, relax
 from nasutils.runs import Run
 from nasutils.spaces import nasbench201
 
@@ -79,6 +79,52 @@ def _epoch(record: Mapping[str, Any]) -> dict[str, Any]:
         "genotype": record["genotype"],
         **{name: cell.test_accuracy[name] for name in DATASETS},
         "seconds": record["cost"]["seconds"],
+    }
+
+
+def leakage_table(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
+    """A row per method, seed and probed epoch; cell types are averaged. Measures: see `nasutils.leakage`.
+
+    Columns: bypass, free_gradient, free_weight, free_strongest (shares), margin, entropy (nats per edge), eigenvalue
+    (of the Hessian in alpha), curvature (of that in alpha / T, comparable across temperatures), drop,
+    drop_recalibrated (points), loss (nats). Empty where no search was probed.
+    """
+    rows = [
+        {"method": label, "seed": seed, "epoch": record["epoch"], **_leakage(record)}
+        for (label, seed), run in runs.items()
+        for record in run.records
+        if "leakage" in record
+    ]
+    measures = [
+        "bypass",
+        "free_gradient",
+        "free_weight",
+        "free_strongest",
+        "margin",
+        "entropy",
+        "eigenvalue",
+        "curvature",
+    ]
+    columns = ["method", "seed", "epoch", *measures, "drop", "drop_recalibrated", "loss"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _leakage(record: Mapping[str, Any]) -> dict[str, float]:
+    measured = record["leakage"]
+    dominance = measured["dominance"].values()
+    return {
+        "bypass": float(np.mean(list(measured["bypass_total"].values()))),
+        "free_gradient": float(np.mean(list(measured["free_gradient"].values()))),
+        "free_weight": float(np.mean([d["weight"] for d in dominance])),
+        "free_strongest": float(np.mean([d["strongest"] for d in dominance])),
+        "margin": float(np.mean([np.mean(m) for m in measured["margin"].values()])),
+        "entropy": float(np.mean([np.mean(e) for e in measured["entropy"].values()])),
+        "eigenvalue": math.nan if measured["eigenvalue"] is None else measured["eigenvalue"],
+        "curvature": math.nan
+        if measured["eigenvalue"] is None
+        else measured["eigenvalue"] * record["temperature"] ** 2,
+        "loss": measured["loss"],
+        **leakage.discretization_drop(record),
     }
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from nasutils.errors import choose
 
 NAMES = ("digits", "cifar10", "cifar100", "svhn")
-SPLITS = ("half", "nasbench201")
+SPLITS = ("half", "nasbench201", "all")
 
 _STATISTICS = {
     "cifar10": ((0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768)),
@@ -187,12 +187,13 @@ def search_split(data: Data, scheme: str, images: int | None = None) -> tuple[Im
 
     scheme "half": first and second half of the training set by index (DARTS). "nasbench201": the benchmark's
     lists for CIFAR-10; for CIFAR-100 all training images and the 5,000 x-valid images of its *test* set, as its
-    protocol has it. images: keep that many of each, drawn once and for all (not by the run's seed).
+    protocol has it. "all": the whole training set for both (single-level search, which has no validation split).
+    images: keep that many of each, drawn once and for all (not by the run's seed).
 
     Raises ValueError for an unknown scheme, a data set without lists, or more images than there are.
     """
     choose("split", scheme, SPLITS)
-    weights, alpha = _lists(data) if scheme == "nasbench201" else _halves(data)
+    weights, alpha = {"half": _halves, "nasbench201": _lists, "all": lambda d: (d.train, d.train)}[scheme](data)
     if images is None:
         return weights, alpha
     if not 1 <= images <= min(len(weights), len(alpha)):

@@ -1,10 +1,10 @@
 """One search as a value: everything that determines its result, and how to run it in a run folder."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -25,7 +25,8 @@ class Experiment:
     for its epochs, which are a field here (and 0 for a method that does not train).
     images: number of images for the weights and as many for alpha (None: all). evaluation: number of alpha
     images on which the supernet is judged after an epoch (None: all). resolution: side in pixels (None:
-    the data set's own). precision: float32, float64 or bf16.
+    the data set's own). precision: float32, float64 or bf16. probe_every: leakage is measured after every so
+    many epochs and after the last one (0: never).
     """
 
     space: str = "nasbench201"
@@ -42,15 +43,25 @@ class Experiment:
     epochs: int = 50
     seed: int = 0
     precision: str = "float32"
+    probe_every: int = 0
 
     def params(self) -> runs.Params:
-        """What the run folder is named by."""
-        return {"kind": "search", "version": VERSION, **asdict(self)}
+        """What the run folder is named by; a search without probes has the name it had before there were any."""
+        params = {"kind": "search", "version": VERSION, **asdict(self)}
+        return params if self.probe_every else {k: v for k, v in params.items() if k != "probe_every"}
+
+    def run(self, machine: "Machine") -> Run:
+        """The finished run of the search, see `finish`."""
+
+        def result(search: Search, run: Run) -> runs.Result:
+            return {"genotype": str(search.method.genotype()), "epochs": search.epoch}
+
+        return finish(self.params(), machine, lambda: build(self, machine), result)
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a search runs; nothing here changes its result. device: cpu, cuda, cuda:1; data: root folder."""
+    """Where a run is computed; nothing here changes its result. device: cpu, cuda, cuda:1; data: root folder."""
 
     runs: Path = Path("runs")
     data: Path | None = None
@@ -73,29 +84,46 @@ def build(experiment: Experiment, machine: Machine) -> Search:
     train, valid = data.search_split(images, recipe.split, e.images)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(e.seed)
-        net = space.supernet(e.channels, e.cells, images.num_classes).to(device, dtype)
+        extra = {"partial": method.partial} if method.partial > 1 else {}
+        net = space.supernet(e.channels, e.cells, images.num_classes, **extra).to(device, dtype)
     if e.evaluation is not None and not 1 <= e.evaluation <= len(valid):
         raise ValueError(f"evaluation must be 1 to {len(valid)}, not {e.evaluation}")
     evaluation = valid[: e.evaluation]
-    return Search(net, method, recipe, images, train, valid, evaluation=evaluation, seed=e.seed, precision=e.precision)
+    settings: dict[str, Any] = {"seed": e.seed, "precision": e.precision, "probe_every": e.probe_every}
+    return Search(net, method, recipe, images, train, valid, evaluation=evaluation, **settings)
 
 
-def search(experiment: Experiment, machine: Machine) -> Run:
-    """The finished run of a search: read from its folder, or run (on from its last checkpoint) and kept there.
+class Epochs(Protocol):
+    """A computation in progress, epoch by epoch: a `Search`, or the training of a derived network."""
 
+    def run(self) -> Iterator[dict[str, Any]]: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+T = TypeVar("T", bound=Epochs)
+
+
+def finish(
+    params: runs.Params, machine: Machine, build: Callable[[], T], result: Callable[[T, Run], runs.Result]
+) -> Run:
+    """The finished run of a computation: read from its folder, or run (on from its last checkpoint) and kept there.
+
+    build: the computation at its epoch 0. result: of the computation after its last epoch and its run's records.
     On one thread, whoever calls: the sums of several threads differ in their last bits.
     """
 
     def work(params: runs.Params, run: Run) -> runs.Result:
-        task = build(experiment, machine)
+        task = build()
         run.restore(task.load_state_dict)
         for record in task.run():
             run.append(record, task.state_dict())
-        genotype = task.method.space.discretize(task.method.inference())
-        return {"genotype": str(genotype), "epochs": task.epoch}
+        return result(task, run)
 
     with _one_thread():
-        return runs.run(work, experiment.params(), machine.runs)
+        return runs.run(work, params, machine.runs)
 
 
 @contextmanager

@@ -3,11 +3,12 @@
 * NAS-Bench-201: `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`, one cell named "cell".
 * DARTS's lineage: `Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=[2, 3, 4, 5], reduce=[...], ...)`,
   two (operation, input) pairs per node.
+* LHD: the same, but a list of pairs for each node and two outputs, `normal_sum` and `normal_concat`.
 """
 
 import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +21,13 @@ Node = tuple[tuple[str, int], ...]
 @dataclass(frozen=True)
 class Cell:
     """name: of the cell type. nodes: per intermediate node its (operation, source node) pairs. output: nodes that
-    are concatenated, () where the last node is the output."""
+    are concatenated, () where the last node is the output. sum: nodes that are added up, where that is a second
+    output (a node may then have any number of pairs)."""
 
     name: str
     nodes: tuple[Node, ...]
     output: tuple[int, ...] = ()
+    sum: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,10 @@ class Genotype:
             return "+".join("|" + "|".join(f"{op}~{s}" for op, s in node) + "|" for node in self.cells[0].nodes)
         parts = []
         for cell in self.cells:
-            pairs = [pair for node in cell.nodes for pair in node]
-            parts += [f"{cell.name}={pairs!r}", f"{cell.name}_concat={list(cell.output)!r}"]
+            flat = [pair for node in cell.nodes for pair in node]
+            parts.append(f"{cell.name}={[list(node) for node in cell.nodes] if cell.sum else flat!r}")
+            parts += [f"{cell.name}_sum={list(cell.sum)!r}"] if cell.sum else []
+            parts.append(f"{cell.name}_concat={list(cell.output)!r}")
         return f"Genotype({', '.join(parts)})"
 
 
@@ -69,13 +74,24 @@ def _parse_darts(text: str) -> tuple[Cell, ...]:
         if not isinstance(call, ast.Call) or call.args or not call.keywords:
             raise ValueError("it takes named lists")
         fields = {str(k.arg): _literal(k.value) for k in call.keywords}
-        names = sorted({name.removesuffix("_concat") for name in fields})  # the usual order: normal, reduce
-        return tuple(Cell(name, _nodes(fields[name]), _numbers(fields[f"{name}_concat"])) for name in names)
+        names = sorted({name.removesuffix("_concat").removesuffix("_sum") for name in fields})  # normal, reduce
+        return tuple(_cell(name, fields) for name in names)
     except KeyError as error:
         reason = f"{error.args[0]} is missing"
     except (SyntaxError, TypeError, ValueError) as error:
         reason = str(error)
     raise ValueError(f"expected Genotype(normal=[(op, input), ...], normal_concat=[...], ...), not {text!r}: {reason}")
+
+
+def _cell(name: str, fields: Mapping[str, Any]) -> Cell:
+    output, added = _numbers(fields[f"{name}_concat"]), _numbers(fields.get(f"{name}_sum", ()))
+    if not added:
+        return Cell(name, _nodes(fields[name]), output)
+    nodes = tuple(tuple((op, source) for op, source in pairs) for pairs in fields[name])
+    for target, pairs in enumerate(nodes, start=2):
+        for pair in pairs:
+            _check_pair(pair, target)
+    return Cell(name, nodes, output, added)
 
 
 def _literal(node: ast.expr) -> Any:
@@ -90,10 +106,15 @@ def _nodes(flat: Sequence[tuple[str, int]]) -> tuple[Node, ...]:
     edges = tuple((op, source) for op, source in flat)
     if len(edges) % 2:
         raise ValueError("an odd number of edges")
-    for i, (op, source) in enumerate(edges):
-        if not (isinstance(op, str) and isinstance(source, int) and source in range(i // 2 + 2)):
-            raise ValueError(f"node {i // 2 + 2} takes ('op', 0 to {i // 2 + 1}), not {(op, source)!r}")
+    for i, pair in enumerate(edges):
+        _check_pair(pair, i // 2 + 2)
     return tuple(edges[i : i + 2] for i in range(0, len(edges), 2))
+
+
+def _check_pair(pair: tuple[str, int], target: int) -> None:
+    op, source = pair
+    if not (isinstance(op, str) and isinstance(source, int) and source in range(target)):
+        raise ValueError(f"node {target} takes ('op', 0 to {target - 1}), not {pair!r}")
 
 
 def _numbers(nodes: Sequence[int]) -> tuple[int, ...]:

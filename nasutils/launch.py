@@ -8,9 +8,10 @@ from contextlib import closing, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Protocol
 
 from nasutils import runs
-from nasutils.experiment import Experiment, Machine, search
+from nasutils.experiment import Machine
 from nasutils.runs import Run
 
 Watch = Callable[[int, int, int], None]
@@ -25,22 +26,30 @@ DIED = (EOFError, ConnectionError)
 _SPAWN = get_context("spawn")
 
 
-def sweep(
-    experiments: Sequence[Experiment], machine: Machine, workers: int | None = None, watch: Watch | None = None
-) -> list[Run]:
-    """Run every experiment once, `workers` at a time (None: one per core), one thread each; returns their runs.
+class Task(Protocol):
+    """What a sweep runs: an `Experiment` (a search) or an `Evaluation` (the training of a derived network)."""
 
-    A run that fails is recorded in its folder and does not stop the others: its `result` is None. Equal
-    experiments are run once. A second call trains nothing that is finished. Interrupted, the processes are
-    ended; a later call goes on from the checkpoints.
+    def params(self) -> runs.Params:
+        """What the run folder is named by."""
+
+    def run(self, machine: Machine) -> Run:
+        """The finished run, from its folder or computed."""
+
+
+def sweep(tasks: Sequence[Task], machine: Machine, workers: int | None = None, watch: Watch | None = None) -> list[Run]:
+    """Run every task once, `workers` at a time (None: one per core), one thread each; returns their runs.
+
+    A run that fails is recorded in its folder and does not stop the others: its `result` is None. Equal tasks
+    are run once. A second call trains nothing that is finished. Interrupted, the processes are ended; a later
+    call goes on from the checkpoints.
 
     Raises ValueError for less than one worker, RuntimeError if a failure cannot be recorded (a full disk).
     """
     workers = (os.cpu_count() or 1) if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers}")
-    homes = {name_of(e): Run(Path(machine.runs) / name_of(e)) for e in experiments}
-    todo = {name_of(e): e for e in experiments if homes[name_of(e)].result is None}
+    homes = {name_of(task): Run(Path(machine.runs) / name_of(task)) for task in tasks}
+    todo = {name_of(task): task for task in tasks if homes[name_of(task)].result is None}
     finished, failed = len(homes) - len(todo), 0
     report = watch or (lambda finished, failed, total: None)
     report(finished, failed, len(homes))
@@ -53,16 +62,16 @@ def sweep(
             else:
                 failed += 1
             report(finished, failed, len(homes))
-    return [homes[name_of(e)] for e in experiments]
+    return [homes[name_of(task)] for task in tasks]
 
 
-def name_of(experiment: Experiment) -> str:
-    """The name of an experiment's run folder."""
-    return runs.key(experiment.params())
+def name_of(task: Task) -> str:
+    """The name of a task's run folder."""
+    return runs.key(task.params())
 
 
 class _Worker:
-    """A process that does one search after another. A death takes no other search with it."""
+    """A process that does one task after another. A death takes no other task with it."""
 
     def __init__(self, machine: Machine) -> None:
         self.connection, theirs = _SPAWN.Pipe()
@@ -70,12 +79,12 @@ class _Worker:
         self.process.start()
         theirs.close()
 
-    def start(self, experiment: Experiment) -> None:
+    def start(self, task: Task) -> None:
         with suppress(ConnectionError):
-            self.connection.send(experiment)
+            self.connection.send(task)
 
     def error(self) -> str | None:
-        """Of the search that ended, None if it finished. Raises one of DIED if the process died."""
+        """Of the task that ended, None if it finished. Raises one of DIED if the process died."""
         return self.connection.recv()
 
     def end(self) -> int | None:
@@ -90,20 +99,20 @@ def _serve(connection: Connection, machine: Machine) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(*DIED):
         while True:
-            experiment = connection.recv()
+            task: Task = connection.recv()
             try:
-                search(experiment, machine)
+                task.run(machine)
                 error = None
             except Exception as raised:
                 error = f"{type(raised).__name__}: {raised}"
             connection.send(error)
 
 
-def _errors(experiments: list[Experiment], machine: Machine, workers: int) -> Generator[tuple[str, str | None]]:
-    """Run experiments in processes; yields the name and the error (None: finished) of each as it ends."""
-    waiting, deaths = deque(experiments), Counter[str]()
+def _errors(tasks: list[Task], machine: Machine, workers: int) -> Generator[tuple[str, str | None]]:
+    """Run tasks in processes; yields the name and the error (None: finished) of each as it ends."""
+    waiting, deaths = deque(tasks), Counter[str]()
     idle: list[_Worker] = []
-    busy: dict[_Worker, Experiment] = {}
+    busy: dict[_Worker, Task] = {}
     try:
         while waiting or busy:
             while waiting and len(busy) < workers:
@@ -112,8 +121,8 @@ def _errors(experiments: list[Experiment], machine: Machine, workers: int) -> Ge
                 worker.start(busy[worker])
             ready = wait([worker.connection for worker in busy])
             for worker in [worker for worker in busy if worker.connection in ready]:
-                experiment = busy.pop(worker)
-                name = name_of(experiment)
+                task = busy.pop(worker)
+                name = name_of(task)
                 try:
                     error = worker.error()
                     idle.append(worker)
@@ -121,7 +130,7 @@ def _errors(experiments: list[Experiment], machine: Machine, workers: int) -> Ge
                     code = worker.end()
                     deaths[name] += 1
                     if deaths[name] < ATTEMPTS:
-                        waiting.append(experiment)
+                        waiting.append(task)
                         continue
                     error = f"the process died {ATTEMPTS} times, exit code {code} (-9: killed, or no memory left)"
                     Run(Path(machine.runs) / name).fail(error)

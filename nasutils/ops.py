@@ -280,7 +280,8 @@ class _MixedSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weights: Tensor, branches: int, *terms: Tensor) -> Tensor:
         ctx.branches = branches
-        ctx.save_for_backward(weights, *terms[branches:])
+        wanted = terms[branches:] if ctx.needs_input_grad[0] else ()
+        ctx.save_for_backward(weights, *wanted)
         if branches > 1:
             out = terms[0] + terms[1]
         else:
@@ -349,3 +350,35 @@ def multiply_adds(net: nn.Module, resolution: int) -> int:
         net.eval()(torch.zeros(1, 3, resolution, resolution, dtype=weight.dtype, device=weight.device))
     net.train(training)
     return counting.total
+
+
+class ThinSeparableConv(nn.Module):
+    """ReLU, depthwise k x k, batch norm: `SeparableConv` without its 1x1 and its second pass (LHD)."""
+
+    def __init__(self, channels: int, kernel: int, stride: int, affine: bool) -> None:
+        super().__init__()
+        self.depthwise = _depthwise(channels, kernel, stride)
+        self.bn = nn.BatchNorm2d(channels, affine=affine)
+
+    def forward(self, node: Node, scale: Tensor | None = None) -> Tensor:
+        return normed(self.bn, self.depthwise(node.activated), scale)
+
+
+class ThinDilatedConv(nn.Module):
+    """ReLU, depthwise k x k of dilation 2, batch norm: `DilatedConv` without its 1x1 (LHD)."""
+
+    def __init__(self, channels: int, kernel: int, stride: int, affine: bool) -> None:
+        super().__init__()
+        self.depthwise = _DilatedDepthwise(channels, kernel, stride)
+        self.bn = nn.BatchNorm2d(channels, affine=affine)
+        self.strided = stride == 2
+
+    def forward(self, node: Node, scale: Tensor | None = None) -> Tensor:
+        if not self.strided and node.has_lattice:
+            return from_lattice(self.on_lattice(node, scale))
+        y = self.depthwise(node.even, thinned=True) if self.strided else self.depthwise(node.activated)
+        return normed(self.bn, y, scale)
+
+    def on_lattice(self, node: Node, scale: Tensor | None = None) -> Tensor:
+        """The same on the sub-lattices, of stride 1: (4 * batch, C, H/2, W/2), see `from_lattice`."""
+        return normed(self.bn, self.depthwise(node.lattice, thinned=True), scale)

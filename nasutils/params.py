@@ -14,8 +14,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from nasutils import data, methods, places, spaces
 from nasutils.errors import choose
-from nasutils.methods.base import PRESETS
+from nasutils.finalnet import PROTOCOLS
+from nasutils.methods.base import PRESETS, S_SPACES
 from nasutils.search import PRECISIONS
+from nasutils.spaces.nasbench201 import OPS
 
 
 def _one_of(kind: str, choices: Iterable[str]) -> Any:
@@ -29,7 +31,9 @@ MethodName = _one_of("method", methods.names)
 DataSet = _one_of("data set", data.NAMES)
 Split = _one_of("split", data.SPLITS)
 Preset = _one_of("preset", PRESETS)
+ProtocolName = _one_of("protocol", PROTOCOLS)
 Precision = _one_of("precision", PRECISIONS)
+OperationName = _one_of("operation of nasbench201", OPS)
 
 
 def _device(value: str) -> str:
@@ -41,8 +45,12 @@ def _device(value: str) -> str:
 Device = Annotated[str, AfterValidator(_device)]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Rates = list[Rate]
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 Labels = list[str]
+SSpaces = Annotated[
+    list[str], AfterValidator(lambda values: [choose("space of RobustDARTS", v, S_SPACES) for v in values])
+]
 Switch = Literal[True, False]
 
 

@@ -5,7 +5,7 @@ softmax runs over the operations of an edge. Sources: `papers.md` 1.2 and 3.2 of
 released code of PCD/EDD-DARTS and SP-DARTS.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -74,3 +74,50 @@ def one_hot(weights: Tensor) -> Tensor:
 def entropy(p: Tensor) -> Tensor:
     """Entropy in nats of each edge's distribution: p (edges, operations) -> (edges,); 0 ln 0 = 0."""
     return torch.special.entr(p).sum(dim=-1)
+
+
+class _Dirichlet(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, c: Tensor, generator: torch.Generator) -> Tensor:
+        x = torch._sample_dirichlet(c.detach().to(generator.device), generator).to(c)
+        ctx.save_for_backward(x, c)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        x, c = ctx.saved_tensors
+        moved = torch._dirichlet_grad(x, c, c.sum(dim=-1, keepdim=True).expand_as(c))
+        return moved * (g - (x * g).sum(dim=-1, keepdim=True)), None
+
+
+def dirichlet(concentration: Tensor, generator: torch.Generator) -> Tensor:
+    """A draw from Dirichlet(c) for each edge, with its pathwise gradient; c (edges, operations) > 0 -> the same shape.
+
+    As c_j moves, x_j keeps its quantile in its own (beta) distribution and the others share the rest in proportion:
+
+        dL/dc_j = dx_j/dc_j * (g_j - sum_i x_i g_i) / (1 - x_j)
+
+    That is `torch.distributions.Dirichlet.rsample`, drawn from a generator of the caller's (its gradient is an
+    approximation with a relative error of up to 1e-3 or so).
+    """
+    return _Dirichlet.apply(concentration, generator)
+
+
+Rule = Callable[[Tensor], Tensor]
+"""From scores to weights of what competes, which is the last dimension; both (rows, competitors)."""
+
+
+def by_node(scores: Tensor, edges: Sequence[int], rule: Rule) -> Tensor:
+    """A rule under which all operations of all edges into a node compete: (edges, operations) -> the same shape.
+
+    edges: how many enter each node, in the order of the rows. Source: LHD, section 1.2 of its specification.
+    """
+    return torch.cat([rule(part.reshape(1, -1)).reshape(part.shape) for part in scores.split(list(edges))])
+
+
+def two_outputs(scores: Tensor, rule: Rule) -> Tensor:
+    """Weights of nodes in a cell's outputs: for the first row (a sum) they compete under the rule, the second is gates.
+
+    (2, nodes) -> the same shape. Gates are sigmoids, of no temperature. Source: LHD, section 1.2.
+    """
+    return torch.cat([rule(scores[:1]), scores[1:].sigmoid()])

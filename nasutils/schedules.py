@@ -122,3 +122,8 @@ def warmup_cosine(epoch: float, epochs: int, warmup: int, start: float, end: flo
     if epoch < warmup:
         return start * epoch / warmup
     return cosine(epoch - warmup, epochs, start, end)
+
+
+def linear(epoch: int, epochs: int, start: float, end: float) -> float:
+    """A straight line from `start` at epoch 0 to `end` at the last one, as the temperature of GDAS falls (LHD 4.6)."""
+    return start + (end - start) * epoch / max(epochs - 1, 1)

@@ -1,12 +1,13 @@
 """The bilevel loop, in one place, and the record it leaves after every epoch.
 
 An iteration is one weight update on a training batch and one alpha update on a validation batch, in the order
-the recipe asks for. Methods differ in what they implement; the loop asks no method what it is.
+the recipe asks for, or both from gradients at the same point (single-level and mixed-level search). Methods
+differ in what they implement; the loop asks no method what it is.
 """
 
 import resource
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasutils import relax, schedules
+from nasutils import leakage, relax
 from nasutils.data import Data, ImageSet, augment, index_batches, normalize
 from nasutils.errors import choose
 from nasutils.methods import Method, Recipe
-from nasutils.methods.base import ORDERS
+from nasutils.methods.base import WARMUP_RULES
 from nasutils.relax import Mix
 from nasutils.spaces.base import Active, nonzero
 
@@ -35,7 +36,7 @@ class NotFinite(FloatingPointError):
 
 @dataclass(frozen=True)
 class Batch:
-    """images: (batch, 3, H, W), augmented and normalised; labels: (batch,); role: "train" or "valid"."""
+    """images: (batch, 3, H, W), augmented and normalised; labels: (batch,); role: "train", "valid" or "test"."""
 
     role: str
     images: Tensor
@@ -45,8 +46,8 @@ class Batch:
 class Log:
     """Losses and hits of the batches of an epoch, read off the device once, at its end."""
 
-    def __init__(self) -> None:
-        self._rows: dict[str, list[Tensor]] = {"train": [], "valid": []}
+    def __init__(self, *roles: str) -> None:
+        self._rows: dict[str, list[Tensor]] = {role: [] for role in roles}
 
     def add(self, batch: Batch, loss: Tensor, logits: Tensor) -> None:
         hits = (logits.argmax(dim=1) == batch.labels).sum()
@@ -54,7 +55,7 @@ class Log:
         self._rows[batch.role].append(torch.stack([loss.detach().double() * size, hits.double()]))
 
     def means(self, epoch: int, sizes: int) -> dict[str, float | None]:
-        """train_loss (nats), train_accuracy (%) and the same of the alpha batches. Raises NotFinite."""
+        """Of every role `<role>_loss` (nats) and `<role>_accuracy` (%), None without batches. Raises NotFinite."""
         means: dict[str, float | None] = {}
         for role, rows in self._rows.items():
             table = torch.stack(rows).cpu() if rows else torch.zeros(0, 2)
@@ -74,6 +75,7 @@ class Search:
     evaluation: the images on which the supernet is judged after an epoch (`valid` if None).
     recalibration: number of training batches from which batch-norm statistics are estimated anew.
     seed: of batches and augmentation (the method and the network have been seeded by whoever made them).
+    probe_every: leakage is measured after every so many epochs and after the last one (0: never).
     """
 
     def __init__(
@@ -89,12 +91,22 @@ class Search:
         recalibration: int = 4,
         seed: int = 0,
         precision: str = "float32",
+        probe_every: int = 0,
     ) -> None:
-        choose("order", recipe.order, ORDERS)
+        choose(f"order of {method.name}", recipe.order, method.orders)
+        choose("warmup_rule", recipe.warmup_rule, WARMUP_RULES)
+        if not 0 <= recipe.warmup < max(recipe.epochs, 1):
+            raise ValueError(f"warmup must be 0 to {recipe.epochs - 1}, below the epochs, not {recipe.warmup}")
+        if getattr(net, "partial", 1) != method.partial:
+            raise ValueError(f"{method.name} needs a supernet(..., partial={method.partial})")
+        if probe_every < 0:
+            raise ValueError(f"probe_every must be 0 or more, not {probe_every}")
+        if probe_every and method.partial > 1:
+            raise ValueError(f"leakage is not measured on partial channels ({method.name}): probe_every must be 0")
         self.net, self.method, self.recipe, self.data = net, method, recipe, data
         self.train, self.valid = train, valid
         self.evaluation = valid if evaluation is None else evaluation
-        self.recalibration = recalibration
+        self.recalibration, self.probe_every = recalibration, probe_every
         self.dtype, self.autocast = PRECISIONS[precision], precision == "bf16"
         self.generator = torch.Generator().manual_seed(seed)
         self.weights = list(net.parameters())
@@ -106,7 +118,7 @@ class Search:
             nesterov=recipe.nesterov,
         )
         self.alpha_gradients = [torch.zeros_like(a) for a in method.alphas.values()]
-        self.epoch, self.log = 0, Log()
+        self.epoch, self.log = 0, Log("train", "valid")
 
     def run(self) -> Iterator[Record]:
         """Search to the recipe's last epoch; yields a record after every one."""
@@ -117,7 +129,9 @@ class Search:
         """One pass over the training images, then the record of it. Raises NotFinite."""
         started = time.perf_counter()
         self.begin_epoch()
-        for index in index_batches(len(self.train), self.recipe.batch, self.generator):
+        steps = -(-len(self.train) // self.recipe.batch)
+        for i, index in enumerate(index_batches(len(self.train), self.recipe.batch, self.generator)):
+            self._set_rate(self.epoch + i / steps)
             chosen = torch.randint(len(self.valid), (len(index),), generator=self.generator)
             train = self.batch("train", self.train, index)
             valid = self.batch("valid", self.valid, chosen)
@@ -126,18 +140,22 @@ class Search:
         self._check_finite()
         searched = time.perf_counter() - started
         record = {"epoch": self.epoch, **losses, **self._describe(), "supernet_accuracy": self._judge()}
-        record["cost"] = self._cost(searched, time.perf_counter() - started)
+        samples = len(self.train) * (1 if losses["valid_loss"] is None else 2)
+        record["cost"] = cost(self.train.images.device, samples, searched, time.perf_counter() - started)
         self.epoch += 1
+        if self.probe_every and (self.epoch % self.probe_every == 0 or self.epoch == self.recipe.epochs):
+            record["leakage"] = self._probe()
         return record
 
     def begin_epoch(self) -> None:
         """Move the schedules and start a new log."""
-        recipe = self.recipe
-        rate = schedules.cosine(self.epoch, recipe.epochs, recipe.weight_lr, recipe.weight_lr_end)
-        self.optimizer.param_groups[0]["lr"] = rate
+        self._set_rate(self.epoch)
         self.method.begin_epoch(self.epoch)
-        self.log = Log()
+        self.log = Log("train", "valid")
         self.net.train()
+
+    def _set_rate(self, epoch: float) -> None:
+        self.optimizer.param_groups[0]["lr"] = self.recipe.rate(epoch)
 
     def batch(self, role: str, images: ImageSet, index: Tensor) -> Batch:
         chosen = images[index.to(images.labels.device)]
@@ -187,16 +205,23 @@ class Search:
     def step(self, train: Batch, valid: Batch) -> None:
         """One iteration: an update of the weights and one of alpha, in the recipe's order."""
         self.method.begin_step()
-        updates = [self._weight_step]
-        if self.epoch >= self.recipe.alpha_from:
-            updates.insert(0 if self.recipe.order == "alpha-first" else 1, self._alpha_step)
-        for update in updates:
+        updates = {
+            "weights-first": [self._weight_step, self._alpha_step],
+            "alpha-first": [self._alpha_step, self._weight_step],
+            "together": [self._joint_step],
+        }[self.recipe.order]
+        for update in updates if self.epoch >= self.recipe.alpha_from else [self._weight_step]:
             update(train, valid)
 
     def _check_finite(self) -> None:
         tensors = [*self.weights, *self.method.alphas.values()]
         if not torch.stack([t.detach().isfinite().all() for t in tensors]).all():
             raise NotFinite(f"a weight or alpha is not finite after the last step of epoch {self.epoch}")
+
+    def _joint_step(self, train: Batch, valid: Batch) -> None:
+        to_weights, self.alpha_gradients = self.method.joint_gradients(self, train, valid)
+        self._descend(to_weights, self.alpha_gradients if self.recipe.clip_includes_alpha else ())
+        self.method.update([g.clone() for g in self.alpha_gradients])
 
     def _alpha_step(self, train: Batch, valid: Batch) -> None:
         self.alpha_gradients = self.method.alpha_gradients(self, train, valid)
@@ -211,8 +236,12 @@ class Search:
         loss = self.loss(train, mix, active)
         gradients = torch.autograd.grad(loss, [*self.weights, *alphas], materialize_grads=True)
         to_weights, to_alpha = gradients[: len(self.weights)], gradients[len(self.weights) :]
-        clip(to_weights, self.recipe.clip, [a + b for a, b in zip(self.alpha_gradients, to_alpha, strict=False)])
-        for w, gradient in zip(self.weights, to_weights, strict=True):
+        self._descend(to_weights, [a + b for a, b in zip(self.alpha_gradients, to_alpha, strict=False)])
+
+    def _descend(self, gradients: Sequence[Tensor], others: Iterable[Tensor]) -> None:
+        """One optimizer step on the weights, the gradients clipped together with `others`."""
+        clip(gradients, self.recipe.clip, others)
+        for w, gradient in zip(self.weights, gradients, strict=True):
             w.grad = gradient
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -220,7 +249,7 @@ class Search:
     def _describe(self) -> Record:
         """What the architecture is after the epoch: temperature, alpha, mixing weights, entropy (nats), genotype."""
         mix = self.method.inference()
-        genotype = self.method.space.discretize(mix)
+        genotype = self.method.genotype()
         return {
             "temperature": self.method.temperature,
             "weight_lr": self.optimizer.param_groups[0]["lr"],
@@ -231,22 +260,19 @@ class Search:
             "genotype": str(genotype),
         }
 
-    @torch.no_grad()
     def _judge(self) -> dict[str, float]:
-        """Accuracy (%) of the supernet on the evaluation images, relaxed and with one operation per edge.
-
-        Weights are unchanged; `recalibrated` estimates the batch-norm statistics anew under the
-        one-operation-per-edge weights before judging them.
-        """
+        """Accuracy (%) of the supernet on the evaluation images, relaxed and with one operation per edge."""
         relaxed = self.method.inference()
-        discretized = {name: relax.one_hot(m) for name, m in relaxed.items()}
-        accuracies = {"relaxed": self._accuracy(relaxed), "discretized": self._accuracy(discretized)}
-        with _batch_norms_restored(self.net):
-            self._recalibrate(discretized)
-            accuracies["discretized_recalibrated"] = self._accuracy(discretized)
-        return accuracies
+        discretized = self.method.space.relax(relaxed, relax.one_hot)
+        return {
+            "relaxed": self.accuracy(relaxed),
+            "discretized": self.accuracy(discretized),
+            "discretized_recalibrated": self.recalibrated_accuracy(discretized),
+        }
 
-    def _accuracy(self, mix: Mix) -> float:
+    @torch.no_grad()
+    def accuracy(self, mix: Mix) -> float:
+        """Accuracy (%) of the supernet on the evaluation images under mixing weights."""
         self.net.eval()
         active, hits = nonzero(mix), 0
         for start in range(0, len(self.evaluation), EVALUATION_BATCH):
@@ -255,28 +281,29 @@ class Search:
             hits += int((logits.argmax(dim=1) == part.labels).sum())
         return 100 * hits / len(self.evaluation)
 
-    def _recalibrate(self, mix: Mix) -> None:
-        """Average the batch-norm statistics over the first training images, unaugmented."""
-        self.net.train()
+    @torch.no_grad()
+    def recalibrated_accuracy(self, mix: Mix) -> float:
+        """The same with batch-norm statistics of these mixing weights, from the first training images, unaugmented."""
         active = nonzero(mix)
-        norms = [m for m in self.net.modules() if isinstance(m, nn.BatchNorm2d)]
-        for i in range(self.recalibration):
-            part = self.train.images[i * EVALUATION_BATCH : (i + 1) * EVALUATION_BATCH]
-            if not len(part):
-                break
-            for norm in norms:
-                norm.momentum = 1 / (i + 1)
-            self._logits(normalize(part, self.data, self.dtype), mix, active)
 
-    def _cost(self, searched: float, total: float) -> Record:
-        """Seconds and speed of the epoch, and peak memory: of the process on a CPU, of the allocator on a GPU."""
-        device = self.train.images.device
-        if device.type == "cuda":
-            peak = torch.cuda.max_memory_allocated(device)
-        else:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        samples = 2 * len(self.train)
-        return {"seconds": total, "samples_per_second": samples / searched, "peak_memory_bytes": peak}
+        def forward(images: Tensor) -> None:
+            self._logits(normalize(images, self.data, self.dtype), mix, active)
+
+        with batch_norms_restored(self.net):
+            self.net.train()
+            recalibrate(self.net, self.train.images, self.recalibration, forward)
+            return self.accuracy(mix)
+
+    def _probe(self) -> Record:
+        """Leakage on the first evaluation images, unaugmented, in the precision of the weights.
+
+        accuracy: of the supernet (%, all evaluation images) without some operations, see `leakage.ablated`.
+        """
+        part, mix = self.evaluation[: leakage.IMAGES], self.method.inference()
+        images = normalize(part.images, self.data, self.dtype)
+        accuracy = {what: self.accuracy(less) for what, less in leakage.ablated(self.net, mix).items()}
+        measured = leakage.measure(self.net, mix, images, part.labels, temperature=self.method.temperature)
+        return {**measured, "accuracy": accuracy}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the next epoch depends on: weights, alpha, optimizers, schedules, random states."""
@@ -300,6 +327,18 @@ class Search:
         self.generator.set_state(state["generator"])
 
 
+def cost(device: torch.device, samples: int, training: float, total: float) -> Record:
+    """Seconds and speed of an epoch, and peak memory: of the process on a CPU, of the allocator on a GPU.
+
+    samples: images trained on in the first `training` of its `total` seconds.
+    """
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device)
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"seconds": total, "samples_per_second": samples / training, "peak_memory_bytes": peak}
+
+
 def clip(gradients: Iterable[Tensor], bound: float, others: Iterable[Tensor] = ()) -> Tensor:
     """Scale gradients in place to a norm of at most `bound`, taken together with `others`; returns that norm before."""
     gradients = list(gradients)
@@ -308,8 +347,23 @@ def clip(gradients: Iterable[Tensor], bound: float, others: Iterable[Tensor] = (
     return norm
 
 
+def recalibrate(net: nn.Module, images: Tensor, batches: int, forward: Callable[[Tensor], Any]) -> None:
+    """Average the batch-norm statistics over the first batches of images; each batch weighs the same.
+
+    images: (n, 3, H, W) uint8. forward: runs the network, whose batch norms are in training mode, on some of them.
+    """
+    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    for i in range(batches):
+        part = images[i * EVALUATION_BATCH : (i + 1) * EVALUATION_BATCH]
+        if not len(part):
+            break
+        for norm in norms:
+            norm.momentum = 1 / (i + 1)
+        forward(part)
+
+
 @contextmanager
-def _batch_norms_restored(net: nn.Module) -> Iterator[None]:
+def batch_norms_restored(net: nn.Module) -> Iterator[None]:
     """Put the batch norms' statistics and momenta back as they were."""
     norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
     before = [({n: b.clone() for n, b in m.named_buffers()}, m.momentum) for m in norms]

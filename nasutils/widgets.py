@@ -13,7 +13,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from nasutils import plots, relax
+from nasutils import plots, relax, spaces, stopping
+from nasutils.spaces import nasbench201
 
 
 def temperature_explorer(alpha: Tensor, upstream: Tensor, ops: Sequence[str]) -> Any:
@@ -67,18 +68,89 @@ def trajectory_explorer(records: Sequence[dict[str, Any]], edges: Sequence[str],
     return _explorer(IntSlider(value=len(records) - 1, min=0, max=len(records) - 1, description="epoch"), draw)
 
 
-def _explorer(slider: Any, draw: Callable[[Any], Figure]) -> Any:
-    """A slider above the figure that `draw` makes of its value."""
+def leakage_explorer(records: Sequence[dict[str, Any]], edges: Sequence[str], ops: Sequence[str]) -> Any:
+    """Sliders over probed epochs and edges: the weights of an edge, and what cutting each operation does to the loss.
+
+    records: of one probed NAS-Bench-201 search.
+    """
+    from ipywidgets import IntSlider
+
+    probes = [record for record in records if "leakage" in record]
+
+    def draw(position: int) -> Figure:
+        record, edge = probes[position // len(edges)], position % len(edges)
+        measured, place = record["leakage"], np.arange(len(ops))
+        figure, ((left, right),) = plots.panels(1, 2)
+        left.bar(place, record["mix"]["cell"][edge], color="C0")
+        left.set(ylabel="mixing weight", ylim=(0, 1), title=f"epoch {record['epoch']}, edge {edges[edge]}")
+        right.bar(place - 0.2, measured["cut"]["cell"][edge], 0.4, label="cut", color="C1")
+        right.bar(place + 0.2, measured["only"]["cell"][edge], 0.4, label="the only one kept", color="C2", hatch="//")
+        right.set(ylabel="change of the loss (nats)", title=f"bypass {measured['bypass']['cell'][edge]:.2f}")
+        right.legend()
+        for ax in (left, right):
+            ax.set_xticks(place, ops, rotation=20)
+        return figure
+
+    last = len(probes) * len(edges) - 1
+    slider = IntSlider(value=last, min=0, max=last, description="epoch, edge", readout=False, layout={"width": "70%"})
+    return _explorer(slider, draw)
+
+
+def stopping_explorer(records: Sequence[dict[str, Any]], operation: str) -> Any:
+    """A slider over epochs, a criterion and a designated operation: where the search is, and where it should stop.
+
+    records: of one NAS-Bench-201 search. operation: designated at first.
+    """
+    from ipywidgets import Dropdown, IntSlider
+
+    space = spaces.get("nasbench201")
+    epochs = [record["epoch"] for record in records]
+    s = stopping.magnitudes(stopping.alphas(records, space))
+    accuracies = [nasbench201.query(record["genotype"]).test_accuracy["cifar10"] for record in records]
+
+    def draw(position: int, criterion: str, operation: str) -> Figure:
+        figure, ((left, right),) = plots.panels(1, 2, 2.8)
+        for op, column in zip(space.ops, s.T, strict=True):
+            style = plots.look(space.ops)[op]
+            lw = 2.4 if op == operation else 1.0
+            left.plot(epochs, column, label=op, lw=lw, ms=3, markevery=max(len(epochs) // 8, 1), **style)
+        right.plot(epochs, accuracies, color="0.3")
+        try:
+            decision = stopping.stop(records, criterion, space=space, operation=operation)
+            title = f"{criterion} takes epoch {decision.epoch}: {decision.reason}"
+            right.plot(decision.epoch, accuracies[epochs.index(decision.epoch)], "v", color="C3", ms=9)
+            left.axvline(decision.epoch, color="C3", ls="--")
+        except ValueError as error:
+            title = f"{criterion} cannot judge this search: {error}"
+        for ax in (left, right):
+            ax.axvline(epochs[position], color="0.2", lw=0.8)
+            ax.set_xlabel("epoch")
+        left.set_ylabel("operation magnitude S")
+        left.legend(fontsize="x-small")
+        right.set_ylabel("accuracy of the cell, CIFAR-10 (%)")
+        cell = f"epoch {epochs[position]}: {accuracies[position]:.1f} %, {records[position]['genotype']}"
+        figure.suptitle(f"{title}\n{cell}", fontsize="x-small")
+        return figure
+
+    slider = IntSlider(value=len(records) - 1, min=0, max=len(records) - 1, description="epoch")
+    criteria = Dropdown(options=list(stopping.CRITERIA), description="criterion")
+    return _explorer(slider, draw, criteria, Dropdown(options=space.ops, value=operation, description="operation"))
+
+
+def _explorer(slider: Any, draw: Callable[..., Figure], *more: Any) -> Any:
+    """Controls (a slider, and more) above the figure that `draw` makes of their values."""
     from ipywidgets import Image, VBox
 
+    controls = (slider, *more)
     picture = Image(format="png", layout={"max_width": "100%", "object_fit": "contain"})
 
     def redraw(_: Any = None) -> None:
-        figure, content = draw(slider.value), io.BytesIO()
+        figure, content = draw(*(control.value for control in controls)), io.BytesIO()
         figure.savefig(content, format="png", dpi=110)
         plt.close(figure)
         picture.value = content.getvalue()
 
-    slider.observe(redraw, "value")
+    for control in controls:
+        control.observe(redraw, "value")
     redraw()
-    return VBox([slider, picture])
+    return VBox([*controls, picture])

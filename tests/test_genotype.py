@@ -15,8 +15,13 @@ DARTS_V2 = """DARTS_V2 = Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 
   reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 1), ('max_pool_3x3', 0),
   ('skip_connect', 2), ('skip_connect', 2), ('max_pool_3x3', 1)], reduce_concat=[2, 3, 4, 5])"""
 
+LHD = (
+    "Genotype(normal=[[('skip_connect', 0), ('sep_conv_5x5', 0)], [], [('max_pool_3x3', 2)]], normal_sum=[4], "
+    "normal_concat=[2, 4], reduce=[[('avg_pool_3x3', 1)]], reduce_sum=[2], reduce_concat=[2])"
+)
 
-@pytest.mark.parametrize("text", [NB201, DARTS_V2])
+
+@pytest.mark.parametrize("text", [NB201, DARTS_V2, LHD])
 def test_text_round_trip(text):
     genotype = Genotype.parse(text)
     assert Genotype.parse(str(genotype)) == genotype
@@ -36,6 +41,13 @@ def test_darts_text_is_printed_in_the_usual_order():
     usual = f"Genotype(normal={normal}, normal_concat=[2], reduce={reduce}, reduce_concat=[2])"
     assert str(Genotype.parse(swapped)) == usual
     assert Genotype.parse(swapped) == Genotype.parse(usual)
+
+
+def test_lhd_text_reads_into_nodes_of_any_number_of_edges():
+    normal, reduce = Genotype.parse(LHD).cells
+    assert normal.nodes == ((("skip_connect", 0), ("sep_conv_5x5", 0)), (), (("max_pool_3x3", 2),))
+    assert (normal.sum, normal.output, reduce.sum, reduce.output) == ((4,), (2, 4), (2,), (2,))
+    assert str(Genotype.parse(LHD)) == LHD
 
 
 def test_nasbench201_text_is_unchanged():
@@ -60,6 +72,11 @@ def test_nasbench201_text_is_unchanged():
         "|skip~0|x",
         "Genotype(normal=[('skip', 0)], normal_concat=[2])",
         "Genotype(normal=[('skip', 0), ('skip', 1)])",
+        "Genotype(normal=[[('skip', 0)], [('skip', 3)]], normal_sum=[2], normal_concat=[2])",
+        "Genotype(normal=[('skip', 0), ('skip', 1)], normal_sum=[2], normal_concat=[2])",
+        "Genotype(normal=[[('skip', 0)]], normal_sum=['2'], normal_concat=[2])",
+        "Genotype(normal=[[('skip', 0)]], normal_sum=[2])",
+        "Genotype(normal=[[('skip', 0, 1)]], normal_sum=[2], normal_concat=[2])",
         "Genotype(normal=__import__('os').listdir(), normal_concat=[2])",
     ],
 )

@@ -13,6 +13,7 @@ import pytest
 
 from nasutils import launch
 from nasutils.experiment import Experiment, Machine
+from nasutils.finalnet import Evaluation
 from nasutils.launch import name_of, sweep
 from nasutils.runs import Run
 
@@ -92,6 +93,14 @@ def test_finished_runs_train_nothing(swept, monkeypatch):
     watch = Watched()
     assert [run.result is not None for run in sweep([ONE, TWO, LONG], machine, 2, watch)] == [True] * 3
     assert watch.counts == [(3, 0, 3)]
+
+
+def test_one_sweep_runs_searches_and_evaluations(swept):
+    machine, (one, *_), _ = swept
+    final = Evaluation(one.result["genotype"], protocol={"epochs": 2}, resolution=8, images=32, channels=4, cells=1)
+    done = sweep([final, ONE], machine, workers=1)
+    assert [len(run.records) for run in done] == [2, 3] and done[1] == one
+    assert done[0].result["genotype"] == one.result["genotype"]
 
 
 def test_no_experiments_are_no_runs(tmp_path):

@@ -7,7 +7,6 @@ import copy
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,13 +15,15 @@ import torch.nn.functional as F
 from nasutils import methods, relax, schedules, spaces
 from nasutils.methods.darts import unrolled_gradients
 from nasutils.spaces.base import everything
+from tests.toys import toy_space
 
 TRUTH = Path(__file__).parent / "truth"
 RELAXATION = json.loads((TRUTH / "relaxation.json").read_text())
 SCHEDULES = json.loads((TRUTH / "schedules.json").read_text())
+DOUBLE_SOFTMAX = json.loads((TRUTH / "darts.json").read_text())["s1_s4_double_softmax"]
 NB201 = spaces.get("nasbench201")
-CELL = SimpleNamespace(name="toy", alpha_shapes={"cell": (2, 3)})
-BOTH_CELLS = SimpleNamespace(name="darts", alpha_shapes={"normal": (2, 7), "reduce": (2, 7)})
+CELL = toy_space("toy", alpha_shapes={"cell": (2, 3)})
+BOTH_CELLS = toy_space("darts", alpha_shapes={"normal": (2, 7), "reduce": (2, 7)})
 
 
 def wave(rows, columns, phase=0.3):
@@ -48,13 +49,13 @@ def set_alpha(method, **values):
 def test_a_method_by_its_name(name):
     method = make(name, NB201)
     assert method.name == name
-    assert method.recipe.order in ("alpha-first", "weights-first")
+    assert method.recipe.order in method.orders
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: make("pdc-darts"), "unknown method 'pdc-darts': .*'edd-darts'; did you mean 'pcd-darts'"),
+        (lambda: make("pcd-dart"), "unknown method 'pcd-dart': .*'edd-darts'.*; did you mean 'pcd-darts'"),
         (lambda: make("darts", preset="publishd"), "unknown preset 'publishd': .*'released'; did you mean 'published'"),
         (lambda: make("sp-darts", sparce=1e-3), "unknown option of sp-darts 'sparce': .*; did you mean 'sparse'"),
         (lambda: make("darts", order=3), "order of darts must be 1 or 2, not 3"),
@@ -91,6 +92,16 @@ def test_options_of_each_method():
         "pcd-darts": {"schedule", "decay", "warmup", "fixed", "noisy"},
         "edd-darts": {"strength", "warmup", "adaptive", "noisy"},
         "random": set(),
+        "ex-darts": {"order", "temperature"},
+        "milenas": {"train_weight", "valid_weight"},
+        "gdas": {"hot", "cold"},
+        "pc-darts": {"partial", "warmup"},
+        "gaea-bilevel": set(),
+        "gaea-erm": set(),
+        "drnas": {"distance", "scale", "partial"},
+        "darts-minus": {"initial", "fading"},
+        "beta-darts": {"growth"},
+        "surgenas": {"initial"},
     }
     for name in methods.names:
         assert own[name] | {"seed", "alpha_lr", "alpha_decay"} <= set(methods.options(name))
@@ -100,14 +111,14 @@ def test_options_of_each_method():
 
 
 def test_initial_alpha_is_normal_of_deviation_one_thousandth():
-    alpha = make("darts", SimpleNamespace(name="toy", alpha_shapes={"cell": (200, 100)})).alphas["cell"]
+    alpha = make("darts", toy_space("toy", alpha_shapes={"cell": (200, 100)})).alphas["cell"]
     assert alpha.requires_grad
     assert alpha.mean().item() == pytest.approx(0, abs=4e-3 / 20_000**0.5)
     assert alpha.std().item() == pytest.approx(1e-3, rel=0.02)
     assert (alpha.abs() < 1e-3).double().mean().item() == pytest.approx(0.6827, abs=0.014)
 
 
-@pytest.mark.parametrize("name", methods.names)
+@pytest.mark.parametrize("name", [name for name in methods.names if not name.startswith("gaea")])
 def test_the_seed_determines_alpha(name):
     first, again, other = (make(name, NB201, seed=seed).alphas["cell"] for seed in (1, 1, 2))
     assert torch.equal(first, again)
@@ -137,12 +148,14 @@ def test_one_adam_step(case):
     torch.testing.assert_close(method.alphas["normal"].detach(), expected, rtol=1e-8, atol=1e-12)
 
 
-def test_alpha_decay_belongs_to_darts_only():
-    decays = {name: make(name).optimizer.param_groups[0]["weight_decay"] for name in methods.names}
-    assert decays == {"random": 0, "darts": 1e-3, "sp-darts": 0, "pcd-darts": 0, "edd-darts": 0}
-    for name in methods.names:
-        group = make(name).optimizer.param_groups[0]
-        assert (group["lr"], group["betas"], group["eps"]) == (3e-4, (0.5, 0.999), 1e-8)
+@pytest.mark.parametrize("name", methods.names)
+def test_the_optimizer_of_alpha(name):
+    rates = {"ex-darts": 0.025, "pc-darts": 6e-4, "gaea-bilevel": 0.1, "gaea-erm": 0.1}
+    without_decay = {"random", "sp-darts", "pcd-darts", "edd-darts", "gaea-bilevel", "gaea-erm"}
+    for group in make(name, NB201).optimizer.param_groups:
+        assert (group["betas"], group["eps"]) == ((0.5, 0.999), 1e-8)
+        assert group["lr"] == rates.get(name, 3e-4)
+        assert group["weight_decay"] == (0 if name in without_decay else 1e-3)
 
 
 # Gradients of alpha, against brute force
@@ -349,13 +362,13 @@ def test_pcd_temperatures(options, expected):
         ("nb201", NB201, {"cell": wave(6, 5)}, {}),
         (
             "darts",
-            SimpleNamespace(name="darts", alpha_shapes={"normal": (14, 7), "reduce": (14, 7)}),
+            toy_space("darts", alpha_shapes={"normal": (14, 7), "reduce": (14, 7)}),
             {"normal": wave(14, 7)},
             {"strength": 0.06, "warmup": 5},
         ),
         (
             "s1",
-            SimpleNamespace(name="s1", alpha_shapes={"normal": (14, 2), "reduce": (14, 2)}),
+            toy_space("s1", alpha_shapes={"normal": (14, 2), "reduce": (14, 2)}),
             {"normal": wave(14, 2)},
             {"strength": 0.12, "warmup": 5},
         ),
@@ -456,12 +469,14 @@ def test_released_runs_every_operation_and_published_skips_the_idle_ones(name):
 
 
 def test_weight_rates_of_the_recipes():
-    recipes = {name: make(name, NB201).recipe for name in methods.names if name != "random"}
+    authors = ("darts", "sp-darts", "pcd-darts", "edd-darts", "ex-darts")
+    recipes = {name: make(name, NB201).recipe for name in authors}
     assert {name: (recipe.weight_lr, recipe.weight_lr_end) for name, recipe in recipes.items()} == {
         "darts": (0.025, 0.001),
         "sp-darts": (0.05, 0.05),
         "pcd-darts": (0.025, 0.025),
         "edd-darts": (0.025, 0.025),
+        "ex-darts": (3e-4, 3e-4),
     }
     recipe = recipes["darts"]
     assert (recipe.batch, recipe.weight_decay, recipe.nesterov, recipe.clip) == (256, 5e-4, True, 5.0)
@@ -480,8 +495,8 @@ def test_a_restored_method_goes_on_bit_for_bit(name):
         for step in range(3):
             method.begin_step()
             mix = method.mixing()["cell"]
-            (g,) = torch.autograd.grad((mix * wave(6, 5, step)).sum(), method.alphas["cell"])
-            method.update([g])
+            loss = (mix * wave(6, 5, step)).sum()
+            method.update(list(torch.autograd.grad(loss, list(method.alphas.values()), materialize_grads=True)))
             seen += [method.temperature, mix.tolist(), method.alphas["cell"].tolist()]
         return seen
 
@@ -493,3 +508,81 @@ def test_a_restored_method_goes_on_bit_for_bit(name):
     restored = make(name, NB201, seed=2)
     restored.load_state_dict(state)
     assert [epoch(restored, number) for number in (41, 42)] == expected
+
+
+# The settings of each space
+
+
+@pytest.mark.parametrize(
+    ("space", "preset", "sparse", "ratio", "schedule", "batch", "rate"),
+    [
+        ("nasbench201", "published", 1.1e-3, 11, "linear", 256, 0.05),
+        ("darts", "published", 1e-3, 10, "linear", 80, 0.05),
+        ("s1", "published", 7e-4, 10, "offset", 128, 0.025),
+        ("s4", "published", 4e-4, 10, "offset", 128, 0.025),
+        ("s2", "released", 3e-4, 10, "offset", 128, 0.025),
+    ],
+)
+def test_sp_darts_takes_the_papers_setting_of_the_space(space, preset, sparse, ratio, schedule, batch, rate):
+    method = methods.get("sp-darts", spaces.get(space), preset=preset)
+    assert (method.sparse, method.ratio, method.schedule) == (sparse, ratio, schedule)
+    assert (method.recipe.batch, method.recipe.weight_lr, method.recipe.weight_lr_end) == (batch, rate, rate)
+
+
+def test_sp_darts_on_s_spaces_is_sparse_from_the_start_and_always_in_the_end():
+    method = methods.get("sp-darts", spaces.get("s2"))
+    method.begin_epoch(0)
+    assert (method.now.probability, method.now.sparse) == (pytest.approx(0.806), 6e-4)
+    method.begin_epoch(33)
+    method.begin_step()
+    assert method.step_temperature == 6e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "space", "expected"),
+    [
+        ("pcd-darts", "darts", {"decay": 0.11, "warmup": 0, "batch": 80}),
+        ("pcd-darts", "s1", {"decay": 0.10, "warmup": 0, "batch": 192}),
+        ("pcd-darts", "s4", {"decay": 0.13, "warmup": 0, "batch": 192}),
+        ("pcd-darts", "nasbench201", {"decay": 0.11, "warmup": 5}),
+        ("edd-darts", "darts7", {"strength": 0.06, "warmup": 5}),
+        ("edd-darts", "s3", {"strength": 0.48, "warmup": 5}),
+        ("edd-darts", "nasbench201", {"strength": 0.04, "warmup": 10}),
+    ],
+)
+def test_small_temperature_methods_take_the_papers_setting_of_the_space(name, space, expected):
+    method = methods.get(name, spaces.get(space))
+    assert {field: getattr(method, field) for field in expected} == expected
+
+
+@pytest.mark.parametrize("name", ["sp-darts", "pcd-darts", "edd-darts"])
+@pytest.mark.parametrize("case", DOUBLE_SOFTMAX, ids=lambda case: f"{case['edge'][:2]} {case['T']}")
+def test_released_weight_steps_on_s_spaces_softmax_twice(name, case):
+    alpha = torch.tensor(case["alpha"], dtype=torch.float64)
+    space = toy_space("s3", alpha_shapes={"normal": tuple(alpha.shape), "reduce": tuple(alpha.shape)})
+    method = methods.get(name, space, preset="released", dtype=torch.float64)
+    set_alpha(method, normal=alpha, reduce=alpha)
+    method.temperature = method.step_temperature = case["T"]
+    for mix, truth in (
+        (method.mixing(), case["alpha_step_weights"]),
+        (method.weight_mixing(), case["weight_step_weights_double_softmax"]),
+    ):
+        torch.testing.assert_close(mix["normal"], torch.tensor(truth, dtype=torch.float64), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("name", "space", "policy"),
+    [
+        ("sp-darts", "darts7", "top2-sp"),
+        ("sp-darts", "s3", "top2-s1-s4"),
+        ("pcd-darts", "darts7", "top2-small-temperature"),
+        ("edd-darts", "s1", "top2-s1-s4"),
+        ("sp-darts", "nasbench201", None),
+    ],
+)
+def test_released_genotypes_come_from_the_released_parser(name, space, policy):
+    space = spaces.get(space)
+    assert methods.get(name, space).policy is None
+    method = methods.get(name, space, preset="released")
+    assert method.policy == policy
+    assert method.genotype() == space.discretize(method.inference(), policy)

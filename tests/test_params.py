@@ -16,13 +16,13 @@ def declared(name="sparsification"):
     return params.declared_in(json.loads((places.ROOT / "notebooks" / f"{name}.ipynb").read_text()))
 
 
-def given(**changes):
-    """The smoke values of the notebook, changed."""
-    notebook = json.loads((places.ROOT / "notebooks" / "sparsification.ipynb").read_text())
+def given(name="sparsification", **changes):
+    """The smoke values of a notebook, changed."""
+    notebook = json.loads((places.ROOT / "notebooks" / f"{name}.ipynb").read_text())
     cell = next(c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", []))
     namespace = {**vars(params)}
     exec("".join(cell["source"]), namespace)
-    return {name: namespace[name] for name in declared()} | changes
+    return {field: namespace[field] for field in declared(name)} | changes
 
 
 def test_the_notebooks_own_values_are_valid():
@@ -33,7 +33,7 @@ def test_the_notebooks_own_values_are_valid():
 def test_every_params_file_is_valid(file, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     values = yaml.safe_load(file.read_text())
-    checked = params.validate(declared(file.stem), given(**values))
+    checked = params.validate(declared(file.stem), given(file.stem, **values))
     assert checked.scale == file.parent.name
 
 

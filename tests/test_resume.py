@@ -1,7 +1,7 @@
-"""A search killed with SIGKILL and started again ends in exactly the records of an uninterrupted one.
+"""A run killed with SIGKILL and started again ends in exactly the records of an uninterrupted one.
 
-Every search runs in a process of its own, on one thread, and is killed for real: at random moments, and at
-each of the moments at which the files of a run change.
+Every run, a search or the training of a derived network, has a process of its own, on one thread, and is killed
+for real: at random moments, and at each of the moments at which the files of a run change.
 
 Run: pytest tests/test_resume.py
 """
@@ -16,42 +16,50 @@ from pathlib import Path
 import pytest
 
 from nasutils import runs
-from nasutils.experiment import Experiment, Machine, search
+from nasutils.experiment import Experiment, Machine
+from nasutils.finalnet import Evaluation
 from nasutils.launch import name_of
 from nasutils.runs import Run
 
 FORK = get_context("forkserver")
-FORK.set_forkserver_preload(["nasutils.experiment", "sklearn.datasets", "torch._dynamo"])
+FORK.set_forkserver_preload(["nasutils.finalnet", "sklearn.datasets", "torch._dynamo"])
 
 KILLS = 3
 EPOCHS = 5
 TINY = {"resolution": 8, "images": 32, "evaluation": 32, "channels": 4, "cells": 1, "epochs": EPOCHS, "seed": 3}
 RECIPE = {"split": "half", "batch": 16}
-SEARCHES = {
+TASKS = {
     "sp-darts": Experiment(method="sp-darts", recipe=RECIPE, **TINY),
     "edd-darts": Experiment(method="edd-darts", recipe=RECIPE, **TINY),
     # Clips the last alpha gradient along with the weights': that gradient is state, too.
     "pcd-darts released": Experiment(
         method="pcd-darts", preset="released", recipe={**RECIPE, "order": "weights-first", "clip": 0.05}, **TINY
     ),
+    # Draws crops and cutouts, and recalibrates after its last epoch.
+    "finalnet": Evaluation(
+        "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|none~0|avg_pool_3x3~1|nor_conv_3x3~2|",
+        protocol={"epochs": EPOCHS, "batch": 16, "cutout": 16, "recalibration": 1},
+        **{name: TINY[name] for name in ("resolution", "images", "channels", "cells", "seed")},
+        test_images=32,
+    ),
 }
 
 
 def start(experiment, root, moment=None, epoch=3):
-    """A process that searches; with a `moment`, one that kills itself there."""
-    process = FORK.Process(target=search_and_die, args=(experiment, root, moment, epoch))
+    """A process that runs it; with a `moment`, one that kills itself there."""
+    process = FORK.Process(target=run_and_die, args=(experiment, root, moment, epoch))
     process.start()
     return process
 
 
-def search_and_die(experiment, root, moment, epoch):
+def run_and_die(experiment, root, moment, epoch):
     if moment:
         MOMENTS[moment](epoch)
-    search(experiment, Machine(runs=root))
+    experiment.run(Machine(runs=root))
 
 
 def finish(experiment, root):
-    """Start the search (again) and let it run to its end."""
+    """Start the run (again) and let it run to its end."""
     process = start(experiment, root)
     process.join()
     assert process.exitcode == 0
@@ -59,7 +67,7 @@ def finish(experiment, root):
 
 
 def trace(run):
-    """All that a search left but for what it cost; the text of floats is exact."""
+    """All that a run left but for what it cost; the text of floats is exact."""
     return [{name: value for name, value in r.items() if name != "cost"} for r in run.records], run.result
 
 
@@ -70,9 +78,9 @@ def assert_nothing_is_left(run):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """The run of a search that nobody disturbs, done once."""
+    """The run of a task that nobody disturbs, done once."""
     root = tmp_path_factory.mktemp("uninterrupted")
-    return lambda name: finish(SEARCHES[name], root)
+    return lambda name: finish(TASKS[name], root)
 
 
 def test_a_search_has_a_record_for_every_epoch(uninterrupted):
@@ -90,9 +98,9 @@ def wait_for(condition, process):
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize("name", TASKS)
 def test_killed_at_random_moments_it_ends_in_the_same_records(name, uninterrupted, tmp_path):
-    experiment, draw = SEARCHES[name], random.Random(name)
+    experiment, draw = TASKS[name], random.Random(name)
     run = Run(tmp_path / name_of(experiment))
     file, killed_at = run.path / "records.jsonl", []
     seconds = sum(r["cost"]["seconds"] for r in uninterrupted(name).records)
@@ -107,7 +115,7 @@ def test_killed_at_random_moments_it_ends_in_the_same_records(name, uninterrupte
         if process.exitcode == -signal.SIGKILL and run.result is None:
             killed_at.append(len(run.records))
         assert [r["epoch"] for r in run.records] == list(range(len(run.records)))
-    assert killed_at and max(killed_at) > 0, "no kill hit a search under way"
+    assert killed_at and max(killed_at) > 0, "no kill hit a run under way"
     finish(experiment, tmp_path)
     assert trace(run) == trace(uninterrupted(name))
     assert_nothing_is_left(run)
@@ -210,7 +218,7 @@ def killed(experiment, root, moment, epoch):
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_at_a_change_of_its_files_it_ends_in_the_same_records(moment, uninterrupted, tmp_path):
-    experiment = SEARCHES["sp-darts"]
+    experiment = TASKS["sp-darts"]
     run = killed(experiment, tmp_path, moment, epoch=3)
     assert len(run.records) in (3, 4, EPOCHS) and (run.result is None or moment == "after_the_result")
     finish(experiment, tmp_path)
@@ -219,14 +227,14 @@ def test_killed_at_a_change_of_its_files_it_ends_in_the_same_records(moment, uni
 
 
 def test_killed_at_its_first_record_it_starts_anew(uninterrupted, tmp_path):
-    run = killed(SEARCHES["sp-darts"], tmp_path, "between_record_and_checkpoint", epoch=0)
+    run = killed(TASKS["sp-darts"], tmp_path, "between_record_and_checkpoint", epoch=0)
     assert len(run.records) == 1 and not (run.path / "checkpoint.pt").exists()
-    finish(SEARCHES["sp-darts"], tmp_path)
+    finish(TASKS["sp-darts"], tmp_path)
     assert trace(run) == trace(uninterrupted("sp-darts"))
 
 
 def test_killed_at_every_epoch_it_ends_in_the_same_records(uninterrupted, tmp_path):
-    experiment = SEARCHES["edd-darts"]
+    experiment = TASKS["edd-darts"]
     for epoch in range(EPOCHS):
         killed(experiment, tmp_path, "after_the_checkpoint", epoch)
     assert trace(finish(experiment, tmp_path)) == trace(uninterrupted("edd-darts"))

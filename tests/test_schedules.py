@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from nasutils import relax, schedules
+from nasutils.methods import Recipe
 from nasutils.schedules import EDD, TwoTemperatures
 
 TRUTH = json.loads((Path(__file__).parent / "truth" / "schedules.json").read_text())
@@ -182,7 +183,14 @@ def test_no_entropy_and_no_decay_keep_the_temperature():
 
 
 def weight_rate(entry, epoch):
-    return schedules.warmup_cosine(epoch, entry["cos_epochs"], entry["warmup"], entry["w_lr"], entry["w_eta_min"])
+    recipe = Recipe(
+        epochs=entry["cos_epochs"] + entry["warmup"],
+        warmup=entry["warmup"],
+        warmup_rule="released",
+        weight_lr=entry["w_lr"],
+        weight_lr_end=entry["w_eta_min"],
+    )
+    return recipe.rate(epoch)
 
 
 @pytest.mark.parametrize("name", TRUTH["nb201_w_lr"])
@@ -192,6 +200,14 @@ def test_weight_rates_of_the_nasbench201_experiments(name):
         assert weight_rate(entry, int(epoch)) == pytest.approx(rate, **EXACT)
     for epoch, rate in entry["w_lr_mid_epoch_at"].items():
         assert weight_rate(entry, int(epoch) + 0.5) == pytest.approx(rate, **EXACT)
+
+
+def test_a_proper_warmup_rises_within_its_epochs_and_then_falls_to_the_end():
+    recipe = Recipe(epochs=60, warmup=10, weight_lr=0.025, weight_lr_end=0.001)
+    assert [recipe.rate(e) for e in (0, 5, 9.5)] == pytest.approx([0, 0.0125, 0.02375])
+    assert recipe.rate(10) == recipe.rate(10.9) == 0.025
+    assert recipe.rate(35) == pytest.approx(0.013)
+    assert recipe.rate(59) == pytest.approx(schedules.cosine(49, 50, 0.025, 0.001))
 
 
 def test_a_cosine_without_warmup_is_the_plain_one_and_equal_ends_are_constant():

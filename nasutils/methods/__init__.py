@@ -5,14 +5,27 @@ from typing import Any
 
 from nasutils.errors import choose
 from nasutils.methods.base import PRESETS, Method, Recipe
+from nasutils.methods.beta_darts import BetaDARTS
 from nasutils.methods.darts import DARTS
+from nasutils.methods.darts_minus import DARTSMinus
+from nasutils.methods.drnas import DrNAS
 from nasutils.methods.edd_darts import EDDDARTS
+from nasutils.methods.ex_darts import EXDARTS
+from nasutils.methods.gaea_bilevel import GAEABilevel
+from nasutils.methods.gaea_erm import GAEAERM
+from nasutils.methods.gdas import GDAS
+from nasutils.methods.milenas import MiLeNAS
+from nasutils.methods.pc_darts import PCDARTS
 from nasutils.methods.pcd_darts import PCDDARTS
 from nasutils.methods.random import Random
 from nasutils.methods.sp_darts import SPDARTS
+from nasutils.methods.surgenas import SurgeNAS
 from nasutils.spaces.base import Space
 
-_METHODS: dict[str, type[Method]] = {m.name: m for m in (Random, DARTS, SPDARTS, PCDDARTS, EDDDARTS)}
+_BASELINES = (MiLeNAS, GDAS, PCDARTS, GAEABilevel, GAEAERM, DrNAS, DARTSMinus, BetaDARTS, SurgeNAS)
+_METHODS: dict[str, type[Method]] = {
+    m.name: m for m in (Random, DARTS, SPDARTS, PCDDARTS, EDDDARTS, EXDARTS, *_BASELINES)
+}
 
 names = tuple(_METHODS)
 
@@ -22,8 +35,8 @@ def options(name: str) -> tuple[str, ...]:
     method = _METHODS[choose("method", name, names)]
     taken = [
         parameter.name
-        for kind in (method, Method)
-        for parameter in inspect.signature(kind.__init__).parameters.values()
+        for kind in method.__mro__
+        for parameter in inspect.signature(vars(kind).get("__init__", object)).parameters.values()
         if parameter.kind is parameter.KEYWORD_ONLY
     ]
     return tuple(dict.fromkeys(taken))

@@ -5,35 +5,42 @@ which schedules they follow. It knows no layer, no data set and no weight optimi
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from nasutils import relax
+from nasutils import relax, schedules
+from nasutils.genotype import Genotype
 from nasutils.relax import Mix
 from nasutils.spaces.base import Active, Space, everything, nonzero
 
 PRESETS = ("published", "released")
-ORDERS = ("weights-first", "alpha-first")
+S_SPACES = ("s1", "s2", "s3", "s4")
+WARMUP_RULES = ("proper", "released")
+ORDERS = ("weights-first", "alpha-first", "together")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What a method's paper asks of the loop on a space; `dataclasses.replace` overrides.
 
-    weight_lr falls along a cosine to weight_lr_end (equal values: constant). clip: bound of the gradient
+    weight_lr falls along a cosine to weight_lr_end (equal values: constant), after `warmup` of the epochs in which it
+    grows linearly; warmup_rule: `proper`, or `released`, see `schedules.warmup_cosine`. clip: bound of the gradient
     norm over the weights, and over the weights and alpha together if clip_includes_alpha (what the released
-    NAS-Bench-201 code does). order: which of the two updates of an iteration comes first. split: see
-    `data.search_split`. alpha_from: first epoch in which alpha is updated.
+    NAS-Bench-201 code does). order: which of the two updates of an iteration comes first; `together`: neither,
+    both gradients are taken at the same point (`Method.joint_gradients`). split: see `data.search_split`.
+    alpha_from: first epoch in which alpha is updated.
     """
 
     epochs: int = 50
     batch: int = 64
     weight_lr: float = 0.025
     weight_lr_end: float = 0.001
+    warmup: int = 0
+    warmup_rule: str = "proper"
     weight_decay: float = 3e-4
     momentum: float = 0.9
     nesterov: bool = False
@@ -42,6 +49,15 @@ class Recipe:
     order: str = "alpha-first"
     split: str = "half"
     alpha_from: int = 0
+
+    def rate(self, epoch: float) -> float:
+        """The weight rate; it moves within an epoch (a fraction) only while it warms up."""
+        at, rest = epoch if epoch < self.warmup else int(epoch), self.epochs - self.warmup
+        if self.warmup and self.warmup_rule == "released":
+            return schedules.warmup_cosine(at, rest, self.warmup, self.weight_lr, self.weight_lr_end)
+        if at < self.warmup:
+            return self.weight_lr * at / self.warmup
+        return schedules.cosine(at - self.warmup, rest, self.weight_lr, self.weight_lr_end)
 
 
 NASBENCH201 = Recipe(batch=256, weight_decay=5e-4, nesterov=True, order="weights-first", split="nasbench201")
@@ -83,6 +99,14 @@ class Method(ABC):
     name: str
     temperature: float = 1.0
     """Of the current epoch; in a record it explains the mixing weights."""
+    orders: tuple[str, ...] = ORDERS[:2]
+    """The orders of the two updates that the method can follow."""
+    batch: int = 64
+    """Images per step outside of NAS-Bench-201."""
+    policy: str | None = None
+    """How the genotype is derived from the mixing weights (None: the space's own policy)."""
+    partial: int = 1
+    """One channel in so many runs through the operations; the supernet must have been built with the same number."""
 
     def __init__(
         self,
@@ -111,7 +135,7 @@ class Method(ABC):
         """What the method's paper asks of the loop on this space."""
         if self.space.name == "nasbench201":
             return replace(NASBENCH201, epochs=self.epochs, clip_includes_alpha=self.preset == "released")
-        return Recipe(epochs=self.epochs)
+        return Recipe(epochs=self.epochs, batch=self.batch)
 
     def begin_epoch(self, epoch: int) -> None:
         """Move the schedules to the start of an epoch (counted from 0)."""
@@ -123,6 +147,10 @@ class Method(ABC):
     def mixing(self) -> Mix:
         """Mixing weights of the current step, differentiable in alpha."""
 
+    def relaxed(self, rule: Callable[[Tensor], Tensor], alphas: Mapping[str, Tensor] | None = None) -> Mix:
+        """A rule from scores (None: alpha) to the weights of operations that compete, see `Space.relax`."""
+        return self.space.relax(self.alphas if alphas is None else alphas, rule)
+
     def weight_mixing(self) -> Mix:
         """Mixing weights of the current weight step; the same unless a method says otherwise."""
         return self.mixing()
@@ -130,7 +158,11 @@ class Method(ABC):
     def inference(self) -> Mix:
         """Mixing weights by which the relaxed supernet is judged: deterministic, at the epoch's temperature."""
         with torch.no_grad():
-            return {name: relax.softmax(a, self.temperature) for name, a in self.alphas.items()}
+            return self.relaxed(lambda a: relax.softmax(a, self.temperature))
+
+    def genotype(self) -> Genotype:
+        """What the search would return now."""
+        return self.space.discretize(self.inference(), self.policy)
 
     def active_in_alpha_step(self, mix: Mix) -> Active:
         """Operations the alpha step must run. Under a softmax a weight of exactly 0 has no gradient."""
@@ -145,6 +177,14 @@ class Method(ABC):
         mix = self.mixing()
         loss = problem.loss(valid, mix, self.active_in_alpha_step(mix))
         return list(torch.autograd.grad(loss, list(self.alphas.values()), materialize_grads=True))
+
+    def joint_gradients(self, problem: Problem, train: Any, valid: Any) -> tuple[list[Tensor], list[Tensor]]:
+        """What weights and alpha follow where both move `together`: dL_train of each, from one pass (single level)."""
+        mix = self.mixing()
+        loss = problem.loss(train, mix, self.active_in_alpha_step(mix))
+        wanted = [*problem.weights, *self.alphas.values()]
+        gradients = torch.autograd.grad(loss, wanted, materialize_grads=True)
+        return list(gradients[: len(problem.weights)]), list(gradients[len(problem.weights) :])
 
     def update(self, gradients: list[Tensor]) -> None:
         """One optimizer step on alpha."""

@@ -46,7 +46,7 @@ class DARTS(Method):
         return replace(super().recipe, weight_lr=0.025, weight_lr_end=0.025)
 
     def mixing(self) -> Mix:
-        return {name: relax.softmax(a, self.temperature) for name, a in self.alphas.items()}
+        return self.relaxed(lambda a: relax.softmax(a, self.temperature))
 
     def alpha_gradients(self, problem: Problem, train: Any, valid: Any) -> list[Tensor]:
         if self.order == 1:

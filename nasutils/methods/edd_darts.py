@@ -5,45 +5,41 @@ it down. Specification 3.3.
 """
 
 import math
-from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from nasutils import relax, schedules
 from nasutils.errors import positive
-from nasutils.methods.base import Method, Recipe
-from nasutils.methods.pcd_darts import small_temperature_mix
-from nasutils.relax import Mix
+from nasutils.methods.small_temperature import SmallTemperature
 from nasutils.schedules import EDD
-from nasutils.spaces.base import Active, Space, everything
+from nasutils.spaces.base import Space
 
 
-class EDDDARTS(Method):
-    """strength: s. warmup: first epoch that moves T. adaptive=False keeps the entropy at its maximum (open loop).
+class EDDDARTS(SmallTemperature):
+    """strength: s. warmup: first epoch that moves T. None is the paper's setting on the space.
 
-    noisy: the sparse-noisy softmax; by default on, but off in the released NAS-Bench-201 scripts.
+    adaptive=False keeps the entropy at its maximum (open loop). noisy: the sparse-noisy softmax; by default on,
+    but off in the released NAS-Bench-201 scripts.
     """
 
     name = "edd-darts"
+    STRENGTH: ClassVar[dict[str, float]] = {"nasbench201": 0.04, "s1": 0.12, "s2": 0.24, "s3": 0.48, "s4": 0.96}
 
     def __init__(
         self,
         space: Space,
         *,
-        strength: float = 0.04,
-        warmup: int = 10,
+        strength: float | None = None,
+        warmup: int | None = None,
         adaptive: bool = True,
         noisy: bool | None = None,
         **common: Any,
     ) -> None:
-        super().__init__(space, **common)
-        self.strength, self.warmup, self.adaptive = positive("strength", strength), warmup, adaptive
-        switched_off = self.preset == "released" and space.name == "nasbench201"
-        self.noisy = not switched_off if noisy is None else noisy
+        switched_off = common.get("preset") == "released" and space.name == "nasbench201"
+        super().__init__(space, noisy=not switched_off if noisy is None else noisy, **common)
+        self.strength = positive("strength", self.STRENGTH.get(space.name, 0.06) if strength is None else strength)
+        self.warmup = (10 if space.name == "nasbench201" else 5) if warmup is None else warmup
+        self.adaptive = adaptive
         self.state = EDD()
-
-    @property
-    def recipe(self) -> Recipe:
-        return replace(super().recipe, weight_lr=0.025, weight_lr_end=0.025)
 
     def entropy(self) -> float:
         """H in nats at the current temperature: the sum over edges on NAS-Bench-201, the mean elsewhere."""
@@ -58,15 +54,6 @@ class EDDDARTS(Method):
         if schedules.edd_due(epoch, self.warmup):
             self.state = schedules.edd_update(self.state, epoch, self.entropy(), self.strength)
         self.temperature = self.state.temperature
-
-    def mixing(self) -> Mix:
-        return small_temperature_mix(self, self.noisy)
-
-    def weight_mixing(self) -> Mix:
-        return small_temperature_mix(self, noisy=False)
-
-    def active_in_alpha_step(self, mix: Mix) -> Active:
-        return everything(mix) if self.noisy else super().active_in_alpha_step(mix)
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "decay": self.state.decay, "count": self.state.count}

@@ -29,4 +29,4 @@ class Random(Method):
         """Nothing: a random architecture does not learn."""
 
     def mixing(self) -> Mix:
-        return {name: relax.softmax(a, 1.0) for name, a in self.alphas.items()}
+        return self.relaxed(lambda a: relax.softmax(a, 1.0))

@@ -4,9 +4,10 @@ from nasutils.errors import choose
 from nasutils.spaces import nasbench201
 from nasutils.spaces.base import Space
 from nasutils.spaces.darts import DARTS, S1, S2, S3, S4, Darts7
+from nasutils.spaces.lhd import LHD
 from nasutils.spaces.nasbench201 import NASBench201
 
-_SPACES: dict[str, type[Space]] = {s.name: s for s in (NASBench201, DARTS, Darts7, S1, S2, S3, S4)}
+_SPACES: dict[str, type[Space]] = {s.name: s for s in (NASBench201, DARTS, Darts7, S1, S2, S3, S4, LHD)}
 
 names = tuple(_SPACES)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from nasutils.errors import choose
 from nasutils.genotype import Genotype
-from nasutils.relax import Mix
+from nasutils.relax import Mix, Rule
 
 Active = Mapping[str, list[list[bool]]]
 """Per cell type and edge, whether each operation is run."""
@@ -31,6 +31,10 @@ class Space(ABC):
     @abstractmethod
     def supernet(self, channels: int, cells: int, num_classes: int) -> nn.Module:
         """The network of all operations: `net(images, mix) -> logits` (batch, num_classes)."""
+
+    def relax(self, scores: Mix, rule: Rule) -> Mix:
+        """Mixing weights: a rule from scores to weights, applied to what competes (the operations of each edge)."""
+        return {name: rule(scores[name]) for name in self.alpha_shapes}
 
     @abstractmethod
     def discretize(self, mix: Mix, policy: str | None = None) -> Genotype:

@@ -40,9 +40,9 @@ class NASBench201(Space):
     num_architectures = num_architectures
     policies = ("argmax",)
 
-    def supernet(self, channels: int = 16, cells: int = 5, num_classes: int = 10) -> "Supernet":
-        """The search network: C channels, `cells` cells per stage (N in the papers)."""
-        return Supernet(channels, cells, num_classes)
+    def supernet(self, channels: int = 16, cells: int = 5, num_classes: int = 10, partial: int = 1) -> "Supernet":
+        """The search network: C channels, `cells` cells per stage (N in the papers); partial: see `PartialCell`."""
+        return Supernet(channels, cells, num_classes, partial)
 
     def discretize(self, mix: Mix, policy: str | None = None) -> Genotype:
         """Per edge the operation of the largest weight, none included; the first one of equals."""
@@ -86,7 +86,7 @@ class Plan:
     """
 
     def __init__(self, weights: Tensor, active: list[list[bool]]) -> None:
-        self._by_source = weights[BY_SOURCE].T
+        self._weights, self._by_source = weights, weights[BY_SOURCE].T
         self._scales: dict[int, list[dict[int, Tensor]]] = {}
         self.wanted = [{op: [active[e][op] for e in edges] for op in KERNELS} for edges in LEAVING]
         self.shared = []
@@ -105,9 +105,15 @@ class Plan:
             self._scales[channels] = [{op: rows[op][s] for op in KERNELS} for s in range(3)]
         return self._scales[channels]
 
+    def around(self, node: int) -> Tensor:
+        """The weight of each edge into a node (K,): the sum of its operations' weights."""
+        return self._weights[ENTERING[node]].sum(dim=1)
+
 
 class SupernetCell(nn.Module):
-    """One cell of all operations: (batch, C, H, W) -> the same shape."""
+    """One cell of all operations: (batch, C, H, W) -> the same shape. Can be measured: `leakage.MixedCell`."""
+
+    kind, edges, edge_ops = "cell", EDGES, (OPS,) * len(EDGES)
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -117,7 +123,7 @@ class SupernetCell(nn.Module):
         )
 
     def forward(self, x: Tensor, plan: Plan) -> Tensor:
-        nodes, incoming = [Node(x)], [[], [], [], []]  # type: ignore[var-annotated]
+        nodes, incoming = [self.node(x)], [[], [], [], []]  # type: ignore[var-annotated]
         scales = plan.scales(self.channels)
         for source, fans in enumerate(self.fans):
             for op in KERNELS:
@@ -130,8 +136,65 @@ class SupernetCell(nn.Module):
             weights, shared = plan.shared[source + 1]
             tensors = [getattr(nodes[s], kind) for s, kind in shared]
             empty = not tensors and not incoming[source + 1]
-            nodes.append(Node(torch.zeros_like(x) if empty else mixed_sum(incoming[source + 1], tensors, weights)))
-        return nodes[-1].x
+            mixed = torch.zeros_like(nodes[0].x) if empty else mixed_sum(incoming[source + 1], tensors, weights)
+            x = self.join(mixed, nodes, plan)
+            nodes.append(self.node(x))
+        return x
+
+    def node(self, x: Tensor) -> Node:
+        return Node(x)
+
+    def join(self, mixed: Tensor, nodes: list[Node], plan: Plan) -> Tensor:
+        """The next node, from the sum of the operations that enter it."""
+        return mixed
+
+    def enter(self, x: Tensor) -> list[Tensor]:
+        return [x]
+
+    def branches(self, edge: int, x: Tensor) -> list[Tensor]:
+        source, node = EDGES[edge][0], Node(x)
+        wanted = [e == edge for e in LEAVING[source]]
+        ones = x.new_ones(len(wanted) * self.channels)
+        outputs = {op: getattr(node, kind) for op, kind in SHARED.items()}
+        for op in KERNELS:
+            (outputs[op],) = self.fans[source][str(op)](node.activated, ones, wanted)  # type: ignore[index]
+        return [outputs.get(op, torch.zeros_like(x)) for op in range(len(OPS))]
+
+    def leave(self, states: list[Tensor]) -> Tensor:
+        return states[-1]
+
+
+class PartialNode(Node):
+    """The operations see the first channels of a node; `rest` goes around them."""
+
+    def __init__(self, x: Tensor, channels: int) -> None:
+        super().__init__(x[:, :channels].contiguous(memory_format=torch.channels_last))
+        self.rest = x[:, channels:]
+
+
+class PartialCell(SupernetCell):
+    """A cell whose operations see one channel in `partial` (PC-DARTS): (batch, C, H, W) -> the same shape.
+
+    The other channels go around them, weighted by the sum of the edge's weights; then the channels are shuffled,
+    so that the next node's operations see others. Raises ValueError if `partial` does not divide C.
+    """
+
+    def __init__(self, channels: int, partial: int) -> None:
+        if channels % partial:
+            raise ValueError(f"channels must be divisible by partial = {partial}, not {channels}")
+        super().__init__(channels // partial)
+        self.partial = partial
+
+    def node(self, x: Tensor) -> Node:
+        return PartialNode(x, self.channels)
+
+    def join(self, mixed: Tensor, nodes: list[Node], plan: Plan) -> Tensor:
+        rests = [node.rest for node in nodes if isinstance(node, PartialNode)]
+        around = mixed_sum([], rests, plan.around(len(nodes)))
+        return F.channel_shuffle(torch.cat([mixed, around], dim=1), self.partial)
+
+    def branches(self, edge: int, x: Tensor) -> list[Tensor]:
+        raise NotImplementedError("the operations of a partial cell see a part of the channels: nothing to compare")
 
 
 class Supernet(_Network):
@@ -144,8 +207,10 @@ class Supernet(_Network):
     Raises ValueError if mix has other keys or shapes.
     """
 
-    def __init__(self, channels: int, cells: int, num_classes: int) -> None:
-        super().__init__(SupernetCell, channels, cells, num_classes)
+    def __init__(self, channels: int, cells: int, num_classes: int, partial: int = 1) -> None:
+        cell, options = (PartialCell, (partial,)) if partial > 1 else (SupernetCell, ())
+        super().__init__(cell, channels, cells, num_classes, *options)
+        self.partial = partial
 
     def forward(self, images: Tensor, mix: Mix, active: Active | None = None) -> Tensor:
         check_mix(mix, NASBench201.alpha_shapes)

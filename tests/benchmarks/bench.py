@@ -1,4 +1,4 @@
-"""Our search step against the field's naive one, on NAS-Bench-201: paired and interleaved in one process.
+"""Our search step against the naive one of the field, per space: paired and interleaved in one process.
 
 Run: python tests/benchmarks/bench.py [--quick] [--device cuda]
 
@@ -23,65 +23,36 @@ import csv
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision import transforms
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from nasutils import data, methods, runs, spaces
-from nasutils.data import Data, ImageSet
-from nasutils.search import Batch, Search
-from nasutils.spaces.base import Active
-from tests.naive import NaiveSupernet, unstack
+from nasutils import data, runs, spaces
+from nasutils.search import Batch
+from tests.benchmarks.variants import (
+    SMALL_T,
+    SMALL_T_NOISY,
+    Machine,
+    Naive,
+    Ops,
+    Ours,
+    Setting,
+    Variant,
+    drawn,
+    everywhere,
+    in_layout,
+    random_images,
+)
 
-SPACE = spaces.get("nasbench201")
-DRAWS = (torch.randperm(30, generator=torch.Generator().manual_seed(0)) % 5).view(5, 6).tolist()
-PLAIN = ("darts", {})
-SMALL_T = ("darts", {"temperature": 1e-3})
-SMALL_T_NOISY = ("pcd-darts", {"schedule": "constant", "warmup": 0, "fixed": 1e-3})
 PIPELINE_BATCH = 64
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Network width, cells per stage, batch, image side in pixels; rounds to measure."""
-
-    name: str
-    channels: int
-    cells: int
-    batch: int
-    side: int
-    rounds: int
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where to measure, and its clock."""
-
-    device: str
-    threads: int
-
-    def seconds(self, work: Callable[[], object]) -> float:
-        if self.device == "cuda":
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
-            work()
-            end.record()
-            torch.cuda.synchronize()
-            return start.elapsed_time(end) / 1000
-        clock = time.process_time if self.threads == 1 else time.perf_counter
-        started = clock()
-        work()
-        return clock() - started
 
 
 @dataclass
@@ -107,113 +78,8 @@ class Row:
     error_weight_gradient: float | None = None
 
 
-@cache
-def random_images(side: int, device: str) -> Data:
-    """Random pixels and labels: what the images show does not change what a step costs."""
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(256, (512, 3, side, side), dtype=torch.uint8, generator=generator)
-    labels = torch.randint(10, (len(pixels),), generator=generator)
-    images = ImageSet(pixels.to(device), labels.to(device))
-    return Data("random", images, images, 10, (0.49, 0.48, 0.45), (0.25, 0.24, 0.26))
-
-
-class Ours:
-    """The package's own step. kind: method and options. ops: alpha stands on this operation of each edge."""
-
-    layout = "NHWC"
-
-    def __init__(
-        self,
-        setting: Setting,
-        machine: Machine,
-        kind: tuple[str, Mapping] = PLAIN,
-        ops: Sequence[int] | None = None,
-        precision: str = "float32",
-    ) -> None:
-        self.given = (kind, ops)
-        self.dtype = precision
-        dtype = torch.float64 if precision == "float64" else torch.float32
-        name, options = kind
-        self.method = methods.get(name, SPACE, device=machine.device, dtype=dtype, **options)
-        if ops is not None:
-            with torch.no_grad():
-                self.method.alphas["cell"].copy_(F.one_hot(torch.tensor(ops), 5))
-        torch.manual_seed(0)
-        self.net = SPACE.supernet(setting.channels, setting.cells, 10).to(machine.device, dtype)
-        images = random_images(setting.side, machine.device)
-        recipe, train = self.method.recipe, images.train
-        self.search = Search(self.net, self.method, recipe, images, train, train, precision=precision)
-        self.search.begin_epoch()
-
-    def batches(self, size: int) -> list[Batch]:
-        """Two different ones, for the weights and for alpha."""
-        index = torch.arange(2 * size).split(size)
-        return [
-            self.search.batch(role, self.search.train, i) for role, i in zip(("train", "valid"), index, strict=True)
-        ]
-
-    def step(self, train: Batch, valid: Batch) -> None:
-        self.search.step(train, valid)
-
-    def weight_pass(self) -> tuple[dict[str, Tensor], Active]:
-        mix = {name: m.detach() for name, m in self.method.mixing().items()}
-        return mix, self.method.active_in_weight_step(mix)
-
-    def losses(self, batch: Batch) -> list[Callable[[], Tensor]]:
-        """Of the weight update and of the alpha update."""
-        mix = self.method.mixing()
-        active = self.method.active_in_alpha_step(mix)
-        return [
-            lambda: self.search.loss(batch, *self.weight_pass()),
-            lambda: self.search.loss(batch, mix, active),
-        ]
-
-
-class Naive:
-    """The field's step: one module per operation, and both updates back-propagate into everything."""
-
-    layout = "NCHW"
-
-    def __init__(self, setting: Setting, machine: Machine, ours: Ours) -> None:
-        recipe = ours.method.recipe
-        self.clip, self.dtype = recipe.clip, ours.dtype
-        self.net = NaiveSupernet(setting.channels, setting.cells, 10).to(machine.device, ours.search.dtype)
-        self.net.load_state_dict(unstack(ours.net.state_dict()))
-        self.alpha = ours.method.alphas["cell"].detach().clone().requires_grad_()
-        self.alpha_optimizer = torch.optim.Adam([self.alpha], 3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
-        self.weight_optimizer = torch.optim.SGD(
-            self.net.parameters(),
-            recipe.weight_lr,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=recipe.nesterov,
-        )
-
-    def loss(self, batch: Batch) -> Tensor:
-        logits = self.net(batch.images, {"cell": torch.softmax(self.alpha, dim=-1)})
-        return F.cross_entropy(logits, batch.labels)
-
-    def losses(self, batch: Batch) -> list[Callable[[], Tensor]]:
-        return [lambda: self.loss(batch)]
-
-    def step(self, train: Batch, valid: Batch) -> None:
-        self.weight_optimizer.zero_grad()
-        self.loss(train).backward()
-        nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
-        self.weight_optimizer.step()
-        self.alpha_optimizer.zero_grad()
-        self.loss(valid).backward()
-        self.alpha_optimizer.step()
-
-
-Variant = Ours | Naive
 Times = dict[str, list[list[float]]]
 """Row -> round -> seconds of each of its variants (one, or one per drawn genotype)."""
-
-
-def in_layout(variant: Variant, batch: Batch) -> Batch:
-    form = torch.channels_last if variant.layout == "NHWC" else torch.contiguous_format
-    return replace(batch, images=batch.images.contiguous(memory_format=form))
 
 
 def interleave(steps: Mapping[str, Sequence[Callable[[], object]]], rounds: int, machine: Machine) -> Times:
@@ -271,20 +137,25 @@ def held(variant: Variant, batch: Batch) -> float:
     return max(sizes) / 2**20 / len(batch.labels)
 
 
-def errors(setting: Setting, machine: Machine, kind: tuple[str, Mapping], ops: Sequence[int] | None) -> list[float]:
+def errors(setting: Setting, machine: Machine, kind: tuple[str, Mapping], ops: Ops | None) -> list[float]:
     """Relative error of our logits, alpha gradient and weight gradient, as the two updates compute them."""
     ours = Ours(setting, machine, kind, ops, "float64")
     naive = Naive(setting, machine, ours)
-    batch, alpha = ours.batches(4)[0], ours.method.alphas["cell"]
+    batch, alphas = ours.batches(4)[0], list(ours.method.alphas.values())
     logits = ours.net(batch.images, *ours.weight_pass())
     to_weights = torch.autograd.grad(F.cross_entropy(logits, batch.labels), ours.search.weights, materialize_grads=True)
-    (to_alpha,) = torch.autograd.grad(ours.losses(batch)[1](), alpha)
+    to_alpha = torch.autograd.grad(ours.losses(batch)[1](), alphas, materialize_grads=True)
     truth = naive.net(batch.images.contiguous(), ours.method.mixing())
     loss = F.cross_entropy(truth, batch.labels)
-    alpha_truth, *weight_truth = torch.autograd.grad(loss, [alpha, *naive.net.parameters()])
-    named = unstack(dict(zip((n for n, _ in ours.net.named_parameters()), to_weights, strict=True)))
+    gradients = torch.autograd.grad(loss, [*alphas, *naive.net.parameters()])
+    alpha_truth, weight_truth = gradients[: len(alphas)], gradients[len(alphas) :]
+    named = naive.unstack(dict(zip((n for n, _ in ours.net.named_parameters()), to_weights, strict=True)))
     found = torch.cat([named[n].flatten() for n, _ in naive.net.named_parameters()])
-    pairs = [(logits, truth), (to_alpha, alpha_truth), (found, torch.cat([w.flatten() for w in weight_truth]))]
+    pairs = [
+        (logits, truth),
+        (torch.cat([g.flatten() for g in to_alpha]), torch.cat([g.flatten() for g in alpha_truth])),
+        (found, torch.cat([w.flatten() for w in weight_truth])),
+    ]
     return [((a - b).abs().max() / b.abs().max().clamp(min=1e-300)).item() for a, b in pairs]
 
 
@@ -297,20 +168,21 @@ def worst_errors(setting: Setting, machine: Machine, group: Sequence[Variant]) -
 
 def variants_of(setting: Setting, machine: Machine) -> tuple[dict[str, list[Variant]], dict[str, str]]:
     """What is measured in a setting, and for each row the row it is compared with."""
-    dense = Ours(setting, machine)
+    dense, space = Ours(setting, machine), spaces.get(setting.space)
 
-    def sparse(kind: tuple[str, Mapping], genotypes: Sequence[Sequence[int]]) -> list[Variant]:
+    def sparse(kind: tuple[str, Mapping], genotypes: Sequence[Ops]) -> list[Variant]:
         return [Ours(setting, machine, kind, ops) for ops in genotypes]
 
     variants: dict[str, list[Variant]] = {
         "naive": [Naive(setting, machine, dense)],
         "dense": [dense],
-        "naive, again": [Naive(setting, machine, dense)],
-        "one operation per edge, drawn": sparse(SMALL_T, DRAWS),
-        "one operation per edge, all 3x3": sparse(SMALL_T, [[3] * 6]),
-        "one operation per edge, all skip": sparse(SMALL_T, [[1] * 6]),
-        "one operation per edge, drawn, noisy": sparse(SMALL_T_NOISY, DRAWS),
+        "one operation per edge, drawn": sparse(SMALL_T, drawn(space)),
+        "one operation per edge, all skip": sparse(SMALL_T, [everywhere(space, "skip_connect")]),
     }
+    if setting.space == "nasbench201":
+        variants["naive, again"] = [Naive(setting, machine, dense)]
+        variants["one operation per edge, all 3x3"] = sparse(SMALL_T, [everywhere(space, "nor_conv_3x3")])
+        variants["one operation per edge, drawn, noisy"] = sparse(SMALL_T_NOISY, drawn(space))
     if machine.device == "cuda":
         variants["dense, bf16"] = [Ours(setting, machine, precision="bf16")]
     references = {row: "dense" if row.startswith("one") else "naive" for row in variants if row != "naive"}
@@ -457,6 +329,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=5, help="rounds; at most 3 of the paper's setting on a CPU")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--only", default="", help="settings whose name has this in it, e.g. 'DARTS, paper'")
     parser.add_argument("--quick", action="store_true", help="a smaller batch of the paper's setting, no sweep")
     given = parser.parse_args()
     if given.pairs < 1 or given.threads < 1:
@@ -471,11 +344,17 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     machine = Machine(given.device, given.threads)
     few = given.pairs if given.device == "cuda" else min(given.pairs, 2 if given.quick else 3)
-    paper = Setting("paper", 16, 5, 16 if given.quick else 64, 32, few)
-    laptop = Setting("laptop", 8, 2, 32, 16, given.pairs)
-    rows = measure(laptop, machine) + measure(paper, machine)
-    report = f"Search step on NAS-Bench-201, {_where(machine)}\n\n{main_table(rows)}\n"
-    if not given.quick:
+    size = 16 if given.quick else 64
+    laptop = Setting("NAS-Bench-201, laptop", "nasbench201", 8, 2, 32, 16, given.pairs)
+    settings = [
+        laptop,
+        Setting("NAS-Bench-201, paper", "nasbench201", 16, 5, size, 32, few),
+        Setting("DARTS, paper", "darts", 16, 8, size, 32, few),
+        Setting("S2, paper", "s2", 16, 8, size, 32, few),
+    ]
+    rows = [row for setting in settings if given.only in setting.name for row in measure(setting, machine)]
+    report = f"Search step, {_where(machine)}\n\n{main_table(rows)}\n"
+    if not given.quick and given.only in laptop.name:
         swept = sweep(laptop, machine)
         rows += swept
         report += f"\n{sweep_table(swept)}\n"

@@ -1,0 +1,297 @@
+"""How a search went, for any search record: a table per epoch, findings in words, what to try, and a figure.
+
+The limits that call a search collapsed are ours, and stated here; what they rest on is in their text.
+"""
+
+import math
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from nasutils import plots, stopping
+from nasutils.leakage import FREE_OPS
+from nasutils.spaces.base import Space
+from nasutils.stopping import SKIP, Records
+
+LIMITS = {"skip_share": (1 / 2, "half"), "parameter_free_share": (2 / 3, "two thirds")}
+"""Share of a cell's edges above which it counts as collapsed.
+
+Of all 15,625 NAS-Bench-201 cells (87.1 % on CIFAR-10 in the mean) those with three skips reach 86.6 %, with four of
+the six 82.7 %; those with four operations without parameters 87.4 %, with five 81.1 %.
+"""
+NAMES = {"skip_share": "Skip connections", "parameter_free_share": "Operations without parameters"}
+LASTING = 5
+"""Epochs for which a share must have stayed above its limit, to the end, to be more than a fluctuation."""
+UNDECIDED = 0.1
+"""Edge margin below which one operation per edge is not what the supernet computes."""
+SMALL = 0.1
+"""Temperature below which the advice to lower it is void."""
+LEAD = 0.02
+"""Mean weight per edge by which an operation must lead the next one to have won."""
+KNOWN = {
+    "skip_share": "This is the known collapse of DARTS (arXiv 1909.09656, 2009.01027).",
+    "parameter_free_share": "Information bypasses the convolutions: the collapse in its wider form (arXiv 2306.06858).",
+}
+ADVICE = {
+    "temperature": "Search at a small temperature (pcd-darts, edd-darts). "
+    "Small Temperature is All You Need for DARTS, arXiv 2306.06855.",
+    "mixed": "Mix sparse and dense steps (sp-darts). "
+    "Robustifying DARTS by Eliminating Information Bypass Leakage, arXiv 2306.06858.",
+    "swap": "Swap the learning rates of weights and alpha (ex-darts). "
+    "Delve into the Performance Degradation of DARTS, arXiv 2109.13466.",
+    "regularise": "Regularise the weights more: decay, drop path. "
+    "Understanding and Robustifying DARTS, arXiv 1909.09656. (More decay of alpha did not help in arXiv 2109.13466.)",
+}
+EARLIER = {
+    "peak": "selective stop, arXiv 2109.13466",
+    "skips_2": "DARTS+, arXiv 1909.06035",
+    "eigenvalue": "DARTS-ES, arXiv 1909.09656",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """level: normal, watch, collapse or unknown. since: epoch, where it has a beginning. advice: keys of ADVICE."""
+
+    level: str
+    text: str
+    since: int | None = None
+    advice: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What `diagnose` found. table: see `per_epoch`. advice: what to try, with its source. Print it to read it."""
+
+    space: str
+    table: pd.DataFrame
+    findings: tuple[Finding, ...]
+    advice: tuple[str, ...]
+
+    @property
+    def since(self) -> int | None:
+        """First epoch of the collapse, None if there is none."""
+        return min((f.since for f in self.findings if f.level == "collapse" and f.since is not None), default=None)
+
+    @property
+    def collapsed(self) -> bool:
+        return self.since is not None
+
+    def __str__(self) -> str:
+        verdict = f"COLLAPSED, since epoch {self.since}" if self.collapsed else "no collapse"
+        lines = [f"{len(self.table)} epochs on {self.space}: {verdict}", ""]
+        lines += [_wrapped(f"{f.level:<10}", f.text) for f in self.findings]
+        if self.advice:
+            lines += ["", "What to try:", *(_wrapped("  * ", text) for text in self.advice)]
+        return "\n".join(lines)
+
+
+def _wrapped(head: str, text: str) -> str:
+    return textwrap.fill(text, 100, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False)
+
+
+def diagnose(records: Records, space: Space) -> Diagnosis:
+    """What is normal in a search, what is the known collapse, since when, and what to try.
+
+    Judged is the normal cell (the only one where there is but one), by its state at the last record.
+
+    Raises ValueError if there is no record, or one lacks alpha, mixing weights or genotype.
+    """
+    table = per_epoch(records, space)
+    edges = len(stopping.cell_operations(records[-1:], space)[0])
+    findings = (*_collapse(table, edges), _magnitude(table, space), _decided(table, space), _curvature(table))
+    keys = dict.fromkeys(key for f in findings for key in f.advice)
+    if table["temperature"].iloc[-1] < SMALL:
+        keys.pop("temperature", None)
+    advice = [ADVICE[key] for key in keys]
+    if any(f.level == "collapse" for f in findings):
+        advice += _stop_earlier(records, space, table)
+    return Diagnosis(space.name, table, findings, tuple(advice))
+
+
+def per_epoch(records: Records, space: Space) -> pd.DataFrame:
+    """A row per record: epoch, temperature, skip_share, parameter_free_share (of the genotype's edges, 0 to 1),
+
+    entropy (nats per edge), edge_margin (difference of the two largest mixing weights of an edge, mean), S_<operation>
+    (see `stopping.magnitudes`), eigenvalue (nan where it was not logged).
+    """
+    if not records or any(not {"mix", "entropy", "temperature"} <= r.keys() for r in records):
+        raise ValueError("needs records with mix, entropy and temperature, as `search` logs them")
+    cell, found = stopping.cell_of(space), stopping.cell_operations(records, space)
+    s = stopping.magnitudes(stopping.alphas(records, space))
+    best = np.sort([r["mix"][cell] for r in records], axis=-1)
+    return pd.DataFrame(
+        {
+            "epoch": [r["epoch"] for r in records],
+            "temperature": [r["temperature"] for r in records],
+            "skip_share": [ops.count(SKIP) / len(ops) for ops in found],
+            "parameter_free_share": [sum(o in FREE_OPS for o in ops) / len(ops) for ops in found],
+            "entropy": [r["entropy"][cell] for r in records],
+            "edge_margin": (best[..., -1] - best[..., -2]).mean(axis=-1),
+            **{f"S_{op}": s[:, i] for i, op in enumerate(space.ops)},
+            "eigenvalue": np.array([stopping.eigenvalue(r) for r in records], dtype=float),
+        }
+    )
+
+
+def lasting_from(condition: ArrayLike) -> int | None:
+    """Position from which a condition holds without a break to the end, None if it does not hold there."""
+    broken = np.flatnonzero(~np.asarray(condition, dtype=bool))
+    start = int(broken[-1]) + 1 if len(broken) else 0
+    return None if start == np.size(condition) else start
+
+
+def _collapse(table: pd.DataFrame, edges: int) -> Iterator[Finding]:
+    """A finding per share that is above its limit; one of health if none is."""
+    epochs, skips = table["epoch"], round(table["skip_share"].iloc[-1] * edges)
+    above = {column: lasting_from(table[column] > limit) for column, (limit, _) in LIMITS.items()}
+    free = round(table["parameter_free_share"].iloc[-1] * edges)
+    if all(start is None for start in above.values()):
+        text = f"Operations with parameters hold {edges - free} of {edges} edges of the cell, skips {skips}."
+        crowded = epochs[table["skip_share"] > LIMITS["skip_share"][0]]
+        if len(crowded):
+            text += f" Skips held more than half of them in {len(crowded)} epochs, last in epoch {crowded.iloc[-1]}."
+        yield Finding("watch" if 2 * skips >= edges else "normal", text)
+    if free == skips and above["skip_share"] is not None:
+        del above["parameter_free_share"]  # it would say the same of the same edges
+    for column, start in above.items():
+        if start is not None:
+            yield _above(table, column, start, edges)
+
+
+def _above(table: pd.DataFrame, column: str, start: int, edges: int) -> Finding:
+    share, since = table[column], int(table["epoch"].iloc[start])
+    same = lasting_from(share == share.iloc[-1]) or 0
+    text = f"{NAMES[column]} hold {round(share.iloc[-1] * edges)} of {edges} edges of the cell"
+    if same > start:
+        text += f" since epoch {table['epoch'].iloc[same]}"
+    text += f", more than {LIMITS[column][1]} since epoch {since}."
+    if len(table) - start < LASTING:
+        return Finding("watch", f"{text} That may be a fluctuation: it is younger than {LASTING} epochs.", since)
+    return Finding("collapse", f"{text} {KNOWN[column]}", since, ("temperature", "mixed", "swap", "regularise"))
+
+
+def _magnitude(table: pd.DataFrame, space: Space) -> Finding:
+    s = table[[f"S_{op}" for op in space.ops]].to_numpy()
+    top = int(s[-1].argmax())
+    biased = space.ops[top] in FREE_OPS
+    rivals = [i for i, op in enumerate(space.ops) if i != top and not (biased and op in FREE_OPS)]
+    second = max(rivals, key=lambda i: s[-1, i])
+    lead = (s[-1, top] - s[-1, second]) / s[-1].sum()
+    won = f"has the largest magnitude since epoch {table['epoch'].iloc[lasting_from(s.argmax(axis=1) == top) or 0]}"
+    text = (
+        f"{space.ops[top]} {won if lead > LEAD else 'is just ahead'}: S = {s[-1, top]:.2f}, the strongest "
+        f"{'operation with parameters' if biased else 'other one'} ({space.ops[second]}) {s[-1, second]:.2f}."
+    )
+    return Finding("watch" if biased and lead > LEAD else "normal", text)
+
+
+def _decided(table: pd.DataFrame, space: Space) -> Finding:
+    last = table.iloc[-1]
+    text = (
+        f"the two best operations of an edge lie {last['edge_margin']:.3f} apart, entropy "
+        f"{last['entropy']:.2f} of at most {_highest_entropy(space):.2f} nats per edge"
+    )
+    if last["edge_margin"] >= UNDECIDED:
+        return Finding("normal", f"The edges have decided: {text}.")
+    text = f"The edges are undecided: {text}. The cell is not what the supernet computes."
+    return Finding("watch", text, advice=("temperature",))
+
+
+def _highest_entropy(space: Space) -> float:
+    return math.log(space.alpha_shapes[stopping.cell_of(space)][1])
+
+
+def _curvature(table: pd.DataFrame) -> Finding:
+    logged = table.dropna(subset="eigenvalue")
+    if logged.empty:
+        return Finding("unknown", "No Hessian eigenvalue was logged (search with `probe_every` set).")
+    first, last = logged["eigenvalue"].iloc[[0, -1]]
+    text = f"The dominant Hessian eigenvalue went from {first:.3g} to {last:.3g}"
+    found = stopping.eigenvalue_stop(logged["eigenvalue"])
+    if found is None:
+        return Finding("normal", f"{text} without a rise that DARTS-ES would stop at.")
+    fires, back = (int(logged["epoch"].iloc[i]) for i in found)
+    rise = f"{text}: its mean had risen by a factor of 1.3 at epoch {fires}; DARTS-ES goes back to epoch {back}."
+    return Finding("watch", rise, fires, ("regularise",))
+
+
+def _stop_earlier(records: Records, space: Space, table: pd.DataFrame) -> list[str]:
+    """The criteria that would have taken a cell that has not collapsed, with that cell (epoch 0 is left to chance)."""
+    healthy = (table["skip_share"] <= LIMITS["skip_share"][0]) & (
+        table["parameter_free_share"] <= LIMITS["parameter_free_share"][0]
+    )
+    lines = []
+    for name, source in EARLIER.items():
+        try:
+            decision = stopping.stop(records, name, space=space)
+        except ValueError:  # it needs what this space or these records do not have
+            continue
+        row = int(np.flatnonzero(table["epoch"] == decision.epoch)[0])
+        if decision.fired and row > 0 and healthy[row]:
+            lines.append(f"Stop earlier ({source}): `{name}` takes epoch {decision.epoch}, {records[row]['genotype']}.")
+    return lines or ["Stop earlier (DARTS+, arXiv 1909.06035; selective stop, arXiv 2109.13466)."]
+
+
+def figure(diagnosis: Diagnosis) -> tuple[Figure, pd.DataFrame]:
+    """Per epoch: shares of the cell, operation magnitudes, entropy and margin, eigenvalue; the collapse shaded."""
+    table = diagnosis.table
+    drawn, axes = plots.panels(2, 2, 2.6, sharex=True)
+    _shares(axes[0, 0], table)
+    _magnitudes(axes[0, 1], table)
+    _sharpness(axes[1, 0], table)
+    _eigenvalue(axes[1, 1], table)
+    for ax in axes[1]:
+        ax.set_xlabel("epoch")
+    if diagnosis.since is not None:
+        for ax in axes.flat:
+            ax.axvspan(diagnosis.since, table["epoch"].iloc[-1], color="C3", alpha=0.1, lw=0)
+        drawn.suptitle(f"collapsed since epoch {diagnosis.since} (shaded)", fontsize="medium")
+    return drawn, table
+
+
+def _legend(ax: Axes, columns: int) -> None:
+    """Above the axes, where no curve runs."""
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, fontsize="x-small", borderaxespad=0.2)
+
+
+def _shares(ax: Axes, table: pd.DataFrame) -> None:
+    for (column, name), style in zip(NAMES.items(), ("-", "--"), strict=True):
+        (line,) = ax.plot(table["epoch"], table[column], style, label=name.lower(), drawstyle="steps-post")
+        ax.axhline(LIMITS[column][0], color=line.get_color(), ls=":", lw=0.9)
+    ax.set(ylabel="share of the cell's edges\n(dotted: limit)", ylim=(-0.03, 1.03))
+    _legend(ax, 2)
+
+
+def _magnitudes(ax: Axes, table: pd.DataFrame) -> None:
+    ops = [column.removeprefix("S_") for column in table.columns if column.startswith("S_")]
+    every = max(len(table) // 8, 1)
+    for op, style in plots.look(ops).items():
+        ax.plot(table["epoch"], table[f"S_{op}"], label=op, ms=3.5, lw=1.3, markevery=every, **style)
+    ax.set_ylabel("operation magnitude S")
+    _legend(ax, 3)
+
+
+def _sharpness(ax: Axes, table: pd.DataFrame) -> None:
+    ax.plot(table["epoch"], table["entropy"], label="entropy per edge (nats)")
+    ax.plot(table["epoch"], table["edge_margin"], "--", label="edge margin")
+    ax.set(ylabel="entropy, margin", ylim=(-0.03, None))
+    _legend(ax, 2)
+
+
+def _eigenvalue(ax: Axes, table: pd.DataFrame) -> None:
+    logged = table.dropna(subset="eigenvalue")
+    ax.set_ylabel("Hessian eigenvalue")
+    if logged.empty:
+        ax.text(0.5, 0.5, "not logged", transform=ax.transAxes, ha="center", va="center", color="0.4")
+        ax.set_yticks([])
+        return
+    ax.plot(logged["epoch"], logged["eigenvalue"], "--", color="0.5", marker=".", label="measured")
+    ax.plot(logged["epoch"], stopping.local_means(logged["eigenvalue"]), label="mean of five")
+    _legend(ax, 2)

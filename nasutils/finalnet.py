@@ -1,0 +1,376 @@
+"""Training and testing of a derived network: the protocol, one run of it as a value, a record after every epoch.
+
+The test images are judged after every epoch, as in the field's code. What is reported is the last epoch;
+the best one is selected on the test set itself, hence optimistic, and recorded beside it as `best_...`.
+"""
+
+import inspect
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nasutils import data, runs, schedules, spaces
+from nasutils.data import Data, ImageSet, augment, cutout, index_batches, normalize
+from nasutils.errors import choose, positive
+from nasutils.experiment import Machine, finish
+from nasutils.ops import count_parameters, multiply_adds
+from nasutils.runs import Run
+from nasutils.search import (
+    EVALUATION_BATCH,
+    PRECISIONS,
+    Batch,
+    Log,
+    Record,
+    batch_norms_restored,
+    clip,
+    cost,
+    recalibrate,
+)
+
+VERSION = 1
+"""Raise by hand when the meaning of an evaluation or of a named protocol changes, see `experiment.VERSION`."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a derived network is trained; the defaults are those of DARTS.
+
+    lr falls along a cosine of the epoch to lr_end. clip: bound of the gradient norm, 0 for none. drop_path: the
+    probability that the epochs ramp up to, linearly from 0. auxiliary: weight of the auxiliary head's loss, 0
+    for no head. cutout: side in pixels of 32, 0 for none. recalibration: number of training batches from which
+    batch-norm statistics are estimated anew for a further test after the last epoch, 0 for none.
+
+    Raises ValueError naming the field that is out of range.
+    """
+
+    epochs: int = 600
+    batch: int = 96
+    lr: float = 0.025
+    lr_end: float = 0.0
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 3e-4
+    clip: float = 5.0
+    drop_path: float = 0.2
+    auxiliary: float = 0.4
+    cutout: int = 16
+    label_smoothing: float = 0.0
+    recalibration: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch", "lr"):
+            positive(name, getattr(self, name))
+        for f in fields(self):
+            _check(f.name, getattr(self, f.name), f.type)
+
+    def lr_at(self, epoch: int) -> float:
+        """The learning rate of an epoch (counted from 0)."""
+        return schedules.cosine(epoch, self.epochs, self.lr, self.lr_end)
+
+    def drop_path_at(self, epoch: int) -> float:
+        """The probability with which a path is dropped in an epoch: drop_path * epoch / epochs."""
+        return self.drop_path * epoch / self.epochs
+
+    def cutout_at(self, resolution: int) -> int:
+        """Side of the cutout in pixels of images of that resolution."""
+        return round(self.cutout * resolution / 32)
+
+
+_BELOW_ONE = ("momentum", "drop_path", "label_smoothing")
+
+
+def _check(name: str, value: Any, kind: Any) -> None:
+    """Raise ValueError unless a field of a protocol has its type and range."""
+    if kind is bool:
+        good, allowed = isinstance(value, bool), "True or False"
+    else:
+        kinds, limit = (int if kind is int else (int, float)), 1 if name in _BELOW_ONE else float("inf")
+        good = isinstance(value, kinds) and not isinstance(value, bool) and 0 <= value < limit
+        allowed = f"{'a whole' if kind is int else 'a'} number, at least 0 and below {limit}"
+    if not good:
+        raise ValueError(f"{name} must be {allowed}, not {value!r}")
+
+
+PROTOCOLS: Mapping[str, Protocol] = {
+    "darts": Protocol(),
+    "sp-darts": Protocol(epochs=2000, batch=128),
+    "ss-darts": Protocol(epochs=2000, batch=128, drop_path=0.3),
+    "drnas": Protocol(batch=64, drop_path=0.3),
+    "s1-s4": Protocol(),
+    "nasbench201": Protocol(
+        epochs=200,
+        batch=256,
+        lr=0.1,
+        nesterov=True,
+        weight_decay=5e-4,
+        clip=0.0,
+        drop_path=0.0,
+        auxiliary=0.0,
+        cutout=0,
+    ),
+    "short": Protocol(epochs=20, batch=64, drop_path=0.0, auxiliary=0.0, cutout=0),
+}
+"""Protocols by name.
+
+darts: Liu et al., ICLR 2019, 20 cells of 36 channels; the auxiliary head and cutout are flags of its code that its
+README sets. sp-darts, ss-darts, drnas, s1-s4: the authors' copies of that code, `SP-DARTS/train.py`,
+`SS-DARTS/train.py`, `DrNas/DARTS-space/train.py` and `SmoothDARTS/sota/*/train.py` (specification of sparsity and
+learning rates, 5.5), with the same two flags; which one made a paper's numbers is not recorded. nasbench201: Dong &
+Yang, ICLR 2020, 5 cells per stage, 16 channels; their rate falls at every iteration, here at every epoch.
+short: ours, for a laptop; every space can run it.
+"""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The training and testing of a derived network.
+
+    genotype: its text. images, test_images: train and test on that many, the first of the data set (None: all).
+    preset: a name in PROTOCOLS. protocol: fields of `Protocol` that depart from it. resolution: side in pixels
+    (None: the data set's own). seed: of initial weights, batches and augmentation. precision: float32, float64
+    or bf16. compile: with torch.compile, on a GPU only (it may change last bits, so it is part of the result).
+    """
+
+    genotype: str
+    space: str = "nasbench201"
+    preset: str = "short"
+    protocol: dict[str, Any] = field(default_factory=dict)
+    dataset: str = "digits"
+    resolution: int | None = None
+    images: int | None = None
+    test_images: int | None = None
+    channels: int = 16
+    cells: int = 5
+    seed: int = 0
+    precision: str = "float32"
+    compile: bool = False
+
+    def params(self) -> runs.Params:
+        """What the run folder is named by."""
+        return {"kind": "finalnet", "version": VERSION, **asdict(self)}
+
+    def run(self, machine: Machine) -> Run:
+        """The finished run, see `experiment.finish`. Its result is described at `result`."""
+        return finish(self.params(), machine, lambda: build(self, machine), lambda t, run: result(self, t, run.records))
+
+
+class Training:
+    """The training of a network in progress: network, optimizer, random state, and how many epochs are done.
+
+    net: images -> logits; in training mode, if it has an auxiliary head, -> (logits, auxiliary logits). Where it
+    has an attribute `drop_path`, that is set at every epoch. data: statistics for normalisation. seed: of batches
+    and augmentation (the network has been seeded by whoever made it).
+
+    Raises ValueError if the protocol drops paths of a network that cannot.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        protocol: Protocol,
+        data: Data,
+        train: ImageSet,
+        test: ImageSet,
+        *,
+        seed: int = 0,
+        precision: str = "float32",
+        compile: bool = False,
+    ) -> None:
+        self.can_drop = hasattr(net, "drop_path")
+        if protocol.drop_path > 0 and not self.can_drop:
+            raise _unable("drop_path")
+        self.net, self.protocol, self.data, self.train, self.test = net, protocol, data, train, test
+        self.forward = torch.compile(net) if compile else net
+        self.dtype, self.autocast = PRECISIONS[precision], precision == "bf16"
+        self.cutout = protocol.cutout_at(data.resolution)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.optimizer = torch.optim.SGD(
+            net.parameters(),
+            protocol.lr,
+            momentum=protocol.momentum,
+            weight_decay=protocol.weight_decay,
+            nesterov=protocol.nesterov,
+        )
+        self.epoch, self.log = 0, Log("train")
+
+    def run(self) -> Iterator[Record]:
+        """Train to the protocol's last epoch; yields a record after every one."""
+        while self.epoch < self.protocol.epochs:
+            yield self.one_epoch()
+
+    def one_epoch(self) -> Record:
+        """One pass over the training images, a test, then the record of both. Raises NotFinite.
+
+        train_loss: what is minimised, with smoothed labels and the auxiliary head; test_loss: cross entropy (nats).
+        """
+        started = time.perf_counter()
+        self.begin_epoch()
+        for index in index_batches(len(self.train), self.protocol.batch, self.generator):
+            self.step(self.batch(index))
+        losses = self.log.means(self.epoch, len(self.train))
+        trained = time.perf_counter() - started
+        rates = {"lr": self.protocol.lr_at(self.epoch), "drop_path": self.protocol.drop_path_at(self.epoch)}
+        record: Record = {"epoch": self.epoch, **losses, **self.judge(), **rates}
+        device, total = self.train.images.device, time.perf_counter() - started
+        record["cost"] = cost(device, len(self.train), trained, total)
+        self.epoch += 1
+        return record
+
+    def begin_epoch(self) -> None:
+        """Move the schedules and start a new log."""
+        self.optimizer.param_groups[0]["lr"] = self.protocol.lr_at(self.epoch)
+        if self.can_drop:
+            self.net.drop_path = self.protocol.drop_path_at(self.epoch)  # type: ignore[assignment]
+        self.log = Log("train")
+        self.net.train()
+
+    def batch(self, index: Tensor) -> Batch:
+        """Training images, augmented, normalised and cut out."""
+        chosen = self.train[index.to(self.train.labels.device)]
+        images = normalize(augment(chosen.images, self.generator), self.data, self.dtype)
+        if self.cutout:
+            images = cutout(images, self.generator, self.cutout)
+        return Batch("train", images, chosen.labels)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Mean cross entropy of a training batch, plus that of the auxiliary head times its weight."""
+        logits, *auxiliary = self._outputs(batch.images)
+        smoothing = self.protocol.label_smoothing
+        loss = F.cross_entropy(logits, batch.labels, label_smoothing=smoothing)
+        for head in auxiliary:
+            loss = loss + self.protocol.auxiliary * F.cross_entropy(head, batch.labels, label_smoothing=smoothing)
+        self.log.add(batch, loss, logits.detach())
+        return loss
+
+    def step(self, batch: Batch) -> None:
+        """One update of the weights."""
+        self.optimizer.zero_grad()
+        self.loss(batch).backward()
+        if self.protocol.clip:
+            clip([w.grad for w in self.net.parameters() if w.grad is not None], self.protocol.clip)
+        self.optimizer.step()
+
+    def _outputs(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Logits, followed by those of the auxiliary head in training mode."""
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.autocast):
+            outputs = self.forward(images)
+        return tuple(o.to(self.dtype) for o in (outputs if isinstance(outputs, tuple) else (outputs,)))
+
+    @torch.no_grad()
+    def judge(self) -> dict[str, float | None]:
+        """test_loss (nats) and test_accuracy (%). Raises NotFinite."""
+        self.net.eval()
+        log = Log("test")
+        for start in range(0, len(self.test), EVALUATION_BATCH):
+            part = self.test[start : start + EVALUATION_BATCH]
+            batch = Batch("test", normalize(part.images, self.data, self.dtype), part.labels)
+            (logits,) = self._outputs(batch.images)
+            log.add(batch, F.cross_entropy(logits, batch.labels), logits)
+        return log.means(self.epoch, len(self.test))
+
+    @torch.no_grad()
+    def recalibrated_accuracy(self) -> float | None:
+        """Test accuracy (%) with batch-norm statistics of unaugmented training images; the network is unchanged."""
+        with batch_norms_restored(self.net):
+            self.net.eval()  # no dropped path, no auxiliary head
+            for module in self.net.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.train()
+            recalibrate(
+                self.net,
+                self.train.images,
+                self.protocol.recalibration,
+                lambda images: self._outputs(normalize(images, self.data, self.dtype)),
+            )
+            return self.judge()["test_accuracy"]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the next epoch depends on: weights, optimizer, random states."""
+        return {
+            "epoch": self.epoch,
+            "net": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epoch = state["epoch"]
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+
+
+def build(evaluation: Evaluation, machine: Machine) -> Training:
+    """The training at its epoch 0. Raises ValueError for a bad field, MissingData without the data set."""
+    e, protocol = evaluation, protocol_of(evaluation)
+    dtype = PRECISIONS[choose("precision", e.precision, PRECISIONS)]
+    if e.compile and torch.device(machine.device).type != "cuda":
+        raise ValueError(f"compile must be False on {machine.device}: it pays on a GPU only")
+    images = data.load(
+        e.dataset, machine.data, download=machine.download, resolution=e.resolution, device=machine.device
+    )
+    train, test = _first("images", images.train, e.images), _first("test_images", images.test, e.test_images)
+    net = network(e, images.num_classes, auxiliary=protocol.auxiliary > 0).to(machine.device, dtype)
+    return Training(net, protocol, images, train, test, seed=e.seed, precision=e.precision, compile=e.compile)
+
+
+def protocol_of(evaluation: Evaluation) -> Protocol:
+    """The named protocol with the evaluation's departures. Raises ValueError for a name or value that cannot be."""
+    preset = PROTOCOLS[choose("protocol", evaluation.preset, PROTOCOLS)]
+    for name in evaluation.protocol:
+        choose("field of the protocol", name, asdict(preset))
+    return replace(preset, **evaluation.protocol)
+
+
+def network(evaluation: Evaluation, num_classes: int, *, auxiliary: bool = False) -> nn.Module:
+    """The network at its initial weights, on the CPU. Raises ValueError if the space has no auxiliary head."""
+    e, space = evaluation, spaces.get(evaluation.space)
+    if auxiliary and e.space not in _regularizable():
+        raise _unable("auxiliary")
+    head = {"auxiliary": True} if auxiliary else {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(e.seed)
+        return space.finalnet(e.genotype, e.channels, e.cells, num_classes, **head)
+
+
+def result(evaluation: Evaluation, training: Training, records: Sequence[Record]) -> runs.Result:
+    """What is left of a training: accuracies (%) of the test images, and the size of the network.
+
+    test_accuracy is that of the last epoch. best_test_accuracy is the highest of all epochs, which is selected on
+    the test set and so optimistic; best_epoch is the first one that has it. params and macs: trainable weights and
+    multiply-adds for one image, without auxiliary head. recalibrated_test_accuracy: where the protocol asks for it.
+    """
+    best = max(records, key=lambda record: record["test_accuracy"])
+    net = network(evaluation, training.data.num_classes)
+    found = {
+        "genotype": evaluation.genotype,
+        "epochs": training.epoch,
+        "test_accuracy": records[-1]["test_accuracy"],
+        "best_test_accuracy": best["test_accuracy"],
+        "best_epoch": best["epoch"],
+        "params": count_parameters(net),
+        "macs": multiply_adds(net, training.data.resolution),
+    }
+    if training.protocol.recalibration:
+        found["recalibrated_test_accuracy"] = training.recalibrated_accuracy()
+    return found
+
+
+def _first(name: str, images: ImageSet, count: int | None) -> ImageSet:
+    if count is not None and not 1 <= count <= len(images):
+        raise ValueError(f"{name} must be 1 to {len(images)}, not {count}")
+    return images[:count]
+
+
+def _regularizable() -> list[str]:
+    """The spaces whose final networks can drop paths and have an auxiliary head."""
+    return [n for n in spaces.names if "auxiliary" in inspect.signature(spaces.get(n).finalnet).parameters]
+
+
+def _unable(name: str) -> ValueError:
+    return ValueError(f"{name} must be 0 for this network: only those of {', '.join(_regularizable())} can do it")

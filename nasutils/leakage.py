@@ -1,0 +1,393 @@
+"""Information bypass leakage: how much of what a cell passes on goes around the operation that an edge is to judge.
+
+The definitions are ours, the paper's (SP-DARTS, ICDM 2021) are not available. All are taken per cell type, whose
+cells share their mixing weights, on one fixed batch of validation images; batch norms use the statistics of
+that batch, as in the two steps of a search. Losses are mean cross entropies in nats.
+
+* Interventions: `cut` takes one operation off an edge, `only` takes off all others; the weights of what stays are
+  not changed. So both only remove, and together they remove the edge: to first order in the edge's output, the
+  two changes of the loss are the parts of the operation and of what goes around it, and `bypass` is the second
+  one's share. What goes around on other edges is not seen. (At weight 1 instead, a lone operation would also be
+  scaled up against the other edges of its node. That is what discretization does, and it is measured as that:
+  `discretization_drop`.)
+* Gradient: the share that reaches the inputs of edges through operations without parameters.
+* Mixing weights: dominance of those operations, entropy, margin.
+* Curvature: the largest eigenvalue of the Hessian of the loss in alpha, as RobustDARTS (ICLR 2020) follows it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nasutils import relax
+from nasutils.relax import Mix
+from nasutils.spaces.base import nonzero
+
+FREE_OPS = frozenset({"none", "skip_connect", "avg_pool_3x3", "max_pool_3x3", "noise"})
+"""Operations without parameters (a skip connection of stride 2, which has some, counts as what it stands for)."""
+IMAGES = 100
+"""A search probes that many images: the changes of the loss are paired, and each costs a pass through the network."""
+CURVATURE_IMAGES = 32
+"""The eigenvalue is that of the first so many of them: a product with the Hessian costs nine passes."""
+
+Loss = Callable[[Mix], Tensor]
+EdgeOps = Sequence[Sequence[str]]
+"""Names of the operations of each edge."""
+
+
+@runtime_checkable
+class MixedCell(Protocol):
+    """A supernet's cell as it is measured; its forward takes its inputs first and returns one tensor.
+
+    kind: cell type, a key of the mixing weights. edges: (source, target) nodes, in the order of the weights' rows;
+    the inputs are the first nodes. edge_ops: per edge, the names of its operations.
+    """
+
+    kind: str
+    edges: tuple[tuple[int, int], ...]
+    edge_ops: tuple[tuple[str, ...], ...]
+
+    def enter(self, *inputs: Any) -> list[Tensor]:
+        """The first nodes, from what forward is given."""
+
+    def branches(self, edge: int, x: Tensor) -> list[Tensor]:
+        """Outputs of an edge's operations at weight 1, from its source node x; zeros for none."""
+
+    def leave(self, states: list[Tensor]) -> Tensor:
+        """The cell's output, from all of its nodes."""
+
+
+def measure(
+    net: nn.Module,
+    mix: Mix,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    temperature: float | None = 1.0,
+) -> dict[str, Any]:
+    """All measures of a supernet under mixing weights, as plain numbers and lists by cell type.
+
+    net: `net(images, mix, active) -> logits` with a `MixedCell` for every key of mix; it is left as it was found,
+    and so are all random states. images (batch, 3, H, W), labels (batch,): the probe. temperature: by which mix
+    is taken for a softmax of alpha, see `curvature` (None: no eigenvalue).
+
+    loss: nats. cut, only: (edges, operations) nats. bypass, entropy (nats), margin: per edge. bypass_total,
+    free_gradient: one number. dominance: {"weight", "strongest"}. eigenvalue: of all cell types together.
+
+    Raises ValueError for a network whose cells cannot be measured.
+    """
+    mix, names = {kind: weights.detach() for kind, weights in mix.items()}, _names(net, mix)
+    with _undisturbed(net) as rewind:
+
+        def loss(mix: Mix, size: int | None = None) -> Tensor:
+            rewind()
+            return F.cross_entropy(net(images[:size], mix, nonzero(mix)).double(), labels[:size])
+
+        base, cut, only = interventions(loss, mix, names)
+        gradients = branch_gradients(net, loss, mix)
+        eigenvalue = None
+        if temperature is not None:
+            eigenvalue = curvature(lambda mix: loss(mix, CURVATURE_IMAGES), mix, temperature)
+    return {
+        "loss": base,
+        "cut": {kind: c.tolist() for kind, c in cut.items()},
+        "only": {kind: o.tolist() for kind, o in only.items()},
+        "bypass": {kind: bypass(cut[kind], only[kind], m).tolist() for kind, m in mix.items()},
+        "bypass_total": {kind: bypass_total(cut[kind], only[kind], m) for kind, m in mix.items()},
+        "free_gradient": {kind: free_share(g, names[kind]) for kind, g in gradients.items()},
+        "dominance": {kind: dominance(m, names[kind]) for kind, m in mix.items()},
+        "entropy": {kind: relax.entropy(m).tolist() for kind, m in mix.items()},
+        "margin": {kind: margin(m).tolist() for kind, m in mix.items()},
+        "eigenvalue": eigenvalue,
+    }
+
+
+def _cells(net: nn.Module) -> list[MixedCell]:
+    return [m for m in net.modules() if isinstance(m, MixedCell)]
+
+
+def _names(net: nn.Module, mix: Mix) -> dict[str, EdgeOps]:
+    names: dict[str, EdgeOps] = {cell.kind: cell.edge_ops for cell in _cells(net)}
+    if names.keys() != mix.keys():
+        raise ValueError(f"leakage is measured in cells of the types {sorted(mix)}; the network's are {sorted(names)}")
+    return names
+
+
+@contextmanager
+def _undisturbed(net: nn.Module) -> Iterator[Callable[[], None]]:
+    """Training mode; afterwards mode, buffers and random states are as before.
+
+    Yields a function that rewinds the random states, so that every loss sees the same draws.
+    """
+    own = [v for m in net.modules() for v in vars(m).values() if isinstance(v, torch.Generator)]
+    generators = [torch.default_generator, *torch.cuda.default_generators, *own]
+    states = [g.get_state() for g in generators]
+    buffers = [(b, b.clone()) for b in net.buffers()]
+    training = net.training
+
+    def rewind() -> None:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+
+    net.train()
+    try:
+        yield rewind
+    finally:
+        rewind()
+        net.train(training)
+        for buffer, before in buffers:
+            buffer.copy_(before)
+
+
+def ablated(net: nn.Module, mix: Mix) -> dict[str, Mix]:
+    """Mixing weights with operations taken off all edges at once, what stays unchanged.
+
+    without_skip; free_only: operations without parameters; parametric_only: the others.
+    """
+    names = _names(net, mix)
+    taken = {
+        "without_skip": lambda op: op == "skip_connect",
+        "free_only": lambda op: op not in FREE_OPS,
+        "parametric_only": lambda op: op in FREE_OPS,
+    }
+    return {
+        what: {
+            kind: weights.masked_fill(
+                torch.tensor([[rule(op) for op in ops] for ops in names[kind]], device=weights.device), 0.0
+            )
+            for kind, weights in mix.items()
+        }
+        for what, rule in taken.items()
+    }
+
+
+# Interventions
+
+
+@torch.no_grad()
+def interventions(
+    loss: Loss, mix: Mix, names: Mapping[str, EdgeOps]
+) -> tuple[float, dict[str, Tensor], dict[str, Tensor]]:
+    """The loss, and its change (nats) when one operation is cut and when it is the only one kept: cut, only.
+
+    Both (edges, operations) by cell type; see the module's text. An operation of weight 0 and `none` carry
+    nothing: cutting them changes nothing, keeping only them removes the edge.
+    """
+    base, cut, only = loss(mix).item(), {}, {}
+    for kind, weights in mix.items():
+        rows = [_edge_changes(loss, mix, base, kind, edge, names[kind][edge]) for edge in range(len(weights))]
+        cut[kind], only[kind] = (torch.tensor(part, dtype=torch.float64) for part in zip(*rows, strict=True))
+    return base, cut, only
+
+
+def _edge_changes(
+    loss: Loss, mix: Mix, base: float, kind: str, edge: int, ops: Sequence[str]
+) -> tuple[list[float], list[float]]:
+    row = [0.0 if op == "none" else w for op, w in zip(ops, mix[kind][edge].tolist(), strict=True)]
+    known = {tuple(row): base}
+
+    def change(kept: list[float]) -> float:
+        if tuple(kept) not in known:
+            weights = mix[kind].clone()
+            weights[edge] = weights.new_tensor(kept)
+            known[tuple(kept)] = loss({**mix, kind: weights}).item()
+        return known[tuple(kept)] - base
+
+    cut = [change([0.0 if j == k else w for j, w in enumerate(row)]) for k in range(len(row))]
+    only = [change([w if j == k else 0.0 for j, w in enumerate(row)]) for k in range(len(row))]
+    return cut, only
+
+
+def bypass(cut: Tensor, only: Tensor, weights: Tensor) -> Tensor:
+    """|only| / (|cut| + |only|) of the strongest operation of each edge (the first one of equals): (edges,) in [0, 1].
+
+    0: cutting the operation matters, cutting all others does not, so nothing goes around it. 1: the other way
+    round, everything does. 1/2: both matter as much. An edge without either counts as 0. All (edges, operations).
+    """
+    own, around = _strongest(cut, only, weights)
+    return (around / (own + around)).nan_to_num(0.0)
+
+
+def bypass_total(cut: Tensor, only: Tensor, weights: Tensor) -> float:
+    """The same of all edges together, each counting as much as it matters to the loss: sums before the ratio."""
+    own, around = (x.sum() for x in _strongest(cut, only, weights))
+    return float((around / (own + around)).nan_to_num(0.0))
+
+
+def _strongest(cut: Tensor, only: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """|cut| and |only| of each edge's strongest operation: (edges,) each."""
+    chosen = weights.argmax(dim=-1, keepdim=True).cpu()
+    return cut.gather(-1, chosen).squeeze(-1).abs(), only.gather(-1, chosen).squeeze(-1).abs()
+
+
+# Gradient
+
+
+@torch.enable_grad()
+def branch_gradients(net: nn.Module, loss: Loss, mix: Mix) -> dict[str, Tensor]:
+    """||dL/dx through one branch||^2, x the source node of an edge, summed over a type's cells: (edges, operations).
+
+    loss runs the network once, in training mode.
+    """
+    calls: list[tuple[MixedCell, tuple[Any, ...], Tensor]] = []
+
+    def keep(cell: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        calls.append((cell, inputs, output))
+
+    hooks = [m.register_forward_hook(keep) for m in net.modules() if isinstance(m, MixedCell)]
+    try:
+        value = loss(mix)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    totals = {cell.kind: torch.zeros(mix[cell.kind].shape, dtype=torch.float64) for cell in _cells(net)}
+    calls = [call for call in calls if call[2].requires_grad]  # the others are cut off: all none
+    if calls:
+        upstream = torch.autograd.grad(value, [output for *_, output in calls], materialize_grads=True)
+        for (cell, inputs, _), g in zip(calls, upstream, strict=True):
+            totals[cell.kind] += _through_branches(cell, inputs, mix[cell.kind], g)
+    return totals
+
+
+def _through_branches(cell: MixedCell, inputs: Sequence[Any], weights: Tensor, g: Tensor) -> Tensor:
+    """The squared norms in one cell: backpropagation by hand, from the last node to the first, branch by branch."""
+    states, branches = unroll(cell, inputs, weights)
+    upstream = list(torch.autograd.grad(cell.leave(states), states, g, materialize_grads=True))
+    norms = torch.zeros(weights.shape, dtype=torch.float64)
+    for edge in sorted(range(len(cell.edges)), key=lambda e: -cell.edges[e][1]):
+        source, target = cell.edges[edge]
+        for op, branch in enumerate(branches[edge]):
+            if weights[edge, op] != 0 and branch.requires_grad:
+                sent = weights[edge, op] * upstream[target]
+                (received,) = torch.autograd.grad(branch, states[source], sent, retain_graph=True)
+                norms[edge, op] = received.double().square().sum()
+                upstream[source] = upstream[source] + received
+    return norms
+
+
+def unroll(cell: MixedCell, inputs: Sequence[Any], weights: Tensor) -> tuple[list[Tensor], list[list[Tensor]]]:
+    """A cell computed plainly, operation by operation: its nodes, and the branches [edge][op] at weight 1.
+
+    Each node is a leaf of autograd, so a branch's graph ends at its source. inputs: what the cell's forward was
+    called with. weights: (edges, operations).
+    """
+    first, last = (f(target for _, target in cell.edges) for f in (min, max))
+    states = [x.detach().requires_grad_() for x in cell.enter(*inputs[:first])]
+    branches: list[list[Tensor]] = [[] for _ in cell.edges]
+    for node in range(first, last + 1):
+        terms = []
+        for edge, (source, target) in enumerate(cell.edges):
+            if target == node:
+                branches[edge] = cell.branches(edge, states[source])
+                terms += [w * b for w, b in zip(weights[edge], branches[edge], strict=True)]
+        states.append(sum(terms[1:], start=terms[0]).detach().requires_grad_())
+    return states, branches
+
+
+def free_share(values: Tensor, names: EdgeOps) -> float:
+    """Share of the operations without parameters in the sum of values (edges, operations) >= 0; 0 if all are 0."""
+    free = torch.tensor([[op in FREE_OPS for op in ops] for ops in names], device=values.device)
+    return float((values[free].sum() / values.sum()).nan_to_num(0.0))
+
+
+# Mixing weights
+
+
+def dominance(weights: Tensor, names: EdgeOps) -> dict[str, float]:
+    """Share of the operations without parameters in the mixing weights, and in the strongest ones of the edges."""
+    return {"weight": free_share(weights, names), "strongest": free_share(relax.one_hot(weights), names)}
+
+
+def margin(weights: Tensor) -> Tensor:
+    """Largest minus second largest mixing weight of each edge: (edges, operations) -> (edges,)."""
+    best = weights.topk(2, dim=-1).values
+    return best[:, 0] - best[:, 1]
+
+
+def discretization_drop(record: Mapping[str, Any]) -> dict[str, float]:
+    """Accuracy (points) that a record's supernet loses with one operation per edge, weights unchanged.
+
+    drop: batch-norm statistics of the relaxed supernet; drop_recalibrated: estimated anew.
+    """
+    judged = record["supernet_accuracy"]
+    return {
+        "drop": judged["relaxed"] - judged["discretized"],
+        "drop_recalibrated": judged["relaxed"] - judged["discretized_recalibrated"],
+    }
+
+
+# Curvature
+
+
+def curvature(loss: Loss, mix: Mix, temperature: float = 1.0) -> float:
+    """The largest eigenvalue of the Hessian in alpha, of all cell types together, where mix = softmax(alpha / T).
+
+    alpha is read off mix, so any method's weights have one; the Hessian does not depend on what a row of alpha
+    may be shifted by. Weights of an edge that do not sum to 1 keep their sum.
+    """
+    sums = {kind: m.sum(dim=-1, keepdim=True) for kind, m in mix.items()}
+    alphas = {kind: (temperature * m.log()).where(sums[kind] > 0, 0.0) for kind, m in mix.items()}
+
+    def of_alpha(alphas: Mapping[str, Tensor]) -> Tensor:
+        return loss({kind: sums[kind] * relax.softmax(a, temperature) for kind, a in alphas.items()})
+
+    return largest_eigenvalue(*hessian_product(of_alpha, alphas))
+
+
+def hessian_product(
+    loss: Callable[[Mapping[str, Tensor]], Tensor], alphas: Mapping[str, Tensor]
+) -> tuple[Callable[[Tensor], Tensor], int]:
+    """v -> H v with the exact Hessian H of loss(alphas), and the size n of v.
+
+    v: (n,) float64, the alphas one after another.
+    """
+    leaves = {kind: a.detach().clone().requires_grad_() for kind, a in alphas.items()}
+    with torch.enable_grad():
+        parts = torch.autograd.grad(loss(leaves), list(leaves.values()), create_graph=True, materialize_grads=True)
+        gradient = torch.cat([g.flatten() for g in parts])
+
+    def product(v: Tensor) -> Tensor:
+        if not gradient.requires_grad:  # a loss without curvature
+            return torch.zeros_like(v)
+        rows = torch.autograd.grad(
+            gradient, list(leaves.values()), v.to(gradient), retain_graph=True, materialize_grads=True
+        )
+        return torch.cat([r.flatten() for r in rows]).to(v)
+
+    return product, len(gradient)
+
+
+def spectrum(product: Callable[[Tensor], Tensor], size: int) -> Tensor:
+    """All eigenvalues, ascending, of a symmetric (size, size) matrix from as many products: for small ones."""
+    matrix = torch.stack([product(row) for row in torch.eye(size, dtype=torch.float64)])
+    return torch.linalg.eigvalsh((matrix + matrix.T) / 2)
+
+
+def largest_eigenvalue(
+    product: Callable[[Tensor], Tensor], size: int, *, steps: int = 20, tolerance: float = 3e-3
+) -> float:
+    """The algebraically largest eigenvalue of a symmetric (size, size) matrix (not the largest by magnitude).
+
+    Lanczos from a fixed random vector, fully reorthogonalised; ends after `steps` products or where the error
+    bound of the value is below the tolerance, relative to the largest magnitude found. Never above the true one.
+    """
+    generator = torch.Generator().manual_seed(0)
+    v = F.normalize(torch.randn(size, generator=generator, dtype=torch.float64), dim=0)
+    basis, small = torch.zeros(0, size, dtype=torch.float64), torch.zeros(steps + 1, steps + 1, dtype=torch.float64)
+    for n in range(1, min(steps, size) + 1):
+        basis = torch.cat([basis, v[None]])
+        w = product(v)
+        small[n - 1, n - 1] = v @ w
+        for _ in range(2):  # once is not enough when v is nearly an eigenvector
+            w = w - basis.T @ (basis @ w)
+        length = w.norm()
+        values, vectors = torch.linalg.eigh(small[:n, :n])
+        if length * vectors[-1, -1].abs() <= tolerance * values.abs().max():
+            break
+        small[n - 1, n] = small[n, n - 1] = length
+        v = w / length
+    return float(values[-1])

@@ -1,0 +1,56 @@
+"""Beta-DARTS (Ye et al., CVPR 2022): a penalty on alpha whose gradient is the softmax itself, growing with the epoch.
+
+    L_valid + 0.5 e * R,   R = mean over edges of ln sum_o exp(alpha_o)
+
+Published: at epoch e of any horizon, as in the authors' code (50 at epoch 100). Released (LHD): the penalty is
+detached from the graph, so that the method is DARTS; and the cell types use each other's alpha for their
+operations, consistently, so that only their names change. Specification (LHD) 4.11.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nasutils.errors import positive
+from nasutils.methods.base import Problem
+from nasutils.methods.baseline import Baseline
+from nasutils.relax import Mix
+from nasutils.spaces.base import Space
+
+
+class BetaDARTS(Baseline):
+    """growth: by how much the weight of the penalty grows in an epoch."""
+
+    name = "beta-darts"
+
+    def __init__(self, space: Space, *, growth: float = 0.5, **common: Any) -> None:
+        super().__init__(space, **common)
+        self.growth, self.strength = positive("growth", growth), 0.0
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.strength = self.growth * epoch
+
+    def mixing(self) -> Mix:
+        return self._exchanged(super().mixing())
+
+    def inference(self) -> Mix:
+        return self._exchanged(super().inference())
+
+    def _exchanged(self, mix: Mix) -> Mix:
+        if self.preset == "released" and "reduce" in mix:
+            return {**mix, "normal": mix["reduce"], "reduce": mix["normal"]}
+        return mix
+
+    def alpha_gradients(self, problem: Problem, train: Any, valid: Any) -> list[Tensor]:
+        gradients = super().alpha_gradients(problem, train, valid)
+        if self.preset == "released":
+            return gradients
+        alphas = list(self.alphas.values())
+        away = torch.autograd.grad(penalty(alphas), alphas)
+        return [g + self.strength * a for g, a in zip(gradients, away, strict=True)]
+
+
+def penalty(alphas: list[Tensor]) -> Tensor:
+    """R: the mean over all edges of all cell types of ln sum_o exp(alpha_o), each alpha (edges, operations)."""
+    return torch.cat([a.logsumexp(dim=-1) for a in alphas]).mean()

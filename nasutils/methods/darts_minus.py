@@ -1,0 +1,72 @@
+"""DARTS- (Chu et al., ICLR 2021): an auxiliary skip connection on every edge, whose coefficient fades to 0.
+
+    f(x) = b x + sum_o w_o o(x)
+
+An edge is linear in its mixing weights, so the auxiliary skip is the weight w_skip + b; b has no gradient and is
+not part of what is judged. Where an edge's skip is not the identity (stride 2: a factorized reduction) the
+auxiliary one shares its weights with the candidate; the released code has weights of its own for it. An edge
+without a skip among its operations (some of S1's) gets none. Specification (LHD) 4.9.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nasutils import schedules
+from nasutils.errors import choose, positive
+from nasutils.methods.baseline import Baseline
+from nasutils.relax import Mix
+from nasutils.spaces.base import Space
+
+SKIP = "skip_connect"
+
+
+class DARTSMinus(Baseline):
+    """initial: b at the start. fading: how b falls over the search: `linear`, `cosine`, or `never`."""
+
+    name = "darts-minus"
+    FADINGS = ("linear", "cosine", "never")
+
+    def __init__(self, space: Space, *, initial: float = 1.0, fading: str = "linear", **common: Any) -> None:
+        super().__init__(space, **common)
+        self.initial, self.fading = positive("initial", initial), choose("fading", fading, self.FADINGS)
+        self.coefficient = self.initial
+        self.skips = {name: mask.to(self.alphas[name]) for name, mask in skip_masks(space, self.name).items()}
+
+    def begin_epoch(self, epoch: int) -> None:
+        """b is 0 at the end of the last epoch, not in it (linear: 1 / epochs of the initial value there)."""
+        self.coefficient = {
+            "linear": lambda: self.initial * (1 - epoch / self.epochs),
+            "cosine": lambda: schedules.cosine(epoch, self.epochs, self.initial),
+            "never": lambda: self.initial,
+        }[self.fading]()
+
+    def mixing(self) -> Mix:
+        return {
+            name: auxiliary_skip(mix, self.skips[name], self.coefficient) if name in self.skips else mix
+            for name, mix in super().mixing().items()
+        }
+
+
+def auxiliary_skip(weights: Tensor, skip: Tensor, coefficient: float) -> Tensor:
+    """The weights of an edge with b x added to it: w + b where the operation is the skip. All (edges, operations)."""
+    return weights + coefficient * skip
+
+
+def skip_masks(space: Space, method: str) -> Mapping[str, Tensor]:
+    """1 where an edge's operation is the skip connection, else 0: (edges, operations) of each cell type.
+
+    Raises ValueError naming the method if the space has none.
+    """
+    ops = getattr(space, "edge_ops", None) or {
+        name: (space.ops,) * edges for name, (edges, width) in space.alpha_shapes.items() if width == len(space.ops)
+    }
+    masks = {
+        name: torch.tensor([[float(op == SKIP) for op in edge] for edge in edges], dtype=torch.float64)
+        for name, edges in ops.items()
+    }
+    if not any(mask.any() for mask in masks.values()):
+        raise ValueError(f"{method} adds to skip connections, and the space {space.name} has none")
+    return masks

@@ -1,0 +1,103 @@
+"""DrNAS (Chen et al., ICLR 2021): the mixing weights of an edge are a draw from a Dirichlet distribution.
+
+    w ~ Dirichlet(c),  c = elu(alpha) + 1;   the gradient is pathwise (w moves with its quantile as c moves)
+
+Alpha is the distribution's parameter, its mean c / sum(c) the weights by which the search is judged. A distance
+to the flat Dirichlet(1), that is alpha = 0, is added to L_valid: `l2` is scale / 2 |alpha|^2, as weight decay (the
+authors' default), `kl` is scale * sum of KL(Dirichlet(c) | Dirichlet(1)). Alpha step and weight step draw samples
+of their own. Progressive stages (pruning operations while widening) are not here.
+
+Released (LHD): no distance, judged and discretized by softmax(alpha). Specification (LHD) 4.8.
+"""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nasutils import relax
+from nasutils.errors import choose, positive
+from nasutils.methods.base import Method, Problem, Recipe
+from nasutils.relax import Mix
+from nasutils.spaces.base import Space
+
+
+class DrNAS(Method):
+    """distance: `l2`, `kl` or `none`; by default l2 as published, none as released. scale: its weight.
+
+    partial: one channel in so many runs through the operations (published on the DARTS space: 4 or 6).
+    Published, alpha rests for the first 10 epochs in the DARTS space; not on NAS-Bench-201.
+    """
+
+    name = "drnas"
+    DISTANCES = ("l2", "kl", "none")
+
+    def __init__(
+        self,
+        space: Space,
+        *,
+        preset: str = "published",
+        distance: str | None = None,
+        scale: float = 1e-3,
+        partial: int = 1,
+        alpha_decay: float = 0.0,
+        **common: Any,
+    ) -> None:
+        default = "l2" if preset == "published" else "none"
+        self.distance = choose("distance of drnas", default if distance is None else distance, self.DISTANCES)
+        self.scale, self.partial = positive("scale", scale), int(positive("partial", partial))
+        alpha_decay += scale if self.distance == "l2" else 0.0
+        super().__init__(space, preset=preset, alpha_decay=alpha_decay, **common)
+        self.begin_step()
+
+    @property
+    def recipe(self) -> Recipe:
+        rests = self.preset == "published" and self.space.name != "nasbench201"
+        return replace(super().recipe, alpha_from=10 if rests else 0)
+
+    def begin_step(self) -> None:
+        self.seeds = torch.randint(2**62, (2,), generator=self.generator).tolist()
+
+    def mixing(self) -> Mix:
+        return self._sampled(self.seeds[0])
+
+    def weight_mixing(self) -> Mix:
+        return self._sampled(self.seeds[1])
+
+    def _sampled(self, seed: int) -> Mix:
+        draws = torch.Generator().manual_seed(seed)
+        return {name: relax.dirichlet(concentration(a), draws) for name, a in self._rows()}
+
+    def _rows(self) -> list[tuple[str, Tensor]]:
+        """Alpha by cell type; the distributions are those of single edges, whichever operations else compete."""
+        return [(name, self.alphas[name]) for name in self.space.alpha_shapes]
+
+    def inference(self) -> Mix:
+        if self.preset == "released":
+            return super().inference()
+        with torch.no_grad():
+            return {name: concentration(a) / concentration(a).sum(dim=-1, keepdim=True) for name, a in self._rows()}
+
+    def alpha_gradients(self, problem: Problem, train: Any, valid: Any) -> list[Tensor]:
+        gradients = super().alpha_gradients(problem, train, valid)
+        if self.distance != "kl":
+            return gradients
+        alphas = list(self.alphas.values())
+        distance = sum(kl_to_flat(concentration(a)).sum() for a in alphas)
+        away = torch.autograd.grad(distance, alphas)  # type: ignore[arg-type]
+        return [g + self.scale * a for g, a in zip(gradients, away, strict=True)]
+
+
+def concentration(alpha: Tensor) -> Tensor:
+    """c = elu(alpha) + 1 > 0: exp(alpha) below 0, alpha + 1 above."""
+    return F.elu(alpha) + 1
+
+
+def kl_to_flat(c: Tensor) -> Tensor:
+    """KL(Dirichlet(c) | Dirichlet(1)) in nats of each row: c (edges, operations) -> (edges,)."""
+    total = c.sum(dim=-1)
+    spread = total.lgamma() - c.lgamma().sum(dim=-1) - math.lgamma(c.shape[-1])
+    return spread + ((c - 1) * (c.digamma() - total.digamma().unsqueeze(-1))).sum(dim=-1)

@@ -1,0 +1,75 @@
+"""PC-DARTS (Xu et al., ICLR 2020): the operations see one channel in k, the others go around them; edges have weights.
+
+    node_j = sum_i b_ij * shuffle(concat(sum_o w_o o(x_i), rest of x_i)),   b_.j = softmax(beta_.j) over incoming edges
+
+The mixing weights are b w. As w sums to 1 over an edge, their sum is b, by which a supernet of partial channels
+weighs what goes around. Alpha rests for the first 15 epochs. Released (LHD): no edge weights; what goes around is
+not weighted, which is the same on a space where the weights of an edge sum to 1. Specification (LHD) 4.5.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nasutils.errors import positive
+from nasutils.methods.base import Recipe
+from nasutils.methods.baseline import Baseline
+from nasutils.relax import Mix
+from nasutils.spaces.base import Space
+
+
+class PCDARTS(Baseline):
+    """partial: k. warmup: epochs in which alpha rests. alpha_lr: 6e-4."""
+
+    name = "pc-darts"
+
+    def __init__(
+        self, space: Space, *, partial: int = 4, warmup: int = 15, alpha_lr: float = 6e-4, **common: Any
+    ) -> None:
+        super().__init__(space, alpha_lr=alpha_lr, **common)
+        self.partial, self.warmup = int(positive("partial", partial)), warmup
+        if self.preset == "published":
+            self.alphas |= {f"{name} edges": self._initial(a) for name, a in self.alphas.items()}
+            betas = [self.alphas[f"{name} edges"] for name in space.alpha_shapes]
+            self.optimizer.add_param_group({"params": betas})
+
+    def _initial(self, alpha: Tensor) -> Tensor:
+        draw = torch.randn(len(alpha), generator=self.generator, dtype=torch.float64)
+        return (1e-3 * draw).to(alpha).requires_grad_()
+
+    @property
+    def recipe(self) -> Recipe:
+        return replace(super().recipe, alpha_from=self.warmup)
+
+    def mixing(self) -> Mix:
+        return self._on_edges(super().mixing())
+
+    def inference(self) -> Mix:
+        with torch.no_grad():
+            return self._on_edges(super().inference())
+
+    def _on_edges(self, mix: Mix) -> Mix:
+        if self.preset == "released":
+            return mix
+        return {name: edge_weights(self.alphas[f"{name} edges"]).unsqueeze(-1) * m for name, m in mix.items()}
+
+
+def edge_weights(beta: Tensor) -> Tensor:
+    """Softmax over the edges that enter the same node: beta (edges,) -> (edges,), each node's sum is 1."""
+    return torch.cat([part.softmax(dim=0) for part in beta.split(incoming(len(beta)))])
+
+
+def incoming(edges: int) -> list[int]:
+    """How many edges enter each node of a cell whose node i has all earlier nodes and 1 or 2 inputs before it.
+
+    Raises ValueError if no such cell has that many edges.
+    """
+    for inputs in (1, 2):
+        sizes = [inputs]
+        while sum(sizes) < edges:
+            sizes.append(sizes[-1] + 1)
+        if sum(sizes) == edges:
+            return sizes
+    raise ValueError(f"no cell whose nodes see all earlier ones has {edges} edges")

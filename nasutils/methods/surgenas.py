@@ -1,0 +1,45 @@
+"""SurgeNAS (Luo et al., 2022), as in the LHD benchmark: an identity inside every operation, fading to 0; single level.
+
+    f(x) = sum_o w_o (o(x) + c x)
+
+An edge is linear in its mixing weights, so this is the weight w_skip + c * sum_o w_o; the sum has a gradient where
+operations compete across edges (on an edge of its own it is 1). Alpha and weights follow one loss on all training
+data. The method's ordered sampling and hardware cost are not here, in neither preset (the reference code has
+neither); skips that are not the identity: see `darts_minus`. Specification (LHD) 4.10.
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from nasutils.errors import positive
+from nasutils.methods.baseline import Baseline
+from nasutils.methods.darts_minus import skip_masks
+from nasutils.methods.single_level import SingleLevel
+from nasutils.relax import Mix
+from nasutils.spaces.base import Space
+
+
+class SurgeNAS(SingleLevel, Baseline):
+    """initial: c at the start; it falls linearly, to initial / epochs in the last epoch."""
+
+    name = "surgenas"
+
+    def __init__(self, space: Space, *, initial: float = 1.0, **common: Any) -> None:
+        super().__init__(space, **common)
+        self.initial = self.coefficient = positive("initial", initial)
+        self.skips = {name: mask.to(self.alphas[name]) for name, mask in skip_masks(space, self.name).items()}
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.coefficient = self.initial * (1 - epoch / self.epochs)
+
+    def mixing(self) -> Mix:
+        return {
+            name: identity_inside(mix, self.skips[name], self.coefficient) if name in self.skips else mix
+            for name, mix in super().mixing().items()
+        }
+
+
+def identity_inside(weights: Tensor, skip: Tensor, coefficient: float) -> Tensor:
+    """The weights of an edge with c x added to each operation: w + c sum(w) at the skip. All (edges, operations)."""
+    return weights + coefficient * weights.sum(dim=-1, keepdim=True) * skip

@@ -1,0 +1,284 @@
+"""LHD, the larger and harder DARTS space (Zhang & Ding, ICML 2023).
+
+* A cell has two inputs, both from the cell before: a sum of its nodes (C channels) and their concatenation (5C).
+  Five intermediate nodes, 20 edges, 7 operations, no none. All operations of all edges into a node compete, so
+  that two of them may come from one edge. Convolutions are thinned: one depthwise, no 1x1.
+* In the supernet a node is z = sum of w * operation(h) over its edges; later nodes and the concatenation see
+  h = gate * z, the sum output is the sum of b * z. Final networks (`lhd_final`) have neither.
+* Reduction cells at one and two thirds of the depth halve the resolution and double C; they have their own
+  architecture parameters. Two stems: 3x3 convolutions to C and to 3C channels.
+
+Specification (LHD): 1.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nasutils import relax
+from nasutils.errors import choose
+from nasutils.genotype import Genotype
+from nasutils.ops import Node, PointwiseConv, ThinDilatedConv, channels_last, from_lattice, mixed_sum
+from nasutils.relax import Mix, Rule
+from nasutils.spaces import darts, lhd_policies
+from nasutils.spaces.base import Active, Space, check_mix, everything, nonzero
+from nasutils.spaces.darts_final import cifar_stem
+from nasutils.spaces.lhd_cells import EDGES, INCOMING, KINDS, NODES, OPS, architectures, check_genotype
+from nasutils.spaces.lhd_final import POOLS, FinalNet, channels_of, make_operation, reductions
+from nasutils.spaces.nasbench201 import PartialNode
+
+EXTRA = ("auxiliary_skip", "one", "rest")
+"""What a supernet can have on each edge besides its operations, each with a column of its own in the mixing weights:
+
+* auxiliary_skip: a skip connection with weights of its own where the stride is 2 (DARTS-, SurgeNAS);
+* one: the constant 1, which an edge without a sampled operation counts as in a gradient (GDAS as released);
+* rest: the channels that go around the operations, with partial channels (PC-DARTS as released: weight 1). Without
+  this column their weight is the sum of the edge's weights.
+"""
+
+
+class LHD(Space):
+    """The space; see the module's text. Architecture parameters: 300, two rows for the outputs (sum, gates) per cell.
+
+    edges: (source, target) of the rows of `normal` and `reduce`. num_architectures: what policy `base` selects from.
+    """
+
+    name = "lhd"
+    ops = OPS
+    alpha_shapes: ClassVar[dict[str, tuple[int, int]]] = {
+        **dict.fromkeys(KINDS, (len(EDGES), len(OPS))),
+        **dict.fromkeys((f"{kind}_output" for kind in KINDS), (2, NODES)),
+    }
+    edges: ClassVar[dict[str, tuple[tuple[int, int], ...]]] = dict.fromkeys(KINDS, EDGES)
+    num_architectures = architectures()
+    policies = tuple(lhd_policies.POLICIES)
+
+    def supernet(
+        self,
+        channels: int = 16,
+        cells: int = 8,
+        num_classes: int = 10,
+        partial: int = 1,
+        extra: Sequence[str] = (),
+    ) -> "Supernet":
+        """The search network: C channels in the first cell, of which one in `partial` runs through the operations.
+
+        extra: see `EXTRA`. Raises ValueError for what cannot be.
+        """
+        return Supernet(channels, cells, num_classes, partial, tuple(extra))
+
+    def relax(self, scores: Mix, rule: Rule) -> Mix:
+        """The operations of all edges into a node compete, so do the nodes for the sum; gates are sigmoids."""
+        sizes = [len(edges) for edges in INCOMING]
+        return {
+            name: relax.by_node(scores[name], sizes, rule) if name in KINDS else relax.two_outputs(scores[name], rule)
+            for name in self.alpha_shapes
+        }
+
+    def discretize(self, mix: Mix, policy: str | None = None) -> Genotype:
+        """The cells that a policy keeps, without nodes that reach no output; policies: `lhd_policies`."""
+        rule = lhd_policies.POLICIES[self.check_policy(policy)]
+        check_mix(mix, self.alpha_shapes)
+        return lhd_policies.derive(mix, rule)
+
+    def finalnet_size(
+        self, genotype: Genotype | str, policy: str | None = None, num_classes: int = 10
+    ) -> tuple[int, int]:
+        """Channels and cells of a policy's final network. `1m`: as few channels as give 1.5 million parameters."""
+        rule = lhd_policies.POLICIES[self.check_policy(policy)]
+        return channels_of(_checked(genotype), rule, num_classes), rule.cells
+
+    def finalnet(
+        self,
+        genotype: Genotype | str,
+        channels: int = 36,
+        cells: int = 20,
+        num_classes: int = 10,
+        auxiliary: bool = False,
+        stem: str = "cifar",
+    ) -> FinalNet:
+        """The network of a genotype; stem: `cifar`, or `imagenet` (a convolution and two reduction cells before).
+
+        Raises ValueError for a genotype that is not of the space, with the place and the reason.
+        """
+        return FinalNet(_checked(genotype), channels, cells, num_classes, auxiliary, stem)
+
+
+def _checked(genotype: Genotype | str) -> Genotype:
+    genotype = Genotype.parse(genotype) if isinstance(genotype, str) else genotype
+    check_genotype(genotype)
+    return genotype
+
+
+class Plan(darts.Plan):
+    """The mixing weights of one cell type during one forward, arranged as its cells use them.
+
+    sums: (5,). gates: one number per node. around: (20,) weights of what goes around the operations.
+    """
+
+    def __init__(self, mix: Mix, active: Active, kind: str, extra: Sequence[str]) -> None:
+        super().__init__(mix[kind], active[kind])
+        self.sums, self.gates = mix[f"{kind}_output"][0], mix[f"{kind}_output"][1].unbind()
+        rest = len(OPS) + extra.index("rest") if "rest" in extra else None
+        self.around = mix[kind][:, : len(OPS)].sum(dim=1) if rest is None else mix[kind][:, rest]
+
+
+class SupernetCell(nn.Module):
+    """One cell of all operations: two nodes -> sum (batch, C, H/stride, W/stride), concatenation (batch, 5C, ...).
+
+    kind: cell type. An operation with weights has its own module per edge; pools (with their batch norms), the
+    ReLU and the sub-lattices are computed once per node for all edges that leave it. C: channels of the nodes.
+    """
+
+    edges = EDGES
+
+    def __init__(self, kind: str, inputs: tuple[int, int], channels: int, partial: int, extra: tuple[str, ...]) -> None:
+        super().__init__()
+        self.kind, self.channels, self.partial = kind, channels // partial, partial
+        self.edge_ops = ((*OPS, *extra),) * len(EDGES)
+        self.enter0 = PointwiseConv(inputs[0], channels, affine=False) if inputs[0] != channels else None
+        self.enter1 = PointwiseConv(inputs[1], channels, affine=False)
+        self.ops, self.norms = nn.ModuleDict(), nn.ModuleDict()
+        for e, names in enumerate(self.edge_ops):
+            for name in (n for n in names if n not in ("one", "rest")):
+                module = make_operation(name, self.channels, self.stride(e), affine=False)
+                if module is not None:
+                    self.ops[f"{e}_{name}"] = module
+                elif name in POOLS:
+                    self.norms[f"{EDGES[e][0]}_{name}"] = nn.BatchNorm2d(self.channels, affine=False)
+
+    def stride(self, edge: int) -> int:
+        return 2 if self.kind == "reduce" and EDGES[edge][0] < 2 else 1
+
+    def forward(self, first: Node, second: Node, plan: Plan) -> tuple[Tensor, Tensor]:
+        states = self.enter(first, second)
+        nodes, shared = [self._node(x) for x in states], {}  # type: ignore[var-annotated]
+        summands = []
+        for edges, gate in zip(INCOMING, plan.gates, strict=True):
+            z = self._mixed(nodes, edges, plan, shared)
+            if self.partial > 1:
+                z = F.channel_shuffle(torch.cat([z, self._around(nodes, edges, plan, shared)], dim=1), self.partial)
+            summands.append(z)
+            states.append(gate * z)
+            nodes.append(self._node(states[-1]))
+        return self.leave(summands, states, plan)
+
+    def enter(self, first: Node, second: Node) -> list[Tensor]:
+        """The two input nodes (batch, C, H, W); a sum that has C channels already is taken as it is."""
+        return [first.x if self.enter0 is None else self.enter0(first), self.enter1(second)]
+
+    def leave(self, summands: list[Tensor], states: list[Tensor], plan: Plan) -> tuple[Tensor, Tensor]:
+        """Both outputs, from the five nodes before their gates and from all seven behind them."""
+        return mixed_sum([], summands, plan.sums), torch.cat(states[2:], dim=1)
+
+    def _node(self, x: Tensor) -> Node:
+        return Node(x) if self.partial == 1 else PartialNode(x, self.channels)
+
+    def _mixed(self, nodes: list[Node], edges: Sequence[int], plan: Plan, shared: dict[str, Tensor]) -> Tensor:
+        """Sum over incoming edges and operations; `shared` keeps what edges share."""
+        scales = plan.scales(self.channels)
+        total: Tensor | None = None
+        lattice: Tensor | None = None
+        unweighted: dict[tuple[int, int], Tensor] = {}
+        for e in edges:
+            node = nodes[EDGES[e][0]]
+            for k, name in enumerate(self.edge_ops[e]):
+                if not plan.active[e][k] or name == "rest":
+                    continue
+                if f"{e}_{name}" not in self.ops:
+                    unweighted[e, k] = self._unweighted(node, e, name, shared)
+                    continue
+                op = self.ops[f"{e}_{name}"]
+                if isinstance(op, ThinDilatedConv) and not op.strided and node.has_lattice:
+                    lattice = _added(lattice, op.on_lattice(node, scales[e][k]))
+                else:
+                    total = _added(total, op(node, scales[e][k]))
+        if lattice is not None:
+            total = _added(total, from_lattice(lattice))
+        if total is None and not unweighted:
+            return torch.zeros_like(_strided(nodes[EDGES[edges[0]][0]].x, self.stride(edges[0])))
+        return mixed_sum([] if total is None else [total], list(unweighted.values()), plan.picked(tuple(unweighted)))
+
+    def _unweighted(self, node: Node, edge: int, name: str, shared: dict[str, Tensor]) -> Tensor:
+        if name == "one":
+            return torch.ones_like(_strided(node.x, self.stride(edge)))
+        if name not in POOLS:
+            return node.x
+        key = f"{EDGES[edge][0]}_{name}"
+        if key not in shared:
+            shared[key] = self.norms[key](POOLS[name](node.x, self.stride(edge)))
+        return shared[key]
+
+    def _around(self, nodes: list[Node], edges: Sequence[int], plan: Plan, shared: dict[str, Tensor]) -> Tensor:
+        """The weighted sum of what goes around the operations, pooled where they have a stride."""
+        rests = []
+        for e in edges:
+            node, key = nodes[EDGES[e][0]], f"{EDGES[e][0]}_rest"
+            assert isinstance(node, PartialNode)
+            if key not in shared:
+                shared[key] = F.max_pool2d(node.rest, 2) if self.stride(e) == 2 else node.rest
+            rests.append(shared[key])
+        return mixed_sum([], rests, plan.around[edges[0] : edges[-1] + 1])
+
+    def branches(self, edge: int, x: Tensor) -> list[Tensor]:
+        """What each operation of an edge makes of its source's channels (batch, C / partial, H, W), at weight 1."""
+        node = Node(x)
+        return [
+            self.ops[f"{edge}_{name}"](node) if f"{edge}_{name}" in self.ops else self._unweighted(node, edge, name, {})
+            for name in self.edge_ops[edge]
+            if name != "rest"
+        ]
+
+
+def _added(total: Tensor | None, term: Tensor) -> Tensor:
+    """total + term, in place: both are outputs of batch norms, which keep their inputs only."""
+    return term if total is None else total.add_(term)
+
+
+def _strided(x: Tensor, stride: int) -> Tensor:
+    return x if stride == 1 else x[:, :, ::stride, ::stride]
+
+
+class Supernet(nn.Module):
+    """The search network: images (batch, 3, H, W) and mix, as alpha -> logits (batch, num_classes).
+
+    mix: `normal` and `reduce` (20, 7 + extra columns), `normal_output` and `reduce_output` (2, 5): weights of the
+    nodes in the sum, and gates. H and W are divisible by 4. Operations of weight exactly 0 are not run, see
+    `nasbench201.Supernet`. Raises ValueError for such a size, fewer than 3 cells, channels that do not fit.
+    """
+
+    def __init__(self, channels: int, cells: int, num_classes: int, partial: int, extra: tuple[str, ...]) -> None:
+        super().__init__()
+        darts.check_size(channels, cells)
+        if partial < 1 or channels % partial:
+            raise ValueError(f"channels must be divisible by partial = {partial}, not {channels}")
+        self.extra = tuple(choose("extra of lhd", name, EXTRA) for name in extra)
+        if "rest" in extra and partial == 1:
+            raise ValueError("nothing goes around the operations (extra 'rest') unless partial is more than 1")
+        self.partial = partial
+        self.shapes = {
+            name: (rows, columns + len(extra) * (name in KINDS)) for name, (rows, columns) in LHD.alpha_shapes.items()
+        }
+        self.stem0, self.stem1 = cifar_stem(channels), cifar_stem(3 * channels)
+        self.cells, inputs, width = nn.ModuleList(), (channels, 3 * channels), channels
+        for i in range(cells):
+            kind, width = ("reduce", 2 * width) if i in reductions(cells) else ("normal", width)
+            self.cells.append(SupernetCell(kind, inputs, width, partial, extra))
+            inputs = (width, NODES * width)
+        self.linear = nn.Linear(sum(inputs), num_classes)
+        channels_last(self)
+
+    def forward(self, images: Tensor, mix: Mix, active: Active | None = None) -> Tensor:
+        check_mix(mix, self.shapes)
+        darts.check_images(images)
+        if active is None:
+            active = everything(mix) if any(m.requires_grad for m in mix.values()) else nonzero(mix)
+        plans = {kind: Plan(mix, active, kind, self.extra) for kind in KINDS}
+        images = images.contiguous(memory_format=torch.channels_last)
+        first, second = Node(self.stem0(images)), Node(self.stem1(images))
+        for cell in self.cells:
+            first, second = (Node(x) for x in cell(first, second, plans[cell.kind]))  # type: ignore[index]
+        return self.linear(torch.cat([first.x.mean(dim=(2, 3)), second.x.mean(dim=(2, 3))], dim=1))

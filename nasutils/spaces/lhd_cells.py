@@ -1,0 +1,110 @@
+"""The graph of an LHD cell, what a genotype must satisfy to be one of its cells, and how many cells there are."""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, combinations
+from math import comb, prod
+
+from nasutils.errors import choose
+from nasutils.genotype import Cell, Genotype
+
+NODES = 5
+KINDS = ("normal", "reduce")
+OPS = (
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+EDGES = tuple((source, target) for target in range(2, 2 + NODES) for source in range(target))
+"""(source, target) of the 20 edges in the order of the rows of alpha; 0 and 1 are the cell's inputs: the sum and the
+concatenation that the cell before put out."""
+INCOMING = [[e for e, (_, target) in enumerate(EDGES) if target == node] for node in range(2, 2 + NODES)]
+
+
+def check_genotype(genotype: Genotype) -> None:
+    """Raise ValueError, with the cell, the place and the reason, unless the genotype is one of LHD.
+
+    Nodes that no output needs are empty, so nothing may come from an empty node.
+    """
+    names = [cell.name for cell in genotype.cells]
+    if names != list(KINDS):
+        raise ValueError(f"a genotype of lhd has the cells normal and reduce, not {names}")
+    for cell in genotype.cells:
+        if len(cell.nodes) != NODES:
+            raise ValueError(f"the {cell.name} cell of lhd has {NODES} nodes, not {len(cell.nodes)}")
+        for target, pairs in enumerate(cell.nodes, start=2):
+            for op, source in pairs:
+                choose(f"operation of edge {source} -> {target} in the {cell.name} cell of lhd", op, OPS)
+        _check_connections(cell)
+
+
+def _check_connections(cell: Cell) -> None:
+    filled = {target for target, pairs in enumerate(cell.nodes, start=2) if pairs}
+    for target, pairs in enumerate(cell.nodes, start=2):
+        for op, source in pairs:
+            if not (0 <= source < target and (source < 2 or source in filled)):
+                raise ValueError(f"node {target} of the {cell.name} cell takes {op} from {source}, which has no value")
+    for name, chosen in (("sum", cell.sum), ("concat", cell.output)):
+        if not chosen or sorted(set(chosen) & filled) != list(chosen):
+            raise ValueError(
+                f"{cell.name}_{name} takes nodes of {sorted(filled)} in ascending order, not {list(chosen)}"
+            )
+
+
+def operator_choices(ops: int = 2) -> int:
+    """Ways to keep `ops` of the 7 operations on each of the edges into a node, of all nodes of a cell.
+
+    2: 91 * 210 * 378 * 595 * 861 = 3,700,603,916,100.
+    """
+    return prod(comb(len(OPS) * len(edges), ops) for edges in INCOMING)
+
+
+def output_choices(outputs: int | None = None) -> int:
+    """Sets of nodes that a cell's output may take: of `outputs` nodes; None: some but not all (above a mean)."""
+    return 2**NODES - 2 if outputs is None else comb(NODES, outputs)
+
+
+def architectures(ops: int = 2, outputs: int | None = None) -> int:
+    """Pairs of a normal and a reduction cell, as a policy that keeps these numbers selects them.
+
+    The closed forms of the specification's section 1.7: nodes that reach no output count, too.
+    """
+    return (operator_choices(ops) * output_choices(outputs) ** 2) ** 2
+
+
+def distinct_cells(ops: int = 2) -> int:
+    """Cells (outputs: some but not all nodes) that differ after the nodes that reach no output were removed.
+
+    Of a set of living nodes, those in no output must each be used by another one: inclusion and exclusion over
+    the unused ones, whose later nodes do not see them.
+    """
+    nodes, total = range(NODES), 0
+    for living in _subsets(nodes):
+        for ends in _subsets(living):
+            used = [n for n in living if n not in ends]
+            total += _pairs_of_sets(len(ends)) * sum(
+                (-1) ** len(unused) * prod(_choices(n, [m for m in living if m not in unused], ops) for n in living)
+                for unused in _subsets(used)
+            )
+    return total
+
+
+def _choices(node: int, visible: list[int], ops: int) -> int:
+    return comb(len(OPS) * (2 + sum(m < node for m in visible)), ops)
+
+
+def _pairs_of_sets(union: int) -> int:
+    """Pairs of sets (sum, concatenation), neither empty nor of all nodes, with a given union of that many nodes.
+
+    Each node of the union is in the first, in the second or in both.
+    """
+    if union == NODES:
+        return 3**union - 2 * 2**union + 1
+    return 3**union - 2 if union else 0
+
+
+def _subsets(items: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    return chain.from_iterable(combinations(items, k) for k in range(len(items) + 1))

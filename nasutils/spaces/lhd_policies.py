@@ -1,0 +1,81 @@
+"""From the mixing weights of an LHD cell to its genotype: the four policies of the benchmark.
+
+Equal weights: the first one in order, that is the lowest source, operation and node. (The authors' sort is not
+stable; among their published searches that matters in four places.) Specification (LHD) 2.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nasutils.genotype import Cell, Genotype
+from nasutils.relax import Mix
+from nasutils.spaces.lhd_cells import EDGES, INCOMING, KINDS, NODES, OPS
+
+Pair = tuple[str, int]
+SUM_THRESHOLD = 0.2
+
+
+@dataclass(frozen=True)
+class Rule:
+    """ops: kept per node, from any of its edges. outputs: nodes kept in each of the two outputs, None: those above
+    0.2 (sum) and above the mean (concatenation). cells, channels: of the final network; capacity: its parameters, to
+    which the channels are raised."""
+
+    ops: int = 2
+    outputs: int | None = None
+    cells: int = 20
+    channels: int = 36
+    capacity: int = 0
+
+
+POLICIES: Mapping[str, Rule] = {
+    "base": Rule(),
+    "1m": Rule(cells=25, capacity=1_500_000),
+    "3ops": Rule(ops=3),
+    "4out": Rule(outputs=4),
+}
+
+
+def derive(mix: Mix, rule: Rule) -> Genotype:
+    """The genotype of mixing weights, of any floating type: thresholds are compared in that type."""
+    mix = {name: weights.detach().cpu() for name, weights in mix.items()}
+    return Genotype(tuple(_cell(kind, mix[kind].tolist(), mix[f"{kind}_output"], rule) for kind in KINDS))
+
+
+def _cell(kind: str, rows: Sequence[Sequence[float]], outputs: Tensor, rule: Rule) -> Cell:
+    nodes = [_strongest(rows, edges, rule.ops) for edges in INCOMING]
+    summed = _chosen(outputs[0], torch.tensor(SUM_THRESHOLD, dtype=outputs.dtype), rule.outputs)
+    joined = _chosen(outputs[1], outputs[1].mean(), rule.outputs)
+    living = _ancestors(nodes, {*summed, *joined})
+    kept = tuple(node if target in living else () for target, node in enumerate(nodes, start=2))
+    return Cell(kind, kept, output=joined, sum=summed)
+
+
+def _strongest(rows: Sequence[Sequence[float]], edges: Sequence[int], ops: int) -> tuple[Pair, ...]:
+    """The largest weights of all edges into a node, in the order of their sources and operations."""
+    scanned = [(e, k) for e in edges for k in range(len(OPS))]
+    best = sorted(scanned, key=lambda pair: -rows[pair[0]][pair[1]])[:ops]  # stable: the first one of equals
+    return tuple((OPS[k], EDGES[e][0]) for e, k in sorted(best))
+
+
+def _chosen(weights: Tensor, threshold: Tensor, count: int | None) -> tuple[int, ...]:
+    """The `count` nodes of largest weight, or those above the threshold: (nodes,) -> their numbers, ascending.
+
+    If all are equal and none is above it, the first one (there the authors' code fails).
+    """
+    if count is None:
+        count = max(1, int((weights > threshold).sum()))
+    values = weights.tolist()
+    return tuple(sorted(2 + i for i in sorted(range(NODES), key=lambda i: -values[i])[:count]))
+
+
+def _ancestors(nodes: Sequence[tuple[Pair, ...]], outputs: set[int]) -> set[int]:
+    """The outputs and all nodes that they take something from, over any number of steps."""
+    living = set(outputs)
+    for target in reversed(range(2, 2 + NODES)):
+        if target in living:
+            living |= {source for _, source in nodes[target - 2]}
+    return living
