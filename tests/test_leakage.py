@@ -412,7 +412,9 @@ def test_a_record_of_leakage_is_json_of_the_documented_form():
     }
     assert [len(found["cut"]["cell"]), len(found["only"]["cell"][0]), len(found["bypass"]["cell"])] == [6, 5, 6]
     images = data.normalize(VALID.images, DIGITS)
-    assert found == leakage.measure(task.net, task.method.inference(), images, VALID.labels)
+    accuracy = {what: task.accuracy(mix) for what, mix in leakage.ablated(task.net, task.method.inference()).items()}
+    measured = leakage.measure(task.net, task.method.inference(), images, VALID.labels)
+    assert found == {**measured, "accuracy": accuracy}
 
 
 def test_the_name_of_a_run_without_probes_is_what_it_was():
