@@ -1,0 +1,403 @@
+"""Delve into the Performance Degradation of DARTS (EX-DARTS, selective stop): the variants compared and the claims.
+
+The settings are those of the authors' experiment sheet, sections 4.1 and 4.2 of the specification of the sparsity and
+learning-rate methods. The claims are the abstract's (arXiv 2109.13466); the statistics and all thresholds are ours and
+were fixed before EX-DARTS was judged at laptop scale.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nasutils import analysis, methods, spaces, stopping
+from nasutils.analysis import Estimate
+from nasutils.claims import Claim
+from nasutils.errors import choose
+from nasutils.experiment import Experiment
+from nasutils.methods.base import Method, Recipe
+from nasutils.runs import Run
+from nasutils.studies.sparsification import RANDOM_CELL
+
+SPACE = spaces.get("nasbench201")
+EPOCHS = 50
+"""Length of the searches that the lengths of the warm-ups refer to."""
+PROPORTION = 0.001 / 0.025
+"""What a cosine of the study leaves of the weight rate at its end."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How a search departs from DARTS on NAS-Bench-201.
+
+    options: of the method. recipe: fields of `methods.Recipe`. warmup: epochs, of a search of 50, by which it is longer
+    and in which the weights warm up and alpha stands still; rule: see `Recipe.warmup_rule`. horizon: its length in
+    multiples of the baseline's. probed: whether leakage, and with it the Hessian's eigenvalue, is measured.
+    """
+
+    method: str = "darts"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    warmup: int = 0
+    rule: str = "proper"
+    horizon: int = 1
+    probed: bool = False
+
+    def warmup_epochs(self, epochs: int) -> int:
+        """The warm-up beside a search of so many epochs: in proportion, at least one."""
+        return max(round(self.warmup * epochs / EPOCHS), 1) if self.warmup else 0
+
+    def experiment(self, epochs: int, recipe: Mapping[str, Any], probe_every: int = 0, **setting: Any) -> Experiment:
+        """The search; epochs: of the baseline. recipe, setting: of all searches, fields of `Experiment`."""
+        warmup = self.warmup_epochs(epochs)
+        frozen = {"warmup": warmup, "warmup_rule": self.rule, "alpha_from": warmup} if warmup else {}
+        return Experiment(
+            method=self.method,
+            options=dict(self.options),
+            recipe={**recipe, **self.recipe, **frozen},
+            epochs=self.horizon * epochs + warmup,
+            probe_every=probe_every if self.probed else 0,
+            **setting,
+        )
+
+
+def constant(rate: float) -> dict[str, float]:
+    """A constant weight rate, as fields of the recipe."""
+    return {"weight_lr": rate, "weight_lr_end": rate}
+
+
+def _warmups(length: int) -> dict[str, Variant]:
+    return {
+        f"warm-up {length}": Variant(warmup=length),
+        f"warm-up {length}, as released": Variant(warmup=length, rule="released"),
+    }
+
+
+VARIANTS: Mapping[str, Variant] = {
+    "DARTS": Variant(probed=True),
+    "alpha decay x 5": Variant(options={"alpha_decay": 5e-3}),
+    "alpha decay x 10": Variant(options={"alpha_decay": 1e-2}),
+    "alpha rate 1e-3": Variant(options={"alpha_lr": 1e-3}),
+    "alpha rate 2e-3": Variant(options={"alpha_lr": 2e-3}),
+    "alpha rate 3e-3": Variant(options={"alpha_lr": 3e-3}),
+    **_warmups(10),
+    **_warmups(20),
+    **_warmups(30),
+    **_warmups(100),
+    "SS setting": Variant(options={"alpha_lr": 1e-3}, recipe=constant(0.015)),
+    "EX-DARTS": Variant("ex-darts", probed=True),
+    "EX-DARTS, weight rate x 10": Variant("ex-darts", recipe=constant(3e-3)),
+    "long horizon": Variant(options={"alpha_lr": 2.5e-3}, recipe=constant(3e-4), horizon=10),
+    "very long horizon": Variant(options={"alpha_lr": 1e-3}, recipe=constant(3e-5), horizon=200),
+}
+"""Label -> setting. `SS setting`: the one in which the paper's code tries selective stop. `EX-DARTS, weight rate x 10`
+is ours, for searches that are too short to train weights at 3e-4."""
+LONG = ("long horizon", "very long horizon")
+"""10 and 200 times the baseline: searched only where they are named."""
+CORE = ("DARTS", "EX-DARTS")
+"""Searched from all seeds."""
+JUDGED = ("DARTS", "SS setting", "EX-DARTS")
+"""Judged by the stop criteria."""
+
+
+def chosen(labels: Sequence[str]) -> Mapping[str, Variant]:
+    """The variants of these labels, all but the long ones if there is none. Raises ValueError for an unknown label."""
+    default = [label for label in VARIANTS if label not in LONG]
+    return {choose("variant", label, VARIANTS): VARIANTS[label] for label in labels or default}
+
+
+def searches(
+    variants: Mapping[str, Variant], seeds: Sequence[int], others: Sequence[int], **setting: Any
+) -> dict[tuple[str, int], Experiment]:
+    """The searches by label and seed; others: the seeds of variants that are not CORE. setting: see `Variant`."""
+    return {
+        (label, seed): variant.experiment(seed=seed, **setting)
+        for label, variant in variants.items()
+        for seed in (seeds if label in CORE else others)
+    }
+
+
+Point = tuple[str, float, float]
+"""Weight schedule (constant or cosine), initial weight rate, alpha rate: a point of the map over learning rates."""
+SCHEDULES = ("constant", "cosine")
+NAMED: Mapping[Point, str] = {
+    ("cosine", 0.025, 3e-4): "DARTS",
+    ("cosine", 0.025, 1e-3): "alpha rate 1e-3",
+    ("cosine", 0.025, 2e-3): "alpha rate 2e-3",
+    ("cosine", 0.025, 3e-3): "alpha rate 3e-3",
+    ("constant", 0.015, 1e-3): "SS setting",
+    ("constant", 3e-4, 0.025): "EX-DARTS",
+    ("constant", 3e-3, 0.025): "EX-DARTS, weight rate x 10",
+}
+"""The variants that are points of the map: they are not searched again."""
+
+
+def grid(weight_rates: Iterable[float], alpha_rates: Iterable[float]) -> dict[Point, str]:
+    """The points of the map over learning rates, with the label of each."""
+    return {
+        (schedule, w, a): NAMED.get((schedule, w, a), f"{schedule}, weights {w:g}, alpha {a:g}")
+        for schedule in SCHEDULES
+        for w in weight_rates
+        for a in alpha_rates
+    }
+
+
+def grid_variants(points: Mapping[Point, str]) -> dict[str, Variant]:
+    """The variant of every point; a cosine leaves 4 % of the rate, as in the baseline."""
+    return {
+        label: VARIANTS[label]
+        if label in VARIANTS
+        else Variant(
+            options={"alpha_lr": a},
+            recipe={"weight_lr": w, "weight_lr_end": w * PROPORTION if schedule == "cosine" else w},
+        )
+        for (schedule, w, a), label in points.items()
+    }
+
+
+def rules(experiment: Experiment) -> tuple[Method, Recipe]:
+    """The method of a search, and the recipe that its loop follows."""
+    method = methods.get(
+        experiment.method, SPACE, epochs=experiment.epochs, preset=experiment.preset, **experiment.options
+    )
+    return method, replace(method.recipe, **experiment.recipe)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the claims are computed from.
+
+    epochs: see `analysis.epochs_table`, and S_<operation>, see `stopping.magnitudes`; last: its last epochs.
+    leakage: see `analysis.leakage_table`. decisions: see `decisions`. operation: the designated one.
+    """
+
+    runs: Mapping[tuple[str, int], Run]
+    epochs: pd.DataFrame
+    last: pd.DataFrame
+    leakage: pd.DataFrame
+    decisions: pd.DataFrame
+    operation: str
+
+    @classmethod
+    def of(cls, runs: Mapping[tuple[str, int], Run], operation: str) -> "Results":
+        """Collect the finished runs; failed ones are left out (and their number shows in n)."""
+        finished = {key: run for key, run in runs.items() if run.result is not None}
+        s = [stopping.magnitudes(stopping.alphas(run.records, SPACE)) for run in finished.values()]
+        columns = [f"S_{op}" for op in SPACE.ops]
+        epochs = analysis.epochs_table(finished)
+        epochs = epochs.join(pd.DataFrame(np.concatenate(s) if s else [], columns=columns))
+        table = decisions({key: run for key, run in finished.items() if key[0] in JUDGED})
+        return cls(finished, epochs, analysis.last_epoch(epochs), analysis.leakage_table(finished), table, operation)
+
+    def present(self, labels: Iterable[str] = tuple(VARIANTS)) -> list[str]:
+        """Those of these labels that were searched, in order."""
+        return [label for label in labels if label in set(self.last["method"])]
+
+    def degradation(self, label: str) -> pd.Series:
+        """Best cell of any epoch minus last cell on CIFAR-10 (points), by seed."""
+        best = self.epochs[self.epochs["method"] == label].groupby("seed")["cifar10"].max()
+        return best - analysis.by_seed(self.last, label, "cifar10")
+
+    def gain(self, label: str) -> pd.Series:
+        """Last cell minus DARTS's last cell on CIFAR-10 (points), by seed."""
+        return analysis.by_seed(self.last, label, "cifar10") - analysis.by_seed(self.last, "DARTS", "cifar10")
+
+    def references(self, label: str) -> dict[str, pd.Series]:
+        """CIFAR-10 accuracy (%) of what no criterion chooses, by seed."""
+        table = self.epochs[self.epochs["method"] == label].sort_values("epoch")
+        found = table.groupby("seed")["cifar10"].agg(["last", "max", "mean"])
+        return {
+            "last epoch": found["last"],
+            "best epoch (hindsight)": found["max"],
+            "an epoch at random": found["mean"],
+            "a cell at random": found["last"] * 0 + RANDOM_CELL,
+        }
+
+    def stops(self, label: str, criterion: str, operation: str | None = None) -> pd.DataFrame:
+        """What a criterion decides on the searches of a label, indexed by seed; operation: if not the designated."""
+        table, wanted = self.decisions, operation or self.operation
+        table = table[(table["method"] == label) & (table["criterion"] == criterion)]
+        return table[table["operation"].isna() | (table["operation"] == wanted)].set_index("seed")
+
+
+def decisions(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
+    """A row per search and criterion, and per operation where one is designated; see `stopping.decide_all`.
+
+    Beside its columns: method, seed, the tabulated test accuracy (%) of the cell taken per data set, share (of the
+    search, until nothing could change the decision) and seconds (the same; nan where it cannot be judged).
+    """
+    tables = [_decisions(label, seed, run.records) for (label, seed), run in runs.items()]
+    columns = ["method", "seed", "criterion", "operation", "epoch", "fired", "decided", "reason", "share", "seconds"]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*columns, *analysis.DATASETS])
+
+
+def _decisions(label: str, seed: int, records: stopping.Records) -> pd.DataFrame:
+    table = stopping.decide_all(records, SPACE, SPACE.ops)
+    epochs = pd.DataFrame(
+        [{"epoch": r["epoch"], **_accuracies(r["genotype"])} for r in records],
+    ).astype({"epoch": "Int64"})
+    seconds = np.cumsum([r["cost"]["seconds"] for r in records])
+    passed = np.where(table["decided"].isna(), len(records), table["decided"].fillna(0) + 1).astype(int)
+    known = table["epoch"].notna()
+    table = table.assign(
+        method=label,
+        seed=seed,
+        share=np.where(known, passed / len(records), np.nan),
+        seconds=np.where(known, seconds[passed - 1], np.nan),
+    )
+    return table.merge(epochs, on="epoch", how="left")
+
+
+def _accuracies(genotype: str) -> Mapping[str, float]:
+    return spaces.nasbench201.query(genotype).test_accuracy
+
+
+def online(records: stopping.Records, criterion: str, operation: str, patience: int) -> tuple[int, float]:
+    """Epochs after which the criterion stops the running search, and the CIFAR-10 accuracy (%) of the cell it takes.
+
+    All of the epochs, and the last cell, if it does not.
+    """
+    stopper = stopping.Stopper(criterion, SPACE, operation=operation, patience=patience)
+    for count, record in enumerate(records, 1):
+        if decision := stopper(record):
+            taken = next(r for r in records if r["epoch"] == decision.epoch)
+            return count, _accuracies(taken["genotype"])["cifar10"]
+    return len(records), _accuracies(records[-1]["genotype"])["cifar10"]
+
+
+def _estimate(values: pd.Series) -> Estimate:
+    return analysis.estimate(values.to_numpy(dtype=float))
+
+
+def _cure(results: Results, label: str, sign: int) -> Estimate:
+    """What the setting gains on the last cell, minus half of what DARTS loses; sign -1: the reverse."""
+    return _estimate(sign * (results.gain(label) - results.degradation("DARTS") / 2))
+
+
+def _overfitting(results: Results) -> Estimate:
+    """Validation loss (nats) of DARTS's supernet in the epoch of its best cell minus that in the last epoch."""
+    table = results.epochs[results.epochs["method"] == "DARTS"]
+    best = table.loc[table.groupby("seed")["cifar10"].idxmax()].set_index("seed")["valid_loss"]
+    return _estimate(best - analysis.by_seed(results.last, "DARTS", "valid_loss"))
+
+
+def tied(results: Results, label: str, operation: str) -> pd.Series:
+    """Spearman's correlation over epochs of the operation's magnitude and the current cell's accuracy, by seed.
+
+    nan where one of them never changes.
+    """
+    found, column = {}, f"S_{operation}"
+    for seed, group in results.epochs[results.epochs["method"] == label].groupby("seed"):
+        moves = group[column].nunique() > 1 and group["cifar10"].nunique() > 1
+        found[seed] = group[column].corr(group["cifar10"], method="spearman") if moves else np.nan
+    return pd.Series(found, dtype=float)
+
+
+def _bias(results: Results) -> Estimate:
+    ends = [analysis.by_seed(results.last, "DARTS", f"S_{op}") for op in ("skip_connect", "nor_conv_3x3")]
+    return _estimate(ends[0] - ends[1])
+
+
+def _stop_gain(results: Results, against: str | None) -> Estimate:
+    """Cell at the peak of the designated operation minus the last cell, or that of another criterion (DARTS)."""
+    mine = results.stops("DARTS", "peak")["cifar10"]
+    other = analysis.by_seed(results.last, "DARTS", "cifar10")
+    return _estimate(mine - (other if against is None else results.stops("DARTS", against)["cifar10"]))
+
+
+CLAIMS: Sequence[Claim] = (
+    Claim(
+        "1 degradation",
+        "The performance of DARTS degrades as the search goes on.",
+        "DARTS: accuracy of its best cell of any epoch minus that of its last cell, CIFAR-10 test, points",
+        1.0,
+        lambda results: _estimate(results.degradation("DARTS")),
+    ),
+    Claim(
+        "2a regularisation",
+        "Stronger regularisation of alpha does not cure it.",
+        "half of what DARTS loses (best minus last cell) minus what `alpha decay x 10` gains, paired, points",
+        0.0,
+        partial(_cure, label="alpha decay x 10", sign=-1),
+    ),
+    Claim(
+        "2b warm-up",
+        "Warming the weights up does not cure it.",
+        "half of what DARTS loses minus what `warm-up 10` gains on the last cell, paired, points",
+        0.0,
+        partial(_cure, label="warm-up 10", sign=-1),
+    ),
+    Claim(
+        "3a swap",
+        "Swapping the learning rates of weights and alpha cures it.",
+        "what EX-DARTS gains on the last cell minus half of what DARTS loses, paired, points",
+        0.0,
+        partial(_cure, label="EX-DARTS", sign=1),
+    ),
+    Claim(
+        "3b better",
+        "EX-DARTS finds better cells than DARTS.",
+        "accuracy of the last cell: EX-DARTS minus DARTS, paired, CIFAR-10 test, points",
+        0.0,
+        lambda results: _estimate(results.gain("EX-DARTS")),
+    ),
+    Claim(
+        "3c competitive",
+        "EX-DARTS is competitive.",
+        "EX-DARTS: accuracy of the last cell minus 93.41 (PC-DARTS as published), CIFAR-10 test, points",
+        -1.0,
+        lambda results: _estimate(analysis.by_seed(results.last, "EX-DARTS", "cifar10") - 93.41),
+    ),
+    Claim(
+        "4 raw weights",
+        "DARTS does not need well-trained weights (read it with 3b).",
+        "supernet accuracy at the end: DARTS minus EX-DARTS, paired, points",
+        0.0,
+        lambda results: analysis.paired(results.last, "DARTS", "EX-DARTS", "relaxed"),
+    ),
+    Claim(
+        "5 not overfitting",
+        "The degradation is not overfitting of the validation set.",
+        "DARTS: validation loss in the epoch of the best cell minus that in the last epoch, nats",
+        0.0,
+        _overfitting,
+    ),
+    Claim(
+        "6a bias",
+        "The bilevel dynamics prefer some operations: skip over convolution.",
+        "DARTS: magnitude S of skip_connect minus that of nor_conv_3x3 at the end",
+        0.0,
+        _bias,
+    ),
+    Claim(
+        "6b tied",
+        "The degradation goes with that bias.",
+        "DARTS: rank correlation over epochs of the designated operation's S and the cell's accuracy",
+        0.5,
+        lambda results: _estimate(tied(results, "DARTS", results.operation)),
+    ),
+    Claim(
+        "7a stop",
+        "The magnitude of an operation tells when to stop.",
+        "DARTS: accuracy of the cell at the operation's peak minus that of the last cell, paired, points",
+        0.0,
+        partial(_stop_gain, against=None),
+    ),
+    Claim(
+        "7b against DARTS+",
+        "Selective stop is better than counting skips (the paper's code compares them).",
+        "DARTS: accuracy at the peak minus that at the first epoch with two skips, paired, points",
+        0.0,
+        partial(_stop_gain, against="skips_2"),
+    ),
+    Claim(
+        "7c against DARTS-ES",
+        "Selective stop is better than watching the eigenvalue (the paper's code compares them).",
+        "DARTS: accuracy at the peak minus that before the eigenvalue's rise, paired, points",
+        0.0,
+        partial(_stop_gain, against="eigenvalue"),
+    ),
+)
