@@ -291,7 +291,8 @@ def unroll(cell: MixedCell, inputs: Sequence[Any], weights: Tensor) -> tuple[lis
 def free_share(values: Tensor, names: EdgeOps) -> float:
     """Share of the operations without parameters in the sum of values (edges, operations) >= 0; 0 if all are 0."""
     free = torch.tensor([[op in FREE_OPS for op in ops] for ops in names], device=values.device)
-    return float((values[free].sum() / values.sum()).nan_to_num(0.0))
+    share, rest = values[free].sum(), values[~free].sum()
+    return float((share / (share + rest)).nan_to_num(0.0))
 
 
 # Mixing weights
