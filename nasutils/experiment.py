@@ -1,5 +1,6 @@
 """One search as a value: everything that determines its result, and how to run it in a run folder."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -84,13 +85,20 @@ def build(experiment: Experiment, machine: Machine) -> Search:
     train, valid = data.search_split(images, recipe.split, e.images)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(e.seed)
-        extra = {"partial": method.partial} if method.partial > 1 else {}
-        net = space.supernet(e.channels, e.cells, images.num_classes, **extra).to(device, dtype)
+        net = space.supernet(e.channels, e.cells, images.num_classes, **_asked(method, space)).to(device, dtype)
     if e.evaluation is not None and not 1 <= e.evaluation <= len(valid):
         raise ValueError(f"evaluation must be 1 to {len(valid)}, not {e.evaluation}")
     evaluation = valid[: e.evaluation]
     settings: dict[str, Any] = {"seed": e.seed, "precision": e.precision, "probe_every": e.probe_every}
     return Search(net, method, recipe, images, train, valid, evaluation=evaluation, **settings)
+
+
+def _asked(method: methods.Method, space: spaces.Space) -> dict[str, Any]:
+    """What a method asks of its supernet. Raises ValueError if the space's cannot have it."""
+    asked: dict[str, Any] = {"partial": method.partial} if method.partial > 1 else {}
+    if asked and "partial" not in inspect.signature(space.supernet).parameters:
+        raise ValueError(f"{method.name} needs partial channels, which supernets of {space.name} do not have")
+    return {**asked, "extra": method.extra} if method.extra else asked
 
 
 class Epochs(Protocol):

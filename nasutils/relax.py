@@ -115,9 +115,9 @@ def by_node(scores: Tensor, edges: Sequence[int], rule: Rule) -> Tensor:
     return torch.cat([rule(part.reshape(1, -1)).reshape(part.shape) for part in scores.split(list(edges))])
 
 
-def two_outputs(scores: Tensor, rule: Rule) -> Tensor:
+def two_outputs(scores: Tensor, rule: Rule, gates: Rule = torch.sigmoid) -> Tensor:
     """Weights of nodes in a cell's outputs: for the first row (a sum) they compete under the rule, the second is gates.
 
-    (2, nodes) -> the same shape. Gates are sigmoids, of no temperature. Source: LHD, section 1.2.
+    (2, nodes) -> the same shape. Gates compete with nothing: sigmoids, of no temperature. Source: LHD, section 1.2.
     """
-    return torch.cat([rule(scores[:1]), scores[1:].sigmoid()])
+    return torch.cat([rule(scores[:1]), gates(scores[1:])])

@@ -106,6 +106,14 @@ def sp_offset(epoch: int, sparse: float, ratio: float = 10.0) -> TwoTemperatures
     return TwoTemperatures(sparse, ratio * sparse, 0.8 + 0.006 * (epoch + 1))
 
 
+def sp_warmup(epoch: int, epochs: int, sparse: float, ratio: float = 10.0) -> TwoTemperatures:
+    """LHD: dense at T = 10 for a tenth of the epochs (5 of 50), then C rises evenly to 1 in the last (by 1/45)."""
+    warmup = round(0.1 * epochs)
+    if epoch < warmup:
+        return TwoTemperatures(1.0, 10.0, 0.0)
+    return TwoTemperatures(sparse, ratio * sparse, (epoch - warmup + 1) / (epochs - warmup))
+
+
 def cosine(epoch: float, epochs: int, start: float, end: float = 0.0) -> float:
     """Learning rate falling along half a cosine from `start` at epoch 0 to `end` at `epochs`."""
     return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * epoch / epochs))

@@ -99,6 +99,8 @@ class Search:
             raise ValueError(f"warmup must be 0 to {recipe.epochs - 1}, below the epochs, not {recipe.warmup}")
         if getattr(net, "partial", 1) != method.partial:
             raise ValueError(f"{method.name} needs a supernet(..., partial={method.partial})")
+        if getattr(net, "extra", ()) != method.extra:
+            raise ValueError(f"{method.name} needs a supernet(..., extra={method.extra})")
         if probe_every < 0:
             raise ValueError(f"probe_every must be 0 or more, not {probe_every}")
         if probe_every and method.partial > 1:
@@ -247,7 +249,10 @@ class Search:
         self.optimizer.zero_grad()
 
     def _describe(self) -> Record:
-        """What the architecture is after the epoch: temperature, alpha, mixing weights, entropy (nats), genotype."""
+        """What the architecture is after the epoch: temperature, alpha, mixing weights, entropy (nats), genotype.
+
+        entropy: mean over edges, or over whatever else operations compete on in the space.
+        """
         mix = self.method.inference()
         genotype = self.method.genotype()
         return {
@@ -255,15 +260,19 @@ class Search:
             "weight_lr": self.optimizer.param_groups[0]["lr"],
             "alpha": {name: a.tolist() for name, a in self.method.alphas.items()},
             "mix": {name: m.tolist() for name, m in mix.items()},
-            "entropy": {name: relax.entropy(m).mean().item() for name, m in mix.items()},
+            "entropy": {name: _mean_entropy(rows) for name, rows in self.method.space.competing(mix).items()},
             "skip_count": str(genotype).count("skip_connect"),
             "genotype": str(genotype),
         }
 
     def _judge(self) -> dict[str, float]:
-        """Accuracy (%) of the supernet on the evaluation images, relaxed and with one operation per edge."""
-        relaxed = self.method.inference()
-        discretized = self.method.space.relax(relaxed, relax.one_hot)
+        """Accuracy (%) of the supernet on the evaluation images, relaxed and with one operation per edge.
+
+        Or with one of whatever else competes in the space (LHD: of all into a node; gates stay as they are).
+        """
+        found = self.method.inference()
+        relaxed = self.method.judged(found)
+        discretized = self.method.judged(self.method.space.relax(found, relax.one_hot, gates=lambda g: g))
         return {
             "relaxed": self.accuracy(relaxed),
             "discretized": self.accuracy(discretized),
@@ -337,6 +346,10 @@ def cost(device: torch.device, samples: int, training: float, total: float) -> R
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {"seconds": total, "samples_per_second": samples / training, "peak_memory_bytes": peak}
+
+
+def _mean_entropy(rows: Sequence[Tensor]) -> float:
+    return torch.cat([relax.entropy(p) for p in rows]).mean().item()
 
 
 def clip(gradients: Iterable[Tensor], bound: float, others: Iterable[Tensor] = ()) -> Tensor:

@@ -6,6 +6,8 @@ from nasutils.spaces.base import Space
 
 
 def toy_space(name, alpha_shapes, **fields):
-    space = SimpleNamespace(name=name, alpha_shapes=alpha_shapes, **fields)
-    space.relax = lambda scores, rule: Space.relax(space, scores, rule)
+    usual = {"kinds": tuple(alpha_shapes), "extras": ()}
+    space = SimpleNamespace(name=name, alpha_shapes=alpha_shapes, **{**usual, **fields})
+    space.relax = lambda scores, rule, **how: Space.relax(space, scores, rule, **how)
+    space.competing = lambda scores, **how: Space.competing(space, scores, **how)
     return space

@@ -5,16 +5,16 @@ which schedules they follow. It knows no layer, no data set and no weight optimi
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from nasutils import relax, schedules
 from nasutils.genotype import Genotype
-from nasutils.relax import Mix
+from nasutils.relax import Mix, Rule
 from nasutils.spaces.base import Active, Space, everything, nonzero
 
 PRESETS = ("published", "released")
@@ -62,6 +62,8 @@ class Recipe:
 
 NASBENCH201 = Recipe(batch=256, weight_decay=5e-4, nesterov=True, order="weights-first", split="nasbench201")
 """Search recipe of the NAS-Bench-201 experiments (specification 1.2 and 4.1)."""
+LHD = Recipe(batch=176, weight_lr_end=3e-4)
+"""Search recipe of the LHD benchmark (its specification, 3); methods depart from it as its code does (4.1)."""
 
 
 class Problem(Protocol):
@@ -107,6 +109,10 @@ class Method(ABC):
     """How the genotype is derived from the mixing weights (None: the space's own policy)."""
     partial: int = 1
     """One channel in so many runs through the operations; the supernet must have been built with the same number."""
+    extra: tuple[str, ...] = ()
+    """What the supernet has on each edge besides its operations, a column each in the mixing weights of both steps."""
+    lhd: ClassVar[Mapping[str, Any]] = {}
+    """Fields in which the recipe departs from `LHD`'s on that space."""
 
     def __init__(
         self,
@@ -135,7 +141,13 @@ class Method(ABC):
         """What the method's paper asks of the loop on this space."""
         if self.space.name == "nasbench201":
             return replace(NASBENCH201, epochs=self.epochs, clip_includes_alpha=self.preset == "released")
+        if self.space.name == "lhd":
+            return replace(LHD, epochs=self.epochs, **self.lhd)
         return Recipe(epochs=self.epochs, batch=self.batch)
+
+    def offered(self, *names: str) -> tuple[str, ...]:
+        """Those of some extras that the supernets of the space can have."""
+        return tuple(name for name in names if name in self.space.extras)
 
     def begin_epoch(self, epoch: int) -> None:
         """Move the schedules to the start of an epoch (counted from 0)."""
@@ -147,9 +159,9 @@ class Method(ABC):
     def mixing(self) -> Mix:
         """Mixing weights of the current step, differentiable in alpha."""
 
-    def relaxed(self, rule: Callable[[Tensor], Tensor], alphas: Mapping[str, Tensor] | None = None) -> Mix:
+    def relaxed(self, rule: Rule, scores: Mix | None = None, **how: Any) -> Mix:
         """A rule from scores (None: alpha) to the weights of operations that compete, see `Space.relax`."""
-        return self.space.relax(self.alphas if alphas is None else alphas, rule)
+        return self.space.relax(self.alphas if scores is None else scores, rule, **how)
 
     def weight_mixing(self) -> Mix:
         """Mixing weights of the current weight step; the same unless a method says otherwise."""
@@ -159,6 +171,12 @@ class Method(ABC):
         """Mixing weights by which the relaxed supernet is judged: deterministic, at the epoch's temperature."""
         with torch.no_grad():
             return self.relaxed(lambda a: relax.softmax(a, self.temperature))
+
+    def judged(self, mix: Mix) -> Mix:
+        """Mixing weights, relaxed or discretized, with the extra columns by which a supernet is judged: zeros."""
+        for _ in self.extra:
+            mix = with_column(mix, self.space.kinds, lambda w: torch.zeros_like(w[:, :1]))
+        return mix
 
     def genotype(self) -> Genotype:
         """What the search would return now."""
@@ -207,3 +225,11 @@ class Method(ABC):
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
         self.temperature = state["temperature"]
+
+
+def with_column(mix: Mix, kinds: Iterable[str], column: Rule) -> Mix:
+    """Mixing weights whose edges have one weight more: of the cell types, (edges, n) -> (edges, n + 1).
+
+    column: from the weights (edges, n) of a cell type to the new ones (edges, 1).
+    """
+    return {**mix, **{kind: torch.cat([mix[kind], column(mix[kind])], dim=1) for kind in kinds}}

@@ -2,12 +2,15 @@
 
     L_valid + 0.5 e * R,   R = mean over edges of ln sum_o exp(alpha_o)
 
+On LHD, where all operations into a node compete and so do the nodes for the sum: mean over those competitions.
+
 Published: at epoch e of any horizon, as in the authors' code (50 at epoch 100). Released (LHD): the penalty is
 detached from the graph, so that the method is DARTS; and the cell types use each other's alpha for their
-operations, consistently, so that only their names change. Specification (LHD) 4.11.
+operations, consistently, so that only their names change. Specification (LHD) 4.11. (There R also counts the outputs
+of the normal cell twice and those of the reduction cell never, which changes nothing without a gradient.)
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +26,7 @@ class BetaDARTS(Baseline):
     """growth: by how much the weight of the penalty grows in an epoch."""
 
     name = "beta-darts"
+    lhd: ClassVar[dict[str, Any]] = {"batch": 128}
 
     def __init__(self, space: Space, *, growth: float = 0.5, **common: Any) -> None:
         super().__init__(space, **common)
@@ -46,11 +50,11 @@ class BetaDARTS(Baseline):
         gradients = super().alpha_gradients(problem, train, valid)
         if self.preset == "released":
             return gradients
-        alphas = list(self.alphas.values())
-        away = torch.autograd.grad(penalty(alphas), alphas)
+        groups = [rows for found in self.space.competing(self.alphas).values() for rows in found]
+        away = torch.autograd.grad(penalty(groups), list(self.alphas.values()))
         return [g + self.strength * a for g, a in zip(gradients, away, strict=True)]
 
 
-def penalty(alphas: list[Tensor]) -> Tensor:
-    """R: the mean over all edges of all cell types of ln sum_o exp(alpha_o), each alpha (edges, operations)."""
-    return torch.cat([a.logsumexp(dim=-1) for a in alphas]).mean()
+def penalty(groups: list[Tensor]) -> Tensor:
+    """R: the mean over all rows of ln sum exp, each group (rows, competitors): all edges of all cell types."""
+    return torch.cat([a.logsumexp(dim=-1) for a in groups]).mean()

@@ -22,8 +22,9 @@ from nasutils.spaces.base import Space, everything
 
 
 class DARTS(Method):
-    """Softmax of alpha and Adam (rate 3e-4, decay 1e-3).
+    """Softmax of alpha and Adam (rate 3e-4).
 
+    alpha_decay: None is 1e-3, and 0 in the released LHD code.
     order: 1 or 2. temperature: of the softmax in both steps (1: DARTS; a small one is the naive way to
     sparsity, without the noisy gradient; the weight rate is then 0.025 throughout, as in the small-temperature
     methods, and not a cosine).
@@ -32,11 +33,20 @@ class DARTS(Method):
     name = "darts"
 
     def __init__(
-        self, space: Space, *, order: int = 1, temperature: float = 1.0, alpha_decay: float = 1e-3, **common: Any
+        self,
+        space: Space,
+        *,
+        order: int = 1,
+        temperature: float = 1.0,
+        preset: str = "published",
+        alpha_decay: float | None = None,
+        **common: Any,
     ) -> None:
         if isinstance(order, bool) or order not in (1, 2):
             raise ValueError(f"order of darts must be 1 or 2, not {order!r}")
-        super().__init__(space, alpha_decay=alpha_decay, **common)
+        if alpha_decay is None:
+            alpha_decay = 0.0 if space.name == "lhd" and preset == "released" else 1e-3
+        super().__init__(space, preset=preset, alpha_decay=alpha_decay, **common)
         self.order, self.temperature = order, positive("temperature", temperature)
 
     @property

@@ -4,8 +4,9 @@
 
 An edge is linear in its mixing weights, so the auxiliary skip is the weight w_skip + b; b has no gradient and is
 not part of what is judged. Where an edge's skip is not the identity (stride 2: a factorized reduction) the
-auxiliary one shares its weights with the candidate; the released code has weights of its own for it. An edge
-without a skip among its operations (some of S1's) gets none. Specification (LHD) 4.9.
+auxiliary one shares its weights with the candidate, but for spaces whose supernets offer an `auxiliary_skip` (LHD),
+which has weights of its own as in the released code and is an extra column. An edge without a skip among its
+operations (some of S1's) gets none. Specification (LHD) 4.9.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from nasutils import schedules
 from nasutils.errors import choose, positive
+from nasutils.methods.base import with_column
 from nasutils.methods.baseline import Baseline
 from nasutils.relax import Mix
 from nasutils.spaces.base import Space
@@ -32,7 +34,7 @@ class DARTSMinus(Baseline):
     def __init__(self, space: Space, *, initial: float = 1.0, fading: str = "linear", **common: Any) -> None:
         super().__init__(space, **common)
         self.initial, self.fading = positive("initial", initial), choose("fading", fading, self.FADINGS)
-        self.coefficient = self.initial
+        self.coefficient, self.extra = self.initial, self.offered("auxiliary_skip")
         self.skips = {name: mask.to(self.alphas[name]) for name, mask in skip_masks(space, self.name).items()}
 
     def begin_epoch(self, epoch: int) -> None:
@@ -44,10 +46,10 @@ class DARTSMinus(Baseline):
         }[self.fading]()
 
     def mixing(self) -> Mix:
-        return {
-            name: auxiliary_skip(mix, self.skips[name], self.coefficient) if name in self.skips else mix
-            for name, mix in super().mixing().items()
-        }
+        mix = super().mixing()
+        if self.extra:
+            return with_column(mix, self.space.kinds, lambda w: torch.full_like(w[:, :1], self.coefficient))
+        return {**mix, **{k: auxiliary_skip(mix[k], skip, self.coefficient) for k, skip in self.skips.items()}}
 
 
 def auxiliary_skip(weights: Tensor, skip: Tensor, coefficient: float) -> Tensor:
@@ -60,9 +62,7 @@ def skip_masks(space: Space, method: str) -> Mapping[str, Tensor]:
 
     Raises ValueError naming the method if the space has none.
     """
-    ops = getattr(space, "edge_ops", None) or {
-        name: (space.ops,) * edges for name, (edges, width) in space.alpha_shapes.items() if width == len(space.ops)
-    }
+    ops = getattr(space, "edge_ops", None) or {name: (space.ops,) * space.alpha_shapes[name][0] for name in space.kinds}
     masks = {
         name: torch.tensor([[float(op == SKIP) for op in edge] for edge in edges], dtype=torch.float64)
         for name, edges in ops.items()

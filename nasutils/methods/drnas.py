@@ -7,7 +7,9 @@ to the flat Dirichlet(1), that is alpha = 0, is added to L_valid: `l2` is scale 
 authors' default), `kl` is scale * sum of KL(Dirichlet(c) | Dirichlet(1)). Alpha step and weight step draw samples
 of their own. Progressive stages (pruning operations while widening) are not here.
 
-Released (LHD): no distance, judged and discretized by softmax(alpha). Specification (LHD) 4.8.
+Every edge has a distribution of its own, also in a space where operations compete across edges (LHD). There the sum
+output has one, too; gates are sigmoids. Released (LHD): no distance, gates are drawn from a Dirichlet distribution,
+judged and discretized by the space's softmax of alpha. Specification (LHD) 4.8.
 """
 
 import math
@@ -21,7 +23,7 @@ from torch import Tensor
 from nasutils import relax
 from nasutils.errors import choose, positive
 from nasutils.methods.base import Method, Problem, Recipe
-from nasutils.relax import Mix
+from nasutils.relax import Mix, Rule
 from nasutils.spaces.base import Space
 
 
@@ -69,25 +71,24 @@ class DrNAS(Method):
 
     def _sampled(self, seed: int) -> Mix:
         draws = torch.Generator().manual_seed(seed)
-        return {name: relax.dirichlet(concentration(a), draws) for name, a in self._rows()}
+        return self._edgewise(lambda a: relax.dirichlet(concentration(a), draws))
 
-    def _rows(self) -> list[tuple[str, Tensor]]:
-        """Alpha by cell type; the distributions are those of single edges, whichever operations else compete."""
-        return [(name, self.alphas[name]) for name in self.space.alpha_shapes]
+    def _edgewise(self, rule: Rule) -> Mix:
+        return self.relaxed(rule, gates=rule if self.preset == "released" else torch.sigmoid, single=True)
 
     def inference(self) -> Mix:
         if self.preset == "released":
             return super().inference()
         with torch.no_grad():
-            return {name: concentration(a) / concentration(a).sum(dim=-1, keepdim=True) for name, a in self._rows()}
+            return self._edgewise(lambda a: concentration(a) / concentration(a).sum(dim=-1, keepdim=True))
 
     def alpha_gradients(self, problem: Problem, train: Any, valid: Any) -> list[Tensor]:
         gradients = super().alpha_gradients(problem, train, valid)
         if self.distance != "kl":
             return gradients
-        alphas = list(self.alphas.values())
-        distance = sum(kl_to_flat(concentration(a)).sum() for a in alphas)
-        away = torch.autograd.grad(distance, alphas)  # type: ignore[arg-type]
+        groups = [rows for found in self.space.competing(self.alphas, single=True).values() for rows in found]
+        distance = torch.stack([kl_to_flat(concentration(rows)).sum() for rows in groups]).sum()
+        away = torch.autograd.grad(distance, list(self.alphas.values()))
         return [g + self.scale * a for g, a in zip(gradients, away, strict=True)]
 
 

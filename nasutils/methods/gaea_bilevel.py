@@ -2,8 +2,10 @@
 
     p <- p * exp(-rate * dL/dp),   p <- max(p, 1e-5),   p <- p / sum(p),   starting from the uniform p
 
-Published: p is the mixing weight. Released (LHD): a softmax on top of it, so that the weights of an edge
-differ by a factor e at most. Specification (LHD) 4.7.
+Published: p is the mixing weight, and there is a simplex for whatever competes in the space (LHD: all operations into a
+node, the nodes in the sum). A gate is one of two weights, itself and what it lacks to 1; it starts at 1/2 and
+its log odds fall by rate * dL/dp. Released (LHD): every row is a simplex, gates included, with the space's softmax
+and sigmoids on top, so that competing weights differ by a factor e at most. Specification (LHD) 4.7.
 """
 
 from typing import Any
@@ -14,7 +16,7 @@ from torch import Tensor
 from nasutils import relax
 from nasutils.errors import positive
 from nasutils.methods.base import Method
-from nasutils.relax import Mix
+from nasutils.relax import Mix, Rule
 from nasutils.spaces.base import Space
 
 
@@ -29,12 +31,13 @@ class GAEABilevel(Method):
         super().__init__(space, alpha_lr=alpha_lr, **common)
         self.rate = positive("alpha_lr", alpha_lr)
         with torch.no_grad():
-            for p in self.alphas.values():
-                p.fill_(1 / p.shape[-1])
+            self._set({name: torch.zeros_like(p) for name, p in self.alphas.items()})
 
     def mixing(self) -> Mix:
         """A fresh tensor, so that the update of p does not reach a mix that is still in use."""
-        return self.relaxed(lambda p: relax.softmax(p, 1.0) if self.preset == "released" else p.clone())
+        if self.preset == "released":
+            return self.relaxed(lambda p: relax.softmax(p, 1.0))
+        return self.relaxed(torch.clone, gates=torch.clone)
 
     def inference(self) -> Mix:
         with torch.no_grad():
@@ -42,11 +45,25 @@ class GAEABilevel(Method):
 
     def update(self, gradients: list[Tensor]) -> None:
         with torch.no_grad():
-            for p, gradient in zip(self.alphas.values(), gradients, strict=True):
-                p.copy_(exponentiated(p, gradient, self.rate))
+            scores = self.relaxed(torch.log, **self._simplices(torch.log, torch.logit))
+            moved = zip(scores.items(), gradients, strict=True)
+            self._set({name: score - self.rate * gradient for (name, score), gradient in moved})
+
+    def _set(self, scores: Mix) -> None:
+        """Let p be the exponentials of scores, up to a factor per simplex; of a gate they are the log odds."""
+        for name, p in self.relaxed(simplex, scores, **self._simplices(simplex, gate)).items():
+            self.alphas[name].copy_(p)
+
+    def _simplices(self, rule: Rule, gates: Rule) -> dict[str, Any]:
+        return {"gates": rule, "single": True} if self.preset == "released" else {"gates": gates}
 
 
-def exponentiated(p: Tensor, gradient: Tensor, rate: float, floor: float = 1e-5) -> Tensor:
-    """One step of the exponentiated gradient; p, gradient (edges, operations), each row of p sums to 1."""
-    moved = (p * torch.exp(-rate * gradient)).clamp(min=floor)
+def simplex(scores: Tensor, floor: float = 1e-5) -> Tensor:
+    """exp, not below the floor, divided by the sum: log p - rate * gradient (rows, competitors) -> the next p."""
+    moved = scores.exp().clamp(min=floor)
     return moved / moved.sum(dim=-1, keepdim=True)
+
+
+def gate(scores: Tensor, floor: float = 1e-5) -> Tensor:
+    """The sigmoid of log odds, at least the floor away from 0 and 1."""
+    return scores.sigmoid().clamp(floor, 1 - floor)

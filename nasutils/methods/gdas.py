@@ -5,17 +5,22 @@
 tau falls linearly from 10 to 0.1. As in the paper, only the gradient that arises at the sampled operation is
 passed on: dL/dh is 0 for the others, which are not run. Alpha step and weight step draw samples of their own.
 
-Departures from the released LHD code: all cells of a type share a sample, and an operation that is not run does
-not count as the constant 1 in the backward pass. Specification (LHD) 4.6.
+Published, on a space where operations compete across edges (LHD): still one operation per edge. Released there: one of
+all into a node, while edges without it count as the constant 1 in the backward pass. In both one node is
+sampled for the sum output, and gates are sigmoids without noise.
+
+Departures from the released LHD code: all cells of a type share a sample, and the weights of an operation that is
+not run still decay and follow their momentum (as with the PyTorch of 2021). Specification (LHD) 4.6.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from nasutils import relax, schedules
 from nasutils.errors import positive
+from nasutils.methods.base import with_column
 from nasutils.methods.baseline import Baseline
 from nasutils.relax import Mix
 from nasutils.spaces.base import Active, Space, nonzero
@@ -25,9 +30,12 @@ class GDAS(Baseline):
     """hot, cold: tau of the first and of the last epoch."""
 
     name = "gdas"
+    lhd: ClassVar[dict[str, Any]] = {"batch": 256, "weight_lr": 0.05}
 
     def __init__(self, space: Space, *, hot: float = 10.0, cold: float = 0.1, **common: Any) -> None:
         super().__init__(space, **common)
+        self.single = self.preset == "published"
+        self.extra = () if self.single else self.offered("one")
         self.hot, self.cold = positive("hot", hot), positive("cold", cold)
         self.begin_epoch(0)
         self.begin_step()
@@ -36,32 +44,45 @@ class GDAS(Baseline):
         self.temperature = schedules.linear(epoch, self.epochs, self.hot, self.cold)
 
     def begin_step(self) -> None:
-        self.noise, self.weight_noise = self._gumbel(), self._gumbel()
-
-    def _gumbel(self) -> Mix:
-        """Standard Gumbel noise of the shapes of alpha."""
-        return {
-            name: -torch.empty(a.shape, dtype=torch.float64).exponential_(generator=self.generator).log().to(a)
-            for name, a in self.alphas.items()
-        }
+        self.seeds = torch.randint(2**62, (2,), generator=self.generator).tolist()
 
     def mixing(self) -> Mix:
-        return self._sampled(self.noise)
+        return self._sampled(self.seeds[0])
 
     def weight_mixing(self) -> Mix:
-        return self._sampled(self.weight_noise)
+        return self._sampled(self.seeds[1])
 
-    def _sampled(self, noise: Mix) -> Mix:
-        scores = {name: a + noise[name] for name, a in self.alphas.items()}
-        return self.relaxed(lambda s: hard_softmax(s, self.temperature), scores)
+    def _sampled(self, seed: int) -> Mix:
+        draws = torch.Generator().manual_seed(seed)
+        mix = self.relaxed(lambda a: hard_softmax(a + gumbel(a, draws), self.temperature), single=self.single)
+        return with_column(mix, self.space.kinds, unsampled) if self.extra else mix
 
     def inference(self) -> Mix:
         """softmax(alpha): what the samples are drawn from."""
         with torch.no_grad():
-            return self.relaxed(lambda a: relax.softmax(a, 1.0))
+            return self.relaxed(lambda a: relax.softmax(a, 1.0), single=self.single)
+
+    def active_in_alpha_step(self, mix: Mix) -> Active:
+        run = nonzero(mix)
+        if not self.extra:
+            return run
+        return {**run, **{kind: [[*row[:-1], not any(row[:-1])] for row in run[kind]] for kind in self.space.kinds}}
 
     def active_in_weight_step(self, mix: Mix) -> Active:
         return nonzero(mix)
+
+
+def gumbel(a: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard Gumbel noise of the shape, type and device of a tensor."""
+    return -torch.empty(a.shape, dtype=torch.float64).exponential_(generator=generator).log().to(a)
+
+
+def unsampled(hard: Tensor) -> Tensor:
+    """The weight of the constant 1 on each edge: (edges, operations) -> (edges, 1), of value 0.
+
+    Where nothing was sampled it has the gradient of the sum of the edge's weights, elsewhere none.
+    """
+    return hard.sum(dim=1, keepdim=True) * (hard.detach() == 0).all(dim=1, keepdim=True)
 
 
 def hard_softmax(scores: Tensor, temperature: float) -> Tensor:

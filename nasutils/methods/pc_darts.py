@@ -3,18 +3,21 @@
     node_j = sum_i b_ij * shuffle(concat(sum_o w_o o(x_i), rest of x_i)),   b_.j = softmax(beta_.j) over incoming edges
 
 The mixing weights are b w. As w sums to 1 over an edge, their sum is b, by which a supernet of partial channels
-weighs what goes around. Alpha rests for the first 15 epochs. Released (LHD): no edge weights; what goes around is
-not weighted, which is the same on a space where the weights of an edge sum to 1. Specification (LHD) 4.5.
+weighs what goes around. Alpha rests for the first 15 epochs. On LHD, where operations compete across edges, b w is
+such a joint distribution, the softmax of w still that of an edge. Released (LHD): no edge weights, the space's joint
+softmax; what goes around is not weighted, which is the same where the weights of an edge sum to 1 and an extra column
+where not. Specification (LHD) 4.5.
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from nasutils import relax
 from nasutils.errors import positive
-from nasutils.methods.base import Recipe
+from nasutils.methods.base import Recipe, with_column
 from nasutils.methods.baseline import Baseline
 from nasutils.relax import Mix
 from nasutils.spaces.base import Space
@@ -24,6 +27,7 @@ class PCDARTS(Baseline):
     """partial: k. warmup: epochs in which alpha rests. alpha_lr: 6e-4."""
 
     name = "pc-darts"
+    lhd: ClassVar[dict[str, Any]] = {"batch": 576, "weight_lr": 0.1, "weight_lr_end": 0.0}
 
     def __init__(
         self, space: Space, *, partial: int = 4, warmup: int = 15, alpha_lr: float = 6e-4, **common: Any
@@ -31,9 +35,11 @@ class PCDARTS(Baseline):
         super().__init__(space, alpha_lr=alpha_lr, **common)
         self.partial, self.warmup = int(positive("partial", partial)), warmup
         if self.preset == "published":
-            self.alphas |= {f"{name} edges": self._initial(a) for name, a in self.alphas.items()}
-            betas = [self.alphas[f"{name} edges"] for name in space.alpha_shapes]
-            self.optimizer.add_param_group({"params": betas})
+            betas = {f"{kind} edges": self._initial(self.alphas[kind]) for kind in space.kinds}
+            self.alphas |= betas
+            self.optimizer.add_param_group({"params": list(betas.values())})
+        else:
+            self.extra = self.offered("rest") if self.partial > 1 else ()
 
     def _initial(self, alpha: Tensor) -> Tensor:
         draw = torch.randn(len(alpha), generator=self.generator, dtype=torch.float64)
@@ -44,16 +50,22 @@ class PCDARTS(Baseline):
         return replace(super().recipe, alpha_from=self.warmup)
 
     def mixing(self) -> Mix:
-        return self._on_edges(super().mixing())
+        return self.judged(self._mixing())
 
     def inference(self) -> Mix:
         with torch.no_grad():
-            return self._on_edges(super().inference())
+            return self._mixing()
 
-    def _on_edges(self, mix: Mix) -> Mix:
+    def _mixing(self) -> Mix:
         if self.preset == "released":
-            return mix
-        return {name: edge_weights(self.alphas[f"{name} edges"]).unsqueeze(-1) * m for name, m in mix.items()}
+            return super().mixing()
+        mix = self.relaxed(lambda a: relax.softmax(a, 1.0), single=True)
+        edges = {kind: edge_weights(self.alphas[f"{kind} edges"]).unsqueeze(-1) for kind in self.space.kinds}
+        return {**mix, **{kind: b * mix[kind] for kind, b in edges.items()}}
+
+    def judged(self, mix: Mix) -> Mix:
+        """What goes around has the weight 1 in an extra column, also where the supernet is judged."""
+        return with_column(mix, self.space.kinds, lambda w: torch.ones_like(w[:, :1])) if self.extra else mix
 
 
 def edge_weights(beta: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ class SmallTemperature(Method):
     def __init__(self, space: Space, *, noisy: bool = True, **common: Any) -> None:
         super().__init__(space, **common)
         self.noisy, self.batch = noisy, 192 if space.name in S_SPACES else 80
-        if self.preset == "released" and space.name != "nasbench201":
+        if self.preset == "released" and space.name not in ("nasbench201", "lhd"):
             self.policy = "top2-s1-s4" if space.name in S_SPACES else "top2-small-temperature"
 
     @property

@@ -5,14 +5,16 @@
 An edge is linear in its mixing weights, so this is the weight w_skip + c * sum_o w_o; the sum has a gradient where
 operations compete across edges (on an edge of its own it is 1). Alpha and weights follow one loss on all training
 data. The method's ordered sampling and hardware cost are not here, in neither preset (the reference code has
-neither); skips that are not the identity: see `darts_minus`. Specification (LHD) 4.10.
+neither); skips that are not the identity: see `darts_minus`. Released, such a skip runs once per operation, which its
+batch-norm statistics show. Specification (LHD) 4.10.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from nasutils.errors import positive
+from nasutils.methods.base import with_column
 from nasutils.methods.baseline import Baseline
 from nasutils.methods.darts_minus import skip_masks
 from nasutils.methods.single_level import SingleLevel
@@ -24,20 +26,22 @@ class SurgeNAS(SingleLevel, Baseline):
     """initial: c at the start; it falls linearly, to initial / epochs in the last epoch."""
 
     name = "surgenas"
+    lhd: ClassVar[dict[str, Any]] = {"batch": 160}
 
     def __init__(self, space: Space, *, initial: float = 1.0, **common: Any) -> None:
         super().__init__(space, **common)
         self.initial = self.coefficient = positive("initial", initial)
+        self.extra = self.offered("inner_skip" if self.preset == "released" else "auxiliary_skip")
         self.skips = {name: mask.to(self.alphas[name]) for name, mask in skip_masks(space, self.name).items()}
 
     def begin_epoch(self, epoch: int) -> None:
         self.coefficient = self.initial * (1 - epoch / self.epochs)
 
     def mixing(self) -> Mix:
-        return {
-            name: identity_inside(mix, self.skips[name], self.coefficient) if name in self.skips else mix
-            for name, mix in super().mixing().items()
-        }
+        mix = super().mixing()
+        if self.extra:
+            return with_column(mix, self.space.kinds, lambda w: self.coefficient * w.sum(dim=1, keepdim=True))
+        return {**mix, **{k: identity_inside(mix[k], skip, self.coefficient) for k, skip in self.skips.items()}}
 
 
 def identity_inside(weights: Tensor, skip: Tensor, coefficient: float) -> Tensor:

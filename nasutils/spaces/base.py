@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from nasutils.errors import choose
@@ -19,7 +20,7 @@ class Space(ABC):
 
     name: as in `spaces.get`. ops: names of the candidate operations, in order. alpha_shapes: shape (edges,
     operations) per cell type. num_architectures: size of the space. policies: how mixing weights become a
-    genotype.
+    genotype. extras: what its supernet can have on each edge besides operations, see `Method.extra`.
     """
 
     name: ClassVar[str]
@@ -27,14 +28,28 @@ class Space(ABC):
     alpha_shapes: ClassVar[dict[str, tuple[int, int]]]
     num_architectures: ClassVar[int]
     policies: ClassVar[tuple[str, ...]]
+    extras: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The cell types: those keys of alpha_shapes whose rows are edges."""
+        return tuple(self.alpha_shapes)
 
     @abstractmethod
     def supernet(self, channels: int, cells: int, num_classes: int) -> nn.Module:
         """The network of all operations: `net(images, mix) -> logits` (batch, num_classes)."""
 
-    def relax(self, scores: Mix, rule: Rule) -> Mix:
-        """Mixing weights: a rule from scores to weights, applied to what competes (the operations of each edge)."""
+    def relax(self, scores: Mix, rule: Rule, gates: Rule = torch.sigmoid, single: bool = False) -> Mix:
+        """Mixing weights: a rule from scores to weights, applied to what competes (the operations of each edge).
+
+        gates: the rule of weights that compete with nothing. single: operations compete on their edge alone, whatever
+        the space says. Both matter only in spaces that have gates or wider competitions.
+        """
         return {name: rule(scores[name]) for name in self.alpha_shapes}
+
+    def competing(self, scores: Mix, single: bool = False) -> dict[str, list[Tensor]]:
+        """What `relax` hands to its rule, by key: tensors (rows, competitors), without gates."""
+        return {name: [scores[name]] for name in self.alpha_shapes}
 
     @abstractmethod
     def discretize(self, mix: Mix, policy: str | None = None) -> Genotype:

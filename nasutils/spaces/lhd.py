@@ -30,14 +30,17 @@ from nasutils.spaces.lhd_cells import EDGES, INCOMING, KINDS, NODES, OPS, archit
 from nasutils.spaces.lhd_final import POOLS, FinalNet, channels_of, make_operation, reductions
 from nasutils.spaces.nasbench201 import PartialNode
 
-EXTRA = ("auxiliary_skip", "one", "rest")
+EXTRA = ("auxiliary_skip", "inner_skip", "one", "rest")
 """What a supernet can have on each edge besides its operations, each with a column of its own in the mixing weights:
 
 * auxiliary_skip: a skip connection with weights of its own where the stride is 2 (DARTS-, SurgeNAS);
+* inner_skip: the same as if it were run once per operation, which its batch norm's statistics show (SurgeNAS as
+  released);
 * one: the constant 1, which an edge without a sampled operation counts as in a gradient (GDAS as released);
 * rest: the channels that go around the operations, with partial channels (PC-DARTS as released: weight 1). Without
   this column their weight is the sum of the edge's weights.
 """
+_SIZES = [len(edges) for edges in INCOMING]
 
 
 class LHD(Space):
@@ -55,6 +58,8 @@ class LHD(Space):
     edges: ClassVar[dict[str, tuple[tuple[int, int], ...]]] = dict.fromkeys(KINDS, EDGES)
     num_architectures = architectures()
     policies = tuple(lhd_policies.POLICIES)
+    extras = EXTRA
+    kinds = KINDS
 
     def supernet(
         self,
@@ -70,13 +75,20 @@ class LHD(Space):
         """
         return Supernet(channels, cells, num_classes, partial, tuple(extra))
 
-    def relax(self, scores: Mix, rule: Rule) -> Mix:
+    def relax(self, scores: Mix, rule: Rule, gates: Rule = torch.sigmoid, single: bool = False) -> Mix:
         """The operations of all edges into a node compete, so do the nodes for the sum; gates are sigmoids."""
-        sizes = [len(edges) for edges in INCOMING]
-        return {
-            name: relax.by_node(scores[name], sizes, rule) if name in KINDS else relax.two_outputs(scores[name], rule)
-            for name in self.alpha_shapes
-        }
+        mix = {}
+        for name in self.alpha_shapes:
+            if name not in KINDS:
+                mix[name] = relax.two_outputs(scores[name], rule, gates)
+            else:
+                mix[name] = rule(scores[name]) if single else relax.by_node(scores[name], _SIZES, rule)
+        return mix
+
+    def competing(self, scores: Mix, single: bool = False) -> dict[str, list[Tensor]]:
+        nodes = {kind: [part.reshape(1, -1) for part in scores[kind].split(_SIZES)] for kind in KINDS}
+        sums = {name: [scores[name][:1]] for name in self.alpha_shapes if name not in KINDS}
+        return {**({kind: [scores[kind]] for kind in KINDS} if single else nodes), **sums}
 
     def discretize(self, mix: Mix, policy: str | None = None) -> Genotype:
         """The cells that a policy keeps, without nodes that reach no output; policies: `lhd_policies`."""
@@ -147,6 +159,8 @@ class SupernetCell(nn.Module):
                 module = make_operation(name, self.channels, self.stride(e), affine=False)
                 if module is not None:
                     self.ops[f"{e}_{name}"] = module
+                    if name == "inner_skip":
+                        module.bn.momentum = 1 - 0.9 ** len(OPS)  # type: ignore[union-attr]
                 elif name in POOLS:
                     self.norms[f"{EDGES[e][0]}_{name}"] = nn.BatchNorm2d(self.channels, affine=False)
 

@@ -1,12 +1,9 @@
-"""LHD against a naive supernet of the same weights, and all its networks and policies against the authors' code.
+"""LHD against a naive supernet of the same weights, its final networks and policies against the authors' code.
 
 Equality is tested in float64. With NASUTILS_TRUTH naming the folder of the full truth files, all of their cases run.
 """
 
 import json
-import math
-import os
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,21 +11,18 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from nasutils import Genotype, relax, spaces
 from nasutils.genotype import Cell
 from nasutils.ops import Node, ThinDilatedConv, count_parameters
 from nasutils.spaces import lhd_cells
-from nasutils.spaces.base import everything, nonzero
+from nasutils.spaces.base import everything
 from nasutils.spaces.lhd_cells import EDGES, INCOMING, KINDS, NODES, OPS
 from nasutils.spaces.lhd_final import parameters
+from tests.lhd_truth import COPIES, FULL, LHD, NETWORKS, batch, close, filled, wave
 from tests.naive_lhd import Supernet as NaiveSupernet
 
-COPIES, FULL = Path(__file__).parents[1] / "truth", os.environ.get("NASUTILS_TRUTH")
-LHD = spaces.get("lhd")
 CELLS = json.loads((COPIES / "lhd.json").read_text())["archs"]
-NETWORKS = json.loads((Path(FULL or COPIES) / "lhd_supernet.json").read_text())
 
 
 @pytest.fixture(autouse=True)
@@ -49,182 +43,10 @@ def random_mix(seed=0, **options):
     return {k: m.requires_grad_(**options) for k, m in LHD.relax(scores, softmax()).items()}
 
 
-# The networks of the truth file: weights, data and alpha by one rule
-
-
-def wave(count, offset=0):
-    i = torch.arange(count, dtype=torch.int64) + offset
-    return ((7919 * i + 12345) % 10007).double() / 10007
-
-
-def filled(net):
-    net = net.double()
-    with torch.no_grad():
-        for module in net.modules():
-            if isinstance(module, (nn.Conv2d, nn.Linear)):
-                fan_in = module.weight[0].numel()
-                values = (2 * wave(module.weight.numel()) - 1) * math.sqrt(3 / fan_in)
-                module.weight.copy_(values.float().reshape(module.weight.shape))
-                if module.bias is not None:
-                    module.bias.zero_()
-    return net
-
-
-def batch(offset, labels):
-    return 4 * wave(len(labels) * 3072, offset).reshape(-1, 3, 32, 32) - 2, torch.tensor(labels)
-
-
-def alphas(uniform=False):
-    found = {}
-    for t, (name, shape) in enumerate(LHD.alpha_shapes.items(), start=1):
-        values = 0.5 * (2 * wave(math.prod(shape), 1000 * t) - 1).reshape(shape)
-        found[name] = (torch.full_like(values, 1 / shape[1]) if uniform else values).requires_grad_()
-    return found
-
-
-def with_column(mix, column):
-    return {name: torch.cat([m, column(m)], dim=1) if name in KINDS else m for name, m in mix.items()}
-
-
-def exchanged(mix):
-    return {**mix, "normal": mix["reduce"], "reduce": mix["normal"]}
-
-
-def dirichlet_mean(alpha):
-    concentration = F.elu(alpha) + 1
-    return concentration / concentration.sum(dim=-1, keepdim=True)
-
-
-def sampled(tau):
-    def rule(scores):
-        p = torch.softmax(scores / tau, dim=-1)
-        return relax.one_hot(p.detach()) + (p - p.detach())
-
-    return lambda alpha: with_column(
-        LHD.relax(alpha, rule), lambda w: w.sum(dim=1, keepdim=True) * (w.detach() == 0).all(dim=1, keepdim=True)
-    )
-
-
-def plain(alpha):
-    return LHD.relax(alpha, softmax())
-
-
-def of_method(name):
-    """How the released method of a case mixes, and what its supernet has besides."""
-    ending = re.search(r"([\d.]+)\)?$", name)
-    number = float(ending[1]) if ending else 1.0
-    skips = {"extra": ("auxiliary_skip",)}
-    if name.startswith("spdarts"):
-        return lambda alpha: LHD.relax(alpha, softmax(number)), {}
-    if name.startswith("gdas"):
-        return sampled(number), {"extra": ("one",)}
-    if name.startswith("pcdarts"):
-        rest = {"partial": 4, "extra": ("rest",)}
-        return lambda alpha: with_column(plain(alpha), lambda w: torch.ones_like(w[:, :1])), rest
-    if name.startswith("darts_minus"):
-        return lambda alpha: with_column(plain(alpha), lambda w: torch.full_like(w[:, :1], number)), skips
-    if name.startswith("surge"):
-        return lambda alpha: with_column(plain(alpha), lambda w: number * w.sum(dim=1, keepdim=True)), skips
-    if name.startswith("beta"):
-        return lambda alpha: exchanged(plain(alpha)), {}
-    if name.startswith("drnas"):
-        return lambda alpha: {k: dirichlet_mean(a) for k, a in alpha.items()}, {}
-    return plain, {}
-
-
-def active(name, mix):
-    """All operations; with sampling only those that were sampled, and the constant where an edge has none."""
-    if not name.startswith("gdas"):
-        return everything(mix)
-    run = nonzero(mix)
-    return {**run, **{kind: [[*row[:7], not any(row[:7])] for row in run[kind]] for kind in KINDS}}
-
-
-def close(found, expected, rtol=1e-9, atol=1e-12):
-    torch.testing.assert_close(
-        torch.as_tensor(found, dtype=torch.float64), torch.tensor(expected, dtype=torch.float64), rtol=rtol, atol=atol
-    )
-
-
 def test_fill_rule():
     assert wave(3)[1].item() == (7919 + 12345) % 10007 / 10007
     weights = filled(LHD.supernet(4, 3, 10)).stem0[0].weight.flatten()[:2].tolist()
     assert weights == pytest.approx([(2 * h - 1) / 3 for h in (12345 % 10007 / 10007, 20264 % 10007 / 10007)], 1e-6)
-
-
-@pytest.mark.parametrize("name", NETWORKS["supernet_forward"])
-def test_supernet_computes_what_the_released_one_does(name):
-    case, (images, labels) = NETWORKS["supernet_forward"][name], batch(777, [3, 7])
-    mixing, options = of_method(name)
-    net, alpha = filled(LHD.supernet(4, 3, 10, **options)), alphas("uniform" in name)
-    for key, module in net.named_modules():
-        if name.startswith("surge") and key.endswith("auxiliary_skip.bn"):
-            module.momentum = 1 - 0.9**7  # it runs once per operation there
-    mix = mixing(alpha)
-    run = active(name, mix)
-    close(net.eval()(images, mix, run).detach(), case["logits_eval"])
-    logits = net.train()(images, mix, run)
-    loss = F.cross_entropy(logits, labels)
-    wanted = [*alpha.values(), *net.parameters()]
-    gradients = torch.autograd.grad(loss, wanted, allow_unused=True)
-    close(logits.detach(), case["logits_train"])
-    for kind, g in zip(alpha, gradients, strict=False):
-        close(g, case[f"grad_alpha_{kind}"], atol=1e-13)
-    of_weights = [g for g in gradients[4:] if g is not None]
-    assert len(gradients) - 4 - len(of_weights) == case["num_weight_tensors_without_grad"]
-    assert torch.cat([g.flatten() for g in of_weights]).norm().item() == pytest.approx(case["grad_weight_l2"], 1e-9)
-    close(net.eval()(images, mix, run).detach(), case["logits_eval_after_one_train_forward"])
-
-
-LEVELS = {"milenas": "mixed", "gaea_erm": "single", "surgenas": "single", "pcdarts_epoch0": "weights"}
-
-
-@pytest.mark.parametrize("name", NETWORKS["supernet_two_steps"])
-def test_two_steps_end_where_the_released_search_does(name):
-    case, level = NETWORKS["supernet_two_steps"][name], LEVELS.get(name.split("_decay")[0], "bilevel")
-    mixing, options = of_method(name)
-    net, alpha = filled(LHD.supernet(4, 3, 10, **options)).train(), alphas(uniform="gaea" in name)
-    a, w = list(alpha.values()), list(net.parameters())
-    rates = (0.1, 6e-4) if "pcdarts" in name else (0.05 if "gdas" in name else 0.025, 3e-4)
-    weight_steps = torch.optim.SGD(w, rates[0], momentum=0.9, weight_decay=3e-4)
-    alpha_steps, losses = torch.optim.Adam(a, rates[1], betas=(0.5, 0.999)), []
-
-    def loss(images, labels):
-        mix = mixing(alpha)
-        return F.cross_entropy(net(images, mix, active(name, mix)), labels)
-
-    def move_alpha(gradients):
-        if "gaea" in name:
-            with torch.no_grad():
-                for p, g in zip(a, gradients, strict=True):
-                    moved = (p * torch.exp(-0.1 * g)).clamp(min=1e-5)
-                    p.copy_(moved / moved.sum(dim=-1, keepdim=True))
-            return
-        for p, g in zip(a, gradients, strict=True):
-            p.grad = g
-        alpha_steps.step()
-
-    for train in (batch(777, [3, 7]), batch(4242, [1, 9])):
-        if level in ("bilevel", "mixed"):
-            of_valid = torch.autograd.grad(loss(*batch(1234567, [0, 5])), a)
-        if level == "bilevel":
-            move_alpha(of_valid)
-        losses.append(loss(*train))
-        gradients = torch.autograd.grad(losses[-1], [*a, *w], allow_unused=True)
-        for p, g in zip(w, gradients[4:], strict=True):
-            p.grad = g
-        nn.utils.clip_grad_norm_(w, 5)
-        weight_steps.step()
-        if level in ("mixed", "single"):
-            added = of_valid if level == "mixed" else [0.0] * 4
-            move_alpha([g + v for g, v in zip(gradients, added, strict=False)])
-    assert (sum(losses) / 2).item() == pytest.approx(case["mean_train_loss"], rel=1e-9)
-    for kind in alpha:
-        close(alpha[kind].detach(), case[f"alpha_{kind}"], rtol=1e-7, atol=1e-9)
-    flat = torch.cat([p.detach().flatten() for p in w])
-    assert flat.sum().item() == pytest.approx(case["weights_sum"], rel=1e-8)
-    assert flat.square().sum().item() == pytest.approx(case["weights_sumsq"], rel=1e-9)
-    close(net.linear.bias.detach(), case["classifier_bias"], rtol=1e-7)
 
 
 @pytest.mark.parametrize("key", [k for k in NETWORKS["finalnet_forward"] if k.split("|")[0] in CELLS])
