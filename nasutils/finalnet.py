@@ -6,19 +6,20 @@ the best one is selected on the test set itself, hence optimistic, and recorded 
 
 import inspect
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasutils import data, runs, schedules, spaces
+from nasutils import data, runs, spaces
 from nasutils.data import Data, ImageSet, augment, cutout, index_batches, normalize
-from nasutils.errors import choose, positive
+from nasutils.errors import choose
 from nasutils.experiment import Machine, finish
 from nasutils.ops import count_parameters, multiply_adds
+from nasutils.protocols import PROTOCOLS, Protocol
 from nasutils.runs import Run
 from nasutils.search import (
     EVALUATION_BATCH,
@@ -34,96 +35,6 @@ from nasutils.search import (
 
 VERSION = 1
 """Raise by hand when the meaning of an evaluation or of a named protocol changes, see `experiment.VERSION`."""
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How a derived network is trained; the defaults are those of DARTS.
-
-    lr falls along a cosine of the epoch to lr_end. clip: bound of the gradient norm, 0 for none. drop_path: the
-    probability that the epochs ramp up to, linearly from 0. auxiliary: weight of the auxiliary head's loss, 0
-    for no head. cutout: side in pixels of 32, 0 for none. recalibration: number of training batches from which
-    batch-norm statistics are estimated anew for a further test after the last epoch, 0 for none.
-
-    Raises ValueError naming the field that is out of range.
-    """
-
-    epochs: int = 600
-    batch: int = 96
-    lr: float = 0.025
-    lr_end: float = 0.0
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 3e-4
-    clip: float = 5.0
-    drop_path: float = 0.2
-    auxiliary: float = 0.4
-    cutout: int = 16
-    label_smoothing: float = 0.0
-    recalibration: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "lr"):
-            positive(name, getattr(self, name))
-        for f in fields(self):
-            _check(f.name, getattr(self, f.name), f.type)
-
-    def lr_at(self, epoch: int) -> float:
-        """The learning rate of an epoch (counted from 0)."""
-        return schedules.cosine(epoch, self.epochs, self.lr, self.lr_end)
-
-    def drop_path_at(self, epoch: int) -> float:
-        """The probability with which a path is dropped in an epoch: drop_path * epoch / epochs."""
-        return self.drop_path * epoch / self.epochs
-
-    def cutout_at(self, resolution: int) -> int:
-        """Side of the cutout in pixels of images of that resolution."""
-        return round(self.cutout * resolution / 32)
-
-
-_BELOW_ONE = ("momentum", "drop_path", "label_smoothing")
-
-
-def _check(name: str, value: Any, kind: Any) -> None:
-    """Raise ValueError unless a field of a protocol has its type and range."""
-    if kind is bool:
-        good, allowed = isinstance(value, bool), "True or False"
-    else:
-        kinds, limit = (int if kind is int else (int, float)), 1 if name in _BELOW_ONE else float("inf")
-        good = isinstance(value, kinds) and not isinstance(value, bool) and 0 <= value < limit
-        allowed = f"{'a whole' if kind is int else 'a'} number, at least 0 and below {limit}"
-    if not good:
-        raise ValueError(f"{name} must be {allowed}, not {value!r}")
-
-
-PROTOCOLS: Mapping[str, Protocol] = {
-    "darts": Protocol(),
-    "sp-darts": Protocol(epochs=2000, batch=128),
-    "ss-darts": Protocol(epochs=2000, batch=128, drop_path=0.3),
-    "drnas": Protocol(batch=64, drop_path=0.3),
-    "s1-s4": Protocol(),
-    "nasbench201": Protocol(
-        epochs=200,
-        batch=256,
-        lr=0.1,
-        nesterov=True,
-        weight_decay=5e-4,
-        clip=0.0,
-        drop_path=0.0,
-        auxiliary=0.0,
-        cutout=0,
-    ),
-    "short": Protocol(epochs=20, batch=64, drop_path=0.0, auxiliary=0.0, cutout=0),
-}
-"""Protocols by name.
-
-darts: Liu et al., ICLR 2019, 20 cells of 36 channels; the auxiliary head and cutout are flags of its code that its
-README sets. sp-darts, ss-darts, drnas, s1-s4: the authors' copies of that code, `SP-DARTS/train.py`,
-`SS-DARTS/train.py`, `DrNas/DARTS-space/train.py` and `SmoothDARTS/sota/*/train.py` (specification of sparsity and
-learning rates, 5.5), with the same two flags; which one made a paper's numbers is not recorded. nasbench201: Dong &
-Yang, ICLR 2020, 5 cells per stage, 16 channels; their rate falls at every iteration, here at every epoch.
-short: ours, for a laptop; every space can run it.
-"""
 
 
 @dataclass(frozen=True)
@@ -188,6 +99,8 @@ class Training:
         self.forward = torch.compile(net) if compile else net
         self.dtype, self.autocast = PRECISIONS[precision], precision == "bf16"
         self.cutout = protocol.cutout_at(data.resolution)
+        outputs = len(net.genotype.cells[0].output) if protocol.drop_path_per_output else 1  # type: ignore[union-attr, index]
+        self.drop_path = outputs * protocol.drop_path
         self.generator = torch.Generator().manual_seed(seed)
         self.optimizer = torch.optim.SGD(
             net.parameters(),
@@ -207,6 +120,7 @@ class Training:
         """One pass over the training images, a test, then the record of both. Raises NotFinite.
 
         train_loss: what is minimised, with smoothed labels and the auxiliary head; test_loss: cross entropy (nats).
+        test_loss and test_accuracy are None in an epoch that is not tested.
         """
         started = time.perf_counter()
         self.begin_epoch()
@@ -214,28 +128,36 @@ class Training:
             self.step(self.batch(index))
         losses = self.log.means(self.epoch, len(self.train))
         trained = time.perf_counter() - started
-        rates = {"lr": self.protocol.lr_at(self.epoch), "drop_path": self.protocol.drop_path_at(self.epoch)}
-        record: Record = {"epoch": self.epoch, **losses, **self.judge(), **rates}
+        rates = {"lr": self.protocol.lr_at(self.epoch), "drop_path": self._drop_path()}
+        tested = self.judge() if self.protocol.tested_in(self.epoch) else {"test_loss": None, "test_accuracy": None}
+        record: Record = {"epoch": self.epoch, **losses, **tested, **rates}
         device, total = self.train.images.device, time.perf_counter() - started
         record["cost"] = cost(device, len(self.train), trained, total)
+        self.drop_path = self.protocol.grown(self.drop_path, self.epoch, record["train_accuracy"])
         self.epoch += 1
         return record
+
+    def _drop_path(self) -> float:
+        return self.protocol.drop_path_at(self.epoch, self.drop_path)
 
     def begin_epoch(self) -> None:
         """Move the schedules and start a new log."""
         self.optimizer.param_groups[0]["lr"] = self.protocol.lr_at(self.epoch)
         if self.can_drop:
-            self.net.drop_path = self.protocol.drop_path_at(self.epoch)  # type: ignore[assignment]
+            self.net.drop_path = self._drop_path()  # type: ignore[assignment]
         self.log = Log("train")
         self.net.train()
 
     def batch(self, index: Tensor) -> Batch:
         """Training images, augmented, normalised and cut out."""
         chosen = self.train[index.to(self.train.labels.device)]
-        images = normalize(augment(chosen.images, self.generator), self.data, self.dtype)
-        if self.cutout:
-            images = cutout(images, self.generator, self.cutout)
-        return Batch("train", images, chosen.labels)
+        return Batch("train", self._varied(chosen.images), chosen.labels)
+
+    def _varied(self, images: Tensor) -> Tensor:
+        if self.protocol.augment:
+            images = augment(images, self.generator)
+        images = normalize(images, self.data, self.dtype)
+        return cutout(images, self.generator, self.cutout) if self.cutout else images
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross entropy of a training batch, plus that of the auxiliary head times its weight."""
@@ -268,7 +190,9 @@ class Training:
         log = Log("test")
         for start in range(0, len(self.test), EVALUATION_BATCH):
             part = self.test[start : start + EVALUATION_BATCH]
-            batch = Batch("test", normalize(part.images, self.data, self.dtype), part.labels)
+            varied = self.protocol.test_augmented
+            images = self._varied(part.images) if varied else normalize(part.images, self.data, self.dtype)
+            batch = Batch("test", images, part.labels)
             (logits,) = self._outputs(batch.images)
             log.add(batch, F.cross_entropy(logits, batch.labels), logits)
         return log.means(self.epoch, len(self.test))
@@ -296,6 +220,7 @@ class Training:
             "net": self.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
+            "drop_path": self.drop_path,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -303,6 +228,7 @@ class Training:
         self.net.load_state_dict(state["net"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
+        self.drop_path = state.get("drop_path", self.drop_path)
 
 
 def build(evaluation: Evaluation, machine: Machine) -> Training:
@@ -341,11 +267,12 @@ def network(evaluation: Evaluation, num_classes: int, *, auxiliary: bool = False
 def result(evaluation: Evaluation, training: Training, records: Sequence[Record]) -> runs.Result:
     """What is left of a training: accuracies (%) of the test images, and the size of the network.
 
-    test_accuracy is that of the last epoch. best_test_accuracy is the highest of all epochs, which is selected on
-    the test set and so optimistic; best_epoch is the first one that has it. params and macs: trainable weights and
+    test_accuracy is that of the last epoch. best_test_accuracy is the highest of all tested epochs, which is selected
+    on the test set and so optimistic; best_epoch is the first one that has it. params and macs: trainable weights and
     multiply-adds for one image, without auxiliary head. recalibrated_test_accuracy: where the protocol asks for it.
     """
-    best = max(records, key=lambda record: record["test_accuracy"])
+    tested = [record for record in records if record["test_accuracy"] is not None]
+    best = max(tested, key=lambda record: record["test_accuracy"])
     net = network(evaluation, training.data.num_classes)
     found = {
         "genotype": evaluation.genotype,

@@ -14,8 +14,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from nasutils import data, methods, places, spaces
 from nasutils.errors import choose
-from nasutils.finalnet import PROTOCOLS
 from nasutils.methods.base import PRESETS, S_SPACES
+from nasutils.protocols import PROTOCOLS
 from nasutils.search import PRECISIONS
 from nasutils.spaces.nasbench201 import OPS
 

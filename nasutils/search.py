@@ -161,8 +161,8 @@ class Search:
 
     def batch(self, role: str, images: ImageSet, index: Tensor) -> Batch:
         chosen = images[index.to(images.labels.device)]
-        augmented = augment(chosen.images, self.generator)
-        return Batch(role, normalize(augmented, self.data, self.dtype), chosen.labels)
+        shown = augment(chosen.images, self.generator) if self.recipe.augment else chosen.images
+        return Batch(role, normalize(shown, self.data, self.dtype), chosen.labels)
 
     def loss(
         self,

@@ -7,6 +7,7 @@ import copy
 import json
 import math
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -27,6 +28,13 @@ PAIRS = {
     "reduce": "('skip_connect', 0), ('dil_conv_3x3', 1), ('sep_conv_5x5', 2), ('avg_pool_3x3', 1)",
 }
 DARTS_CELL = "Genotype({})".format(", ".join(f"{c}=[{p}, {p}], {c}_concat=[2, 3, 4, 5]" for c, p in PAIRS.items()))
+LHD_CELL = "Genotype({})".format(
+    ", ".join(
+        f"{c}=[[('sep_conv_3x3', 0), ('skip_connect', 1)], [('avg_pool_3x3', 2)], [], [], []], "
+        f"{c}_sum=[2, 3], {c}_concat=[2, 3]"
+        for c in PAIRS
+    )
+)
 TINY = {"resolution": 8, "images": 32, "test_images": 40, "channels": 4, "cells": 1, "seed": 3}
 PLAIN = Protocol(epochs=4, batch=16, drop_path=0.0, auxiliary=0.0, cutout=0)
 DIGITS = data.load("digits", resolution=8)
@@ -78,11 +86,13 @@ def test_protocols_are_those_of_the_specification():
     assert asdict(PROTOCOLS["darts"]) == {
         **{"epochs": 600, "batch": 96, "lr": 0.025, "lr_end": 0.0, "momentum": 0.9, "nesterov": False},
         **{"weight_decay": 3e-4, "clip": 5.0, "drop_path": 0.2, "auxiliary": 0.4, "cutout": 16},
-        **{"label_smoothing": 0.0, "recalibration": 0},
+        **{"label_smoothing": 0.0, "recalibration": 0, "augment": True, "test_augmented": False, "test_late": False},
+        **{"drop_path_per_output": False, "drop_path_growth": "none"},
     }
     differ = {
         name: {f: v for f, v in asdict(p).items() if v != getattr(PROTOCOLS["darts"], f)}
         for name, p in PROTOCOLS.items()
+        if not name.startswith("lhd")
     }
     none = {"drop_path": 0.0, "auxiliary": 0.0, "cutout": 0}
     assert differ == {
@@ -96,6 +106,36 @@ def test_protocols_are_those_of_the_specification():
         },
         "short": {"epochs": 20, "batch": 64, **none},
     }
+
+
+@pytest.mark.parametrize(
+    ("dataset", "drop_path", "of_1m", "changed"),
+    [
+        ("cifar10", 0.01, 0.015, {}),
+        ("cifar100", 0.02, 0.03, {"drop_path_growth": "lhd-cifar100"}),
+        ("svhn", 0.02, 0.03, {"drop_path_growth": "lhd-svhn", "augment": False, "cutout": 0}),
+    ],
+)
+def test_protocols_of_lhd_are_those_of_its_specification(dataset, drop_path, of_1m, changed):
+    usual = replace(PROTOCOLS["darts"], batch=64, drop_path=drop_path, drop_path_per_output=True, **changed)
+    assert PROTOCOLS[f"lhd-{dataset}"] == usual
+    assert PROTOCOLS[f"lhd-{dataset}-1m"] == replace(usual, drop_path=of_1m)
+    released = replace(usual, test_late=True, test_augmented=dataset == "cifar100")
+    assert PROTOCOLS[f"lhd-{dataset}-released"] == released
+    assert [e for e in range(600) if released.tested_in(e)] == list(range(401, 600))
+    assert all(usual.tested_in(e) for e in range(600))
+
+
+@pytest.mark.parametrize(
+    ("name", "epoch", "accuracy", "by"),
+    [
+        *(("lhd-cifar100", 0, 75.0, 0.0), ("lhd-cifar100", 400, 75.1, 5e-4), ("lhd-cifar100", 401, 75.1, 0.0)),
+        *(("lhd-cifar100", 401, 85.1, 1e-4), ("lhd-svhn", 400, 97.1, 5e-4), ("lhd-svhn", 599, 99.1, 1e-4)),
+        *(("lhd-svhn", 599, 98.9, 0.0), ("lhd-cifar10", 300, 100.0, 0.0)),
+    ],
+)
+def test_more_paths_are_dropped_once_the_training_images_are_learned(name, epoch, accuracy, by):
+    assert PROTOCOLS[name].grown(0.1, epoch, accuracy) == pytest.approx(0.1 + by, rel=1e-12)
 
 
 @pytest.mark.parametrize(("epoch", "lr"), [(0, 0.1), (50, 0.05 * (1 + math.sqrt(0.5))), (100, 0.05), (199, 6.1685e-6)])
@@ -125,6 +165,8 @@ def test_the_cutout_scales_with_the_resolution(resolution, side):
         ("cutout", 15.5, "cutout must be a whole number"),
         ("label_smoothing", True, "label_smoothing must be a number"),
         ("nesterov", 1, "nesterov must be True or False, not 1"),
+        ("drop_path_growth", 1, "drop_path_growth must be a name, not 1"),
+        ("drop_path_growth", "lhd-cifar", "unknown drop_path_growth 'lhd-cifar': .*did you mean 'lhd-cifar10"),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(field, value, message):
@@ -183,6 +225,46 @@ def test_cutout_is_for_training_only():
     assert torch.equal(test, data.normalize(TEST.images, DIGITS, torch.float64))
     erased = (train == 0).all(dim=1).sum(dim=(1, 2))
     assert (erased >= 4).all() and (erased <= 16).all() and (erased == 16).any()
+
+
+def test_test_images_are_varied_only_where_the_protocol_says_so():
+    clean = data.normalize(TEST.images, DIGITS, torch.float64)
+    for varied in (False, True):
+        training = toy(cutout=16, batch=32, test_augmented=varied)
+        training.one_epoch()
+        (test,) = (images for trains, _, images in training.net.seen if not trains)
+        assert torch.equal(test, clean) != varied
+
+
+def test_images_that_are_not_augmented_are_seen_as_they_are():
+    training = toy(augment=False)
+    assert torch.equal(training.batch(torch.arange(32)).images, data.normalize(TRAIN.images, DIGITS, torch.float64))
+
+
+def test_only_late_epochs_are_tested_where_the_protocol_says_so():
+    training = toy(test_late=True, epochs=6)
+    records = list(training.run())
+    assert [record["test_accuracy"] is None for record in records] == [True] * 5 + [False]
+    found = finalnet.result(evaluation(), build(evaluation(), Machine()), records)
+    assert (found["best_epoch"], found["best_test_accuracy"]) == (5, records[5]["test_accuracy"])
+
+
+def test_drop_path_follows_outputs_and_grows_with_the_training_accuracy():
+    protocol = {"drop_path": 0.02, "drop_path_per_output": True, "drop_path_growth": "lhd-cifar100", "epochs": 3}
+    training = build(evaluation(space="darts", genotype=DARTS_CELL, cells=3, protocol=protocol), Machine())
+    assert training.drop_path == pytest.approx(0.08)
+    for accuracy, target in ((80.0, 0.0805), (70.0, 0.0805), (90.0, 0.0806)):
+        training.begin_epoch = lambda: None
+        training.log = SimpleNamespace(
+            add=lambda *_: None, means=lambda *_, a=accuracy: {"train_loss": 1.0, "train_accuracy": a}
+        )
+        record = training.one_epoch()
+        assert training.drop_path == pytest.approx(target)
+    assert record["drop_path"] == pytest.approx(0.0805 * 2 / 3)
+    state = copy.deepcopy(training.state_dict())
+    other = build(evaluation(space="darts", genotype=DARTS_CELL, cells=3, protocol=protocol), Machine())
+    other.load_state_dict(state)
+    assert other.drop_path == training.drop_path
 
 
 def test_every_training_image_is_seen_once_an_epoch():
@@ -276,6 +358,7 @@ ALL_ON = {"drop_path": 0.5, "auxiliary": 0.4, "cutout": 16, "label_smoothing": 0
 TASKS = {
     "nasbench201": evaluation(protocol={"cutout": 16, "nesterov": True, "recalibration": 1}),
     "darts": evaluation(space="darts", genotype=DARTS_CELL, cells=3, protocol=ALL_ON),
+    "lhd": evaluation(space="lhd", genotype=LHD_CELL, cells=3, protocol={}, preset="lhd-cifar100-released"),
 }
 
 

@@ -156,6 +156,14 @@ def test_the_recipes_of_the_benchmark(name, expected, preset):
     assert recipe == methods.Recipe(**{**common, "order": "alpha-first", "split": "half", **expected, **rests})
 
 
+def test_images_of_a_search_that_are_not_augmented():
+    search = experiment.build(
+        Experiment("lhd", recipe={"augment": False}, resolution=8, channels=4, cells=3), Machine()
+    )
+    images = search.batch("valid", search.valid, torch.arange(4)).images
+    assert torch.equal(images, data.normalize(search.valid.images[:4], DIGITS))
+
+
 def test_rates_and_decays_of_alpha():
     groups = {name: make(name, "released").optimizer.param_groups[0] for name in BASELINES}
     assert {name: g["lr"] for name, g in groups.items() if g["lr"] != 3e-4 and "gaea" not in name} == {"pc-darts": 6e-4}

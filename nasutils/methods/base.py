@@ -32,7 +32,7 @@ class Recipe:
     norm over the weights, and over the weights and alpha together if clip_includes_alpha (what the released
     NAS-Bench-201 code does). order: which of the two updates of an iteration comes first; `together`: neither,
     both gradients are taken at the same point (`Method.joint_gradients`). split: see `data.search_split`.
-    alpha_from: first epoch in which alpha is updated.
+    alpha_from: first epoch in which alpha is updated. augment: crop and flip the images (LHD: not those of SVHN).
     """
 
     epochs: int = 50
@@ -49,6 +49,7 @@ class Recipe:
     order: str = "alpha-first"
     split: str = "half"
     alpha_from: int = 0
+    augment: bool = True
 
     def rate(self, epoch: float) -> float:
         """The weight rate; it moves within an epoch (a fraction) only while it warms up."""
