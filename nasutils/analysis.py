@@ -85,8 +85,9 @@ def _epoch(record: Mapping[str, Any]) -> dict[str, Any]:
 def leakage_table(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
     """A row per method, seed and probed epoch; cell types are averaged. Measures: see `nasutils.leakage`.
 
-    Columns: bypass, free_gradient, free_weight, free_strongest (shares), margin, entropy (nats per edge), eigenvalue
-    (of the Hessian in alpha), curvature (of that in alpha / T, comparable across temperatures), drop,
+    Columns: bypass, spread, matched_bypass (at half of the largest entropy), skip_cut (share of skips in what cutting
+    any one operation changes), free_gradient, free_weight, free_strongest (shares), margin, entropy (nats per edge),
+    eigenvalue (of the Hessian in alpha), curvature (of that in alpha / T, comparable across temperatures), drop,
     drop_recalibrated (points), loss (nats). Empty where no search was probed.
     """
     rows = [
@@ -97,6 +98,9 @@ def leakage_table(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
     ]
     measures = [
         "bypass",
+        "spread",
+        "matched_bypass",
+        "skip_cut",
         "free_gradient",
         "free_weight",
         "free_strongest",
@@ -111,9 +115,12 @@ def leakage_table(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
 
 def _leakage(record: Mapping[str, Any]) -> dict[str, float]:
     measured = record["leakage"]
-    dominance = measured["dominance"].values()
+    dominance, matched = measured["dominance"].values(), measured["matched"]
     return {
         "bypass": float(np.mean(list(measured["bypass_total"].values()))),
+        "spread": float(np.mean([np.mean(s) for s in measured["spread"].values()])),
+        "matched_bypass": float(np.mean(list(matched["bypass_total"].values()))) if matched else math.nan,
+        "skip_cut": _skip_share(np.abs(measured["cut"]["cell"])),
         "free_gradient": float(np.mean(list(measured["free_gradient"].values()))),
         "free_weight": float(np.mean([d["weight"] for d in dominance])),
         "free_strongest": float(np.mean([d["strongest"] for d in dominance])),
@@ -126,6 +133,12 @@ def _leakage(record: Mapping[str, Any]) -> dict[str, float]:
         "loss": measured["loss"],
         **leakage.discretization_drop(record),
     }
+
+
+def _skip_share(changes: np.ndarray) -> float:
+    """Share of the skip connections in changes (edges, operations) >= 0; nan where there are none."""
+    total = changes.sum()
+    return float(changes[:, nasbench201.OPS.index("skip_connect")].sum() / total) if total else math.nan
 
 
 def last_epoch(table: pd.DataFrame) -> pd.DataFrame:

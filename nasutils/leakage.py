@@ -9,21 +9,29 @@ that batch, as in the two steps of a search. Losses are mean cross entropies in 
   two changes of the loss are the parts of the operation and of what goes around it, and `bypass` is the second
   one's share. What goes around on other edges is not seen. (At weight 1 instead, a lone operation would also be
   scaled up against the other edges of its node. That is what discretization does, and it is measured as that:
-  `discretization_drop`.)
-* Gradient: the share that reaches the inputs of edges through operations without parameters.
+  `discretization_drop`.) The strongest operation is judged among those that carry something: never `none`.
+* The same at equal sparsity (`at_entropy`): an operation that holds all the weight of its edge cannot be bypassed,
+  whatever the network has learned. So the interventions are repeated with the weights sharpened or flattened to half
+  of the largest entropy, where supernets searched at different temperatures are comparable; and `spread`, the weight
+  beside the strongest operation, says what bypass would follow if all operations mattered by their weight alone.
+* Gradient: of the squared norms of what reaches the inputs of edges, the share through operations without parameters.
 * Mixing weights: dominance of those operations, entropy, margin.
-* Curvature: the largest eigenvalue of the Hessian of the loss in alpha, as RobustDARTS (ICLR 2020) follows it.
+* Curvature: the largest eigenvalue of the Hessian of the loss in alpha, as RobustDARTS (ICLR 2020) follows it
+  (`nasutils.curvature`).
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
+from scipy.optimize import brentq
 from torch import Tensor, nn
 
 from nasutils import relax
+from nasutils.curvature import Loss, curvature
 from nasutils.relax import Mix
 from nasutils.spaces.base import nonzero
 
@@ -31,10 +39,11 @@ FREE_OPS = frozenset({"none", "skip_connect", "avg_pool_3x3", "max_pool_3x3", "n
 """Operations without parameters (a skip connection of stride 2, which has some, counts as what it stands for)."""
 IMAGES = 100
 """A search probes that many images: the changes of the loss are paired, and each costs a pass through the network."""
+MATCHED = 0.5
+"""Share of the largest entropy (ln of the number of operations) at which supernets are compared."""
 CURVATURE_IMAGES = 32
 """The eigenvalue is that of the first so many of them: a product with the Hessian costs nine passes."""
 
-Loss = Callable[[Mix], Tensor]
 EdgeOps = Sequence[Sequence[str]]
 """Names of the operations of each edge."""
 
@@ -75,13 +84,14 @@ def measure(
     and so are all random states. images (batch, 3, H, W), labels (batch,): the probe. temperature: by which mix
     is taken for a softmax of alpha, see `curvature` (None: no eigenvalue).
 
-    loss: nats. cut, only: (edges, operations) nats. bypass, entropy (nats), margin: per edge. bypass_total,
-    free_gradient: one number. dominance: {"weight", "strongest"}. eigenvalue: of all cell types together.
+    loss: nats. cut, only: (edges, operations) nats. bypass, spread, entropy (nats), margin: per edge. bypass_total,
+    free_gradient: one number. dominance: {"weight", "strongest"}. eigenvalue: of all cell types together. matched:
+    {"loss", "bypass_total", "spread"} at the weights of `at_entropy`, None where they have no such entropy.
 
     Raises ValueError for a network whose cells cannot be measured.
     """
     mix, names = {kind: weights.detach() for kind, weights in mix.items()}, _names(net, mix)
-    with _undisturbed(net) as rewind:
+    with undisturbed(net) as rewind:
 
         def loss(mix: Mix, size: int | None = None) -> Tensor:
             rewind()
@@ -89,20 +99,31 @@ def measure(
 
         base, cut, only = interventions(loss, mix, names)
         gradients = branch_gradients(net, loss, mix)
-        eigenvalue = None
+        sparse, eigenvalue, matched = at_entropy(mix), None, None
+        if sparse is not None:
+            after, less, lone = interventions(loss, sparse, names)
+            matched = {"loss": after, **_totals(less, lone, sparse, names)}
         if temperature is not None:
             eigenvalue = curvature(lambda mix: loss(mix, CURVATURE_IMAGES), mix, temperature)
     return {
         "loss": base,
         "cut": {kind: c.tolist() for kind, c in cut.items()},
         "only": {kind: o.tolist() for kind, o in only.items()},
-        "bypass": {kind: bypass(cut[kind], only[kind], m).tolist() for kind, m in mix.items()},
-        "bypass_total": {kind: bypass_total(cut[kind], only[kind], m) for kind, m in mix.items()},
+        "bypass": {kind: bypass(cut[kind], only[kind], m, names[kind]).tolist() for kind, m in mix.items()},
+        **_totals(cut, only, mix, names),
         "free_gradient": {kind: free_share(g, names[kind]) for kind, g in gradients.items()},
         "dominance": {kind: dominance(m, names[kind]) for kind, m in mix.items()},
         "entropy": {kind: relax.entropy(m).tolist() for kind, m in mix.items()},
         "margin": {kind: margin(m).tolist() for kind, m in mix.items()},
         "eigenvalue": eigenvalue,
+        "matched": matched,
+    }
+
+
+def _totals(cut: Mix, only: Mix, mix: Mix, names: Mapping[str, EdgeOps]) -> dict[str, dict[str, Any]]:
+    return {
+        "bypass_total": {kind: bypass_total(cut[kind], only[kind], m, names[kind]) for kind, m in mix.items()},
+        "spread": {kind: spread(m, names[kind]).tolist() for kind, m in mix.items()},
     }
 
 
@@ -118,7 +139,7 @@ def _names(net: nn.Module, mix: Mix) -> dict[str, EdgeOps]:
 
 
 @contextmanager
-def _undisturbed(net: nn.Module) -> Iterator[Callable[[], None]]:
+def undisturbed(net: nn.Module) -> Iterator[Callable[[], None]]:
     """Training mode; afterwards mode, buffers and random states are as before.
 
     Yields a function that rewinds the random states, so that every loss sees the same draws.
@@ -155,12 +176,7 @@ def ablated(net: nn.Module, mix: Mix) -> dict[str, Mix]:
         "parametric_only": lambda op: op in FREE_OPS,
     }
     return {
-        what: {
-            kind: weights.masked_fill(
-                torch.tensor([[rule(op) for op in ops] for ops in names[kind]], device=weights.device), 0.0
-            )
-            for kind, weights in mix.items()
-        }
+        what: {kind: weights.masked_fill(_where(names[kind], rule, weights), 0.0) for kind, weights in mix.items()}
         for what, rule in taken.items()
     }
 
@@ -202,26 +218,71 @@ def _edge_changes(
     return cut, only
 
 
-def bypass(cut: Tensor, only: Tensor, weights: Tensor) -> Tensor:
+def bypass(cut: Tensor, only: Tensor, weights: Tensor, names: EdgeOps) -> Tensor:
     """|only| / (|cut| + |only|) of the strongest operation of each edge (the first one of equals): (edges,) in [0, 1].
 
     0: cutting the operation matters, cutting all others does not, so nothing goes around it. 1: the other way
     round, everything does. 1/2: both matter as much. An edge without either counts as 0. All (edges, operations).
+    Of operations named `none`, which carry nothing, none is the strongest.
     """
-    own, around = _strongest(cut, only, weights)
+    own, around = _of_strongest(cut, only, weights, names)
     return (around / (own + around)).nan_to_num(0.0)
 
 
-def bypass_total(cut: Tensor, only: Tensor, weights: Tensor) -> float:
+def bypass_total(cut: Tensor, only: Tensor, weights: Tensor, names: EdgeOps) -> float:
     """The same of all edges together, each counting as much as it matters to the loss: sums before the ratio."""
-    own, around = (x.sum() for x in _strongest(cut, only, weights))
+    own, around = (x.sum() for x in _of_strongest(cut, only, weights, names))
     return float((around / (own + around)).nan_to_num(0.0))
 
 
-def _strongest(cut: Tensor, only: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """|cut| and |only| of each edge's strongest operation: (edges,) each."""
-    chosen = weights.argmax(dim=-1, keepdim=True).cpu()
+def _of_strongest(cut: Tensor, only: Tensor, weights: Tensor, names: EdgeOps) -> tuple[Tensor, Tensor]:
+    """|cut| and |only| of each edge's strongest operation that carries something: (edges,) each."""
+    chosen = _carrying(weights, names).argmax(dim=-1, keepdim=True).cpu()
     return cut.gather(-1, chosen).squeeze(-1).abs(), only.gather(-1, chosen).squeeze(-1).abs()
+
+
+def _carrying(weights: Tensor, names: EdgeOps) -> Tensor:
+    """The weights with those of `none` below all others: -1."""
+    return weights.masked_fill(_where(names, lambda op: op == "none", weights), -1.0)
+
+
+def _where(names: EdgeOps, rule: Callable[[str], bool], like: Tensor) -> Tensor:
+    return torch.tensor([[rule(op) for op in ops] for ops in names], device=like.device)
+
+
+def spread(weights: Tensor, names: EdgeOps) -> Tensor:
+    """Weight beside an edge's strongest operation, as a share of all that carry something: (edges,) in [0, 1].
+
+    It is the bypass of an edge whose operations all put out the same. 0 where nothing carries.
+    """
+    carrying = _carrying(weights, names).clamp(min=0)
+    return (1 - carrying.amax(dim=-1) / carrying.sum(dim=-1)).nan_to_num(0.0)
+
+
+def at_entropy(mix: Mix, share: float = MATCHED) -> Mix | None:
+    """Mixing weights p^(1/T), each edge's sum as it was, with the one T that gives a mean entropy per edge of
+    `share` of the largest possible (the mean of ln(operations)). A softmax keeps its alpha and changes temperature.
+
+    None where no T between 1e-6 and 1e6 does: too many weights are exactly 0, or all are equal.
+    """
+    logs = {kind: m.double().log() for kind, m in mix.items()}
+    target = share * _edge_mean({kind: torch.full(m.shape[:1], math.log(m.shape[1])) for kind, m in mix.items()})
+
+    def at(temperature: float) -> dict[str, Tensor]:
+        return {kind: (log / temperature).softmax(dim=-1) for kind, log in logs.items()}
+
+    def excess(log_temperature: float) -> float:
+        return _edge_mean({kind: relax.entropy(p) for kind, p in at(math.exp(log_temperature)).items()}) - target
+
+    low, high = -math.log(1e6), math.log(1e6)
+    if not excess(low) < 0 < excess(high):
+        return None
+    found = at(math.exp(brentq(excess, low, high)))
+    return {kind: m.sum(dim=-1, keepdim=True) * found[kind].to(m) for kind, m in mix.items()}
+
+
+def _edge_mean(values: Mapping[str, Tensor]) -> float:
+    return torch.cat([v.double().cpu() for v in values.values()]).mean().item()
 
 
 # Gradient
@@ -290,7 +351,7 @@ def unroll(cell: MixedCell, inputs: Sequence[Any], weights: Tensor) -> tuple[lis
 
 def free_share(values: Tensor, names: EdgeOps) -> float:
     """Share of the operations without parameters in the sum of values (edges, operations) >= 0; 0 if all are 0."""
-    free = torch.tensor([[op in FREE_OPS for op in ops] for ops in names], device=values.device)
+    free = _where(names, lambda op: op in FREE_OPS, values)
     share, rest = values[free].sum(), values[~free].sum()
     return float((share / (share + rest)).nan_to_num(0.0))
 
@@ -319,76 +380,3 @@ def discretization_drop(record: Mapping[str, Any]) -> dict[str, float]:
         "drop": judged["relaxed"] - judged["discretized"],
         "drop_recalibrated": judged["relaxed"] - judged["discretized_recalibrated"],
     }
-
-
-# Curvature
-
-
-def curvature(loss: Loss, mix: Mix, temperature: float = 1.0) -> float:
-    """The largest eigenvalue of the Hessian in alpha, of all cell types together, where mix = softmax(alpha / T).
-
-    alpha is read off mix, so any method's weights have one; the Hessian does not depend on what a row of alpha
-    may be shifted by. Weights of an edge that do not sum to 1 keep their sum.
-    """
-    sums = {kind: m.sum(dim=-1, keepdim=True) for kind, m in mix.items()}
-    alphas = {kind: (temperature * m.log()).where(sums[kind] > 0, 0.0) for kind, m in mix.items()}
-
-    def of_alpha(alphas: Mapping[str, Tensor]) -> Tensor:
-        return loss({kind: sums[kind] * relax.softmax(a, temperature) for kind, a in alphas.items()})
-
-    return largest_eigenvalue(*hessian_product(of_alpha, alphas))
-
-
-def hessian_product(
-    loss: Callable[[Mapping[str, Tensor]], Tensor], alphas: Mapping[str, Tensor]
-) -> tuple[Callable[[Tensor], Tensor], int]:
-    """v -> H v with the exact Hessian H of loss(alphas), and the size n of v.
-
-    v: (n,) float64, the alphas one after another.
-    """
-    leaves = {kind: a.detach().clone().requires_grad_() for kind, a in alphas.items()}
-    with torch.enable_grad():
-        parts = torch.autograd.grad(loss(leaves), list(leaves.values()), create_graph=True, materialize_grads=True)
-        gradient = torch.cat([g.flatten() for g in parts])
-
-    def product(v: Tensor) -> Tensor:
-        if not gradient.requires_grad:  # a loss without curvature
-            return torch.zeros_like(v)
-        rows = torch.autograd.grad(
-            gradient, list(leaves.values()), v.to(gradient), retain_graph=True, materialize_grads=True
-        )
-        return torch.cat([r.flatten() for r in rows]).to(v)
-
-    return product, len(gradient)
-
-
-def spectrum(product: Callable[[Tensor], Tensor], size: int) -> Tensor:
-    """All eigenvalues, ascending, of a symmetric (size, size) matrix from as many products: for small ones."""
-    matrix = torch.stack([product(row) for row in torch.eye(size, dtype=torch.float64)])
-    return torch.linalg.eigvalsh((matrix + matrix.T) / 2)
-
-
-def largest_eigenvalue(
-    product: Callable[[Tensor], Tensor], size: int, *, steps: int = 20, tolerance: float = 3e-3
-) -> float:
-    """The algebraically largest eigenvalue of a symmetric (size, size) matrix (not the largest by magnitude).
-
-    Lanczos from a fixed random vector, fully reorthogonalised; ends after `steps` products or where the error
-    bound of the value is below the tolerance, relative to the largest magnitude found. Never above the true one.
-    """
-    generator = torch.Generator().manual_seed(0)
-    v = F.normalize(torch.randn(size, generator=generator, dtype=torch.float64), dim=0)
-    basis, small = torch.zeros(0, size, dtype=torch.float64), torch.zeros(steps + 1, steps + 1, dtype=torch.float64)
-    for n in range(1, min(steps, size) + 1):
-        basis = torch.cat([basis, v[None]])
-        w = product(v)
-        small[n - 1, n - 1] = v @ w
-        for _ in range(2):  # once is not enough when v is nearly an eigenvector
-            w = w - basis.T @ (basis @ w)
-        length = w.norm()
-        values, vectors = torch.linalg.eigh(small[:n, :n])
-        if length * vectors[-1, -1].abs() <= tolerance * values.abs().max():
-            break
-        small[n - 1, n] = small[n, n - 1] = length
-        v = w / length
-    return float(values[-1])

@@ -71,6 +71,13 @@ def one_hot(weights: Tensor) -> Tensor:
     return torch.zeros_like(weights).scatter_(-1, weights.argmax(dim=-1, keepdim=True), 1.0)
 
 
+def without(mix: Mix, negligible: float) -> Mix:
+    """Mixing weights with those from 0 to `negligible` set to exactly 0 (0 itself: as they are)."""
+    if not negligible:
+        return mix
+    return {name: p.masked_fill((p >= 0) & (p <= negligible), 0.0) for name, p in mix.items()}
+
+
 def entropy(p: Tensor) -> Tensor:
     """Entropy in nats of each edge's distribution: p (edges, operations) -> (edges,); 0 ln 0 = 0."""
     return torch.special.entr(p).sum(dim=-1)

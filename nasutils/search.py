@@ -230,7 +230,7 @@ class Search:
         self.method.update([g.clone() for g in self.alpha_gradients])
 
     def _weight_step(self, train: Batch, valid: Batch) -> None:
-        mix = self.method.weight_mixing()
+        mix = relax.without(self.method.weight_mixing(), self.recipe.negligible)
         alphas = list(self.method.alphas.values()) if self.recipe.clip_includes_alpha else []
         active = self.method.active_in_weight_step(mix)
         if not alphas:
@@ -306,12 +306,16 @@ class Search:
     def _probe(self) -> Record:
         """Leakage on the first evaluation images, unaugmented, in the precision of the weights.
 
-        accuracy: of the supernet (%, all evaluation images) without some operations, see `leakage.ablated`.
+        accuracy: of the supernet (%, all evaluation images) without some operations, see `leakage.ablated`, with
+        batch-norm statistics estimated anew.
         """
         part, mix = self.evaluation[: leakage.IMAGES], self.method.inference()
         images = normalize(part.images, self.data, self.dtype)
-        accuracy = {what: self.accuracy(less) for what, less in leakage.ablated(self.net, mix).items()}
-        measured = leakage.measure(self.net, mix, images, part.labels, temperature=self.method.temperature)
+        with leakage.undisturbed(self.net):
+            less = leakage.ablated(self.net, mix).items()
+            accuracy = {what: self.recalibrated_accuracy(kept) for what, kept in less}
+        temperature = self.method.softmax_temperature
+        measured = leakage.measure(self.net, mix, images, part.labels, temperature=temperature)
         return {**measured, "accuracy": accuracy}
 
     def state_dict(self) -> dict[str, Any]:

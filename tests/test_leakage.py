@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nasutils import data, leakage, methods, relax, runs, spaces
+from nasutils import curvature, data, leakage, methods, relax, runs, spaces
 from nasutils.experiment import Experiment, Machine, build
 from nasutils.search import Search
 from nasutils.spaces.base import everything
@@ -193,17 +193,66 @@ def test_cut_and_only_are_losses_of_supernets_with_changed_weights():
     [(1.0, 0.0, 0.0), (0.0, 1.0, 1.0), (1.0, 3.0, 0.75), (-1.0, 3.0, 0.75), (2.0, -2.0, 0.5), (0.0, 0.0, 0.0)],
 )
 def test_bypass_by_hand(cut, only, expected):
-    weights = torch.tensor([[0.2, 0.4, 0.4]])
+    weights, names = torch.tensor([[0.2, 0.4, 0.4]]), [["conv", "skip_connect", "pool"]]
     tables = [torch.tensor([[9.0, x, 9.0]]) for x in (cut, only)]
-    assert leakage.bypass(*tables, weights).tolist() == [expected]
-    assert leakage.bypass_total(*tables, weights) == expected
+    assert leakage.bypass(*tables, weights, names).tolist() == [expected]
+    assert leakage.bypass_total(*tables, weights, names) == expected
+
+
+def test_an_edge_whose_strongest_operation_is_none_is_judged_by_the_next():
+    cut, only = torch.tensor([[0.0, 1.0, 9.0], [0.0, 9.0, 2.0]]), torch.tensor([[9.0, 3.0, 9.0], [9.0, 9.0, 6.0]])
+    weights = torch.tensor([[0.5, 0.3, 0.2], [0.4, 0.0, 0.1]])
+    names = [["none", "skip_connect", "conv"]] * 2
+    assert leakage.bypass(cut, only, weights, names).tolist() == [0.75, 0.75]
+    assert leakage.bypass_total(cut, only, weights, names) == 0.75
+    assert leakage.spread(weights, names).tolist() == pytest.approx([0.4, 0.0])
+    assert leakage.spread(torch.tensor([[1.0, 0.0, 0.0]]), names[:1]).tolist() == [0.0]
+
+
+def test_the_bypass_of_operations_that_put_out_the_same_is_the_spread():
+    weights, names = torch.tensor([[0.6, 0.3, 0.1]]).double(), [["a", "b", "c"]]
+    loss = lambda mix: mix["cell"].sum()  # noqa: E731
+    _, cut, only = leakage.interventions(loss, {"cell": weights}, {"cell": names})
+    assert leakage.bypass(cut["cell"], only["cell"], weights, names).tolist() == pytest.approx([0.4])
+    assert leakage.spread(weights, names).tolist() == pytest.approx([0.4])
+
+
+# At equal sparsity
+
+
+@pytest.mark.parametrize("temperature", [0.01, 1.0, 30.0])
+def test_weights_of_any_temperature_meet_at_the_same_entropy(temperature):
+    alphas = {"normal": torch.randn(14, 8, generator=torch.Generator().manual_seed(0)).double()}
+    alphas["reduce"] = torch.randn(3, 2, generator=torch.Generator().manual_seed(1)).double()
+    mix = {kind: relax.softmax(a, temperature) for kind, a in alphas.items()}
+    found = leakage.at_entropy(mix)
+    entropies = torch.cat([relax.entropy(p) for p in found.values()])
+    assert entropies.mean().item() == pytest.approx(0.5 * (14 * math.log(8) + 3 * math.log(2)) / 17)
+    power = (found["normal"][0].log() - found["normal"][0, 0].log()) / (alphas["normal"][0] - alphas["normal"][0, 0])
+    assert torch.allclose(power[1:], power[1], rtol=1e-6)
+    others = leakage.at_entropy({kind: relax.softmax(a, 1.7) for kind, a in alphas.items()})
+    torch.testing.assert_close(found["reduce"], others["reduce"], rtol=1e-6, atol=1e-9)
+
+
+def test_weights_keep_the_sum_of_their_edge_and_hard_ones_have_no_such_entropy():
+    mix = {"cell": 0.3 * torch.tensor([[0.5, 0.3, 0.2], [0.9, 0.1, 0.0]]).double()}
+    assert leakage.at_entropy(mix)["cell"].sum(dim=1).tolist() == pytest.approx([0.3, 0.3])
+    assert leakage.at_entropy(SOUND) is None
+    assert leakage.at_entropy({"cell": torch.full((6, 5), 0.2)}) is None
+
+
+def test_equal_sparsity_separates_what_training_made_of_a_supernet(measured):
+    leaks, holds = measured
+    assert leaks["matched"]["bypass_total"]["cell"] == pytest.approx(1.0)
+    assert holds["matched"] is None
+    assert leaks["spread"]["cell"] == pytest.approx([0.5 / 0.9] * 6)
 
 
 def test_bypass_of_all_edges_counts_each_as_much_as_it_matters():
     cut, only = torch.tensor([[0.0, 0.0], [3.0, 0.0]]), torch.tensor([[0.1, 0.0], [0.9, 0.0]])
-    weights = torch.tensor([[0.9, 0.1], [0.9, 0.1]])
-    assert leakage.bypass(cut, only, weights).tolist() == pytest.approx([1.0, 0.9 / 3.9])
-    assert leakage.bypass_total(cut, only, weights) == pytest.approx(1.0 / 4.0)
+    weights, names = torch.tensor([[0.9, 0.1], [0.9, 0.1]]), [["conv", "pool"]] * 2
+    assert leakage.bypass(cut, only, weights, names).tolist() == pytest.approx([1.0, 0.9 / 3.9])
+    assert leakage.bypass_total(cut, only, weights, names) == pytest.approx(1.0 / 4.0)
 
 
 # Gradient
@@ -290,23 +339,23 @@ def quadratic(eigenvalues, seed=0):
 @pytest.mark.parametrize("eigenvalues", [[-10, -3, 0, 0.5, 1, 2, 2], [-5, -4, -3, -2, -1, -0.5, -0.25], [7.0] * 7])
 def test_the_algebraically_largest_eigenvalue_is_found(eigenvalues):
     matrix, alphas, loss = quadratic(eigenvalues)
-    product, size = leakage.hessian_product(loss, alphas)
+    product, size = curvature.hessian_product(loss, alphas)
     torch.testing.assert_close(product(torch.ones(7).double()), matrix @ torch.ones(7).double())
-    assert leakage.largest_eigenvalue(product, size, tolerance=1e-12) == pytest.approx(max(eigenvalues), abs=1e-10)
-    assert leakage.spectrum(product, size).tolist() == pytest.approx(eigenvalues, abs=1e-12)
+    assert curvature.largest_eigenvalue(product, size, tolerance=1e-12) == pytest.approx(max(eigenvalues), abs=1e-10)
+    assert curvature.spectrum(product, size).tolist() == pytest.approx(eigenvalues, abs=1e-12)
 
 
 def test_a_few_products_suffice_for_a_dominant_eigenvalue():
     products, eigenvalues = [], torch.linspace(-1, 1, 200).double()
     eigenvalues[-1] = 5.0
-    found = leakage.largest_eigenvalue(lambda v: products.append(v) or eigenvalues * v, 200)
+    found = curvature.largest_eigenvalue(lambda v: products.append(v) or eigenvalues * v, 200)
     assert found == pytest.approx(5.0, rel=1e-3)
     assert len(products) < 15
 
 
 def test_a_loss_without_curvature_has_the_eigenvalue_zero():
-    product, size = leakage.hessian_product(lambda a: 3 * a["x"].sum(), {"x": torch.ones(4).double()})
-    assert leakage.largest_eigenvalue(product, size) == 0.0
+    product, size = curvature.hessian_product(lambda a: 3 * a["x"].sum(), {"x": torch.ones(4).double()})
+    assert curvature.largest_eigenvalue(product, size) == 0.0
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.3])
@@ -316,17 +365,17 @@ def test_the_eigenvalue_of_a_supernet_is_that_of_its_full_hessian_in_alpha(tempe
     loss, images = loss_of(net, 16), lambda a: {"cell": relax.softmax(a, temperature)}
     full = torch.autograd.functional.hessian(lambda a: loss(images(a)), alpha).reshape(30, 30)
     expected = torch.linalg.eigvalsh((full + full.T) / 2)
-    product, size = leakage.hessian_product(lambda a: loss(images(a["cell"])), {"cell": alpha})
-    torch.testing.assert_close(leakage.spectrum(product, size), expected, rtol=1e-8, atol=1e-10)
-    assert leakage.largest_eigenvalue(product, size, steps=30, tolerance=1e-9) == pytest.approx(expected[-1].item())
-    found = leakage.curvature(loss, images(alpha), temperature)
+    product, size = curvature.hessian_product(lambda a: loss(images(a["cell"])), {"cell": alpha})
+    torch.testing.assert_close(curvature.spectrum(product, size), expected, rtol=1e-8, atol=1e-10)
+    assert curvature.largest_eigenvalue(product, size, steps=30, tolerance=1e-9) == pytest.approx(expected[-1].item())
+    found = curvature.curvature(loss, images(alpha), temperature)
     assert found == pytest.approx(expected[-1].item(), abs=0.01 * expected.abs().max().item())
 
 
 def test_second_derivatives_of_the_supernet_are_those_of_the_plain_one():
     net, plain, mix = supernet(channels=2), NaiveSupernet(2, 1, 10).double(), random_mix("nasbench201")
     plain.load_state_dict(unstack(net.state_dict()))
-    products = [leakage.hessian_product(loss, mix)[0] for loss in (loss_of(net, 16), plain_loss(plain, 16))]
+    products = [curvature.hessian_product(loss, mix)[0] for loss in (loss_of(net, 16), plain_loss(plain, 16))]
     v = torch.randn(30, generator=torch.Generator().manual_seed(2)).double()
     torch.testing.assert_close(products[0](v), products[1](v), rtol=1e-8, atol=1e-10)
 
@@ -338,7 +387,7 @@ def plain_loss(net, size):
 def test_weights_that_are_zero_have_no_curvature_and_edges_keep_their_sum():
     target = torch.tensor([[0.3, 0.3, 0.4], [0.5, 0.0, 0.0], [0.0, 0.0, 0.0]]).double()
     loss = lambda mix: (mix["x"] - target).square().sum()  # noqa: E731
-    alone = leakage.curvature(loss, {"x": target}, temperature=2.0)
+    alone = curvature.curvature(loss, {"x": target}, temperature=2.0)
     p = target[0]
     jacobian = (torch.diag(p) - torch.outer(p, p)) / 2.0
     assert alone == pytest.approx(torch.linalg.eigvalsh(2 * jacobian @ jacobian)[-1].item(), rel=1e-2)
@@ -367,18 +416,19 @@ def test_cells_of_other_types_are_refused():
         leakage.measure(nn.Linear(2, 2), LEAKY, IMAGES, VALID.labels)
 
 
-def search(name="sp-darts", *, epochs=3, probe_every=0, precision="float32"):
+def search(name="sp-darts", *, space=NB201, epochs=3, probe_every=0, precision="float32"):
     dtype = torch.float32 if precision == "float32" else torch.float64
-    method = methods.get(name, NB201, epochs=epochs, dtype=dtype)
+    method = methods.get(name, space, epochs=epochs, dtype=dtype)
     recipe = replace(method.recipe, epochs=epochs, batch=32, split="half")
     torch.manual_seed(0)
-    net = NB201.supernet(2, 1, 10).to(dtype)
+    net = space.supernet(2, 1 if space is NB201 else 3, 10).to(dtype)
     return Search(net, method, recipe, DIGITS, TRAIN, VALID, precision=precision, probe_every=probe_every)
 
 
-@pytest.mark.parametrize("name", ["darts", "sp-darts"])
-def test_a_probed_search_is_the_same_search_bit_for_bit(name):
-    plain, probed = search(name), search(name, probe_every=2)
+@pytest.mark.parametrize(("name", "space"), [("darts", NB201), ("sp-darts", NB201), ("darts", spaces.get("s4"))])
+def test_a_probed_search_is_the_same_search_bit_for_bit(name, space, monkeypatch):
+    monkeypatch.setattr(leakage, "IMAGES", 8)
+    plain, probed = search(name, space=space), search(name, space=space, probe_every=2)
     random = torch.get_rng_state()
     expected, found = list(plain.run()), list(probed.run())
     assert ["leakage" in record for record in found] == [False, True, True]
@@ -407,14 +457,31 @@ def test_a_record_of_leakage_is_json_of_the_documented_form():
     found = record["leakage"]
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found.keys() == {
-        *("loss", "cut", "only", "bypass", "bypass_total", "free_gradient"),
+        *("loss", "cut", "only", "bypass", "bypass_total", "spread", "matched", "free_gradient"),
         *("dominance", "entropy", "margin", "eigenvalue", "accuracy"),
     }
     assert [len(found["cut"]["cell"]), len(found["only"]["cell"][0]), len(found["bypass"]["cell"])] == [6, 5, 6]
     images = data.normalize(VALID.images, DIGITS)
-    accuracy = {what: task.accuracy(mix) for what, mix in leakage.ablated(task.net, task.method.inference()).items()}
+    ablated = leakage.ablated(task.net, task.method.inference())
+    accuracy = {what: task.recalibrated_accuracy(mix) for what, mix in ablated.items()}
     measured = leakage.measure(task.net, task.method.inference(), images, VALID.labels)
     assert found == {**measured, "accuracy": accuracy}
+
+
+@pytest.mark.parametrize("space", ["nasbench201", "darts"])
+@pytest.mark.parametrize("preset", methods.PRESETS)
+@pytest.mark.parametrize("name", methods.names)
+def test_the_eigenvalue_is_taken_where_the_weights_are_a_softmax_of_alpha(name, preset, space):
+    method = methods.get(name, spaces.get(space), preset=preset, dtype=torch.float64)
+    method.begin_epoch(7)
+    temperature, kinds = method.softmax_temperature, method.space.kinds
+    if name in ("gaea-bilevel", "gaea-erm", "drnas") and preset == "published":
+        assert temperature is None
+        return
+    p = method.inference()[kinds[0]]
+    found = p / p.sum(dim=1, keepdim=True)
+    softmaxes = [relax.softmax(method.alphas[kind], temperature) for kind in kinds]
+    assert any(torch.allclose(found, q, rtol=1e-9, atol=1e-12) for q in softmaxes)  # beta-darts exchanges its cells
 
 
 def test_the_name_of_a_run_without_probes_is_what_it_was():

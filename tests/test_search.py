@@ -5,6 +5,7 @@ Run: pytest tests/test_search.py
 
 import copy
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -403,6 +404,25 @@ def poison(search, step):
                 search.net.linear.bias[0] = float("nan")
 
     search.optimizer.step = poisoned
+
+
+def test_negligible_weights_are_not_run_in_weight_steps_and_still_have_a_gradient_in_alpha_steps():
+    ran = {}
+    for negligible in (0.0, 1e-3):
+        task, seen = tiny("sp-darts", negligible=negligible), []
+        task.method.begin_epoch(1)
+        task.method.step_temperature = 1e-3
+        with torch.no_grad():
+            task.method.alphas["cell"].copy_(torch.tensor([[0.0, 0.0, 1e-2, 1e-3, 0.0]]).repeat(6, 1))
+        task.net.register_forward_pre_hook(lambda _, args, seen=seen: seen.append(args[1:]))
+        train, valid = task.batch("train", TRAIN, torch.arange(8)), task.batch("valid", VALID, torch.arange(8))
+        task._weight_step(train, valid)
+        task._alpha_step(train, valid)
+        ran[negligible] = [active["cell"][0] for _, active in seen]
+        kept = seen[0][0]["cell"][0]
+        assert kept[2] > 0.99 and kept[3] == (0 if negligible else pytest.approx(math.exp(-9), rel=1e-2))
+    assert ran[0.0] == [[True] * 5] * 2
+    assert ran[1e-3] == [[False, False, True, False, False], [True] * 5]
 
 
 def test_a_loss_that_is_not_finite_stops_the_search_with_epoch_and_step():

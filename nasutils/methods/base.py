@@ -33,6 +33,8 @@ class Recipe:
     NAS-Bench-201 code does). order: which of the two updates of an iteration comes first; `together`: neither,
     both gradients are taken at the same point (`Method.joint_gradients`). split: see `data.search_split`.
     alpha_from: first epoch in which alpha is updated. augment: crop and flip the images (LHD: not those of SVHN).
+    negligible: an operation of at most this weight is not run in a weight step (2^-24: what float32 cannot add to 1);
+    alpha steps run all that have a gradient, which Adam scales up however small it is.
     """
 
     epochs: int = 50
@@ -50,6 +52,7 @@ class Recipe:
     split: str = "half"
     alpha_from: int = 0
     augment: bool = True
+    negligible: float = 0.0
 
     def rate(self, epoch: float) -> float:
         """The weight rate; it moves within an epoch (a fraction) only while it warms up."""
@@ -155,6 +158,11 @@ class Method(ABC):
 
     def begin_step(self) -> None:
         """Draw what one iteration needs; both of its updates use the same draw."""
+
+    @property
+    def softmax_temperature(self) -> float | None:
+        """T for which `inference` is softmax(alpha / T), None for weights that are made in another way."""
+        return self.temperature
 
     @abstractmethod
     def mixing(self) -> Mix:

@@ -76,6 +76,10 @@ class DrNAS(Method):
     def _edgewise(self, rule: Rule) -> Mix:
         return self.relaxed(rule, gates=rule if self.preset == "released" else torch.sigmoid, single=True)
 
+    @property
+    def softmax_temperature(self) -> float | None:
+        return 1.0 if self.preset == "released" else None
+
     def inference(self) -> Mix:
         if self.preset == "released":
             return super().inference()

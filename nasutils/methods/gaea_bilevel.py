@@ -39,6 +39,10 @@ class GAEABilevel(Method):
             return self.relaxed(lambda p: relax.softmax(p, 1.0))
         return self.relaxed(torch.clone, gates=torch.clone)
 
+    @property
+    def softmax_temperature(self) -> float | None:
+        return 1.0 if self.preset == "released" else None
+
     def inference(self) -> Mix:
         with torch.no_grad():
             return self.mixing()

@@ -62,6 +62,10 @@ class GDAS(Baseline):
         with torch.no_grad():
             return self.relaxed(lambda a: relax.softmax(a, 1.0), single=self.single)
 
+    @property
+    def softmax_temperature(self) -> float:
+        return 1.0
+
     def active_in_alpha_step(self, mix: Mix) -> Active:
         run = nonzero(mix)
         if not self.extra:

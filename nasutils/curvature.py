@@ -1,0 +1,86 @@
+"""The largest eigenvalue of the Hessian of a loss in the architecture parameters alpha.
+
+Its growth is a sign of collapse in RobustDARTS (Zela et al., ICLR 2020). Exact products with the Hessian, and Lanczos.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nasutils import relax
+from nasutils.relax import Mix
+
+Loss = Callable[[Mix], Tensor]
+"""Mean cross entropy (nats) of a supernet under mixing weights."""
+
+
+def curvature(loss: Loss, mix: Mix, temperature: float = 1.0) -> float:
+    """The largest eigenvalue of the Hessian in alpha, of all cell types together, where mix = softmax(alpha / T).
+
+    alpha is read off mix, so any method's weights have one; the Hessian does not depend on what a row of alpha
+    may be shifted by. Weights of an edge that do not sum to 1 keep their sum.
+    """
+    sums = {kind: m.sum(dim=-1, keepdim=True) for kind, m in mix.items()}
+    alphas = {kind: (temperature * m.log()).where(sums[kind] > 0, 0.0) for kind, m in mix.items()}
+
+    def of_alpha(alphas: Mapping[str, Tensor]) -> Tensor:
+        return loss({kind: sums[kind] * relax.softmax(a, temperature) for kind, a in alphas.items()})
+
+    return largest_eigenvalue(*hessian_product(of_alpha, alphas))
+
+
+def hessian_product(
+    loss: Callable[[Mapping[str, Tensor]], Tensor], alphas: Mapping[str, Tensor]
+) -> tuple[Callable[[Tensor], Tensor], int]:
+    """v -> H v with the exact Hessian H of loss(alphas), and the size n of v.
+
+    v: (n,) float64, the alphas one after another.
+    """
+    leaves = {kind: a.detach().clone().requires_grad_() for kind, a in alphas.items()}
+    with torch.enable_grad():
+        parts = torch.autograd.grad(loss(leaves), list(leaves.values()), create_graph=True, materialize_grads=True)
+        gradient = torch.cat([g.flatten() for g in parts])
+
+    def product(v: Tensor) -> Tensor:
+        if not gradient.requires_grad:  # a loss without curvature
+            return torch.zeros_like(v)
+        rows = torch.autograd.grad(
+            gradient, list(leaves.values()), v.to(gradient), retain_graph=True, materialize_grads=True
+        )
+        return torch.cat([r.flatten() for r in rows]).to(v)
+
+    return product, len(gradient)
+
+
+def spectrum(product: Callable[[Tensor], Tensor], size: int) -> Tensor:
+    """All eigenvalues, ascending, of a symmetric (size, size) matrix from as many products: for small ones."""
+    matrix = torch.stack([product(row) for row in torch.eye(size, dtype=torch.float64)])
+    return torch.linalg.eigvalsh((matrix + matrix.T) / 2)
+
+
+def largest_eigenvalue(
+    product: Callable[[Tensor], Tensor], size: int, *, steps: int = 20, tolerance: float = 3e-3
+) -> float:
+    """The algebraically largest eigenvalue of a symmetric (size, size) matrix (not the largest by magnitude).
+
+    Lanczos from a fixed random vector, fully reorthogonalised; ends after `steps` products or where the error
+    bound of the value is below the tolerance, relative to the largest magnitude found. Never above the true one.
+    """
+    generator = torch.Generator().manual_seed(0)
+    v = F.normalize(torch.randn(size, generator=generator, dtype=torch.float64), dim=0)
+    basis, small = torch.zeros(0, size, dtype=torch.float64), torch.zeros(steps + 1, steps + 1, dtype=torch.float64)
+    for n in range(1, min(steps, size) + 1):
+        basis = torch.cat([basis, v[None]])
+        w = product(v)
+        small[n - 1, n - 1] = v @ w
+        for _ in range(2):  # once is not enough when v is nearly an eigenvector
+            w = w - basis.T @ (basis @ w)
+        length = w.norm()
+        values, vectors = torch.linalg.eigh(small[:n, :n])
+        if length * vectors[-1, -1].abs() <= tolerance * values.abs().max():
+            break
+        small[n - 1, n] = small[n, n - 1] = length
+        v = w / length
+    return float(values[-1])
