@@ -51,8 +51,12 @@ VARIANTS: Mapping[str, Variant] = {
 which the mixing weights are nearly as even as those of DARTS."""
 PROBED = ("DARTS", "SP-DARTS", "always sparse", "never sparse")
 """The variants in which leakage is measured."""
-S_VARIANTS: Mapping[str, str] = {"DARTS": "darts", "SP-DARTS": "sp-darts", "random cell": "random"}
-"""Label -> method, on S1-S4."""
+S_VARIANTS: Mapping[str, Variant] = {
+    "DARTS": Variant("darts", recipe={}),
+    "SP-DARTS": Variant(),
+    "random cell": Variant("random", recipe={}),
+}
+"""On S1-S4."""
 
 
 def chosen(labels: Sequence[str]) -> Mapping[str, Variant]:
@@ -72,11 +76,11 @@ def searches(
 
 
 def s_searches(spaces: Sequence[str], seeds: Sequence[int], **setting: Any) -> dict[tuple[str, str, int], Experiment]:
-    """The searches on S1-S4: {(space, label, seed): experiment}; setting: fields of `Experiment`."""
+    """The searches on S1-S4: {(space, label, seed): experiment}; setting: see `Variant.experiment`."""
     return {
-        (space, label, seed): Experiment(space=space, method=method, seed=seed, **setting)
+        (space, label, seed): variant.experiment(space=space, seed=seed, **setting)
         for space in spaces
-        for label, method in S_VARIANTS.items()
+        for label, variant in S_VARIANTS.items()
         for seed in seeds
     }
 
