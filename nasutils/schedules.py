@@ -101,9 +101,9 @@ def sp_cifar100(epoch: int, epochs: int, sparse: float, late: float, ratio: floa
     return now if epoch < frozen else TwoTemperatures(late, ratio * late, now.probability)
 
 
-def sp_offset(epoch: int, sparse: float, ratio: float = 10.0) -> TwoTemperatures:
-    """S1-S4: C_e = 0.8 + 0.006 (e + 1), no warm-up; above 1 every iteration is sparse."""
-    return TwoTemperatures(sparse, ratio * sparse, 0.8 + 0.006 * (epoch + 1))
+def sp_offset(epoch: int, epochs: int, sparse: float, ratio: float = 10.0) -> TwoTemperatures:
+    """S1-S4: C_e = 0.8 + 0.3 (e + 1) / epochs (0.006 per epoch of 50), no warm-up; above 1 every step is sparse."""
+    return TwoTemperatures(sparse, ratio * sparse, 0.8 + 0.3 / epochs * (epoch + 1))
 
 
 def sp_warmup(epoch: int, epochs: int, sparse: float, ratio: float = 10.0) -> TwoTemperatures:

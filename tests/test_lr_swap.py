@@ -20,6 +20,7 @@ from nasutils.launch import name_of
 from nasutils.studies import lr_swap as study
 from nasutils.studies import lr_swap_tables as tables
 from nasutils.studies.lr_swap import NAMED, VARIANTS
+from nasutils.studies.lr_swap_claims import CLAIMS
 
 SHEET = json.loads((Path(__file__).parent / "truth" / "schedules.json").read_text())["nb201_w_lr"]
 ON_THE_SHEET = {
@@ -190,7 +191,7 @@ def results(operation="nor_conv_3x3", gains=()):
 
 def test_the_claims_have_the_right_sign():
     gains = {"EX-DARTS": 20.5, "alpha decay x 10": 1.0, "warm-up 10": 18.0}
-    verdicts = claims.verdicts(study.CLAIMS, results(gains=gains.items()), "laptop").set_index("claim")["verdict"]
+    verdicts = claims.verdicts(CLAIMS, results(gains=gains.items()), "laptop").set_index("claim")["verdict"]
     assert verdicts.to_dict() == {
         "1 degradation": "supported",
         "2a regularisation": "supported",
@@ -209,7 +210,7 @@ def test_the_claims_have_the_right_sign():
 
 
 def test_missing_settings_are_inconclusive():
-    verdicts = claims.verdicts(study.CLAIMS, results(), "laptop").set_index("claim")["verdict"]
+    verdicts = claims.verdicts(CLAIMS, results(), "laptop").set_index("claim")["verdict"]
     assert (
         verdicts[["2a regularisation", "2b warm-up", "3a swap", "3b better", "4 raw weights"]] == "inconclusive"
     ).all()

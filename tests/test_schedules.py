@@ -21,7 +21,7 @@ SP = {
     "sp_darts_space": lambda e: schedules.sp_linear(e, 50, 0.001, 10),
     "sp_nb201_cifar10": lambda e: schedules.sp_linear(e, 50, 0.0011, 11),
     "sp_nb201_cifar100": lambda e: schedules.sp_cifar100(e, 50, 0.0013, 0.0006, 11),
-    "sp_s1_s4": lambda e: schedules.sp_offset(e, 0.0003),
+    "sp_s1_s4": lambda e: schedules.sp_offset(e, 50, 0.0003),
 }
 PCD = {
     "pcd_d0.1_darts_or_s1_s4_warmup0": (0.1, 0),
@@ -75,7 +75,14 @@ def test_sp_laid_out_over_fewer_epochs_still_ends_sparse():
 
 
 def test_sp_of_s1_to_s4_is_always_sparse_from_epoch_33():
-    assert [schedules.sp_offset(e, 3e-4).probability >= 1 for e in (32, 33)] == [False, True]
+    assert [schedules.sp_offset(e, 50, 3e-4).probability >= 1 for e in (32, 33)] == [False, True]
+
+
+def test_sp_of_s1_to_s4_is_exactly_as_published_at_50_epochs_and_ends_at_the_same_probability_at_others():
+    assert [schedules.sp_offset(e, 50, 3e-4).probability for e in EPOCHS] == [0.8 + 0.006 * (e + 1) for e in EPOCHS]
+    for epochs in (2, 25, 100):
+        assert schedules.sp_offset(epochs - 1, epochs, 3e-4).probability == pytest.approx(1.1)
+    assert [schedules.sp_offset(e, 25, 3e-4).probability >= 1 for e in (15, 16)] == [False, True]
 
 
 @pytest.mark.parametrize("name", PCD)

@@ -69,7 +69,7 @@ class SPDARTS(Method):
         now = {
             "linear": lambda: linear,
             "cifar100": lambda: schedules.sp_cifar100(epoch, self.epochs, self.sparse, self.LATE, self.ratio),
-            "offset": lambda: schedules.sp_offset(epoch, self.sparse, self.ratio),
+            "offset": lambda: schedules.sp_offset(epoch, self.epochs, self.sparse, self.ratio),
             "warmup": lambda: schedules.sp_warmup(epoch, self.epochs, self.sparse, self.ratio),
             "always": lambda: replace(linear, probability=float(epoch > 0)),
             "never": lambda: replace(linear, probability=0.0),

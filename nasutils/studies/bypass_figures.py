@@ -134,7 +134,7 @@ def sparsity_schedules(epochs: int) -> Drawn:
         "NAS-Bench-201, CIFAR-10": lambda e: schedules.sp_linear(e, epochs, 1.1e-3, 11),
         "NAS-Bench-201, CIFAR-100": lambda e: schedules.sp_cifar100(e, epochs, 1.3e-3, 6e-4, 11),
         "DARTS space": lambda e: schedules.sp_linear(e, epochs, 1e-3, 10),
-        "S2": lambda e: schedules.sp_offset(e, 6e-4),
+        "S2": lambda e: schedules.sp_offset(e, epochs, 6e-4),
     }
     figure, ((left, right),) = plots.panels(1, 2)
     rows = []

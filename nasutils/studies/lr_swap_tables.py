@@ -8,7 +8,8 @@ import pandas as pd
 
 from nasutils import analysis, genotypes, stopping
 from nasutils.studies import robustdarts
-from nasutils.studies.lr_swap import JUDGED, SPACE, VARIANTS, Results, online, tied
+from nasutils.studies.lr_swap import JUDGED, SPACE, VARIANTS, Results, online
+from nasutils.studies.lr_swap_claims import tied
 from nasutils.studies.published import NASBENCH201
 from nasutils.studies.sparsification_figures import NAMES
 
