@@ -61,6 +61,11 @@ class Evaluation:
     precision: str = "float32"
     compile: bool = False
 
+    @property
+    def epochs(self) -> int:
+        """Of the training. Raises ValueError for a protocol that cannot be."""
+        return protocol_of(self).epochs
+
     def params(self) -> runs.Params:
         """What the run folder is named by."""
         return {"kind": "finalnet", "version": VERSION, **asdict(self)}

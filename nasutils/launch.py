@@ -1,140 +1,107 @@
-"""Many runs: side by side on the cores of this machine, finished ones from the cache first."""
+"""Many runs: finished ones from the cache first, the others side by side on this machine or on a Ray cluster.
 
-import os
-import signal
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, suppress
-from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
+    searches = gather({("DARTS", 0): Experiment(...), ...}, machine, workers=8)
+
+is the same call in a notebook and in a batch job. Where runs are computed, see `nasutils.workers`.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from math import ceil, isnan
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, TypeVar
 
-from nasutils import runs
 from nasutils.experiment import Machine
+from nasutils.planning import Outlook
 from nasutils.runs import Run
+from nasutils.workers import Task, check, events, name_of, pool
 
-Watch = Callable[[int, int, int], None]
-"""Called with the numbers of runs finished, failed and all, whenever one of the first two changes."""
+State = Literal["cached", "waiting", "running", "finished", "failed"]
+States = Mapping[str, State]
+"""Of every run of a sweep, by the name of its folder. cached: it was finished before the sweep."""
 
-ATTEMPTS = 3
-"""A run whose process dies (killed, out of memory) goes on in another one; it is given up after that many."""
+Watch = Callable[[States], None]
+"""Called whenever a state changes, and every few seconds in between."""
 
-DIED = (EOFError, ConnectionError)
-"""What a pipe raises when the process at its other end is gone."""
-
-_SPAWN = get_context("spawn")
-
-
-class Task(Protocol):
-    """What a sweep runs: an `Experiment` (a search) or an `Evaluation` (the training of a derived network)."""
-
-    def params(self) -> runs.Params:
-        """What the run folder is named by."""
-
-    def run(self, machine: Machine) -> Run:
-        """The finished run, from its folder or computed."""
+K = TypeVar("K")
 
 
-def sweep(tasks: Sequence[Task], machine: Machine, workers: int | None = None, watch: Watch | None = None) -> list[Run]:
-    """Run every task once, `workers` at a time (None: one per core), one thread each; returns their runs.
+def sweep(
+    tasks: Sequence[Task],
+    machine: Machine,
+    workers: int | None = None,
+    engine: str = "local",
+    gpus: float = 0.0,
+    watch: Watch | None = None,
+) -> list[Run]:
+    """Run every task once, at most `workers` at a time (None: as many as fit), one thread each; returns their runs.
+
+    engine: `local` (processes of this machine) or `ray` (a cluster). gpus: the share of a GPU that a run takes on
+    device `cuda`; 0: all runs are on the machine's device.
 
     A run that fails is recorded in its folder and does not stop the others: its `result` is None. Equal tasks
     are run once. A second call trains nothing that is finished. Interrupted, the processes are ended; a later
     call goes on from the checkpoints.
 
-    Raises ValueError for less than one worker, RuntimeError if a failure cannot be recorded (a full disk).
+    Raises ValueError for what cannot be, see `workers.check` and `workers.pool`, RuntimeError if a failure cannot be
+    recorded (a full disk).
     """
-    workers = (os.cpu_count() or 1) if workers is None else workers
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, not {workers}")
-    homes = {name_of(task): Run(Path(machine.runs) / name_of(task)) for task in tasks}
-    todo = {name_of(task): task for task in tasks if homes[name_of(task)].result is None}
-    finished, failed = len(homes) - len(todo), 0
-    report = watch or (lambda finished, failed, total: None)
-    report(finished, failed, len(homes))
-    with closing(_errors(list(todo.values()), machine, workers)) as errors:
-        for name, error in errors:
-            if error is None:
-                finished += 1
-            elif homes[name].failure is None:
-                raise RuntimeError(f"run {name} failed, and this could not be recorded: {error}")
-            else:
-                failed += 1
-            report(finished, failed, len(homes))
+    check(machine, workers, engine, gpus)
+    named = {name_of(task): task for task in tasks}
+    homes = {name: Run(Path(machine.runs) / name) for name in named}
+    todo = {name: task for name, task in named.items() if homes[name].result is None}
+    states: dict[str, State] = {name: "waiting" if name in todo else "cached" for name in named}
+    report = watch or (lambda states: None)
+    report(states)
+    if todo:
+        with closing(pool(machine, workers, engine, gpus)) as where:
+            for event in events(todo, where):
+                if event:
+                    states[event.name] = event.state
+                    if event.error is not None:
+                        _record(homes[event.name], event.error)
+                report(states)
     return [homes[name_of(task)] for task in tasks]
 
 
-def name_of(task: Task) -> str:
-    """The name of a task's run folder."""
-    return runs.key(task.params())
+def _record(home: Run, error: str) -> None:
+    """See that the folder of a run that failed says so: a process that was killed could not write it."""
+    if home.failure is None or home.failure["error"] != error:
+        home.fail(error)
+    if home.failure is None:
+        raise RuntimeError(f"run {home.path.name} failed, and this could not be recorded: {error}")
 
 
-class _Worker:
-    """A process that does one task after another. A death takes no other task with it."""
+def gather(
+    tasks: Mapping[K, Task],
+    machine: Machine,
+    workers: int | None = None,
+    engine: str = "local",
+    gpus: float = 0.0,
+) -> dict[K, Run]:
+    """`sweep` with a progress bar and a last line that names what failed; returns the runs by the keys of the tasks."""
+    from tqdm.auto import tqdm
 
-    def __init__(self, machine: Machine) -> None:
-        self.connection, theirs = _SPAWN.Pipe()
-        self.process = _SPAWN.Process(target=_serve, args=(theirs, machine), daemon=True)
-        self.process.start()
-        theirs.close()
+    outlook, names = Outlook(tasks.values(), machine), {name_of(task) for task in tasks.values()}
+    with tqdm(total=len(names), unit="run", bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]") as bar:
 
-    def start(self, task: Task) -> None:
-        with suppress(ConnectionError):
-            self.connection.send(task)
+        def show(states: States) -> None:
+            bar.n = sum(state not in ("waiting", "running") for state in states.values())
+            bar.set_postfix_str(caption(states, outlook(states)))
 
-    def error(self) -> str | None:
-        """Of the task that ended, None if it finished. Raises one of DIED if the process died."""
-        return self.connection.recv()
-
-    def end(self) -> int | None:
-        """End the process, whatever it does; returns its exit code, negative if it was a signal."""
-        self.process.terminate()
-        self.process.join()
-        self.connection.close()
-        return self.process.exitcode
-
-
-def _serve(connection: Connection, machine: Machine) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with suppress(*DIED):
-        while True:
-            task: Task = connection.recv()
-            try:
-                task.run(machine)
-                error = None
-            except Exception as raised:
-                error = f"{type(raised).__name__}: {raised}"
-            connection.send(error)
+        done = sweep(list(tasks.values()), machine, workers, engine, gpus, show)
+    found = dict(zip(tasks, done, strict=True))
+    failed = {key: failure["error"] for key, run in found.items() if (failure := run.failure)}
+    print(f"{len(found) - len(failed)} of {len(found)} runs finished; failed: {failed or 'none'}")
+    return found
 
 
-def _errors(tasks: list[Task], machine: Machine, workers: int) -> Generator[tuple[str, str | None]]:
-    """Run tasks in processes; yields the name and the error (None: finished) of each as it ends."""
-    waiting, deaths = deque(tasks), Counter[str]()
-    idle: list[_Worker] = []
-    busy: dict[_Worker, Task] = {}
-    try:
-        while waiting or busy:
-            while waiting and len(busy) < workers:
-                worker = idle.pop() if idle else _Worker(machine)
-                busy[worker] = waiting.popleft()
-                worker.start(busy[worker])
-            ready = wait([worker.connection for worker in busy])
-            for worker in [worker for worker in busy if worker.connection in ready]:
-                task = busy.pop(worker)
-                name = name_of(task)
-                try:
-                    error = worker.error()
-                    idle.append(worker)
-                except DIED:
-                    code = worker.end()
-                    deaths[name] += 1
-                    if deaths[name] < ATTEMPTS:
-                        waiting.append(task)
-                        continue
-                    error = f"the process died {ATTEMPTS} times, exit code {code} (-9: killed, or no memory left)"
-                    Run(Path(machine.runs) / name).fail(error)
-                yield name, error
-    finally:
-        for worker in [*idle, *busy]:
-            worker.end()
+def caption(states: States, left: float) -> str:
+    """For people: how many runs are under way and have failed, and the seconds left (nan: not known yet)."""
+    counts = Counter(states.values())
+    parts = [f"{counts[state]} {state}" for state in ("running", "failed") if counts[state]]
+    if (counts["running"] or counts["waiting"]) and not isnan(left):
+        minutes = ceil(left / 60)
+        parts.append(f"{minutes // 60} h {minutes % 60} min left" if minutes >= 60 else f"{minutes} min left")
+    return ", ".join(parts)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from nasutils import data, methods, places, spaces
+from nasutils import data, methods, places, spaces, workers
 from nasutils.errors import choose
 from nasutils.methods.base import PRESETS, S_SPACES
 from nasutils.protocols import PROTOCOLS
@@ -33,6 +33,7 @@ Split = _one_of("split", data.SPLITS)
 Preset = _one_of("preset", PRESETS)
 ProtocolName = _one_of("protocol", PROTOCOLS)
 Precision = _one_of("precision", PRECISIONS)
+Engine = _one_of("engine", workers.ENGINES)
 OperationName = _one_of("operation of nasbench201", OPS)
 
 
@@ -46,6 +47,7 @@ Device = Annotated[str, AfterValidator(_device)]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rates = list[Rate]
+Share = Annotated[float, Field(ge=0, le=1)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 Labels = list[str]
 SSpaces = Annotated[

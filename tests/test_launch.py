@@ -3,53 +3,56 @@
 Run: pytest tests/test_launch.py
 """
 
-import os
-import signal
-import threading
-import time
+import math
+from collections import Counter
 from multiprocessing import active_children
 
 import pytest
 
-from nasutils import launch
-from nasutils.experiment import Experiment, Machine
+from nasutils import launch, workers
+from nasutils.experiment import Machine
 from nasutils.finalnet import Evaluation
-from nasutils.launch import name_of, sweep
+from nasutils.launch import caption, gather, name_of, sweep
 from nasutils.runs import Run
+from tests.sweeps import (
+    ENDLESS,
+    LONG,
+    NOT_FINITE,
+    ONE,
+    TWO,
+    UNKNOWN_OPTION,
+    Killer,
+    experiment,
+    holders,
+    killed_sweep,
+    stamps,
+    trace,
+    until,
+)
 
-TINY = {"resolution": 8, "images": 32, "evaluation": 32, "channels": 4, "cells": 1}
-RECIPE = {"split": "half", "batch": 16}
-
-
-def experiment(seed=0, epochs=3, **changed):
-    return Experiment(**{"method": "sp-darts", "recipe": RECIPE, "seed": seed, "epochs": epochs, **TINY, **changed})
-
-
-ONE, TWO, LONG = experiment(1), experiment(2), experiment(3, epochs=8)
-UNKNOWN_OPTION = experiment(options={"sparsity": 0.1})
-NOT_FINITE = experiment(recipe={**RECIPE, "weight_lr": 1e30, "clip": 1e30})
 ALL = [ONE, UNKNOWN_OPTION, TWO, NOT_FINITE, ONE, LONG]
 
 
 class Watched:
-    """What `watch` was told."""
+    """What `watch` was told: how many runs were in each state."""
 
     def __init__(self):
         self.counts = []
 
-    def __call__(self, *counts):
-        self.counts.append(counts)
+    def __call__(self, states):
+        self.counts.append(Counter(states.values()))
 
-
-def trace(run):
-    return [{name: value for name, value in r.items() if name != "cost"} for r in run.records], run.result
+    def seen(self, *states):
+        """The numbers of these states, one after another; repeated ones once."""
+        numbers = [tuple(counts[state] for state in states) for counts in self.counts]
+        return [n for i, n in enumerate(numbers) if i == 0 or n != numbers[i - 1]]
 
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
     """All experiments by two processes: machine, runs, what the watch was told."""
     machine, watch = Machine(runs=tmp_path_factory.mktemp("runs")), Watched()
-    return machine, sweep(ALL, machine, workers=2, watch=watch), watch.counts
+    return machine, sweep(ALL, machine, workers=2, watch=watch), watch
 
 
 def test_a_sweep_returns_the_runs_in_order(swept):
@@ -66,33 +69,36 @@ def test_failures_are_recorded(swept):
     assert "unknown option of sp-darts 'sparsity'" in unknown.failure["error"]
     assert "did you mean 'sparse'" in unknown.failure["error"]
     assert "NotFinite" in not_finite.failure["error"] and "epoch 0, step" in not_finite.failure["error"]
+    assert "Traceback" in not_finite.failure["traceback"]
 
 
 def test_equal_experiments_are_run_once(swept):
-    machine, _, counts = swept
-    assert len(list(machine.runs.iterdir())) == 5 and {total for *_, total in counts} == {5}
+    machine, _, watch = swept
+    assert len(list(machine.runs.iterdir())) == 5 and {counts.total() for counts in watch.counts} == {5}
 
 
-def test_the_watch_hears_of_every_run_that_ends(swept):
-    counts = swept[2]
-    assert counts[0] == (0, 0, 5) and counts[-1] == (3, 2, 5)
-    assert [finished + failed for finished, failed, _ in counts] == [0, 1, 2, 3, 4, 5]
+def test_the_watch_hears_of_every_run(swept):
+    watch = swept[2]
+    assert watch.counts[0] == {"waiting": 5} and watch.counts[-1] == {"finished": 3, "failed": 2}
+    assert [sum(n) for n in watch.seen("finished", "failed")] == [0, 1, 2, 3, 4, 5]
+    assert max(counts["running"] for counts in watch.counts) == 2
 
 
 def test_each_process_uses_one_thread(swept):
     assert '"threads": 1' in (swept[1][0].path / "stamp.json").read_text()
 
 
-def no_process(machine):
-    raise AssertionError("a process was started")
+def no_pool(*arguments):
+    raise AssertionError("a pool was opened")
 
 
-def test_finished_runs_train_nothing(swept, monkeypatch):
-    monkeypatch.setattr(launch, "_Worker", no_process)
+@pytest.mark.parametrize("engine", workers.ENGINES)
+def test_finished_runs_train_nothing_and_need_no_engine(engine, swept, monkeypatch):
+    monkeypatch.setattr(launch, "pool", no_pool)
     machine, _, _ = swept
     watch = Watched()
-    assert [run.result is not None for run in sweep([ONE, TWO, LONG], machine, 2, watch)] == [True] * 3
-    assert watch.counts == [(3, 0, 3)]
+    assert [run.result is not None for run in sweep([ONE, TWO, LONG], machine, 2, engine, watch=watch)] == [True] * 3
+    assert watch.counts == [{"cached": 3}]
 
 
 def test_one_sweep_runs_searches_and_evaluations(swept):
@@ -107,42 +113,54 @@ def test_no_experiments_are_no_runs(tmp_path):
     assert sweep([], Machine(runs=tmp_path)) == []
 
 
-def test_less_than_one_worker_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="workers must be at least 1, not 0"):
-        sweep([ONE], Machine(runs=tmp_path), workers=0)
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"workers": 0}, "workers must be at least 1, not 0"),
+        ({"engine": "rai"}, "unknown engine 'rai'.*did you mean 'ray'"),
+        ({"gpus": 0.5}, "gpus must be 0 on device 'cpu'"),
+        ({"gpus": 2}, "gpus, a run's share of a GPU, must be 0 to 1, not 2"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_runs(arguments, says, tmp_path):
+    with pytest.raises(ValueError, match=says):
+        sweep([ONE], Machine(runs=tmp_path), **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+# The bar
+
+
+def test_gather_returns_the_runs_by_their_keys_and_names_what_failed(swept, capsys):
+    found = gather({("A", 0): ONE, ("A", 1): NOT_FINITE, ("B", 0): ONE}, swept[0], workers=1)
+    assert found[("A", 0)] == found[("B", 0)] == swept[1][0] and found[("A", 1)].result is None
+    printed = capsys.readouterr()
+    last = printed.out.splitlines()[-1]
+    assert last.startswith(
+        "2 of 3 runs finished; failed: {('A', 1): 'NotFinite: the train loss is not finite at epoch 0"
+    )
+    assert "2/2" in printed.err and "1 running" in printed.err and "1 failed" in printed.err
+
+
+def test_gather_says_that_nothing_failed(swept, capsys):
+    gather({0: ONE, 1: TWO}, swept[0])
+    assert capsys.readouterr().out == "2 of 2 runs finished; failed: none\n"
+
+
+def test_the_caption_of_the_bar():
+    states = {"a": "cached", "b": "running", "c": "running", "d": "failed", "e": "waiting"}
+    assert caption(states, 90 * 60) == "2 running, 1 failed, 1 h 30 min left"
+    assert caption(states, 61) == "2 running, 1 failed, 2 min left"
+    assert caption(states, math.nan) == "2 running, 1 failed"
+    assert caption({"a": "cached", "b": "finished"}, 0.0) == ""
 
 
 # Deaths
 
 
-class Killer(threading.Thread):
-    """Kills, with SIGKILL, a process of the sweep whenever the condition holds, at most so many times."""
-
-    def __init__(self, condition, times):
-        super().__init__(daemon=True)
-        self.condition, self.left, self.killed, self.over = condition, times, set(), threading.Event()
-
-    def run(self):
-        while self.left and not self.over.is_set():
-            fresh = [p for p in active_children() if p.pid not in self.killed]
-            if fresh and self.condition():
-                os.kill(fresh[0].pid, signal.SIGKILL)
-                self.killed.add(fresh[0].pid)
-                self.left -= 1
-            time.sleep(0.005)
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *error):
-        self.over.set()
-        self.join()
-
-
 def test_one_worker_of_which_one_is_killed_gives_the_same_records(swept, tmp_path):
     long = Run(tmp_path / name_of(LONG))
-    with Killer(lambda: len(long.records) >= 3, times=1) as killer:
+    with Killer(lambda: holders(long) if len(long.records) >= 3 else [], times=1) as killer:
         again = sweep([LONG, ONE], Machine(runs=tmp_path), workers=1)
     assert len(killer.killed) == 1
     *_, one, long = swept[1]
@@ -151,11 +169,21 @@ def test_one_worker_of_which_one_is_killed_gives_the_same_records(swept, tmp_pat
 
 def test_a_run_whose_process_always_dies_is_given_up_and_recorded(tmp_path):
     watch = Watched()
-    with Killer(lambda: True, times=launch.ATTEMPTS) as killer:
+    with Killer(lambda: [process.pid for process in active_children()], times=workers.ATTEMPTS) as killer:
         (run,) = sweep([ONE], Machine(runs=tmp_path), workers=1, watch=watch)
-    assert len(killer.killed) == launch.ATTEMPTS and run.result is None
+    assert len(killer.killed) == workers.ATTEMPTS and run.result is None
     assert "the process died 3 times, exit code -9" in run.failure["error"]
-    assert watch.counts == [(0, 0, 1), (0, 1, 1)]
+    assert watch.seen("waiting", "running", "failed") == [(1, 0, 0), (0, 1, 0)] * 3 + [(0, 0, 1)]
+
+
+def test_a_sweep_that_is_killed_ends_its_processes_and_trains_nothing_twice(swept, tmp_path):
+    one, long = killed_sweep(tmp_path, "local")
+    assert until(lambda: not holders(long), seconds=10)
+    before = stamps([one])
+    again = sweep([ONE, LONG], Machine(runs=tmp_path), workers=1)
+    assert stamps([one]) == before
+    *_, one, long = swept[1]
+    assert [trace(run) for run in again] == [trace(one), trace(long)]
 
 
 class Stopped(Exception):
@@ -163,12 +191,12 @@ class Stopped(Exception):
 
 
 def test_a_sweep_that_is_stopped_ends_its_processes(tmp_path):
-    def stop(finished, failed, total):
-        if failed:
+    def stop(states):
+        if "failed" in states.values():
             raise Stopped
 
     with pytest.raises(Stopped):
-        sweep([UNKNOWN_OPTION, experiment(epochs=10_000)], Machine(runs=tmp_path), workers=2, watch=stop)
+        sweep([UNKNOWN_OPTION, ENDLESS], Machine(runs=tmp_path), workers=2, watch=stop)
     assert active_children() == []
 
 
@@ -176,3 +204,12 @@ def test_a_failure_that_cannot_be_recorded_stops_the_sweep(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RuntimeError, match=f"could not be recorded: .*{tmp_path}/file"):
         sweep([ONE], Machine(runs=tmp_path / "file"), workers=1)
+
+
+def test_an_old_failure_gives_way_to_the_new_one(tmp_path):
+    Run(tmp_path / name_of(ONE)).fail("of another day")
+    with Killer(lambda: [process.pid for process in active_children()], times=workers.ATTEMPTS):
+        (run,) = sweep([ONE], Machine(runs=tmp_path), workers=1)
+    assert "the process died" in run.failure["error"]
+    (run,) = sweep([experiment(1)], Machine(runs=tmp_path), workers=1)
+    assert run.result and run.failure is None

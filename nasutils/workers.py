@@ -1,0 +1,314 @@
+"""Where runs are computed: processes of this machine, or a Ray cluster, behind one small interface.
+
+A pool computes at most `slots` runs at once: `start` hands it one, `ended` waits until some are over. What is tried
+again and how often is decided in one place for both, `events`. A pool keeps no results: those are in the run
+folders, which a cluster's machines must share.
+"""
+
+import math
+import os
+import secrets
+import signal
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from threading import Thread
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
+
+from nasutils import runs
+from nasutils.errors import choose
+from nasutils.experiment import Machine
+from nasutils.runs import Run
+
+ENGINES = ("local", "ray")
+
+ATTEMPTS = 3
+"""A run whose process dies (killed, out of memory) goes on in another one; it is given up after that many."""
+
+TICK = 10.0
+"""Seconds after which a wait is over although no run is, so that whoever watches can look into the run folders."""
+
+DIED = (EOFError, ConnectionError)
+"""What a pipe raises when the process at its other end is gone."""
+
+_SPAWN = get_context("spawn")
+
+
+class Task(Protocol):
+    """What is run: an `Experiment` (a search) or an `Evaluation` (the training of a derived network)."""
+
+    @property
+    def epochs(self) -> int:
+        """Of the whole run; it leaves at most one record for each."""
+
+    def params(self) -> runs.Params:
+        """What the run folder is named by."""
+
+    def run(self, machine: Machine) -> Run:
+        """The finished run, from its folder or computed."""
+
+
+def name_of(task: Task) -> str:
+    """The name of a task's run folder."""
+    return runs.key(task.params())
+
+
+class Ended(NamedTuple):
+    """A run that is no longer computed. error: None if it finished; died: its process did, so it may be tried again."""
+
+    name: str
+    error: str | None
+    died: bool = False
+
+
+class Pool(Protocol):
+    """At most `slots` runs at once. `close` ends those under way."""
+
+    slots: int
+
+    def start(self, name: str, task: Task) -> None: ...
+
+    def ended(self, seconds: float) -> list[Ended]:
+        """The runs that are over; waits for the first one, but not longer than `seconds`."""
+
+    def close(self) -> None: ...
+
+
+class Event(NamedTuple):
+    """What became of a run. error: of one that failed."""
+
+    name: str
+    state: Literal["waiting", "running", "finished", "failed"]
+    error: str | None = None
+
+
+def events(tasks: Mapping[str, Task], pool: Pool) -> Iterator[Event | None]:
+    """Run all tasks, {name: task}; yields what happens to each, and None when nothing has happened for a TICK."""
+    waiting, running, deaths = deque(tasks), 0, Counter[str]()
+    while waiting or running:
+        while waiting and running < pool.slots:
+            name = waiting.popleft()
+            pool.start(name, tasks[name])
+            running += 1
+            yield Event(name, "running")
+        over = pool.ended(TICK)
+        running -= len(over)
+        for name, error, died in over:
+            deaths[name] += died
+            if died and deaths[name] < ATTEMPTS:
+                waiting.append(name)
+                yield Event(name, "waiting")
+            elif died:
+                yield Event(name, "failed", f"the process died {ATTEMPTS} times, {error}")
+            else:
+                yield Event(name, "finished" if error is None else "failed", error)
+        if not over:
+            yield None
+
+
+def check(machine: Machine, workers: int | None, engine: str, gpus: float) -> None:
+    """Raises ValueError, naming the parameter, for what no pool can do; see `pool`."""
+    choose("engine", engine, ENGINES)
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be at least 1, not {workers}")
+    if not 0 <= gpus <= 1:
+        raise ValueError(f"gpus, a run's share of a GPU, must be 0 to 1, not {gpus}")
+    if gpus and machine.device != "cuda":
+        raise ValueError(f"gpus must be 0 on device {machine.device!r}: runs are shared out over GPUs on 'cuda' only")
+    if engine == "ray" and machine.device != "cpu" and not gpus:
+        raise ValueError(f"gpus must be above 0 for engine 'ray' on device {machine.device!r}: Ray hides other GPUs")
+
+
+def pool(machine: Machine, workers: int | None, engine: str, gpus: float) -> Pool:
+    """A pool for at most `workers` runs side by side; None: as many as cores or shares of GPUs hold.
+
+    engine: local or ray. gpus: share of a GPU that each run takes; 0: all are on the device of the machine. Raises
+    ValueError where there is no GPU to share, ModuleNotFoundError without Ray, ConnectionError if RAY_ADDRESS leads
+    nowhere.
+    """
+    if engine == "ray":
+        return Cluster(machine, workers, gpus)
+    cores, count = os.cpu_count() or 1, torch.cuda.device_count() if gpus else 0
+    return Local(machine, devices(machine.device, gpus, count, workers or (_fitting(gpus, count) if gpus else cores)))
+
+
+def devices(device: str, share: float, gpus: int, workers: int) -> list[str]:
+    """The device of each run that fits side by side, at most `workers`.
+
+    share: of a GPU, per run; 0: all are on `device`. gpus: how many there are, taken in turn, so that few runs spread
+    over all of them. Raises ValueError without any.
+    """
+    if not share:
+        return [device] * workers
+    return [f"cuda:{i % gpus}" for i in range(min(workers, _fitting(share, gpus)))]
+
+
+def _fitting(share: float, gpus: int) -> int:
+    """How many runs fit on the GPUs; a run is on one GPU. Raises ValueError without a GPU."""
+    if gpus < 1:
+        raise ValueError(f"gpus must be 0, not {share}: there is no GPU to share")
+    return gpus * math.floor(1 / share + 1e-9)
+
+
+def attempt(task: Task, machine: Machine) -> str | None:
+    """Run a task in this process; returns its error, None if it finished."""
+    try:
+        if machine.device.startswith("cuda:"):
+            torch.cuda.set_device(machine.device)  # the stamp names this GPU, and no memory is taken on another
+        task.run(machine)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+# Processes of this machine
+
+
+class Local:
+    """A process per device in the list, which does one run after another. A death takes no other run with it."""
+
+    def __init__(self, machine: Machine, devices: Sequence[str]) -> None:
+        self.slots = len(devices)
+        self._free = [replace(machine, device=device) for device in reversed(devices)]
+        self._idle: list[_Worker] = []
+        self._busy: dict[_Worker, str] = {}
+
+    def start(self, name: str, task: Task) -> None:
+        worker = self._idle.pop() if self._idle else _Worker(self._free.pop())
+        self._busy[worker] = name
+        worker.start(task)
+
+    def ended(self, seconds: float) -> list[Ended]:
+        ready = wait([worker.connection for worker in self._busy], seconds)
+        return [self._ended(worker) for worker in list(self._busy) if worker.connection in ready]
+
+    def _ended(self, worker: "_Worker") -> Ended:
+        name = self._busy.pop(worker)
+        try:
+            error = worker.error()
+        except DIED:
+            code = worker.end()
+            self._free.append(worker.machine)
+            return Ended(name, f"exit code {code} (-9: killed, or no memory left)", died=True)
+        self._idle.append(worker)
+        return Ended(name, error)
+
+    def close(self) -> None:
+        for worker in [*self._idle, *self._busy]:
+            worker.end()
+
+
+class _Worker:
+    """A process that does one task after another, on one thread and one device."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.connection, theirs = _SPAWN.Pipe()
+        self.process = _SPAWN.Process(target=_serve, args=(theirs, machine), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def start(self, task: Task) -> None:
+        with suppress(ConnectionError):
+            self.connection.send(task)
+
+    def error(self) -> str | None:
+        """Of the task that ended, None if it finished. Raises one of DIED if the process died."""
+        return self.connection.recv()
+
+    def end(self) -> int | None:
+        """End the process, whatever it does; returns its exit code, negative if it was a signal."""
+        self.process.terminate()
+        self.process.join()
+        self.connection.close()
+        return self.process.exitcode
+
+
+def _serve(connection: Connection, machine: Machine) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(*DIED):
+        while True:
+            connection.send(attempt(connection.recv(), machine))
+
+
+def _end_with_parent() -> None:
+    """When the sweep is killed, its processes end as well, and do not compete with those of the next one."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+# Ray
+
+
+class Cluster:
+    """A Ray cluster: the one that is running, else this machine. A run takes a core and its share of a GPU."""
+
+    def __init__(self, machine: Machine, workers: int | None, gpus: float) -> None:
+        data = None if machine.data is None else Path(machine.data).resolve()
+        self._machine = replace(machine, runs=Path(machine.runs).resolve(), data=data)
+        self._busy: dict[Any, str] = {}
+        with ExitStack() as stack:
+            self._ray = stack.enter_context(connected())
+            # Ray's own retries would start a run again that `events` does not know of.
+            self._attempt = self._ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(attempt)
+            there = self._ray.cluster_resources()
+            fitting = int(there.get("CPU", 1))
+            if gpus:
+                fitting = min(fitting, _fitting(gpus, int(there.get("GPU", 0))))
+            self.slots = min(fitting, workers or fitting)
+            self._connection = stack.pop_all()
+
+    def start(self, name: str, task: Task) -> None:
+        self._busy[self._attempt.remote(task, self._machine)] = name
+
+    def ended(self, seconds: float) -> list[Ended]:
+        over, _ = self._ray.wait(list(self._busy), timeout=seconds)
+        return [self._ended(reference) for reference in over]
+
+    def _ended(self, reference: Any) -> Ended:
+        name = self._busy.pop(reference)
+        try:
+            return Ended(name, self._ray.get(reference))
+        except self._ray.exceptions.RayError as error:
+            reason, _, _ = str(error).partition("\n")
+            return Ended(name, f"{type(error).__name__}: {reason}", died=True)
+
+    def close(self) -> None:
+        with self._connection:
+            for reference in self._busy:
+                self._ray.cancel(reference, force=True)
+
+
+@contextmanager
+def connected() -> Iterator[Any]:
+    """The module ray, connected: as it already is, else to the cluster that is running, else to one of this machine.
+
+    Raises ModuleNotFoundError without Ray, ConnectionError if RAY_ADDRESS is set and nothing answers there.
+    """
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("engine 'ray' needs the package ray: pip install -e '.[ray]'") from error
+    if ray.is_initialized():
+        yield ray
+        return
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    try:
+        context = ray.init(address="auto", **quiet)
+    except ConnectionError:
+        if os.environ.get("RAY_ADDRESS"):
+            raise
+        # Otherwise Ray writes a token file into the home directory.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex())
+        context = ray.init(address="local", include_dashboard=False, **quiet)
+    with context:
+        yield ray
