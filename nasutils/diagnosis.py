@@ -272,8 +272,8 @@ def _shares(ax: Axes, table: pd.DataFrame) -> None:
 def _magnitudes(ax: Axes, table: pd.DataFrame) -> None:
     ops = [column.removeprefix("S_") for column in table.columns if column.startswith("S_")]
     every = max(len(table) // 8, 1)
-    for op, style in plots.look(ops).items():
-        ax.plot(table["epoch"], table[f"S_{op}"], label=op, ms=3.5, lw=1.3, markevery=every, **style)
+    for op in ops:
+        ax.plot(table["epoch"], table[f"S_{op}"], label=op, ms=3.5, lw=1.3, markevery=every, **plots.look(op))
     ax.set_ylabel("operation magnitude S")
     _legend(ax, 3)
 

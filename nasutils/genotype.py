@@ -86,11 +86,11 @@ def _parse_darts(text: str) -> tuple[Cell, ...]:
 def _cell(name: str, fields: Mapping[str, Any]) -> Cell:
     output, added = _numbers(fields[f"{name}_concat"]), _numbers(fields.get(f"{name}_sum", ()))
     if not added:
-        return Cell(name, _nodes(fields[name]), output)
-    nodes = tuple(tuple((op, source) for op, source in pairs) for pairs in fields[name])
-    for target, pairs in enumerate(nodes, start=2):
-        for pair in pairs:
-            _check_pair(pair, target)
+        return Cell(name, _nodes(name, fields[name]), output)
+    nodes = tuple(
+        tuple(_pair(pair, n + 2, f"{name}[{n}][{i}]") for i, pair in enumerate(pairs))
+        for n, pairs in enumerate(fields[name])
+    )
     return Cell(name, nodes, output, added)
 
 
@@ -101,20 +101,21 @@ def _literal(node: ast.expr) -> Any:
     return ast.literal_eval(node)
 
 
-def _nodes(flat: Sequence[tuple[str, int]]) -> tuple[Node, ...]:
+def _nodes(name: str, flat: Sequence[Any]) -> tuple[Node, ...]:
     """Two edges per node, the i-th of which may take the cell's two inputs and the nodes before it."""
-    edges = tuple((op, source) for op, source in flat)
+    edges = tuple(_pair(pair, i // 2 + 2, f"{name}[{i}]") for i, pair in enumerate(flat))
     if len(edges) % 2:
-        raise ValueError("an odd number of edges")
-    for i, pair in enumerate(edges):
-        _check_pair(pair, i // 2 + 2)
+        raise ValueError(f"in the {name} cell: two edges per node, not {len(edges)} in all")
     return tuple(edges[i : i + 2] for i in range(0, len(edges), 2))
 
 
-def _check_pair(pair: tuple[str, int], target: int) -> None:
-    op, source = pair
-    if not (isinstance(op, str) and isinstance(source, int) and source in range(target)):
-        raise ValueError(f"node {target} takes ('op', 0 to {target - 1}), not {pair!r}")
+def _pair(pair: Any, target: int, place: str) -> tuple[str, int]:
+    """One (operation, source node) of a node; place: where it stands in the text."""
+    match pair:
+        case (str(op), int(source)) if source in range(target):
+            return op, source
+    name = place.partition("[")[0]
+    raise ValueError(f"in the {name} cell, {place}: node {target} takes ('op', 0 to {target - 1}), not {pair!r}")
 
 
 def _numbers(nodes: Sequence[int]) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from nasutils.errors import choose
 from nasutils.methods.base import PRESETS, S_SPACES
 from nasutils.protocols import PROTOCOLS
 from nasutils.search import PRECISIONS
+from nasutils.spaces.base import check_cells, check_channels
 from nasutils.spaces.nasbench201 import OPS
 
 
@@ -45,6 +46,8 @@ def _device(value: str) -> str:
 
 Device = Annotated[str, AfterValidator(_device)]
 Positive = Annotated[int, Field(ge=1)]
+DartsChannels = Annotated[int, AfterValidator(check_channels)]
+DartsCells = Annotated[int, AfterValidator(check_cells)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rates = list[Rate]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -1,7 +1,7 @@
 """Figures: one palette, labelled axes, intervals shown, readable in grey; saved with the table they were drawn from."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,54 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nasutils import places
+from nasutils.errors import choose
 from nasutils.runs import stamp
 
-STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2, 1, 2)))
-MARKERS = "osD^vP*X"
+Dashes = str | tuple[int, tuple[int, ...]]
+LOOKS: Mapping[str, tuple[str, Dashes, str]] = {
+    "DARTS": ("C7", "-", "o"),
+    "SP-DARTS": ("C4", (0, (8, 2, 1, 2)), "X"),
+    "EX-DARTS": ("C3", "--", "s"),
+    "small T": ("C9", "--", "s"),
+    "small T + noisy": ("C2", "-.", "D"),
+    "linear": ("C1", ":", "^"),
+    "PCD": ("C0", (0, (5, 1)), "v"),
+    "EDD, open loop": ("C5", (0, (3, 1, 1, 1)), "P"),
+    "EDD": ("C3", (0, (1, 1)), "*"),
+    "always sparse": ("C0", "--", "s"),
+    "never sparse": ("C1", "-.", "D"),
+    "T_s x 3": ("C2", ":", "^"),
+    "ratio 100": ("C5", (0, (5, 1)), "v"),
+    "alpha decay x 5": ("C4", (0, (5, 1)), "v"),
+    "alpha decay x 10": ("C4", (0, (5, 1)), "^"),
+    "alpha rate 1e-3": ("C5", (0, (1, 1)), "v"),
+    "alpha rate 2e-3": ("C5", (0, (1, 1)), "^"),
+    "alpha rate 3e-3": ("C5", (0, (1, 1)), "D"),
+    "warm-up 10": ("C1", "-.", "v"),
+    "warm-up 10, as released": ("C1", ":", "v"),
+    "warm-up 20": ("C9", "-.", "D"),
+    "warm-up 20, as released": ("C9", ":", "D"),
+    "warm-up 30": ("C0", "-.", "P"),
+    "warm-up 30, as released": ("C0", ":", "P"),
+    "warm-up 100": ("C2", "-.", "*"),
+    "warm-up 100, as released": ("C2", ":", "*"),
+    "SS setting": ("C9", (0, (8, 2, 1, 2)), "X"),
+    "EX-DARTS, weight rate x 10": ("C3", (0, (3, 1, 1, 1)), "P"),
+    "long horizon": ("C9", "-", "o"),
+    "very long horizon": ("C9", "-", "s"),
+    "none": ("C7", "-", "o"),
+    "skip_connect": ("C9", "--", "s"),
+    "nor_conv_1x1": ("C2", "-.", "D"),
+    "nor_conv_3x3": ("C1", ":", "^"),
+    "avg_pool_3x3": ("C0", (0, (5, 1)), "v"),
+    "max_pool_3x3": ("C1", ":", "<"),
+    "sep_conv_3x3": ("C3", (0, (3, 1, 1, 1)), "P"),
+    "sep_conv_5x5": ("C5", (0, (1, 1)), "*"),
+    "dil_conv_3x3": ("C4", (0, (8, 2, 1, 2)), "X"),
+    "dil_conv_5x5": ("C2", "-.", "d"),
+    "noise": ("C7", ":", "o"),
+}
+"""Method, variant or operation -> colour of the palette, line style and marker: the same in every notebook."""
 WIDTH = 7.2
 """Width in inches of a figure over two journal columns."""
 
@@ -39,18 +83,10 @@ def use_style() -> None:
     )
 
 
-def look(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Colour, line style and marker of each label, distinct in colour and in grey."""
-    palette = sns.color_palette("colorblind")
-    colors = [palette[i] for i in (7, 9, 2, 1, 0, 5, 3, 4)]
-    return {
-        label: {
-            "color": colors[i % len(colors)],
-            "linestyle": STYLES[i % len(STYLES)],
-            "marker": MARKERS[i % len(MARKERS)],
-        }
-        for i, label in enumerate(labels)
-    }
+def look(label: str) -> dict[str, Any]:
+    """How a method, variant or operation is drawn. Raises ValueError for a label that has no look."""
+    color, line, marker = LOOKS[choose("label", label, LOOKS)]
+    return {"color": color, "linestyle": line, "marker": marker}
 
 
 class Gallery:

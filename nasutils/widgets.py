@@ -69,31 +69,43 @@ def trajectory_explorer(records: Sequence[dict[str, Any]], edges: Sequence[str],
 
 
 def leakage_explorer(records: Sequence[dict[str, Any]], edges: Sequence[str], ops: Sequence[str]) -> Any:
-    """Sliders over probed epochs and edges: the weights of an edge, and what cutting each operation does to the loss.
+    """Pick a probed epoch and an edge, cut an operation there (in bold), and see what that does to the loss.
 
+    Beside it: the weights of the edge, and what cutting or keeping only each of its other operations would do.
     records: of one probed NAS-Bench-201 search.
     """
-    from ipywidgets import IntSlider
+    from ipywidgets import Dropdown, SelectionSlider
 
-    probes = [record for record in records if "leakage" in record]
+    probes = {record["epoch"]: record for record in records if "leakage" in record}
+    place = np.arange(len(ops))
 
-    def draw(position: int) -> Figure:
-        record, edge = probes[position // len(edges)], position % len(edges)
-        measured, place = record["leakage"], np.arange(len(ops))
-        figure, ((left, right),) = plots.panels(1, 2)
+    def draw(epoch: int, edge: int, operation: int) -> Figure:
+        record = probes[epoch]
+        loss, cut, only = (record["leakage"][what] for what in ("loss", "cut", "only"))
+        cut, only = cut["cell"][edge], only["cell"][edge]
+        figure, ((left, right),) = plots.panels(1, 2, 2.6)
         left.bar(place, record["mix"]["cell"][edge], color="C0")
-        left.set(ylabel="mixing weight", ylim=(0, 1), title=f"epoch {record['epoch']}, edge {edges[edge]}")
-        right.bar(place - 0.2, measured["cut"]["cell"][edge], 0.4, label="cut", color="C1")
-        right.bar(place + 0.2, measured["only"]["cell"][edge], 0.4, label="the only one kept", color="C2", hatch="//")
-        right.set(ylabel="change of the loss (nats)", title=f"bypass {measured['bypass']['cell'][edge]:.2f}")
-        right.legend()
+        left.set(ylabel="mixing weight", ylim=(0, 1), title=f"epoch {epoch}, edge {edges[edge]}")
+        right.bar(place - 0.2, cut, 0.4, label="cut", color="C1")
+        right.bar(place + 0.2, only, 0.4, label="the only one kept", color="C2", hatch="//")
+        right.set(ylabel="change of the loss (nats)", title=f"loss with all operations: {loss:.3f} nats")
+        right.legend(fontsize="x-small", frameon=True)
         for ax in (left, right):
             ax.set_xticks(place, ops, rotation=20)
+            ax.get_xticklabels()[operation].set_fontweight("bold")
+        changes = (f"{loss + change:.3f} ({change:+.3f})" for change in (cut[operation], only[operation]))
+        figure.suptitle(
+            "without {}: loss {}; with nothing but it: {}".format(ops[operation], *changes), fontsize="small"
+        )
         return figure
 
-    last = len(probes) * len(edges) - 1
-    slider = IntSlider(value=last, min=0, max=last, description="epoch, edge", readout=False, layout={"width": "70%"})
-    return _explorer(slider, draw)
+    strongest = int(np.argmax(probes[max(probes)]["mix"]["cell"][0]))
+    return _explorer(
+        SelectionSlider(options=list(probes), value=max(probes), description="epoch"),
+        draw,
+        Dropdown(options=[(name, i) for i, name in enumerate(edges)], value=0, description="edge"),
+        Dropdown(options=[(name, i) for i, name in enumerate(ops)], value=strongest, description="cut"),
+    )
 
 
 def stopping_explorer(records: Sequence[dict[str, Any]], operation: str) -> Any:
@@ -111,9 +123,8 @@ def stopping_explorer(records: Sequence[dict[str, Any]], operation: str) -> Any:
     def draw(position: int, criterion: str, operation: str) -> Figure:
         figure, ((left, right),) = plots.panels(1, 2, 2.8)
         for op, column in zip(space.ops, s.T, strict=True):
-            style = plots.look(space.ops)[op]
             lw = 2.4 if op == operation else 1.0
-            left.plot(epochs, column, label=op, lw=lw, ms=3, markevery=max(len(epochs) // 8, 1), **style)
+            left.plot(epochs, column, label=op, lw=lw, ms=3, markevery=max(len(epochs) // 8, 1), **plots.look(op))
         right.plot(epochs, accuracies, color="0.3")
         try:
             decision = stopping.stop(records, criterion, space=space, operation=operation)

@@ -13,7 +13,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from nasutils import Genotype, drawing, genotypes
+from nasutils import Genotype, drawing, genotypes, spaces
 from nasutils.spaces import darts_cells, nb201_cells
 
 NB201 = Genotype.parse("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|skip_connect~2|")
@@ -70,7 +70,8 @@ def test_nasbench201_cell(ax):
 def test_families_differ_in_colour_and_line_style():
     looks = list(drawing.FAMILIES.values())
     assert len({str(look["linestyle"]) for look in looks}) == len({str(look["color"]) for look in looks}) == 4
-    known = set(darts_cells.FINAL_OPS) | set(nb201_cells.OPS)
+    names = ("darts", "s4", "lhd", "nasbench201")
+    known = {op for name in names for op in spaces.get(name).ops} | set(darts_cells.HANDMADE_OPS)
     assert {drawing.family(op) for op in known} == set(drawing.FAMILIES)
     assert len({drawing.label(op) for op in known}) == len(known)
 

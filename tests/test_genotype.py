@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -88,8 +89,26 @@ def test_other_text_is_refused(text):
 def test_a_refusal_says_what_is_wrong():
     with pytest.raises(ValueError, match="normal_concat is missing"):
         Genotype.parse("Genotype(normal=[('skip', 0), ('skip', 1)])")
-    with pytest.raises(ValueError, match=r"node 3 takes \('op', 0 to 2\), not \('skip', 3\)"):
-        Genotype.parse("Genotype(normal=[('a', 0), ('a', 1), ('a', 0), ('skip', 3)], normal_concat=[2, 3])")
+    with pytest.raises(ValueError, match="in the normal cell: two edges per node, not 1 in all"):
+        Genotype.parse("Genotype(normal=[('skip', 0)], normal_concat=[2])")
+
+
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        ("[('a', 0), ('a', 1), ('a', 0), ('skip', 3)]", r"reduce[3]: node 3 takes ('op', 0 to 2), not ('skip', 3)"),
+        ("[('a', 0), 'b', ('a', 0), ('a', 1)]", r"reduce[1]: node 2 takes ('op', 0 to 1), not 'b'"),
+        ("[('a', 0), ('a', 1, 2)]", r"reduce[1]: node 2 takes ('op', 0 to 1), not ('a', 1, 2)"),
+        ("[('a', -1), ('a', 1)]", r"reduce[0]: node 2 takes ('op', 0 to 1), not ('a', -1)"),
+    ],
+)
+def test_a_bad_edge_is_named_with_its_cell_and_place(cell, says):
+    good = "normal=[('a', 0), ('a', 1)], normal_concat=[2]"
+    with pytest.raises(ValueError, match=f"in the reduce cell, {re.escape(says)}"):
+        Genotype.parse(f"Genotype({good}, reduce={cell}, reduce_concat=[2])")
+    nodes = "[[('a', 0)], [('a', 0), ('a', 3)]]"
+    with pytest.raises(ValueError, match=r"in the normal cell, normal\[1\]\[1\]: node 3 takes .*not \('a', 3\)"):
+        Genotype.parse(f"Genotype(normal={nodes}, normal_sum=[2], normal_concat=[2])")
 
 
 @pytest.mark.skipif("NASUTILS_TRUTH" not in os.environ, reason="NASUTILS_TRUTH names no folder with genotypes.json")

@@ -55,6 +55,22 @@ def test_a_mistake_is_named(changes, says):
         params.validate(declared(), given(**changes))
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"s_channels": 5}, "s_channels: channels must be an even number of at least 2 .*not 5; the nearest is 6"),
+        ({"final_channels": -1}, "final_channels: channels must be an even number .*not -1; the nearest is 2"),
+        ({"s_cells": 2}, "s_cells: cells must be at least 3 .*two of them are reduction cells.*not 2"),
+        ({"final_cells": 0}, "final_cells: cells must be at least 3 .*not 0"),
+        ({"channels": 0}, "channels: .*greater than or equal to 1, not 0"),
+        ({"s_spaces": ["s5"]}, "s_spaces: unknown space of RobustDARTS 's5'"),
+    ],
+)
+def test_sizes_that_the_spaces_cannot_have_are_named(changes, says):
+    with pytest.raises(params.BadParameters, match=f"^{says}"):
+        params.validate(declared("bypass_leakage"), given("bypass_leakage", **changes))
+
+
 def test_injected_names_are_found_and_others_ignored():
     cells = ["x = 1", "# Parameters\nepoch = 3\nscale = 'smoke'\n"]
     assert params.injected(cells) == ["epoch", "scale"]

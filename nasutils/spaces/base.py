@@ -63,6 +63,21 @@ class Space(ABC):
         return choose(f"policy of {self.name}", self.policies[0] if policy is None else policy, self.policies)
 
 
+def check_channels(channels: int) -> int:
+    """Return channels if a network with factorized reductions can have as many. Raises ValueError with the rule."""
+    if channels < 2 or channels % 2:
+        rule = "channels must be an even number of at least 2 (a skip of stride 2 halves it)"
+        raise ValueError(f"{rule}, not {channels}; the nearest is {max(channels + channels % 2, 2)}")
+    return channels
+
+
+def check_cells(cells: int) -> int:
+    """Return cells if a network with two reduction cells can have as many. Raises ValueError with the rule."""
+    if cells < 3:
+        raise ValueError(f"cells must be at least 3 (two of them are reduction cells), not {cells}")
+    return cells
+
+
 def check_mix(mix: Mix, shapes: Mapping[str, tuple[int, int]]) -> None:
     """Raise ValueError unless mix has the keys and shapes of alpha_shapes."""
     found = {name: tuple(weights.shape) for name, weights in mix.items()}

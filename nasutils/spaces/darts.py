@@ -34,8 +34,8 @@ from nasutils.ops import (
 )
 from nasutils.relax import Mix
 from nasutils.spaces import darts_policies
-from nasutils.spaces.base import Active, Space, check_mix, everything, nonzero
-from nasutils.spaces.darts_cells import EDGES, INCOMING, check_genotype
+from nasutils.spaces.base import Active, Space, check_cells, check_channels, check_mix, everything, nonzero
+from nasutils.spaces.darts_cells import EDGES, HANDMADE_OPS, INCOMING, check_genotype
 from nasutils.spaces.darts_final import FinalNet
 
 EdgeOps = tuple[tuple[str, ...], ...]
@@ -93,10 +93,11 @@ class DARTS(Space):
     ) -> FinalNet:
         """The network of a genotype; stem: `cifar`, or `imagenet` (three convolutions of stride 2).
 
-        Raises ValueError for a genotype that is not of the space, with the place and the reason.
+        `darts` takes the hand-made cells of five nodes, too. Raises ValueError for a genotype that is not of the space,
+        with the place and the reason.
         """
         genotype = Genotype.parse(genotype) if isinstance(genotype, str) else genotype
-        check_genotype(genotype, self.name, None if self.name in ("darts", "darts7") else self.edge_ops)
+        check_genotype(genotype, self.name, self.edge_ops, HANDMADE_OPS if self.name == "darts" else ())
         return FinalNet(genotype, channels, cells, num_classes, auxiliary, stem)
 
 
@@ -303,7 +304,8 @@ class Supernet(nn.Module):
 
     def __init__(self, edge_ops: Mapping[str, EdgeOps], channels: int, cells: int, num_classes: int) -> None:
         super().__init__()
-        check_size(channels, cells)
+        check_channels(channels)
+        check_cells(cells)
         self.shapes = {kind: (len(EDGES), len(ops[0])) for kind, ops in edge_ops.items()}
         self.stem = nn.Sequential(nn.Conv2d(3, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels))
         self.random, self.cells = Random(), nn.ModuleList()
@@ -326,16 +328,6 @@ class Supernet(nn.Module):
         for cell in self.cells:
             before, last = last, Node(cell(before, last, plans[cell.kind]))  # type: ignore[index]
         return self.linear(last.x.mean(dim=(2, 3)))
-
-
-def check_size(channels: int, cells: int) -> None:
-    """Raise ValueError for channels or cells that the networks of these spaces cannot have."""
-    if channels < 2 or channels % 2:
-        raise ValueError(
-            f"channels must be an even number of at least 2 (a skip of stride 2 halves it), not {channels}"
-        )
-    if cells < 3:
-        raise ValueError(f"cells must be at least 3 (two of them are reduction cells), not {cells}")
 
 
 def check_images(images: Tensor) -> None:

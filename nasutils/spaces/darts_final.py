@@ -18,6 +18,7 @@ from nasutils.ops import (
     channels_last,
     max_pool_3x3,
 )
+from nasutils.spaces.base import check_cells, check_channels
 
 STEMS = ("cifar", "imagenet")
 
@@ -119,10 +120,8 @@ class FinalNet(nn.Module):
     ) -> None:
         super().__init__()
         imagenet = choose("stem", stem, STEMS) == "imagenet"
-        if channels < 2 or channels % 2:
-            raise ValueError(f"channels must be an even number of at least 2, not {channels}")
-        if cells < 3:
-            raise ValueError(f"cells must be at least 3 (two of them are reduction cells), not {cells}")
+        check_channels(channels)
+        check_cells(cells)
         self.genotype, self.drop_path, self.random = genotype, 0.0, Random()
         self.stem0, self.stem1 = imagenet_stems(channels) if imagenet else (cifar_stem(3 * channels), nn.Identity())
         self.cells, self.auxiliary_after = nn.ModuleList(), 2 * cells // 3

@@ -24,7 +24,7 @@ from nasutils.genotype import Genotype
 from nasutils.ops import Node, PointwiseConv, ThinDilatedConv, channels_last, from_lattice, mixed_sum
 from nasutils.relax import Mix, Rule
 from nasutils.spaces import darts, lhd_policies
-from nasutils.spaces.base import Active, Space, check_mix, everything, nonzero
+from nasutils.spaces.base import Active, Space, check_cells, check_channels, check_mix, everything, nonzero
 from nasutils.spaces.darts_final import cifar_stem
 from nasutils.spaces.lhd_cells import EDGES, INCOMING, KINDS, NODES, OPS, architectures, check_genotype
 from nasutils.spaces.lhd_final import POOLS, FinalNet, channels_of, make_operation, reductions
@@ -266,7 +266,8 @@ class Supernet(nn.Module):
 
     def __init__(self, channels: int, cells: int, num_classes: int, partial: int, extra: tuple[str, ...]) -> None:
         super().__init__()
-        darts.check_size(channels, cells)
+        check_channels(channels)
+        check_cells(cells)
         if partial < 1 or channels % partial:
             raise ValueError(f"channels must be divisible by partial = {partial}, not {channels}")
         self.extra = tuple(choose("extra of lhd", name, EXTRA) for name in extra)

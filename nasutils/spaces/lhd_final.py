@@ -21,6 +21,7 @@ from nasutils.ops import (
     channels_last,
     max_pool_3x3,
 )
+from nasutils.spaces.base import check_cells, check_channels
 from nasutils.spaces.darts_final import STEMS, AuxiliaryHead, cifar_stem, dropped
 from nasutils.spaces.lhd_policies import Rule
 
@@ -108,10 +109,8 @@ class FinalNet(nn.Module):
     ) -> None:
         super().__init__()
         imagenet = choose("stem", stem, STEMS) == "imagenet"
-        if channels < 2 or channels % 2:
-            raise ValueError(f"channels must be an even number of at least 2, not {channels}")
-        if cells < 3:
-            raise ValueError(f"cells must be at least 3 (two of them are reduction cells), not {cells}")
+        check_channels(channels)
+        check_cells(cells)
         self.genotype, self.drop_path, self.random = genotype, 0.0, Random()
         self.stem0 = imagenet_stem(channels // 2) if imagenet else cifar_stem(channels)
         self.stem1 = None if imagenet else cifar_stem(3 * channels)

@@ -63,6 +63,9 @@ class _Network(nn.Module):
 
     def __init__(self, cell: type[nn.Module], channels: int, cells: int, num_classes: int, *args: object) -> None:
         super().__init__()
+        for name, value in (("channels", channels), ("cells", cells)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
         self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
         self.layers = nn.ModuleList()
         for stage in range(3):
@@ -204,7 +207,7 @@ class Supernet(_Network):
     as running them unless dL/dmix of such a weight is wanted, so where mix requires a gradient every operation
     is run; `active` (per edge and operation, see `spaces.base.nonzero`) says otherwise.
 
-    Raises ValueError if mix has other keys or shapes.
+    Raises ValueError if mix has other keys or shapes, for fewer than 1 channel or cell, for channels that do not fit.
     """
 
     def __init__(self, channels: int, cells: int, num_classes: int, partial: int = 1) -> None:
@@ -254,7 +257,7 @@ class FinalCell(nn.Module):
 class FinalNet(_Network):
     """The network of one cell: images (batch, 3, H, W) -> logits (batch, num_classes).
 
-    Raises ValueError if the text is not a NAS-Bench-201 cell.
+    Raises ValueError if the text is not a NAS-Bench-201 cell, and for fewer than 1 channel or cell.
     """
 
     def __init__(self, genotype: Genotype | str, channels: int, cells: int, num_classes: int) -> None:

@@ -59,22 +59,22 @@ def operations(arch: Arch) -> tuple[int, ...]:
             raise ValueError(f"a NAS-Bench-201 cell has the inputs 0, 0 1, 0 1 2 at its three nodes; found {arch}")
         arch = [op for node in nodes for op, _ in node]
     try:
-        ops = tuple(_operation(op) for op in arch)
+        given: tuple[str | int, ...] = tuple(arch)
+        if len(given) != len(EDGES):
+            raise ValueError(f"a NAS-Bench-201 cell has 6 operations, not {len(given)}")
+        return tuple(_operation(op, f"operation of edge {s} -> {t}") for op, (s, t) in zip(given, EDGES, strict=True))
     except TypeError:
         raise ValueError(
             f"a NAS-Bench-201 cell is a text, an index, a Genotype or six operations, not {arch!r}"
         ) from None
-    if len(ops) != len(EDGES):
-        raise ValueError(f"a NAS-Bench-201 cell has 6 operations, not {len(ops)}")
-    return ops
 
 
-def _operation(op: str | int) -> int:
+def _operation(op: str | int, place: str) -> int:
     if isinstance(op, str):
-        return OPS.index(choose("NAS-Bench-201 operation", op, OPS))
+        return OPS.index(choose(f"{place} of NAS-Bench-201", op, OPS))
     number = index(op)  # TypeError for 1.5, which int() would round
     if not 0 <= number < len(OPS):
-        raise ValueError(f"number of a NAS-Bench-201 operation must be 0 to 4, not {number}")
+        raise ValueError(f"{place} of NAS-Bench-201 must be 0 to 4, not {number}")
     return number
 
 

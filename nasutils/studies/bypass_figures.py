@@ -1,10 +1,9 @@
-"""Figures and tables of `notebooks/bypass_leakage.ipynb`: functions of results that return figure and table."""
+"""Figures and tables of `notebooks/bypass_leakage.ipynb` alone: functions of results that return figure and table."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from nasutils import analysis, drawing, genotypes, plots, schedules
 from nasutils.genotype import Genotype
@@ -12,9 +11,9 @@ from nasutils.runs import Run
 from nasutils.spaces.nasbench201 import EDGES, OPS
 from nasutils.studies import robustdarts
 from nasutils.studies.bypass_leakage import VARIANTS, Results
+from nasutils.studies.common_figures import Drawn, every_search, present
 from nasutils.studies.published import DARTS_SPACE, S_SPACES
 
-LOOK = plots.look(list(VARIANTS))
 MEASURES = {
     "bypass": ("bypass (share)", (0, 1.02)),
     "free_gradient": ("gradient through\nfree operations (share)", (0, 1.02)),
@@ -23,9 +22,6 @@ MEASURES = {
     "entropy": ("entropy per edge (nats)", (-0.05, 1.75)),
     "curvature": ("largest eigenvalue of the\nHessian in alpha / T (nats)", None),
 }
-Drawn = tuple[Figure, pd.DataFrame]
-
-
 TAKEN_AWAY = {
     "relaxed": "all operations, as searched",
     "without_skip": "without skip",
@@ -56,7 +52,7 @@ def demonstration(results: Results, chance: float) -> Drawn:
         for y, name in enumerate(TAKEN_AWAY):
             e = analysis.estimate(part[part["supernet"] == name]["accuracy"])
             half = 0 if np.isnan(e.low) else e.mean - e.low
-            ax.barh(y, e.mean, color=LOOK[label]["color"], edgecolor="0.2", linewidth=0.6, height=0.65)
+            ax.barh(y, e.mean, color=plots.look(label)["color"], edgecolor="0.2", linewidth=0.6, height=0.65)
             ax.errorbar(e.mean, y, xerr=half, fmt="none", ecolor="0.15", capsize=2.5, lw=0.9)
             at = min(e.mean + half, right - 6) + 1.5
             ax.text(at, y, f"{e.mean:.0f}", va="center", fontsize="small")
@@ -70,7 +66,7 @@ def demonstration(results: Results, chance: float) -> Drawn:
 
 def probed(results: Results, labels: Sequence[str] = ("DARTS", "SP-DARTS")) -> list[str]:
     """The variants of these labels that were probed, all of those probed if none of them was."""
-    found = [label for label in VARIANTS if label in set(results.leakage["method"])]
+    found = list(results.leakage["method"].unique())
     return [label for label in labels if label in found] or found
 
 
@@ -80,7 +76,7 @@ def leakage(results: Results) -> Drawn:
     for ax, (column, (name, limits)) in zip(axes.flat, MEASURES.items(), strict=True):
         for label in probed(results):
             rows = results.leakage[results.leakage["method"] == label]
-            plots.mean_band(ax, rows, "epoch", column, label=label, **LOOK[label])
+            plots.mean_band(ax, rows, "epoch", column, label=label, **plots.look(label))
         ax.set(ylabel=name, ylim=limits)
     for ax in axes[-1]:
         ax.set_xlabel("epoch")
@@ -138,13 +134,12 @@ def sparsity_schedules(epochs: int) -> Drawn:
     }
     figure, ((left, right),) = plots.panels(1, 2)
     rows = []
-    for (label, at), style in zip(settings.items(), plots.look(list(settings)).values(), strict=True):
+    for (label, at), style in zip(settings.items(), ("C0-", "C1--", "C2-.", "C3:"), strict=True):
         states = [at(e) for e in range(epochs)]
         share = np.array([min(s.probability, 1.0) for s in states])
         mean = np.exp([c * np.log(s.sparse) + (1 - c) * np.log(s.dense) for c, s in zip(share, states, strict=True)])
-        line = {"color": style["color"], "ls": style["linestyle"]}
-        left.plot(range(epochs), share, label=label, **line)
-        right.semilogy(range(epochs), mean, **line)
+        left.plot(range(epochs), share, style, label=label)
+        right.semilogy(range(epochs), mean, style)
         rows += [
             {"setting": label, "epoch": e, "C": c, "T_s": s.sparse, "T_d": s.dense, "mean_T": m}
             for e, (c, s, m) in enumerate(zip(share, states, mean, strict=True))
@@ -157,19 +152,12 @@ def sparsity_schedules(epochs: int) -> Drawn:
 
 def ablation(results: Results) -> Drawn:
     """Last cell on CIFAR-10 and gap at the end of every variant: a point per seed, mean and 95 % interval."""
-    labels = [label for label in VARIANTS if label in set(results.last["method"])]
+    labels = present(results, VARIANTS)
     figure, (axes,) = plots.panels(1, 2, 0.6 + 0.33 * len(labels), sharey=True)
     names = {"cifar10": "CIFAR-10 test accuracy of the last cell (%)", "gap": "gap, relaxed - discretized (points)"}
     for ax, (column, name) in zip(axes, names.items(), strict=True):
-        for place, label in enumerate(labels):
-            values = analysis.by_seed(results.last, label, column)
-            e, style = analysis.estimate(values), LOOK[label]
-            ax.scatter(values, np.full(len(values), place), s=14, color=style["color"], marker=style["marker"])
-            half = 0 if np.isnan(e.low) else e.mean - e.low
-            ax.errorbar(e.mean, place + 0.3, xerr=half, fmt="|", color="0.15", capsize=3, ms=9)
+        every_search(ax, results, labels, column)
         ax.set(xlabel=name)
-    axes[0].set_yticks(range(len(labels)), labels)
-    axes[0].set_ylim(len(labels) - 0.4, -0.6)
     return figure, results.last[["method", "seed", "cifar10", "gap", "genotype"]]
 
 
@@ -224,18 +212,23 @@ def darts_space_table() -> pd.DataFrame:
     return pd.concat([ours, published], ignore_index=True)
 
 
-def s_table(results: Results) -> pd.DataFrame:
-    """Test error (%) on S1-S4: our final networks of the short protocol with interval and n, published ones below."""
+def s_table(results: Results, dataset: str) -> pd.DataFrame:
+    """Test error (%) on S1-S4: our final networks of the short protocol with interval and n, published ones below.
+
+    dataset: of our networks; the published errors are those on it, or on CIFAR-10 if there are none.
+    """
     rows = []
     for (space, label), group in results.finals.groupby(["space", "method"], sort=False):
         e = analysis.estimate(100 - group["test_accuracy"].to_numpy())
         rows.append(
-            {"space": space, "method": label, "error": e.mean, "error_low": e.low, "error_high": e.high, "n": e.n}
+            {"dataset": dataset, "space": space, "method": label}
+            | {"error": e.mean, "error_low": e.low, "error_high": e.high, "n": e.n}
             | {"params": group["params"].mean() / 1e6, "source": "this run, short protocol"}
         )
-    published = S_SPACES[S_SPACES["dataset"] == "cifar10"].drop(columns="dataset")
-    source = "published, full protocol, mean and sd of 3: RobustDARTS as reprinted in ROME, Table 1"
-    return pd.concat([pd.DataFrame(rows), published.assign(n=3, source=source)], ignore_index=True)
+    known = dataset if dataset in set(S_SPACES["dataset"]) else "cifar10"
+    published = S_SPACES[S_SPACES["dataset"] == known]
+    published = published.assign(source="published: " + published["source"])
+    return pd.concat([pd.DataFrame(rows), published], ignore_index=True)
 
 
 def speed(results: Results) -> Drawn:
@@ -247,8 +240,9 @@ def speed(results: Results) -> Drawn:
     ]
     table = pd.DataFrame(rows)
     figure, ((ax,),) = plots.panels(1, 1, 2.2)
-    for label in [name for name in VARIANTS if name in set(table["method"])]:
-        plots.mean_band(ax, table[table["method"] == label], "epoch", "images_per_second", label=label, **LOOK[label])
+    for label in present(results, VARIANTS):
+        rows = table[table["method"] == label]
+        plots.mean_band(ax, rows, "epoch", "images_per_second", label=label, **plots.look(label))
     ax.set(xlabel="epoch", ylabel="images per second", ylim=(0, None))
     figure.legend(*ax.get_legend_handles_labels(), loc="outside right upper")
     return figure, table

@@ -1,4 +1,4 @@
-"""Figures of `notebooks/lr_swap.ipynb`: functions of results that return figure and table."""
+"""Figures of `notebooks/lr_swap.ipynb` alone: functions of results that return figure and table."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,13 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nasutils import plots
+from nasutils.studies.common_figures import NAMES, RANGE, Drawn
 from nasutils.studies.lr_swap import EPOCHS, JUDGED, SCHEDULES, SPACE, VARIANTS, Point, Results, rules
 from nasutils.studies.lr_swap_tables import OUTSIDE, outside_table
-from nasutils.studies.sparsification_figures import ALL_SKIP, NAMES, OPTIMUM, RANGE
 
-Drawn = tuple[Figure, pd.DataFrame]
-LOOK = plots.look(["DARTS", "warm-up 10", "SS setting", "warm-up 10, as released", "EX-DARTS"])
-GREY = LOOK["DARTS"]
 SETTINGS: Mapping[str, Sequence[str]] = {
     **{label: (label,) for label in VARIANTS if label.startswith("alpha")},
     **{f"warm-up {n}": (f"warm-up {n}", f"warm-up {n}, as released") for n in (10, 20, 30, 100)},
@@ -33,7 +30,7 @@ FAMILIES = {
 def rates(labels: Sequence[str], epochs: int) -> Drawn:
     """Weight rate and alpha rate of every setting per epoch (alpha: 0 while it stands still)."""
     figure, ((left, right),) = plots.panels(1, 2, 2.9)
-    styles, rows = plots.look(labels), []
+    rows = []
     for label in labels:
         experiment = VARIANTS[label].experiment(epochs, {})
         method, recipe = rules(experiment)
@@ -46,32 +43,13 @@ def rates(labels: Sequence[str], epochs: int) -> Drawn:
     table = pd.DataFrame(rows)
     for label in labels:
         part = table[table["setting"] == label]
-        style = {k: v for k, v in styles[label].items() if k != "marker"}
-        left.semilogy(part["epoch"], part["weight_rate"].where(part["weight_rate"] > 0), label=label, lw=1.3, **style)
-        right.semilogy(part["epoch"], part["alpha_rate"].where(part["alpha_rate"] > 0), lw=1.3, **style)
+        style = plots.look(label) | {"lw": 1.3, "ms": 3.5, "markevery": 8}
+        left.semilogy(part["epoch"], part["weight_rate"].where(part["weight_rate"] > 0), label=label, **style)
+        right.semilogy(part["epoch"], part["alpha_rate"].where(part["alpha_rate"] > 0), **style)
     left.set(xlabel="epoch", ylabel="weight rate")
     right.set(xlabel="epoch", ylabel="alpha rate")
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure, table
-
-
-def accuracy(results: Results, labels: Sequence[str]) -> Drawn:
-    """Tabulated test accuracy of the current cell per epoch on three data sets: mean, band, and a thin line a seed."""
-    figure, (axes,) = plots.panels(1, 3, 2.6, sharex=True)
-    columns = ["method", "seed", "epoch", "genotype", *NAMES]
-    shown = results.present(labels)
-    for ax, (column, name) in zip(axes, NAMES.items(), strict=True):
-        for label in shown:
-            rows = results.epochs[results.epochs["method"] == label]
-            for _, search in rows.groupby("seed"):
-                ax.plot(search["epoch"], search[column], color=LOOK[label]["color"], lw=0.5, alpha=0.5)
-            plots.mean_band(ax, rows, "epoch", column, label=label, **LOOK[label])
-        ax.axhline(OPTIMUM[column], color="0.3", lw=0.9, ls="--", label="optimum of the space")
-        ax.axhline(ALL_SKIP[column], color="0.3", lw=0.9, ls=":", label="cell of skips only")
-        ax.set(title=name, xlabel="epoch", ylim=RANGE[column])
-    axes[0].set_ylabel("test accuracy of the cell (%)")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
-    return figure, results.epochs.loc[results.epochs["method"].isin(shown), columns]
 
 
 def settings(results: Results) -> Drawn:
@@ -83,13 +61,11 @@ def settings(results: Results) -> Drawn:
     epochs = int(baseline["epoch"].max()) + 1 if len(baseline) else EPOCHS
     for ax, (title, labels) in zip(axes.flat, panels.items(), strict=False):
         if len(baseline):
-            plots.mean_band(ax, baseline, "epoch", "cifar10", label="DARTS", **GREY)
+            plots.mean_band(ax, baseline, "epoch", "cifar10", label="DARTS", **plots.look("DARTS"))
         for label in labels:
             rows = results.epochs[results.epochs["method"] == label]
-            released = label.endswith("as released")
-            name = "setting, as released" if released else "setting"
-            style = {"color": "C1", "ls": "--", "marker": "s"} if released else {"color": "C0", "marker": "o"}
-            plots.mean_band(ax, rows, "epoch", "cifar10", label=name, **style)
+            plots.mean_band(ax, rows, "epoch", "cifar10", label=label.removeprefix(f"{title}, "), **plots.look(label))
+        ax.legend(fontsize="xx-small")
         if warmup := VARIANTS[labels[0]].warmup_epochs(epochs):
             ax.axvspan(0, warmup, color="0.88", lw=0, zorder=0)
         ax.set(title=title, ylim=RANGE["cifar10"])
@@ -99,7 +75,6 @@ def settings(results: Results) -> Drawn:
         ax.set_ylabel("CIFAR-10 (%)")
     for ax in axes.flat[max(len(panels) - columns, 0) : len(panels)]:
         ax.set_xlabel("epoch")
-    _one_legend(figure, axes, 3)
     return figure, results.epochs[["method", "seed", "epoch", "genotype", *NAMES]]
 
 
@@ -117,8 +92,8 @@ def stops(results: Results) -> Drawn:
     names = [name for _, _, members in FAMILIES.values() for name in members if name in judged]
     for column, label in enumerate(labels):
         rows = results.epochs[results.epochs["method"] == label]
-        for op, style in plots.look(SPACE.ops).items():
-            plots.mean_band(axes[0, column], rows, "epoch", f"S_{op}", label=op.replace("_", " "), **style)
+        for op in SPACE.ops:
+            plots.mean_band(axes[0, column], rows, "epoch", f"S_{op}", label=op.replace("_", " "), **plots.look(op))
         for epoch in results.stops(label, "peak")["epoch"]:
             axes[0, column].axvline(epoch, color="0.2", lw=0.7, ls=":")
         axes[0, column].set_title(label)

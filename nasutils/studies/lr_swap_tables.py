@@ -8,10 +8,10 @@ import pandas as pd
 
 from nasutils import analysis, genotypes, stopping
 from nasutils.studies import robustdarts
+from nasutils.studies.common_figures import NAMES
 from nasutils.studies.lr_swap import JUDGED, SPACE, VARIANTS, Results, online
 from nasutils.studies.lr_swap_claims import tied
 from nasutils.studies.published import NASBENCH201
-from nasutils.studies.sparsification_figures import NAMES
 
 
 def settings_table(results: Results) -> pd.DataFrame:

@@ -1,26 +1,12 @@
-"""Figures and tables of `notebooks/sparsification.ipynb`: functions of results that return figure and table."""
-
-from collections.abc import Sequence
+"""Figures and tables of `notebooks/sparsification.ipynb` alone: functions of results that return figure and table."""
 
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 
 from nasutils import analysis, plots, schedules
-from nasutils.spaces.nasbench201 import EDGES, OPS
-from nasutils.studies.published import NASBENCH201
+from nasutils.studies.common_figures import NAMES, RANGE, Drawn, every_search, present
 from nasutils.studies.sparsification import RANDOM_CELL, VARIANTS, Results
-
-__all__ = ["EDGES", "OPS", "accuracy", "distributions", "final_cells", "gap", "gradients", "temperatures", "toy_edge"]
-
-LOOK = plots.look(list(VARIANTS))
-NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet16-120": "ImageNet16-120"}
-RANGE = {"cifar10": (50, 96), "cifar100": (10, 76), "imagenet16-120": (10, 50)}
-"""Test accuracies (%) that cells of interest reach, for the axes."""
-OPTIMUM = {"cifar10": 94.37, "cifar100": 73.51, "imagenet16-120": 47.31}
-ALL_SKIP = {"cifar10": 54.30, "cifar100": 15.61, "imagenet16-120": 16.32}
-Drawn = tuple[Figure, pd.DataFrame]
 
 
 def toy_edge(scale: float = 1e-3, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -66,7 +52,7 @@ def temperatures(epochs: int) -> Drawn:
     table = pd.DataFrame({"epoch": range(epochs), **curves})
     figure, ((left, right),) = plots.panels(1, 2)
     for label, curve in curves.items():
-        style = {k: v for k, v in LOOK[label].items() if k != "marker"}
+        style = plots.look(label) | {"marker": ""}
         left.semilogy(table["epoch"], curve, label=label, **style)
         right.plot(table["epoch"], np.exp(schedules.MU / np.array(curve)), **style)
     left.set(xlabel="epoch", ylabel="temperature T")
@@ -75,96 +61,15 @@ def temperatures(epochs: int) -> Drawn:
     return figure, table
 
 
-def present(results: Results, labels: Sequence[str] = tuple(VARIANTS)) -> list[str]:
-    """The variants that have been searched, in order: of these labels, or all if none of them has."""
-    searched = [label for label in VARIANTS if label in set(results.last["method"])]
-    return [label for label in labels if label in searched] or searched
-
-
-def distributions(results: Results, shown: Sequence[str] = ("DARTS", "small T + noisy", "PCD", "EDD")) -> Drawn:
-    """Mean mixing weight of each operation, and entropy of an edge, per epoch; means over edges and seeds."""
-    rows = [
-        {"method": label, "seed": seed, "epoch": r["epoch"], "entropy": r["entropy"]["cell"]}
-        | dict(zip(OPS, np.mean(r["mix"]["cell"], axis=0), strict=True))
-        for (label, seed), run in results.runs.items()
-        for r in run.records
-    ]
-    table, shown = pd.DataFrame(rows), present(results, shown)
-    figure, axes = plots.panels(2, len(shown), 2.2, sharex=True, sharey="row")
-    ops = plots.look(OPS)
-    for column, label in enumerate(shown):
-        part = table[table["method"] == label]
-        for op in OPS:
-            plots.mean_band(axes[0, column], part, "epoch", op, label=op, **ops[op])
-        plots.mean_band(axes[1, column], part, "epoch", "entropy", **LOOK[label])
-        axes[1, column].axhline(np.log(len(OPS)), color="0.5", lw=0.8, ls=":")
-        axes[0, column].set(title=label, ylim=(0, 0.8))
-        axes[1, column].set(xlabel="epoch", ylim=(-0.05, 1.75))
-    axes[0, 0].set_ylabel("mean mixing weight")
-    axes[1, 0].set_ylabel("entropy per edge (nats)")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(OPS))
-    return figure, table
-
-
-def gap(results: Results) -> Drawn:
-    """Supernet accuracy relaxed and with one operation per edge, per epoch and method: the gap lies between."""
-    labels = present(results)
-    columns = min(len(labels), 4)
-    figure, axes = plots.panels(-(-len(labels) // columns), columns, 2.2, sharex=True, sharey=True)
-    top = results.epochs["relaxed"].max() + 10
-    for ax, label in zip(axes.flat, labels, strict=False):
-        rows = results.epochs[results.epochs["method"] == label]
-        plots.mean_band(ax, rows, "epoch", "relaxed", label="relaxed", color="C0", marker="o")
-        plots.mean_band(
-            ax, rows, "epoch", "recalibrated", label="one operation per edge", color="C1", marker="s", ls="--"
-        )
-        ax.set(title=label, ylim=(0, top))
-    for ax in axes[:, 0]:
-        ax.set_ylabel("accuracy (%)")
-    for ax in axes[-1]:
-        ax.set_xlabel("epoch")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    return figure, results.epochs[["method", "seed", "epoch", "relaxed", "discretized", "recalibrated", "gap"]]
-
-
-def accuracy(results: Results, shown: Sequence[str] = ("DARTS", "small T + noisy", "PCD", "EDD")) -> Drawn:
-    """Tabulated test accuracy of the current cell per epoch on the three data sets."""
-    figure, (axes,) = plots.panels(1, 3, 2.7, sharex=True)
-    for ax, (column, name) in zip(axes, NAMES.items(), strict=True):
-        for label in present(results, shown):
-            rows = results.epochs[results.epochs["method"] == label]
-            plots.mean_band(ax, rows, "epoch", column, label=label, **LOOK[label])
-        ax.axhline(OPTIMUM[column], color="0.3", lw=0.9, ls="--", label="optimum of the space")
-        ax.axhline(ALL_SKIP[column], color="0.3", lw=0.9, ls=":", label="cell of skips only")
-        ax.set(title=name, xlabel="epoch", ylim=RANGE[column])
-    axes[0].set_ylabel("test accuracy of the cell (%)")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    return figure, results.epochs[["method", "seed", "epoch", "genotype", *NAMES]]
-
-
 def final_cells(results: Results) -> Drawn:
     """Every search's last cell on CIFAR-10: a point per seed, mean and 95 % interval per method."""
-    labels = present(results)
+    labels = present(results, VARIANTS)
     figure, ((ax,),) = plots.panels(1, 1, 2.8)
-    for place, label in enumerate(labels):
-        values = analysis.by_seed(results.last, label, "cifar10")
-        e = analysis.estimate(values)
-        jitter = np.linspace(-0.15, 0.15, len(values))
-        style = LOOK[label]
-        ax.scatter(values, place + jitter, s=16, color=style["color"], marker=style["marker"], alpha=0.75)
-        half = 0 if np.isnan(e.low) else e.mean - e.low
-        ax.errorbar(e.mean, place + 0.3, xerr=half, fmt="|", color="0.15", capsize=3, ms=9)
+    every_search(ax, results, labels, "cifar10")
     ax.axvline(RANDOM_CELL, color="0.4", ls="--", lw=0.9)
     ax.text(RANDOM_CELL, -0.75, "mean of all cells ", ha="right", va="center", fontsize="small", color="0.3")
-    ax.set_yticks(range(len(labels)), labels)
     ax.set(xlabel="CIFAR-10 test accuracy of the last cell (%)", ylim=(len(labels) - 0.4, -1.1), xlim=RANGE["cifar10"])
     return figure, results.last[["method", "seed", "genotype", *NAMES]]
-
-
-def main_table(results: Results) -> pd.DataFrame:
-    """Methods by data sets: mean accuracy of the last cell with its interval and n, published numbers below."""
-    ours = analysis.summary(results.last, list(NAMES)).assign(source="this run")
-    return pd.concat([ours, NASBENCH201.assign(source="published: " + NASBENCH201["source"])], ignore_index=True)
 
 
 def ablation(results: Results) -> pd.DataFrame:

@@ -6,6 +6,7 @@ Equality is tested in float64; logits and gradients of the released code are kno
 import copy
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from nasutils import Genotype, genotypes, spaces
+from nasutils.genotype import Cell
 from nasutils.ops import DilatedConv, Node, Random, count_parameters, from_lattice
 from nasutils.spaces.base import everything
 from nasutils.spaces.darts_cells import EDGES
@@ -396,12 +398,55 @@ def test_wrong_number_of_edges():
         spaces.get("s1").finalnet(genotypes.get("NASNet").genotype, 4, 3, 5)
 
 
+@pytest.mark.parametrize(
+    ("space", "op", "known"),
+    [
+        ("darts7", "none", "'max_pool_3x3', "),
+        ("darts7", "noise", "'max_pool_3x3', "),
+        ("darts", "noise", "'none', 'max_pool_3x3', "),
+        ("darts", "sep_conv_7x7", "'none', 'max_pool_3x3', .*did you mean 'sep_conv_5x5'"),
+        ("s2", "sep_conv_3x", "'skip_connect', 'sep_conv_3x3'; did you mean 'sep_conv_3x3'"),
+        ("s4", "skip_connect", "'noise', 'sep_conv_3x3'"),
+    ],
+)
+def test_operation_that_the_space_lacks(space, op, known):
+    good = "('sep_conv_3x3', 0), ('sep_conv_3x3', 1), " * 3 + "('sep_conv_3x3', 0), "
+    normal, reduce = f"[{good}('sep_conv_3x3', 1)]", f"[{good}('{op}', 1)]"
+    text = f"Genotype(normal={normal}, normal_concat=[2, 3, 4, 5], reduce={reduce}, reduce_concat=[2, 3, 4, 5])"
+    message = f"unknown operation of edge 1 -> 5 in the reduce cell of {space} '{op}': choose one of {known}"
+    with pytest.raises(ValueError, match=message):
+        spaces.get(space).finalnet(text, 4, 3, 5)
+
+
+def test_only_darts_takes_the_hand_made_cells_and_not_with_any_operation():
+    handmade = genotypes.get("AmoebaNet").genotype
+    spaces.get("darts").finalnet(handmade, 4, 3, 5)
+    with pytest.raises(ValueError, match="the normal cell of darts7 has 8 edges, two per node, not 10"):
+        spaces.get("darts7").finalnet(handmade, 4, 3, 5)
+    with pytest.raises(ValueError, match="edge . -> . in the reduce cell of darts 'noise'"):
+        spaces.get("darts").finalnet(str(handmade).replace("conv_7x1_1x7", "noise"), 4, 3, 5)
+
+
+def test_genotype_of_lhd_is_refused():
+    pairs = (("skip_connect", 0), ("sep_conv_3x3", 1))
+    normal = Cell("normal", (pairs,) * 5, output=(2, 3), sum=(4, 5, 6))
+    theirs = Genotype((normal, replace(normal, name="reduce")))
+    spaces.get("lhd").finalnet(theirs, 4, 3, 5)
+    with pytest.raises(ValueError, match=r"the normal cell of darts has one output, but normal_sum is a second one"):
+        spaces.get("darts").finalnet(theirs, 4, 3, 5)
+    uneven = replace(normal, nodes=(pairs, pairs, pairs[:1], (*pairs, pairs[0])), sum=())
+    with pytest.raises(ValueError, match="node 4 of the normal cell of darts takes two edges, not 1"):
+        spaces.get("darts").finalnet(Genotype((uneven, replace(uneven, name="reduce"))), 4, 3, 5)
+
+
 @pytest.mark.parametrize("build", ["supernet", "finalnet"])
 def test_sizes_that_cannot_be(build):
     space = spaces.get("darts")
     make = space.supernet if build == "supernet" else lambda *size: space.finalnet(V2, *size)
-    with pytest.raises(ValueError, match="channels must be an even number.*not 3"):
+    with pytest.raises(ValueError, match="channels must be an even number.*not 3; the nearest is 4"):
         make(3, 3, 5)
+    with pytest.raises(ValueError, match="channels must be an even number.*not 0; the nearest is 2"):
+        make(0, 3, 5)
     with pytest.raises(ValueError, match="cells must be at least 3.*not 2"):
         make(4, 2, 5)
 

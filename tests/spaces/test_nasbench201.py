@@ -259,3 +259,11 @@ def test_other_keys_or_shapes_of_mix_are_refused(mix):
 def test_unknown_policy_is_refused_with_the_choices():
     with pytest.raises(ValueError, match=r"policy of nasbench201 'argmx': choose one of 'argmax'"):
         SPACE.discretize({"cell": torch.ones(6, 5)}, policy="argmx")
+
+
+@pytest.mark.parametrize("size", [(0, 1), (4, 0), (-2, 1)])
+def test_sizes_that_cannot_be(size):
+    with pytest.raises(ValueError, match="(channels|cells) must be at least 1, not (0|-2)"):
+        SPACE.supernet(*size, 10)
+    with pytest.raises(ValueError, match="(channels|cells) must be at least 1, not (0|-2)"):
+        SPACE.finalnet(15_624, *size, 10)

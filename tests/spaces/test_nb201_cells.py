@@ -123,7 +123,8 @@ def test_splits_are_the_papers_halves():
         (OTHER_NODES, "three nodes"),
         ("|nor_conv_3x3~0|", "three nodes"),
         ((0, 1, 2), "6 operations"),
-        (BEST.replace("nor_conv_1x1", "nor_conv_1x2"), "did you mean 'nor_conv_1x1'"),
+        (BEST.replace("nor_conv_1x1", "nor_conv_1x2", 1), "edge . -> . of NAS-Bench-201.*did you mean 'nor_conv_1x1'"),
+        ("|none~0|+|none~0|none~1|+|none~0|noen~1|none~2|", "operation of edge 1 -> 3 .*'noen'.*did you mean 'none'"),
         ("conv", "expected"),
     ],
 )
