@@ -16,6 +16,8 @@ from nasutils.launch import name_of
 from nasutils.search import Search
 from nasutils.studies import bypass_leakage as study
 from nasutils.studies.bypass_leakage import CLAIMS, PROBED, VARIANTS
+from nasutils.studies.small_spaces import searches_on
+from nasutils.studies.variants import chosen
 
 SETTING = {"recipe": {"batch": 32}, "epochs": 4}
 SEEDS = range(5)
@@ -93,7 +95,7 @@ def test_only_the_controls_are_probed_and_only_mixed_sparsity_drops_operations()
 
 
 def test_searches_on_small_spaces_are_paired_by_seed():
-    found = study.s_searches(["s2"], [0, 1], epochs=2, recipe={"batch": 8})
+    found = searches_on(["s2"], study.S_VARIANTS, [0, 1], epochs=2, recipe={"batch": 8})
     assert {key[1] for key in found} == set(study.S_VARIANTS)
     assert found["s2", "SP-DARTS", 1].seed == found["s2", "DARTS", 1].seed == 1
 
@@ -101,12 +103,12 @@ def test_searches_on_small_spaces_are_paired_by_seed():
 @pytest.mark.parametrize("scale", places.SCALES)
 def test_the_params_files_name_known_variants(scale):
     path = places.ROOT / "params" / scale / "bypass_leakage.yaml"
-    study.chosen(yaml.safe_load(path.read_text()).get("variants", []))
+    chosen(VARIANTS, yaml.safe_load(path.read_text()).get("variants", []))
 
 
 def test_an_unknown_variant_is_refused():
     with pytest.raises(ValueError, match=r"never sparse"):
-        study.chosen(["never sparce"])
+        chosen(VARIANTS, ["never sparce"])
 
 
 def test_sparse_and_dense_iterations_are_timed_in_turns(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 
 from nasutils import plots, spaces, widgets
 from nasutils.spaces.nasbench201 import EDGES, OPS
-from nasutils.studies import bypass_figures, bypass_leakage, common_figures, lr_swap, sparsification
+from nasutils.studies import bypass_figures, bypass_leakage, common_figures, lr_swap, small_spaces, sparsification
 from nasutils.studies.lr_swap_figures import rates
 from nasutils.studies.published import S_SPACES
 
@@ -138,7 +138,7 @@ def test_rates_of_every_setting_are_told_apart():
 def test_published_errors_are_those_on_the_data_set(dataset):
     columns = ["space", "method", "test_accuracy", "params"]
     finals = pd.DataFrame([("s2", "DARTS", 80.0, 1e6), ("s2", "DARTS", 82.0, 1e6)], columns=columns)
-    table = bypass_figures.s_table(SimpleNamespace(finals=finals), dataset)
+    table = small_spaces.errors_table(finals, dataset)
     assert tuple(table.loc[0, ["dataset", "space", "method", "error", "n"]]) == (dataset, "s2", "DARTS", 19.0, 2)
     published = table[table["source"].str.startswith("published")]
     assert set(published["dataset"]) == {"cifar10" if dataset == "digits" else dataset}

@@ -1,25 +1,22 @@
 """Figures and tables of `notebooks/bypass_leakage.ipynb` alone: functions of results that return figure and table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from nasutils import analysis, drawing, genotypes, plots, schedules
-from nasutils.genotype import Genotype
-from nasutils.runs import Run
+from nasutils import analysis, plots, schedules
 from nasutils.spaces.nasbench201 import EDGES, OPS
 from nasutils.studies import robustdarts
-from nasutils.studies.bypass_leakage import VARIANTS, Results
+from nasutils.studies.bypass_leakage import PROBED, VARIANTS, Results
 from nasutils.studies.common_figures import Drawn, every_search, present
-from nasutils.studies.published import DARTS_SPACE, S_SPACES
 
 MEASURES = {
-    "bypass": ("bypass (share)", (0, 1.02)),
+    "bypass": ("bypass, as searched\n(share)", (0, 1.02)),
+    "matched_bypass": ("bypass at equal\nsparsity (share)", (0, 1.02)),
+    "skip_cut": ("skips' part of what\ncutting changes (share)", (0, 1.02)),
     "free_gradient": ("gradient through\nfree operations (share)", (0, 1.02)),
-    "free_weight": ("weight of\nfree operations (share)", (0, 1.02)),
     "drop_recalibrated": ("discretization drop\n(points)", None),
-    "entropy": ("entropy per edge (nats)", (-0.05, 1.75)),
     "curvature": ("largest eigenvalue of the\nHessian in alpha / T (nats)", None),
 }
 TAKEN_AWAY = {
@@ -27,16 +24,16 @@ TAKEN_AWAY = {
     "without_skip": "without skip",
     "free_only": "only operations without parameters",
     "parametric_only": "only convolutions",
-    "discretized": "one operation per edge",
-    "discretized_recalibrated": "the same, batch norm re-estimated",
+    "discretized_recalibrated": "one operation per edge",
+    "discretized": "the same, old batch-norm statistics",
 }
 
 
 def demonstration(results: Results, chance: float) -> Drawn:
     """Held-out accuracy of the supernets at the end of the search, as they are and with operations taken away.
 
-    What stays keeps its weight; batch-norm statistics are those of the relaxed supernet but for the last row. Mean
-    and 95 % interval over seeds; chance: accuracy (%) of guessing.
+    What stays keeps its weight; batch-norm statistics are estimated anew, but for the last row. Mean and
+    95 % interval over seeds; chance: accuracy (%) of guessing.
     """
     rows = []
     for (label, seed), run in results.runs.items():
@@ -71,12 +68,18 @@ def probed(results: Results, labels: Sequence[str] = ("DARTS", "SP-DARTS")) -> l
 
 
 def leakage(results: Results) -> Drawn:
-    """Every measure of leakage per epoch, mean and interval over seeds."""
+    """Every measure of leakage per epoch, mean and interval over seeds.
+
+    Thin lines in the first panel: the spread, which is the bypass of operations that matter by their weight alone.
+    """
     figure, axes = plots.panels(2, 3, 2.1, sharex=True)
     for ax, (column, (name, limits)) in zip(axes.flat, MEASURES.items(), strict=True):
-        for label in probed(results):
+        for label in probed(results, PROBED):
             rows = results.leakage[results.leakage["method"] == label]
             plots.mean_band(ax, rows, "epoch", column, label=label, **plots.look(label))
+            if column == "bypass":
+                mean = rows.groupby("epoch")["spread"].mean()
+                ax.plot(mean.index, mean, color=plots.look(label)["color"], lw=0.7, ls=":")
         ax.set(ylabel=name, ylim=limits)
     for ax in axes[-1]:
         ax.set_xlabel("epoch")
@@ -161,19 +164,6 @@ def ablation(results: Results) -> Drawn:
     return figure, results.last[["method", "seed", "cifar10", "gap", "genotype"]]
 
 
-def cells(searches: Mapping[tuple[str, str, int], Run], spaces: Sequence[str], seed: int) -> Drawn:
-    """The cells that DARTS and SP-DARTS found on S1-S4 from one seed."""
-    found = {
-        f"{label} on {space.upper()}": Genotype.parse(searches[space, label, seed].result["genotype"])  # type: ignore[index]
-        for space in spaces
-        for label in ("DARTS", "SP-DARTS")
-        if searches[space, label, seed].result is not None
-    }
-    return drawing.genotype_figure(found), pd.DataFrame(
-        [(name, str(genotype)) for name, genotype in found.items()], columns=["search", "genotype"]
-    )
-
-
 def outside_evidence() -> Drawn:
     """RobustDARTS's own searches: skips of the normal cell, eigenvalue and one-shot error, two weight decays."""
     table = robustdarts.searches()
@@ -197,38 +187,6 @@ def outside_evidence() -> Drawn:
         ax.set_xlabel("epoch")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure, table
-
-
-def darts_space_table() -> pd.DataFrame:
-    """Published CIFAR-10 errors on the DARTS space, and the sizes of the cells that ship (C = 36, 20 cells)."""
-    ours = pd.DataFrame(
-        [
-            {"method": f"cell {p.name}", "params": p.params / 1e6, "macs": p.macs / 1e6, "source": p.source}
-            for p in genotypes.catalogue().values()
-            if p.space == "darts"
-        ]
-    )
-    published = DARTS_SPACE.assign(source="published: " + DARTS_SPACE["source"])
-    return pd.concat([ours, published], ignore_index=True)
-
-
-def s_table(results: Results, dataset: str) -> pd.DataFrame:
-    """Test error (%) on S1-S4: our final networks of the short protocol with interval and n, published ones below.
-
-    dataset: of our networks; the published errors are those on it, or on CIFAR-10 if there are none.
-    """
-    rows = []
-    for (space, label), group in results.finals.groupby(["space", "method"], sort=False):
-        e = analysis.estimate(100 - group["test_accuracy"].to_numpy())
-        rows.append(
-            {"dataset": dataset, "space": space, "method": label}
-            | {"error": e.mean, "error_low": e.low, "error_high": e.high, "n": e.n}
-            | {"params": group["params"].mean() / 1e6, "source": "this run, short protocol"}
-        )
-    known = dataset if dataset in set(S_SPACES["dataset"]) else "cifar10"
-    published = S_SPACES[S_SPACES["dataset"] == known]
-    published = published.assign(source="published: " + published["source"])
-    return pd.concat([pd.DataFrame(rows), published], ignore_index=True)
 
 
 def speed(results: Results) -> Drawn:

@@ -8,7 +8,7 @@ fixed after that, and before leakage was measured at equal sparsity and the cont
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,82 +19,44 @@ import torch
 from nasutils import analysis
 from nasutils.analysis import Estimate
 from nasutils.claims import Claim
-from nasutils.errors import choose
 from nasutils.experiment import Experiment, Machine, build
-from nasutils.finalnet import Evaluation
 from nasutils.runs import Run
+from nasutils.studies.small_spaces import Key, finals_table
+from nasutils.studies.variants import Variant, Variants
 
 NEGLIGIBLE = 2.0**-24
 """Operations of at most this weight are not run in the weight steps of SP-DARTS: float32 cannot add them to 1."""
 
 
-@dataclass(frozen=True)
-class Variant:
-    """method, options: see `Experiment`. recipe: fields of `methods.Recipe` beside those of all searches."""
-
-    method: str = "sp-darts"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    recipe: Mapping[str, Any] = field(default_factory=lambda: {"negligible": NEGLIGIBLE})
-
-    def experiment(self, recipe: Mapping[str, Any], **setting: Any) -> Experiment:
-        """The search; recipe, setting: of all searches, fields of `Experiment`."""
-        return Experiment(method=self.method, options=dict(self.options), recipe={**recipe, **self.recipe}, **setting)
+def _mixed(**options: Any) -> Variant:
+    return Variant("sp-darts", options, recipe={"negligible": NEGLIGIBLE})
 
 
-VARIANTS: Mapping[str, Variant] = {
-    "DARTS": Variant("darts", recipe={}),
-    "SP-DARTS": Variant(),
-    "always sparse": Variant(options={"schedule": "always"}),
-    "never sparse": Variant(options={"schedule": "never"}),
-    "T_s x 3": Variant(options={"sparse": 3.3e-3, "ratio": 11 / 3}),
-    "ratio 100": Variant(options={"ratio": 100.0}),
+VARIANTS: Variants = {
+    "DARTS": Variant("darts"),
+    "SP-DARTS": _mixed(),
+    "always sparse": _mixed(schedule="always"),
+    "never sparse": _mixed(schedule="never"),
+    "T_s x 3": _mixed(sparse=3.3e-3, ratio=11 / 3),
+    "ratio 100": _mixed(ratio=100.0),
 }
 """On NAS-Bench-201. `T_s x 3` keeps the dense temperature T_d = 0.0121; `ratio 100` keeps T_s and makes T_d 0.11, at
 which the mixing weights are nearly as even as those of DARTS."""
 PROBED = ("DARTS", "SP-DARTS", "always sparse", "never sparse")
 """The variants in which leakage is measured."""
-S_VARIANTS: Mapping[str, Variant] = {
-    "DARTS": Variant("darts", recipe={}),
-    "SP-DARTS": Variant(),
-    "random cell": Variant("random", recipe={}),
-}
+S_VARIANTS: Variants = {"DARTS": Variant("darts"), "SP-DARTS": _mixed(), "random cell": Variant("random")}
 """On S1-S4."""
 
 
-def chosen(labels: Sequence[str]) -> Mapping[str, Variant]:
-    """The variants of these labels, all of them if there is none. Raises ValueError for an unknown label."""
-    return {choose("variant", label, VARIANTS): VARIANTS[label] for label in labels or VARIANTS}
-
-
 def searches(
-    variants: Mapping[str, Variant], seeds: Sequence[int], probe_every: int, **setting: Any
+    variants: Variants, seeds: Sequence[int], probe_every: int, **setting: Any
 ) -> dict[tuple[str, int], Experiment]:
     """The searches on NAS-Bench-201 by label and seed; setting: see `Variant.experiment`."""
+    every = {label: probe_every if label in PROBED else 0 for label in variants}
     return {
-        (label, seed): variant.experiment(seed=seed, probe_every=probe_every if label in PROBED else 0, **setting)
+        (label, seed): variant.experiment(seed=seed, probe_every=every[label], **setting)
         for seed in seeds
         for label, variant in variants.items()
-    }
-
-
-def s_searches(spaces: Sequence[str], seeds: Sequence[int], **setting: Any) -> dict[tuple[str, str, int], Experiment]:
-    """The searches on S1-S4: {(space, label, seed): experiment}; setting: see `Variant.experiment`."""
-    return {
-        (space, label, seed): variant.experiment(space=space, seed=seed, **setting)
-        for space in spaces
-        for label, variant in S_VARIANTS.items()
-        for seed in seeds
-    }
-
-
-def s_evaluations(
-    searches: Mapping[tuple[str, str, int], Run], **setting: Any
-) -> dict[tuple[str, str, int], Evaluation]:
-    """A final network for the cell of every finished search; setting: fields of `Evaluation`."""
-    return {
-        (space, label, seed): Evaluation(genotype=run.result["genotype"], space=space, seed=seed, **setting)
-        for (space, label, seed), run in searches.items()
-        if run.result is not None
     }
 
 
@@ -103,8 +65,7 @@ class Results:
     """What the claims are computed from: searches on NAS-Bench-201, and final networks of cells found on S1-S4.
 
     epochs: see `analysis.epochs_table`; last: its last epochs. leakage: see `analysis.leakage_table`. speedup: see
-    `speedups`. finals: a row per final network: space, method, seed, test_accuracy (%), best_test_accuracy, params,
-    genotype.
+    `speedups`. finals: see `small_spaces.finals_table`.
     """
 
     runs: Mapping[tuple[str, int], Run]
@@ -115,16 +76,12 @@ class Results:
     finals: pd.DataFrame
 
     @classmethod
-    def of(
-        cls, runs: Mapping[tuple[str, int], Run], speedup: pd.DataFrame, finals: Mapping[tuple[str, str, int], Run]
-    ) -> "Results":
+    def of(cls, runs: Mapping[tuple[str, int], Run], speedup: pd.DataFrame, finals: Mapping[Key, Run]) -> "Results":
         """Collect the finished runs; failed ones are left out (and their number shows in n)."""
         finished = {key: run for key, run in runs.items() if run.result is not None}
         epochs = analysis.epochs_table(finished)
-        columns = ["space", "method", "seed", "test_accuracy", "best_test_accuracy", "params", "genotype"]
-        rows = [(*key, *(run.result[c] for c in columns[3:])) for key, run in finals.items() if run.result is not None]
-        table = pd.DataFrame(rows, columns=columns)
-        return cls(finished, epochs, analysis.last_epoch(epochs), analysis.leakage_table(finished), speedup, table)
+        leakage = analysis.leakage_table(finished)
+        return cls(finished, epochs, analysis.last_epoch(epochs), leakage, speedup, finals_table(finals))
 
     def leaks(self) -> pd.DataFrame:
         """The measures of leakage at the end of each search, a row per method and seed."""

@@ -7,33 +7,33 @@ were fixed before the first run of a small-temperature method at laptop scale.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import pandas as pd
 
 from nasutils import analysis
 from nasutils.analysis import Estimate
 from nasutils.claims import Claim
-from nasutils.errors import choose
 from nasutils.runs import Run
+from nasutils.studies.variants import Variant, Variants
 
-VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "DARTS": ("darts", {}),
-    "small T": ("pcd-darts", {"schedule": "constant", "noisy": False}),
-    "small T + noisy": ("pcd-darts", {"schedule": "constant"}),
-    "linear": ("pcd-darts", {"schedule": "linear"}),
-    "PCD": ("pcd-darts", {"schedule": "periodic"}),
-    "EDD, open loop": ("edd-darts", {"adaptive": False}),
-    "EDD": ("edd-darts", {}),
-    "SP-DARTS": ("sp-darts", {}),
+VARIANTS: Variants = {
+    "DARTS": Variant("darts"),
+    "small T": Variant("pcd-darts", {"schedule": "constant", "noisy": False}),
+    "small T + noisy": Variant("pcd-darts", {"schedule": "constant"}),
+    "linear": Variant("pcd-darts", {"schedule": "linear"}),
+    "PCD": Variant("pcd-darts", {"schedule": "periodic"}),
+    "EDD, open loop": Variant("edd-darts", {"adaptive": False}),
+    "EDD": Variant("edd-darts"),
+    "SP-DARTS": Variant("sp-darts"),
 }
-"""Label -> (method, options). `small T` is T = 1e-3 from epoch 5 on; `EDD, open loop` keeps H at its maximum."""
-
-
-def chosen(labels: Sequence[str]) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
-    """The variants of these labels, all of them if there is none. Raises ValueError for an unknown label."""
-    return {choose("variant", label, VARIANTS): VARIANTS[label] for label in labels or VARIANTS}
-
+"""`small T` is T = 1e-3 from epoch 5 on; `EDD, open loop` keeps H at its maximum."""
+S_VARIANTS: Variants = {
+    "DARTS": Variant("darts"),
+    "PCD": Variant("pcd-darts"),
+    "EDD": Variant("edd-darts"),
+    "random cell": Variant("random"),
+}
+"""On S1-S4."""
 
 RANDOM_CELL = 87.06
 """Mean CIFAR-10 test accuracy (%) of all 15,625 cells: what a blindly drawn cell is worth."""

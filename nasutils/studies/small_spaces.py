@@ -1,0 +1,118 @@
+"""Searches on RobustDARTS's spaces S1-S4 and final networks of their cells: what several notebooks show of them.
+
+A run is named by its space, the label of its variant and its seed.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from nasutils import analysis, drawing, genotypes
+from nasutils.experiment import Experiment
+from nasutils.finalnet import Evaluation
+from nasutils.genotype import Genotype
+from nasutils.runs import Run
+from nasutils.studies.common_figures import Drawn
+from nasutils.studies.published import DARTS_SPACE, S_SPACES
+from nasutils.studies.variants import Variants, searches
+
+Key = tuple[str, str, int]
+
+
+def searches_on(
+    spaces: Sequence[str], variants: Variants, seeds: Sequence[int], **setting: Any
+) -> dict[Key, Experiment]:
+    """The searches of all variants on these spaces; setting: see `variants.Variant.experiment`."""
+    return {
+        (space, *key): experiment
+        for space in spaces
+        for key, experiment in searches(variants, seeds, space=space, **setting).items()
+    }
+
+
+def search_setting(p: Any) -> dict[str, Any]:
+    """The setting of the searches, from a notebook's parameters (those that begin with s_, and the common ones)."""
+    return {
+        "recipe": {"batch": p.s_batch},
+        "images": p.s_images,
+        "evaluation": min(p.evaluation, p.s_images),
+        "channels": p.s_channels,
+        "cells": p.s_cells,
+        "epochs": p.s_epochs,
+        **{name: getattr(p, name) for name in ("preset", "dataset", "resolution", "precision")},
+    }
+
+
+def final_setting(p: Any) -> dict[str, Any]:
+    """The setting of the final networks, from a notebook's parameters (those that begin with final_)."""
+    return {
+        "images": p.final_images,
+        "test_images": p.final_test_images,
+        "channels": p.final_channels,
+        "cells": p.final_cells,
+        "preset": p.final_protocol,
+        "protocol": {"epochs": p.final_epochs},
+        **{name: getattr(p, name) for name in ("dataset", "resolution", "precision")},
+    }
+
+
+def evaluations(found: Mapping[Key, Run], **setting: Any) -> dict[Key, Evaluation]:
+    """A final network for the cell of every finished search; setting: fields of `Evaluation`."""
+    return {
+        (space, label, seed): Evaluation(genotype=run.result["genotype"], space=space, seed=seed, **setting)
+        for (space, label, seed), run in found.items()
+        if run.result is not None
+    }
+
+
+def finals_table(finals: Mapping[Key, Run]) -> pd.DataFrame:
+    """A row per finished network: space, method, seed, test_accuracy (%), best_test_accuracy, params, genotype."""
+    columns = ["test_accuracy", "best_test_accuracy", "params", "genotype"]
+    rows = [(*key, *(run.result[c] for c in columns)) for key, run in finals.items() if run.result is not None]
+    return pd.DataFrame(rows, columns=["space", "method", "seed", *columns])
+
+
+def cells(found: Mapping[Key, Run], labels: Sequence[str], spaces: Sequence[str], seed: int) -> Drawn:
+    """The cells of these variants on these spaces from one seed, of the searches that finished."""
+    drawn = {
+        f"{label} on {space.upper()}": Genotype.parse(run.result["genotype"])
+        for space in spaces
+        for label in labels
+        if (run := found[space, label, seed]).result is not None
+    }
+    table = pd.DataFrame([(name, str(cell)) for name, cell in drawn.items()], columns=["search", "genotype"])
+    return drawing.genotype_figure(drawn), table
+
+
+def errors_table(finals: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """Test error (%) on S1-S4: our final networks of the short protocol with interval and n, published ones below.
+
+    finals: see `finals_table`. dataset: of our networks; the published errors are those on it, or on CIFAR-10 if there
+    are none.
+    """
+    rows = []
+    for (space, label), group in finals.groupby(["space", "method"], sort=False):
+        e = analysis.estimate(100 - group["test_accuracy"].to_numpy())
+        rows.append(
+            {"dataset": dataset, "space": space, "method": label}
+            | {"error": e.mean, "error_low": e.low, "error_high": e.high, "n": e.n}
+            | {"params": group["params"].mean() / 1e6, "source": "this run, short protocol"}
+        )
+    known = dataset if dataset in set(S_SPACES["dataset"]) else "cifar10"
+    published = S_SPACES[S_SPACES["dataset"] == known]
+    published = published.assign(source="published: " + published["source"])
+    return pd.concat([pd.DataFrame(rows), published], ignore_index=True)
+
+
+def darts_space_table() -> pd.DataFrame:
+    """Published CIFAR-10 errors on the DARTS space, and the sizes of the cells that ship (C = 36, 20 cells)."""
+    ours = pd.DataFrame(
+        [
+            {"method": f"cell {p.name}", "params": p.params / 1e6, "macs": p.macs / 1e6, "source": p.source}
+            for p in genotypes.catalogue().values()
+            if p.space == "darts"
+        ]
+    )
+    published = DARTS_SPACE.assign(source="published: " + DARTS_SPACE["source"])
+    return pd.concat([ours, published], ignore_index=True)
