@@ -86,3 +86,9 @@ def test_the_agreement_table_and_its_figure():
         ("params", "spearman"): -1.0,
     }
     assert "0.67" in figure.axes[0].get_title()
+
+
+def test_a_cell_is_trained_in_the_setting_that_is_asked_for():
+    trained = pd.DataFrame({"genotype": ["a"], "accuracy": [97.0]})
+    evaluation = short_protocol.evaluations(trained, cells=5, channels=8)["a"]
+    assert (evaluation.cells, evaluation.channels, evaluation.space, evaluation.genotype) == (5, 8, "darts", "a")

@@ -52,9 +52,9 @@ def sample(cells: pd.DataFrame, count: int) -> pd.DataFrame:
     return cells.sample(min(count, len(cells)), random_state=0).reset_index(drop=True)
 
 
-def evaluations(cells: pd.DataFrame, **setting: Any) -> dict[str, Evaluation]:
+def evaluations(trained: pd.DataFrame, **setting: Any) -> dict[str, Evaluation]:
     """The short training of every cell by genotype; setting: fields of `Evaluation`."""
-    return {text: Evaluation(genotype=text, space="darts", **setting) for text in cells["genotype"]}
+    return {text: Evaluation(genotype=text, space="darts", **setting) for text in trained["genotype"]}
 
 
 def compared(cells: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
