@@ -16,6 +16,8 @@ from nasutils.search import PRECISIONS, Search
 
 VERSION = 1
 """Raise by hand when the meaning of a search changes: finished runs of older versions are then not found."""
+PROBE_VERSION = 2
+"""The same for what a probe measures; searches without probes keep their runs."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class Experiment:
     def params(self) -> runs.Params:
         """What the run folder is named by; a search without probes has the name it had before there were any."""
         params = {"kind": "search", "version": VERSION, **asdict(self)}
-        return params if self.probe_every else {k: v for k, v in params.items() if k != "probe_every"}
+        probes = {"probe_every": params.pop("probe_every"), "probe_version": PROBE_VERSION}
+        return {**params, **probes} if self.probe_every else params
 
     def run(self, machine: "Machine") -> Run:
         """The finished run of the search, see `finish`."""
