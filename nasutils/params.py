@@ -48,6 +48,10 @@ Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rates = list[Rate]
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 Labels = list[str]
+Count = Annotated[int, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+DataSets = Annotated[list[DataSet], Field(min_length=1)]
+Budgets = Annotated[list[Literal["released", "equal"]], Field(min_length=1, max_length=2)]
 SSpaces = Annotated[
     list[str], AfterValidator(lambda values: [choose("space of RobustDARTS", v, S_SPACES) for v in values])
 ]
