@@ -47,7 +47,7 @@ weights see the same images in the same number of updates."""
 POLICY_NAMES = tuple(POLICIES)
 CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "svhn": 10}
 EPOCHS = 50
-"""Length of the published searches, to which the epochs in which PC-DARTS's alpha rests refer."""
+"""Length of the published searches, to which the epochs in which alpha rests refer."""
 
 
 def chosen(labels: Sequence[str]) -> list[str]:
@@ -98,15 +98,10 @@ class Budget:
         return self.images * (self.epochs + (0 if self.single_level else max(self.epochs - self.alpha_from, 0)))
 
 
-def options(label: str, epochs: int) -> dict[str, Any]:
-    """Options of a method in a search of other than 50 epochs: PC-DARTS's alpha rests for three tenths of it."""
-    return {"warmup": round(15 * epochs / EPOCHS)} if label == "PC-DARTS" else {}
-
-
 @cache
-def own_recipe(label: str, epochs: int, preset: str) -> Recipe:
-    """The recipe of a method on LHD."""
-    return methods.get(METHODS[label], SPACE, epochs=epochs, preset=preset, **options(label, epochs)).recipe
+def own_recipe(label: str, preset: str) -> Recipe:
+    """The recipe of a method on LHD, in a search of published length."""
+    return methods.get(METHODS[label], SPACE, epochs=EPOCHS, preset=preset).recipe
 
 
 def budget(
@@ -121,10 +116,11 @@ def budget(
     """The budget of a method; batch, images: of DARTS, to which those of the others stay in proportion.
 
     released: single-level methods train their weights on all images, twice as many. equal: batch, initial rate and
-    images of DARTS for all; a rate that stays constant belongs to the method (SP-DARTS) and stays so.
+    images of DARTS for all; a rate that stays constant belongs to the method (SP-DARTS) and stays so. In both, the
+    epochs in which alpha rests (PC-DARTS, DrNAS) are in proportion to those of the search.
     Raises ValueError for an unknown kind.
     """
-    own = own_recipe(label, epochs, preset)
+    own = own_recipe(label, preset)
     single = own.split == "all"
     if choose("budget", kind, BUDGETS) == "released":
         size, start, end = round(own.batch * batch / COMMON.batch), own.weight_lr, own.weight_lr_end
@@ -133,7 +129,8 @@ def budget(
         constant = own.weight_lr == own.weight_lr_end
         size, start, used, split = batch, COMMON.weight_lr, images, COMMON.split
         end = start if constant else COMMON.weight_lr_end
-    return Budget(min(size, used), start, end, split, used, own.epochs, own.alpha_from, single)
+    length, resting = (epochs, round(own.alpha_from * epochs / EPOCHS)) if own.epochs else (0, 0)
+    return Budget(min(size, used), start, end, split, used, length, resting, single)
 
 
 class SearchKey(NamedTuple):
@@ -163,14 +160,14 @@ def searches(
     for label in labels:
         for kind in budgets:
             b = budget(label, kind, epochs=epochs, batch=batch, images=images, preset=preset)
-            recipe = {"batch": b.batch, "weight_lr": b.weight_lr, "weight_lr_end": b.weight_lr_end, "split": b.split}
+            fields = ("batch", "weight_lr", "weight_lr_end", "split", "alpha_from")
+            recipe = {name: getattr(b, name) for name in fields}
             for dataset in datasets:
                 for seed in seeds:
                     found[SearchKey(kind, label, dataset, seed)] = Experiment(
                         space=SPACE.name,
                         method=METHODS[label],
                         preset=preset,
-                        options=options(label, epochs),
                         recipe={**recipe, "augment": False} if dataset == "svhn" else recipe,
                         dataset=dataset,
                         images=b.images,
@@ -188,7 +185,7 @@ def final_mix(experiment: Experiment, run: Run) -> Mix:
     if records:
         return {name: torch.tensor(rows, dtype=dtype) for name, rows in records[-1]["mix"].items()}
     e = experiment
-    method = methods.get(e.method, SPACE, epochs=e.epochs, preset=e.preset, seed=e.seed, dtype=dtype, **e.options)
+    method = methods.get(e.method, SPACE, epochs=e.epochs, preset=e.preset, seed=e.seed, dtype=dtype)
     return method.inference()
 
 

@@ -1,11 +1,13 @@
 """Figures of `notebooks/lhd_benchmark.ipynb`: functions of results that return figure and table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import FancyArrowPatch
 
 from nasutils import analysis, drawing, plots, ranking
@@ -26,7 +28,7 @@ from nasutils.studies.lhd_tables import (
 Drawn = tuple[Figure, pd.DataFrame]
 NAMES = {"digits": "digits", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "svhn": "SVHN"}
 MARKERS = "osD^v<>P*Xph"
-LOOK = {
+LOOK: Mapping[str, Mapping[str, Any]] = {
     method: {"color": f"C{i % 10}", "marker": MARKERS[i], "fillstyle": "full" if i < 6 else "none"}
     for i, method in enumerate(METHODS)
 }
@@ -83,7 +85,7 @@ def sketch() -> Drawn:
         ax.scatter(x, y, s=260, facecolor="0.9" if node < 2 else "white", edgecolor="0.2", lw=0.9, zorder=3)
     for node, text in ((0, "sum of the\ncell before"), (1, "concat of the\ncell before")):
         ax.text(-0.3, places[node][1], text, ha="right", va="center", fontsize="small")
-    ax.set(xlim=(-2.1, end + 3.6), ylim=(-2.05, 2.05))
+    ax.set(xlim=(-2.1, end + 2.7), ylim=(-2.05, 2.05))
     ax.set_axis_off()
     return figure, pd.DataFrame(EDGES, columns=["source", "target"])
 
@@ -143,7 +145,7 @@ def _labels(results: Results) -> list[str]:
     return [f"{NAMES[dataset]}\n{policy}" for dataset, policy in results.conditions]
 
 
-def _field(ax: Axes, table: pd.DataFrame, cmap: str, low: float, high: float, form: str) -> object:
+def _field(ax: Axes, table: pd.DataFrame, cmap: str, low: float, high: float, form: str) -> AxesImage:
     """A heat map with its numbers in it."""
     image = ax.imshow(table.to_numpy(dtype=float), cmap=cmap, vmin=low, vmax=high, aspect="auto")
     for (y, x), value in np.ndenumerate(table.to_numpy(dtype=float)):

@@ -23,8 +23,9 @@ PRESETS = pd.DataFrame(
         ("GAEA-ERM", "as GAEA-bilevel, all training images for both", "as GAEA-bilevel, all training images for both"),
         (
             "DrNAS",
-            "a Dirichlet draw per edge with a distance to the flat one; gates are sigmoids; its mean is discretized",
-            "no distance; gates drawn as a simplex but stored as sigmoids; the joint softmax of alpha is discretized",
+            "a Dirichlet draw per edge with a distance to the flat one, alpha rests for the first fifth; gates are "
+            "sigmoids; its mean is discretized",
+            "no distance, no rest; gates drawn as a simplex but stored as sigmoids; discretized: softmax of alpha",
         ),
         (
             "GDAS",
@@ -294,8 +295,8 @@ def protocol_table(results: Results) -> pd.DataFrame:
     """
     keys = ["budget", "method", "target", "seed", "eval_seed"]
     clean = results.own.query("policy == 'base'").set_index(keys)[["accuracy", "best"]]
-    released = results.kind("released").set_index(keys)[["accuracy", "best"]]
-    both = clean.join(released, rsuffix="_released", how="inner").reset_index()
+    released = results.kind("released").set_index(keys)[["accuracy", "best"]].add_suffix("_released")
+    both = clean.join(released, how="inner").reset_index()
     rows = []
     for dataset, part in both.groupby("target", sort=False):
         effects = {
