@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from nasutils import analysis
 from nasutils.analysis import Estimate
 
 
@@ -67,16 +68,23 @@ def told_apart(scores: np.ndarray, alpha: float = 0.05) -> float:
     scores: (seeds, methods), nan where there is none. No correction for the number of pairs: without any difference
     the share is alpha. nan with less than two seeds of any two methods. Two constants differ unless they are equal.
     """
-    from scipy.stats import ttest_ind
+    from scipy.stats import ttest_ind_from_stats
 
     columns = [c[~np.isnan(c)] for c in np.asarray(scores, dtype=float).T]
     pairs = [(a, b) for i, a in enumerate(columns) for b in columns[:i] if min(len(a), len(b)) > 1]
     if not pairs:
         return math.nan
     found = [
-        ttest_ind(a, b, equal_var=False).pvalue < alpha if np.ptp(a) + np.ptp(b) > 0 else a[0] != b[0] for a, b in pairs
+        ttest_ind_from_stats(*_moments(a), *_moments(b), equal_var=False).pvalue < alpha
+        if np.ptp(a) + np.ptp(b) > 0
+        else a[0] != b[0]
+        for a, b in pairs
     ]
     return float(np.mean(found))
+
+
+def _moments(values: np.ndarray) -> tuple[float, float, int]:
+    return values.mean(), values.std(ddof=1), len(values)
 
 
 def kendall(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -90,6 +98,21 @@ def _signs(scores: np.ndarray) -> np.ndarray:
     """Which of each pair of methods is better: (..., methods) -> (..., pairs) of -1, 0, 1."""
     i, j = np.triu_indices(scores.shape[-1], 1)
     return np.sign(scores[..., i] - scores[..., j])
+
+
+def over_pairs(values: np.ndarray) -> Estimate:
+    """Mean of a symmetric statistic over all pairs of different seeds: (seeds, seeds), nan where there is none.
+
+    As pairs share seeds, the interval is Student's of the jackknife's pseudo-values, one per seed; none below three.
+    """
+    values = np.where(np.eye(len(values), dtype=bool), np.nan, values)
+    n, whole = len(values), float(mean(values.ravel()))
+    if n < 3 or math.isnan(whole):
+        return Estimate(whole, math.nan, math.nan, 0 if math.isnan(whole) else n)
+    without = [mean(np.delete(np.delete(values, i, 0), i, 1).ravel()) for i in range(n)]
+    spread = analysis.estimate(n * whole - (n - 1) * np.array(without))
+    half = (spread.high - spread.low) / 2
+    return Estimate(whole, whole - half, whole + half, n)
 
 
 def resampled(scores: np.ndarray, draws: int = 1000, seed: int = 0) -> np.ndarray:

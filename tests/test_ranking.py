@@ -95,3 +95,15 @@ def test_correlations_are_those_of_scipy():
 def test_spread_by_hand():
     e = ranking.spread(np.array([1.0, 2.0, 3.0, np.nan]))
     assert e.mean == pytest.approx(1.0) and e.n == 3 and 0 <= e.low <= e.high
+
+
+def test_a_mean_over_pairs_by_hand():
+    """tau of the pairs (0, 1), (0, 2), (1, 2): 0.2, 0.4, 0.9; without 0, 1, 2 the means are 0.9, 0.4, 0.2."""
+    values = np.array([[1.0, 0.2, 0.4], [0.2, 1.0, 0.9], [0.4, 0.9, 1.0]])
+    e = ranking.over_pairs(values)
+    pseudo = 3 * 0.5 - 2 * np.array([0.9, 0.4, 0.2])
+    half = stats.t.ppf(0.975, 2) * pseudo.std(ddof=1) / math.sqrt(3)
+    assert (e.mean, e.low, e.high, e.n) == pytest.approx((0.5, 0.5 - half, 0.5 + half, 3))
+    two = ranking.over_pairs(values[:2, :2])
+    assert two.mean == pytest.approx(0.2) and math.isnan(two.low) and two.n == 2
+    assert ranking.over_pairs(np.ones((1, 1))).n == 0

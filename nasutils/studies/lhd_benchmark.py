@@ -55,15 +55,16 @@ def chosen(labels: Sequence[str]) -> list[str]:
     return [choose("method", label, METHODS) for label in labels or METHODS]
 
 
-def at_hand(datasets: Iterable[str], machine: Machine) -> tuple[list[str], dict[str, str]]:
-    """The data sets whose images are there, and of the others what is missing."""
-    found, missing = [], {}
+def at_hand(datasets: Iterable[str], machine: Machine) -> tuple[list[str], list[str]]:
+    """The data sets whose images are there, and those whose images are not."""
+    found: list[str] = []
+    missing: list[str] = []
     for name in datasets:
         try:
             data.load(name, machine.data, download=machine.download)
             found.append(name)
-        except data.MissingData as error:
-            missing[name] = str(error)
+        except data.MissingData:
+            missing.append(name)
     return found, missing
 
 

@@ -28,8 +28,9 @@ from nasutils.studies.lhd_tables import (
 Drawn = tuple[Figure, pd.DataFrame]
 NAMES = {"digits": "digits", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "svhn": "SVHN"}
 MARKERS = "osD^v<>P*Xph"
+COLORS = (0, 1, 2, 3, 4, 5, 7, 9)
 LOOK: Mapping[str, Mapping[str, Any]] = {
-    method: {"color": f"C{i % 10}", "marker": MARKERS[i], "fillstyle": "full" if i < 6 else "none"}
+    method: {"color": f"C{COLORS[i % len(COLORS)]}", "marker": MARKERS[i], "fillstyle": "full" if i < 6 else "none"}
     for i, method in enumerate(METHODS)
 }
 """Colour, marker and filling of the twelve methods: no two have the same marker."""
@@ -118,6 +119,9 @@ def trials(results: Results) -> Drawn:
         ax.grid(axis="y", lw=0.3)
         if d == len(results.datasets) - 1:
             ax.set_xlabel("test accuracy (%)")
+    for d, ax in enumerate(axes[:, 0]):  # long intervals of few seeds are cut off
+        low, high = np.nanmin(scores[:, d]), np.nanmax(scores[:, d])
+        ax.set_xlim(low - 0.4 * (high - low) - 0.5, high + 0.4 * (high - low) + 0.5)
     axes[0, 0].set_yticks(range(len(results.methods)), results.methods, fontsize="small")
     axes[0, 0].set_ylim(len(results.methods) - 0.4, -0.6)
     return figure, table
@@ -131,7 +135,7 @@ def rank_heatmap(results: Results) -> Drawn:
         for policy in POLICY_NAMES:
             table[f"{NAMES[dataset]}\n{policy}"] = np.nan
     figure, ((ax,),) = plots.panels(1, 1, 0.9 + 0.24 * len(results.methods))
-    image = _field(ax, table, "cividis_r", 1, max(len(results.methods), 2), "{:.0f}")
+    image = _field(ax, table, "cividis_r", 1, max(len(results.methods), 2), "{:g}")
     for i, dataset in enumerate(results.missing):
         x = len(results.conditions) + len(POLICY_NAMES) * (i + 0.5) - 0.5
         text = f"{NAMES[dataset]}:\nimages not at hand"
@@ -215,6 +219,8 @@ def budgets(results: Results) -> Drawn:
             moved = square.loc[method].max() - square.loc[method].min() >= 3
             ax.plot(range(square.shape[1]), square.loc[method], ms=5, lw=1.6 if moved else 0.7, clip_on=False, **style)
         for i, method in enumerate(square[results.budgets[-1]].dropna().sort_values().index):
+            ends = [square.shape[1] - 0.97, square.shape[1] - 0.91], [square.loc[method, results.budgets[-1]], i + 1]
+            ax.plot(*ends, color="0.6", lw=0.6)
             ax.text(square.shape[1] - 0.9, i + 1, method, fontsize="x-small", va="center")
         ax.set_xticks(range(square.shape[1]), [f"{b} budget" for b in results.budgets])
         ax.set(title=NAMES[dataset], xlim=(-0.1, square.shape[1] - 0.5))

@@ -163,30 +163,25 @@ def discernibility(results: Results) -> np.ndarray:
     return np.array([ranking.told_apart(s.T) for s in scores.reshape(len(scores), -1, scores.shape[-1]).swapaxes(0, 1)])
 
 
-def single_seed_agreement(results: Results, same_dataset: bool, same_policy: bool) -> pd.Series:
-    """Kendall's tau between the rankings of two single search seeds, mean by the first of them.
+def single_seed_agreement(results: Results, same_dataset: bool, same_policy: bool) -> np.ndarray:
+    """Kendall's tau between the rankings of single search seeds, (seeds, seeds), nan where there is none.
 
-    Between all pairs of conditions on the same or different data sets, of the same or different policies. Only
-    different seeds are compared: so the agreement within a condition is what the noise of the searches leaves.
+    Mean over all pairs of conditions on the same or different data sets, of the same or different policies. The
+    agreement of different seeds within a condition is what the noise of the searches leaves.
     """
     scores = results.scores()  # (methods, data sets, policies, seeds)
-    labels = np.stack(np.meshgrid(*(range(n) for n in scores.shape[1:]), indexing="ij"), axis=-1).reshape(-1, 3)
-    columns = scores.reshape(len(scores), -1).T
-    tau = ranking.kendall(columns[:, None], columns[None])
-    d, p, s = (labels[:, None, k] == labels[None, :, k] for k in range(3))
-    wanted = (d == same_dataset) & (p == same_policy) & ~s & ~np.isnan(tau)
-    means = [tau[rows][wanted[rows]].mean() if wanted[rows].any() else np.nan for rows in _by_seed(labels)]
-    return pd.Series(means, index=results.seeds)
-
-
-def _by_seed(labels: np.ndarray) -> list[np.ndarray]:
-    return [labels[:, 2] == seed for seed in range(labels[:, 2].max() + 1)]
+    _, datasets, policies, seeds = scores.shape
+    columns = np.moveaxis(scores, 0, -1).reshape(-1, len(scores))
+    tau = ranking.kendall(columns[:, None], columns[None]).reshape(datasets, policies, seeds, datasets, policies, seeds)
+    of_datasets = (np.eye(datasets, dtype=bool) == same_dataset)[:, None, :, None]
+    of_policies = (np.eye(policies, dtype=bool) == same_policy)[None, :, None, :]
+    return ranking.mean(np.moveaxis(tau, (2, 5), (0, 1))[:, :, of_datasets & of_policies])
 
 
 def _lost(results: Results, same_dataset: bool, same_policy: bool) -> Estimate:
     """Agreement within a condition minus that between conditions."""
     within = single_seed_agreement(results, True, True)
-    return analysis.estimate((within - single_seed_agreement(results, same_dataset, same_policy)).to_numpy())
+    return ranking.over_pairs(within - single_seed_agreement(results, same_dataset, same_policy))
 
 
 def step_seconds(

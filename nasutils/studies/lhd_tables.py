@@ -207,7 +207,7 @@ def agreement_table(results: Results) -> pd.DataFrame:
     """How far rankings agree (Kendall's tau) that differ in policy, data set or both.
 
     tau: of the mean rankings over seeds, its interval from resampled search seeds (which add noise: it lies rather
-    low). single: of rankings of two single, different seeds, mean and interval over seeds; to be read against the
+    low). single: of rankings of two single, different seeds, see `ranking.over_pairs`; to be read against the
     first row, which differs in the seed only.
     """
     resampled = ranking.resampled(results.scores())
@@ -217,7 +217,7 @@ def agreement_table(results: Results) -> pd.DataFrame:
     same = [conditions[:, None, k] == conditions[None, :, k] for k in range(2)]
     rows = []
     for name, (dataset, policy) in COMPARISONS.items():
-        single = analysis.estimate(single_seed_agreement(results, dataset, policy).to_numpy())
+        single = ranking.over_pairs(single_seed_agreement(results, dataset, policy))
         pairs = (same[0] == dataset) & (same[1] == policy) & ~np.eye(len(conditions), dtype=bool)
         e = _mean_tau(matrix, draws, pairs, len(results.seeds))
         row: dict[str, object] = {"rankings differ in": name, "tau": e.mean, "tau_low": e.low, "tau_high": e.high}
