@@ -152,13 +152,12 @@ def test_protocols_are_those_of_the_data_set_and_policy():
     assert all(protocol_of(e).test_late for e in found.values())
 
 
-def made_up(tmp_path, quality, seeds=(0, 1, 2, 3, 4), noise=0.0):
+def made_up(quality, seeds=(0, 1, 2, 3, 4), noise=0.0, proxy_cells=12, random_networks=6):
     """Results whose accuracies are quality(key), plus noise, as from finished runs."""
     texts = genotypes(seeds)
     draws = np.random.default_rng(0)
-    tasks = study.evaluations(
-        texts, Training(channels=4, cells=4, capacity=9000), [0, 1], proxy_cells=12, random_networks=6
-    )
+    training = Training(channels=4, cells=4, capacity=9000)
+    tasks = study.evaluations(texts, training, [0, 1], proxy_cells=proxy_cells, random_networks=random_networks)
     runs = {}
     for i, key in enumerate(tasks):
         accuracy = quality(key) + noise * draws.standard_normal()
@@ -188,8 +187,8 @@ def by_policy(key):
     return 50.0 + 3 * (11 - place if key.policy in ("3ops", "4out") else place)
 
 
-def test_a_clear_order_gives_clear_tables(tmp_path):
-    results = made_up(tmp_path, by_method, noise=0.2)
+def test_a_clear_order_gives_clear_tables():
+    results = made_up(by_method, noise=0.2)
     table, test = lhd_tables.rank_table(results)
     assert table["method"].tolist() == list(METHODS)[::-1] and table["rank"].tolist() == list(range(1, 13))
     assert test["conditions"] == 8 and test["chi2"] == pytest.approx(8 * 11) and test["p"] < 1e-10
@@ -206,23 +205,23 @@ def test_a_clear_order_gives_clear_tables(tmp_path):
     assert effects["selection"].tolist() == pytest.approx([0.5, 0.5]) and effects["n"].tolist() == [12, 12]
 
 
-def test_claims_on_made_up_results(tmp_path):
-    clear = claims.verdicts(lhd_results.CLAIMS, made_up(tmp_path, by_method, noise=0.2), "laptop").set_index("claim")
+def test_claims_on_made_up_results():
+    clear = claims.verdicts(lhd_results.CLAIMS, made_up(by_method, noise=0.2), "laptop").set_index("claim")
     assert (
         clear.loc[["1 narrow", "2 harder", "3 accessible", "5 discernible methods"], "verdict"].tolist()
         == ["supported"] * 4
     )
     assert set(clear.loc[["6 policies", "7 data sets"], "verdict"]) <= {"inconclusive", "not supported"}
-    turned = claims.verdicts(lhd_results.CLAIMS, made_up(tmp_path, by_policy, noise=0.2), "laptop").set_index("claim")
+    turned = claims.verdicts(lhd_results.CLAIMS, made_up(by_policy, noise=0.2), "laptop").set_index("claim")
     assert turned.loc["6 policies", "verdict"] == "supported"
     assert turned.loc["7 data sets", "verdict"] != "supported"
-    few = claims.verdicts(lhd_results.CLAIMS, made_up(tmp_path, by_policy, (0, 1), 0.2), "laptop").set_index("claim")
+    few = claims.verdicts(lhd_results.CLAIMS, made_up(by_policy, (0, 1), 0.2), "laptop").set_index("claim")
     assert few.loc["6 policies", "verdict"] == "inconclusive"
 
 
-def test_agreement_between_policies_by_hand(tmp_path):
+def test_agreement_between_policies_by_hand():
     """base and 1m against 3ops and 4out: of 6 pairs of policies 2 agree and 4 are reversed."""
-    results = made_up(tmp_path, by_policy)
+    results = made_up(by_policy)
     agreement = lhd_tables.agreement_table(results).set_index("rankings differ in")
     assert agreement.loc["policy", "tau"] == pytest.approx((2 - 4) / 6)
     assert agreement.loc["policy", "single"] == pytest.approx((2 - 4) / 6)
@@ -237,8 +236,8 @@ def test_separable_networks_by_hand():
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
-def test_every_figure_can_be_drawn(tmp_path, seeds):
-    results = made_up(tmp_path, by_method, seeds, noise=2.0)
+def test_every_figure_can_be_drawn(seeds):
+    results = made_up(by_method, seeds, noise=2.0)
     figures = [draw.sketch(), draw.released(), draw.spread(results), draw.trials(results), draw.rank_heatmap(results)]
     figures += [draw.agreement(results), draw.critical(results), draw.budgets(results), draw.transfer(results)]
     figures += [draw.proxy(results), draw.found_cell(results, "DARTS")]
@@ -250,8 +249,8 @@ def test_every_figure_can_be_drawn(tmp_path, seeds):
     assert len(lhd_tables.cost_table(results)) == 24
 
 
-def test_the_widget_redraws_for_some_conditions(tmp_path):
-    results = made_up(tmp_path, by_policy)
+def test_the_widget_redraws_for_some_conditions():
+    results = made_up(by_policy)
     shown = [f"{d}, {p}" for d, p in results.conditions]
     asked = []
     box = widgets.ranking_explorer(shown, lambda chosen: (asked.append(chosen), draw.ranking_of(results, chosen))[1])
@@ -260,12 +259,20 @@ def test_the_widget_redraws_for_some_conditions(tmp_path):
     assert [len(chosen) for chosen in asked] == [8, 1, 8]
 
 
+def test_without_random_networks_and_longer_trainings_the_rest_works():
+    results = made_up(by_method, (0, 1), proxy_cells=0, random_networks=0)
+    assert lhd_tables.spaces_table(results)["networks"].tolist() == [0, 0]
+    assert lhd_tables.proxy_agreement(results)["n"].tolist() == [0, 0]
+    verdicts = claims.verdicts(lhd_results.CLAIMS, results, "paper").set_index("claim")
+    assert verdicts.loc["1 narrow", "verdict"] == "inconclusive"
+
+
 def test_marks_of_the_methods_are_distinct():
     assert len({style["marker"] for style in draw.LOOK.values()}) == len(METHODS) == 12
 
 
-def test_a_failed_search_leaves_a_gap(tmp_path):
-    results = made_up(tmp_path, by_method)
+def test_a_failed_search_leaves_a_gap():
+    results = made_up(by_method)
     gap = results.finals[~((results.finals["method"] == "GDAS") & (results.finals["target"] == "cifar10"))]
     table, test = lhd_tables.rank_table(Results(results.searches, gap, results.steps))
     assert test["conditions"] == 4 and len(table) == 12

@@ -11,7 +11,6 @@ from nasutils.studies.lhd_results import SPACES, Results, deviation, separable, 
 
 PRESETS = pd.DataFrame(
     [
-        ("all twelve", "data: the first half of the images for the weights, the rest for alpha", "the same"),
         ("Random", "alpha ~ 0.1 N(0, 1), never trained", "the same"),
         ("DARTS", "alpha decays by 1e-3", "no decay of alpha"),
         ("MiLeNAS", "alpha decays by 1e-3", "no decay of alpha"),
