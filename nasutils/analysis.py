@@ -234,7 +234,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     for column in [c for c in table.columns if f"{c}_low" in table.columns]:
         low, high = shown.pop(f"{column}_low"), shown.pop(f"{column}_high")
         shown[column] = [
-            f"{m:.2f}" if math.isnan(a) else f"{m:.2f} [{a:.2f}, {b:.2f}]"
+            "" if math.isnan(m) else f"{m:.2f}" if math.isnan(a) else f"{m:.2f} [{a:.2f}, {b:.2f}]"
             for m, a, b in zip(table[column], low, high, strict=True)
         ]
     return shown

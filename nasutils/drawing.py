@@ -107,17 +107,18 @@ class _Arch:
 def draw_genotype(ax: Axes, genotype: Genotype, cell: str | None = None) -> None:
     """Draw one cell of a genotype; cell: its name, None for the first, which is the normal cell of DARTS's lineage.
 
-    Thin grey lines lead to the concatenation. Raises ValueError naming the choices for a cell that it has not.
+    Thin grey lines lead to the concatenation, and over the top to the sum where a cell has one (LHD). Raises
+    ValueError naming the choices for a cell that it has not.
     """
     cells = {c.name: c for c in genotype.cells}
     chosen = genotype.cells[0] if cell is None else cells[choose("cell", cell, cells)]
-    nodes, arches = _picture(chosen)
+    nodes, arches, rails = _picture(chosen)
     for arch in arches:
         _draw_arch(ax, arch)
-    for source in chosen.output:
-        _draw_rail(ax, nodes[source], nodes[-1], arches)
+    for name, rail in rails.items():
+        _arrow(ax, rail, arches, label=name, linewidth=0.8, color="0.7", zorder=1)
     _draw_nodes(ax, nodes)
-    _frame(ax, nodes, RAIL if chosen.output else -TOP - 0.1)
+    _frame(ax, nodes, RAIL if chosen.output else -TOP - 0.1, -RAIL if chosen.sum else TOP + 0.1)
 
 
 def draw_weights(
@@ -173,12 +174,13 @@ def label(op: str) -> str:
 
 
 @cache
-def _picture(cell: Cell) -> tuple[list[_Node], list[_Arch]]:
+def _picture(cell: Cell) -> tuple[list[_Node], list[_Arch], dict[str, np.ndarray]]:
     inputs = 2 if cell.output else 1
-    nodes = _nodes(inputs, len(cell.nodes), bool(cell.output))
+    nodes = _nodes(inputs, len(cell.nodes), bool(cell.output), bool(cell.sum))
     edges = [_Edge(s, t, op) for t, node in enumerate(cell.nodes, start=inputs) for op, s in node]
-    rails = [point for s in cell.output for point in _rail(nodes[s], nodes[-1])]
-    return nodes, _arrange(nodes, edges, np.reshape(rails, (-1, 2)))
+    rails = {f"_output {nodes[s].text}": _rail(nodes[s], nodes[-1]) for s in cell.output}
+    rails |= {f"_sum {nodes[s].text}": _rail(nodes[s], nodes[-2], -1) for s in cell.sum}
+    return nodes, _arrange(nodes, edges, np.reshape([*rails.values()], (-1, 2))), rails
 
 
 @cache
@@ -187,13 +189,15 @@ def _weights_picture(edges: tuple[tuple[int, int], ...], inputs: int) -> tuple[l
     return nodes, _arrange(nodes, [_Edge(s, t) for s, t in edges], np.empty((0, 2)))
 
 
-def _nodes(inputs: int, inner: int, output: bool) -> list[_Node]:
-    """Inputs above each other, then the others in a row."""
+def _nodes(inputs: int, inner: int, output: bool, summed: bool = False) -> list[_Node]:
+    """Inputs above each other, then the others in a row; with a sum (LHD) two outputs above each other."""
     if inputs == 1:
         return [_Node(str(i), 2.1 * i, 0, color="white" if 0 < i < inner else "0.9") for i in range(inner + 1)]
-    nodes = [_Node("$c_{k-2}$", 0, 0.85, 0.14, "0.9"), _Node("$c_{k-1}$", 0, -0.85, 0.14, "0.9")]
+    first = "$s_{k-1}$" if summed else "$c_{k-2}$"
+    nodes = [_Node(first, 0, 0.85, 0.14, "0.9"), _Node("$c_{k-1}$", 0, -0.85, 0.14, "0.9")]
     nodes += [_Node(str(i), SPACING * (i + 1.35), 0) for i in range(inner)]
-    return nodes + [_Node("$c_k$", SPACING * (inner + 1.1), 0, 0.05, "0.9")] * output
+    outputs = (("s", 0.7), ("c", -0.7)) if summed else (("c", 0.0),) * output
+    return nodes + [_Node(f"${name}_k$", SPACING * (inner + 1.1), y, 0.05, "0.9") for name, y in outputs]
 
 
 def _arrange(nodes: Sequence[_Node], edges: Sequence[_Edge], rails: np.ndarray) -> list[_Arch]:
@@ -272,12 +276,12 @@ def _arch(source: _Node, target: _Node, height: float) -> np.ndarray:
     return at(np.linspace(outside[0], outside[-1], _SAMPLES))
 
 
-def _rail(source: _Node, target: _Node) -> np.ndarray:
-    """Points of the line to the concatenation: down, to the right, up, with round corners."""
+def _rail(source: _Node, target: _Node, side: int = 1) -> np.ndarray:
+    """Points of the line to the concatenation: down, to the right, up, with round corners; side -1: mirrored."""
     turn = 0.25 * np.stack([1 - np.cos(np.linspace(0, np.pi / 2, 12)), -np.sin(np.linspace(0, np.pi / 2, 12))], axis=-1)
     down = np.linspace([source.x, -RADIUS], [source.x, RAIL + 0.25], 20)
-    up = np.linspace([target.x, RAIL + 0.25], [target.x, -RADIUS - 0.03], 20)
-    return np.concatenate([down, down[-1] + turn, (up[0] + turn * (-1, 1))[::-1], up])
+    up = np.linspace([target.x, RAIL + 0.25], [target.x, side * target.y - RADIUS - 0.03], 20)
+    return np.concatenate([down, down[-1] + turn, (up[0] + turn * (-1, 1))[::-1], up]) * (1, side)
 
 
 def _conflicts(arches: Sequence[_Arch], places: int) -> np.ndarray:
@@ -309,11 +313,6 @@ def _draw_arch(ax: Axes, arch: _Arch) -> None:
     _arrow(ax, arch.points, [arch], label=f"_edge {edge.source}->{edge.target} {edge.op}", linewidth=1.3, **style)
     dark = tuple(0.75 * c for c in to_rgb(style["color"]))
     _write(ax, label(edge.op), arch.center, color=dark, label=f"_label {edge.op}")
-
-
-def _draw_rail(ax: Axes, source: _Node, target: _Node, arches: Sequence[_Arch]) -> None:
-    label = f"_output {source.text}"
-    _arrow(ax, _rail(source, target), arches, label=label, linewidth=0.8, color="0.7", zorder=1)
 
 
 def _shades(ops: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -375,10 +374,10 @@ def _draw_nodes(ax: Axes, nodes: Sequence[_Node]) -> None:
         _write(ax, n.text, np.array([n.x, n.y]), color="0.1")
 
 
-def _frame(ax: Axes, nodes: Sequence[_Node], bottom: float) -> None:
+def _frame(ax: Axes, nodes: Sequence[_Node], bottom: float, top: float = TOP + 0.1) -> None:
     """The same for all cells of a space, so that they can be compared."""
     left, right = (n.x + sign * (n.half + RADIUS + 0.05) for n, sign in ((nodes[0], -1), (nodes[-1], 1)))
-    ax.set(xlim=(left, right), ylim=(bottom - 0.05, TOP + 0.15), aspect="equal")
+    ax.set(xlim=(left, right), ylim=(bottom - 0.05, top + 0.05), aspect="equal")
     ax.set_axis_off()
 
 

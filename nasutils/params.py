@@ -53,6 +53,14 @@ Rates = list[Rate]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 Labels = list[str]
+Count = Annotated[int, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+DataSets = Annotated[
+    list[str],
+    AfterValidator(lambda values: [choose("data set", v, data.NAMES) for v in values]),
+    Field(min_length=1),
+]
+Budgets = Annotated[list[Literal["released", "equal"]], Field(min_length=1, max_length=2)]
 SSpaces = Annotated[
     list[str], AfterValidator(lambda values: [choose("space of RobustDARTS", v, S_SPACES) for v in values])
 ]

@@ -148,6 +148,19 @@ def stopping_explorer(records: Sequence[dict[str, Any]], operation: str) -> Any:
     return _explorer(slider, draw, criteria, Dropdown(options=space.ops, value=operation, description="operation"))
 
 
+def ranking_explorer(conditions: Sequence[str], draw: Callable[[Sequence[str]], Figure]) -> Any:
+    """A list of conditions of which several can be chosen: the ranking over these.
+
+    draw: the figure for some of them. With none chosen, all are.
+    """
+    from ipywidgets import SelectMultiple
+
+    shown = SelectMultiple(
+        options=list(conditions), value=list(conditions), description="conditions", rows=min(len(conditions), 12)
+    )
+    return _explorer(shown, lambda chosen: draw(chosen or conditions))
+
+
 def _explorer(slider: Any, draw: Callable[..., Figure], *more: Any) -> Any:
     """Controls (a slider, and more) above the figure that `draw` makes of their values."""
     from ipywidgets import Image, VBox

@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 
 from nasutils import Genotype, drawing, genotypes, spaces
 from nasutils.spaces import darts_cells, nb201_cells
+from nasutils.studies import lhd_architectures
 
 NB201 = Genotype.parse("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|skip_connect~2|")
 SHIPPED = [(name, cell) for name in ("DARTS_V2", "SP-DARTS") for cell in ("normal", "reduce")]
@@ -110,3 +111,14 @@ def test_figure_has_a_titled_picture_per_cell():
     figure = drawing.genotype_figure({"DARTS": genotypes.get("DARTS_V2").genotype, "small": NB201})
     assert [ax.get_title() for ax in figure.axes] == ["DARTS, normal cell", "DARTS, reduce cell", "small", ""]
     plt.close(figure)
+
+
+def test_a_cell_with_two_outputs_has_both_drawn(ax):
+    """LHD: the sum above, the concatenation below, one line for each of their nodes."""
+    genotype = lhd_architectures.genotype("cifar10", "sp-darts", 1)
+    drawing.draw_genotype(ax, genotype, "normal")
+    cell = genotype.cells[0]
+    assert len(named(ax, "sum")) == len(cell.sum) and len(named(ax, "output")) == len(cell.output)
+    assert all(np.nanmax(artist.get_ydata()) > drawing.TOP for _, artist in named(ax, "sum"))
+    assert [op for op, _ in named(ax, "label")] == sorted(op for node in cell.nodes for op, _ in node)
+    assert overlapping(ax) == []

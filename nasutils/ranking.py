@@ -1,0 +1,166 @@
+"""Rankings of methods over conditions: ranks, whether they differ, how far they agree.
+
+Accuracies come as arrays whose last axis is the methods; the highest has rank 1. Rank statistics follow Demsar,
+"Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7 (2006).
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from nasutils import analysis
+from nasutils.analysis import Estimate
+
+
+def ranks(scores: np.ndarray) -> np.ndarray:
+    """Rank of each score among the last axis, 1 for the highest, the mean of their places for equal ones; nan stays."""
+    from scipy.stats import rankdata
+
+    return rankdata(-np.asarray(scores, dtype=float), axis=-1, nan_policy="omit")
+
+
+def friedman(scores: np.ndarray) -> tuple[float, float]:
+    """Friedman's chi-squared, corrected for ties, and its p. scores: (conditions, methods), complete.
+
+    nan for less than two conditions or three methods, or if all scores of every condition are equal.
+    """
+    from scipy.stats import chi2
+
+    placed = ranks(scores)
+    conditions, methods = placed.shape
+    spread = (placed**2).sum() - conditions * methods * (methods + 1) ** 2 / 4
+    if conditions < 2 or methods < 3 or spread <= 0:
+        return math.nan, math.nan
+    between = ((placed.sum(axis=0) - conditions * (methods + 1) / 2) ** 2).sum()
+    statistic = (methods - 1) * between / spread
+    return float(statistic), float(chi2.sf(statistic, methods - 1))
+
+
+def critical_difference(methods: int, conditions: int, alpha: float = 0.05) -> float:
+    """Nemenyi's: average ranks that differ by more are told apart.
+
+    q sqrt(k (k + 1) / (6 N)) of k methods and N conditions, q the studentized range's quantile over sqrt(2).
+    """
+    from scipy.stats import studentized_range
+
+    q = studentized_range.ppf(1 - alpha, methods, np.inf) / math.sqrt(2)
+    return float(q * math.sqrt(methods * (methods + 1) / (6 * conditions)))
+
+
+def cliques(average: Sequence[float], difference: float) -> list[tuple[int, int]]:
+    """The bars of a critical-difference diagram. average: ascending average ranks.
+
+    Largest groups that span no more than the difference, as positions of their first and last member; a group of one
+    is none.
+    """
+    groups: list[tuple[int, int]] = []
+    for first, low in enumerate(average):
+        last = max(i for i, rank in enumerate(average) if rank - low <= difference)
+        if last > first and (not groups or last > groups[-1][1]):
+            groups.append((first, last))
+    return groups
+
+
+def told_apart(scores: np.ndarray, alpha: float = 0.05) -> float:
+    """Discernibility: the share of pairs of methods whose means differ by Welch's t-test, at 95 %.
+
+    scores: (seeds, methods), nan where there is none. No correction for the number of pairs: without any difference
+    the share is alpha. nan with less than two seeds of any two methods. Two constants differ unless they are equal.
+    """
+    from scipy.stats import ttest_ind_from_stats
+
+    columns = [c[~np.isnan(c)] for c in np.asarray(scores, dtype=float).T]
+    pairs = [(a, b) for i, a in enumerate(columns) for b in columns[:i] if min(len(a), len(b)) > 1]
+    if not pairs:
+        return math.nan
+    found = [
+        ttest_ind_from_stats(*_moments(a), *_moments(b), equal_var=False).pvalue < alpha
+        if np.ptp(a) + np.ptp(b) > 0
+        else a[0] != b[0]
+        for a, b in pairs
+    ]
+    return float(np.mean(found))
+
+
+def _moments(values: np.ndarray) -> tuple[float, float, int]:
+    return values.mean(), values.std(ddof=1), len(values)
+
+
+def kendall(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Kendall's tau-b of two rankings: (..., methods) each -> (...). nan where one is all ties or a score is nan."""
+    first, second = (_signs(np.asarray(s, dtype=float)) for s in (scores, others))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (first * second).sum(axis=-1) / np.sqrt(np.abs(first).sum(axis=-1) * np.abs(second).sum(axis=-1))
+
+
+def _signs(scores: np.ndarray) -> np.ndarray:
+    """Which of each pair of methods is better: (..., methods) -> (..., pairs) of -1, 0, 1."""
+    i, j = np.triu_indices(scores.shape[-1], 1)
+    return np.sign(scores[..., i] - scores[..., j])
+
+
+def over_pairs(values: np.ndarray) -> Estimate:
+    """Mean of a symmetric statistic over all pairs of different seeds: (seeds, seeds), nan where there is none.
+
+    As pairs share seeds, the interval is Student's of the jackknife's pseudo-values, one per seed; none below three.
+    """
+    values = np.where(np.eye(len(values), dtype=bool), np.nan, values)
+    n, whole = len(values), float(mean(values.ravel()))
+    if n < 3 or math.isnan(whole):
+        return Estimate(whole, math.nan, math.nan, 0 if math.isnan(whole) else n)
+    without = [mean(np.delete(np.delete(values, i, 0), i, 1).ravel()) for i in range(n)]
+    spread = analysis.estimate(n * whole - (n - 1) * np.array(without))
+    half = (spread.high - spread.low) / 2
+    return Estimate(whole, whole - half, whole + half, n)
+
+
+def resampled(scores: np.ndarray, draws: int = 1000, seed: int = 0) -> np.ndarray:
+    """Means over resampled search seeds: (methods, data sets, policies, seeds) -> (draws, and the same without seeds).
+
+    The seeds of a method on a data set are drawn with replacement, the same for all policies, which share the
+    searches. Seeds without a score are left out.
+    """
+    methods, datasets, _, seeds = scores.shape
+    drawn = np.random.default_rng(seed).integers(seeds, size=(draws, methods, datasets, 1, seeds))
+    return mean(np.take_along_axis(scores[None], drawn, axis=-1))
+
+
+def mean(scores: np.ndarray) -> np.ndarray:
+    """Mean over the last axis of what is there, nan where nothing is."""
+    there = ~np.isnan(scores)
+    with np.errstate(invalid="ignore"):
+        return np.where(there, scores, 0).sum(axis=-1) / there.sum(axis=-1)
+
+
+def interval(value: float, draws: np.ndarray, n: int) -> Estimate:
+    """A statistic with the 95 % percentile interval of its bootstrap draws; n: of the units that were resampled."""
+    draws = draws[~np.isnan(draws)]
+    low, high = np.quantile(draws, (0.025, 0.975)) if len(draws) and n > 1 else (math.nan, math.nan)
+    return Estimate(float(value), float(low), float(high), n)
+
+
+def correlation(first: np.ndarray, second: np.ndarray, kind: str = "kendall", draws: int = 2000) -> Estimate:
+    """Rank correlation, `kendall` or `spearman`, of two measures of the same cells; interval: of resampled cells."""
+    values = np.stack([first, second]).astype(float)
+    values = values[:, ~np.isnan(values).any(axis=0)]
+    n = values.shape[1]
+    which = np.random.default_rng(0).integers(max(n, 1), size=(draws, n)) if n > 1 else np.zeros((0, n), dtype=int)
+    measure = {"kendall": kendall, "spearman": _spearman}[kind]
+    return interval(float(measure(*values)) if n > 1 else math.nan, measure(values[0][which], values[1][which]), n)
+
+
+def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    a, b = (r - r.mean(axis=-1, keepdims=True) for r in (ranks(first), ranks(second)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (a * b).sum(axis=-1) / np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
+
+
+def spread(scores: np.ndarray, draws: int = 2000) -> Estimate:
+    """Standard deviation of the scores of random networks, (networks,), its interval from resampled networks."""
+    scores = scores[~np.isnan(scores)]
+    n = len(scores)
+    if n < 2:
+        return Estimate(math.nan, math.nan, math.nan, n)
+    which = np.random.default_rng(0).integers(n, size=(draws, n))
+    return interval(float(scores.std(ddof=1)), scores[which].std(axis=-1, ddof=1), n)
