@@ -28,7 +28,7 @@ LOOKS: Mapping[str, tuple[str, Dashes, str]] = {
     "DrNAS": ("C1", "-", "<"),
     "GDAS": ("C3", ":", ">"),
     "PC-DARTS": ("C9", "-", "P"),
-    "DARTS-": ("C0", "--", "s"),
+    "DARTS-": ("C0", "-", "s"),
     "Beta-DARTS": ("C3", "-.", "*"),
     "SurgeNAS": ("C1", "-.", "p"),
     "small T": ("C9", "--", "s"),
