@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from nasutils import leakage, relax
-from nasutils.errors import choose
 from nasutils.runs import Run
 from nasutils.spaces import nasbench201
 
@@ -156,27 +155,6 @@ def paired(table: pd.DataFrame, first: str, second: str, column: str) -> Estimat
     """Mean over seeds of first - second in a column, paired by seed; table has one row per method and seed."""
     difference = by_seed(table, first, column) - by_seed(table, second, column)
     return estimate(difference.to_numpy())
-
-
-def rank_agreement(
-    first: ArrayLike, second: ArrayLike, statistic: str = "kendall", resamples: int = 2000, seed: int = 0
-) -> Estimate:
-    """Kendall's tau (b) or Spearman's rho of paired values, with a 95 % percentile interval over resampled pairs.
-
-    Resamples in which one side is constant have no rank correlation and are left out; nan with fewer than 3 pairs.
-    """
-    choose("statistic", statistic, ("kendall", "spearman"))
-    pairs = pd.DataFrame({"x": np.asarray(first, dtype=float), "y": np.asarray(second, dtype=float)}).dropna()
-
-    def correlation(part: pd.DataFrame) -> float:
-        moves = part["x"].nunique() > 1 and part["y"].nunique() > 1
-        return float(part["x"].corr(part["y"], method=statistic)) if moves else math.nan
-
-    if len(pairs) < 3:
-        return Estimate(math.nan, math.nan, math.nan, len(pairs))
-    draws = np.random.default_rng(seed).integers(len(pairs), size=(resamples, len(pairs)))
-    low, high = np.nanpercentile([correlation(pairs.iloc[index]) for index in draws], [2.5, 97.5])
-    return Estimate(correlation(pairs), float(low), float(high), len(pairs))
 
 
 def summary(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

@@ -15,9 +15,10 @@ from nasutils.analysis import Estimate
 
 def ranks(scores: np.ndarray) -> np.ndarray:
     """Rank of each score among the last axis, 1 for the highest, the mean of their places for equal ones; nan stays."""
-    from scipy.stats import rankdata
-
-    return rankdata(-np.asarray(scores, dtype=float), axis=-1, nan_policy="omit")
+    scores = np.asarray(scores, dtype=float)
+    others, own = scores[..., None, :], scores[..., :, None]
+    place = 1 + (others > own).sum(axis=-1) + ((others == own).sum(axis=-1) - 1) / 2
+    return np.where(np.isnan(scores), np.nan, place)
 
 
 def friedman(scores: np.ndarray) -> tuple[float, float]:
@@ -145,9 +146,11 @@ def correlation(first: np.ndarray, second: np.ndarray, kind: str = "kendall", dr
     values = np.stack([first, second]).astype(float)
     values = values[:, ~np.isnan(values).any(axis=0)]
     n = values.shape[1]
-    which = np.random.default_rng(0).integers(max(n, 1), size=(draws, n)) if n > 1 else np.zeros((0, n), dtype=int)
+    if n < 2:
+        return Estimate(math.nan, math.nan, math.nan, n)
+    which = np.random.default_rng(0).integers(n, size=(draws, n))
     measure = {"kendall": kendall, "spearman": _spearman}[kind]
-    return interval(float(measure(*values)) if n > 1 else math.nan, measure(values[0][which], values[1][which]), n)
+    return interval(float(measure(*values)), measure(values[0][which], values[1][which]), n)
 
 
 def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -3,14 +3,10 @@
 Run: pytest tests/test_short_protocol.py
 """
 
-import math
-
-import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import kendalltau, spearmanr
 
-from nasutils import analysis, spaces
+from nasutils import spaces
 from nasutils.data import MissingData
 from nasutils.genotype import Genotype
 from nasutils.runs import Run
@@ -55,25 +51,6 @@ def test_unfinished_trainings_are_left_out(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "result.json").write_text('{"test_accuracy": 55.0, "params": 12}')
     assert short_protocol.compared(cells, runs).to_dict("records") == [{"full": 97.0, "short": 55.0, "params": 12}]
-
-
-@pytest.mark.parametrize(("statistic", "reference"), [("kendall", kendalltau), ("spearman", spearmanr)])
-def test_rank_agreement_is_that_of_scipy_and_its_interval_covers_the_truth(statistic, reference):
-    generator = np.random.default_rng(1)
-    x = generator.normal(size=40)
-    y = x + generator.normal(size=40)
-    found = analysis.rank_agreement(x, y, statistic, resamples=300)
-    assert found.mean == pytest.approx(reference(x, y).statistic)
-    assert found.low < found.mean < found.high and found.n == 40
-    assert found == analysis.rank_agreement(x, y, statistic, resamples=300)
-
-
-def test_rank_agreement_of_the_same_order_is_1_and_needs_three_pairs():
-    assert analysis.rank_agreement([1, 2, 3, 4], [10, 20, 30, 50], resamples=50).mean == 1.0
-    assert math.isnan(analysis.rank_agreement([1, 2], [1, 2]).mean)
-    assert math.isnan(analysis.rank_agreement([1, 2, math.nan], [1, 2, 3]).mean)
-    with pytest.raises(ValueError, match="kendall"):
-        analysis.rank_agreement([1, 2, 3], [1, 2, 3], "kendal")
 
 
 def test_the_agreement_table_and_its_figure():

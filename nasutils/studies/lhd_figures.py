@@ -138,7 +138,7 @@ def rank_heatmap(results: Results) -> Drawn:
         x = len(results.conditions) + len(POLICY_NAMES) * (i + 0.5) - 0.5
         text = f"{NAMES[dataset]}:\nimages not at hand"
         ax.text(x, len(results.methods) / 2 - 0.5, text, ha="center", va="center", fontsize="small", color="0.4")
-    ax.tick_params(axis="x", labelsize="small")
+    ax.tick_params(axis="x", labelsize="x-small")
     figure.colorbar(image, label="rank (1: highest mean accuracy)")
     return figure, table.rename_axis("method").rename(columns=lambda c: c.replace("\n", " ")).reset_index()
 
@@ -171,7 +171,7 @@ def agreement(results: Results) -> Drawn:
     figure, ((ax,),) = plots.panels(1, 1, 1.4 + 0.27 * len(labels))
     square = pd.DataFrame(matrix, index=[label.replace("\n", ", ") for label in labels], columns=labels)
     image = _field(ax, square, "PuOr_r", -1, 1, "{:.2f}")
-    ax.tick_params(axis="x", labelsize="small")
+    ax.tick_params(axis="x", labelsize="x-small")
     figure.colorbar(image, label="Kendall's tau")
     rows = []
     for i, j in zip(*np.triu_indices(len(labels), 1), strict=True):
@@ -246,7 +246,7 @@ def transfer(results: Results) -> Drawn:
         ax.axvline(0, color="0.3", lw=0.9, ls="--")
         ax.set(title=f"evaluated on {NAMES[target]}", xlabel="loss against a search there (points)")
     axes[0].set_yticks(range(len(results.methods)), results.methods)
-    axes[0].set_ylim(len(results.methods) - 0.4, -0.6)
+    axes[0].set_ylim(len(results.methods) + 0.4 * max(len(targets), 1), -0.6)  # room for the legend
     return figure, table
 
 

@@ -12,8 +12,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from nasutils import plots
-from nasutils.analysis import rank_agreement
+from nasutils import plots, ranking
 from nasutils.data import MissingData
 from nasutils.finalnet import Evaluation
 from nasutils.genotype import Cell, Genotype
@@ -70,12 +69,12 @@ def compared(cells: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
 def agreement(table: pd.DataFrame) -> pd.DataFrame:
     """Kendall's tau and Spearman's rho of the full accuracy with the short one and with the number of parameters.
 
-    Intervals: bootstrap over cells, see `analysis.rank_agreement`.
+    Intervals: bootstrap over cells, see `ranking.correlation`.
     """
     rows = []
     for against in ("short", "params"):
         for statistic in ("kendall", "spearman"):
-            e = rank_agreement(table["full"], table[against], statistic)
+            e = ranking.correlation(table["full"].to_numpy(), table[against].to_numpy(), statistic)
             rows.append(
                 {"against": against, "statistic": statistic, "mean": e.mean, "low": e.low, "high": e.high, "n": e.n}
             )
