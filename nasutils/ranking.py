@@ -157,13 +157,3 @@ def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     a, b = (r - r.mean(axis=-1, keepdims=True) for r in (ranks(first), ranks(second)))
     with np.errstate(invalid="ignore", divide="ignore"):
         return (a * b).sum(axis=-1) / np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
-
-
-def spread(scores: np.ndarray, draws: int = 2000) -> Estimate:
-    """Standard deviation of the scores of random networks, (networks,), its interval from resampled networks."""
-    scores = scores[~np.isnan(scores)]
-    n = len(scores)
-    if n < 2:
-        return Estimate(math.nan, math.nan, math.nan, n)
-    which = np.random.default_rng(0).integers(n, size=(draws, n))
-    return interval(float(scores.std(ddof=1)), scores[which].std(axis=-1, ddof=1), n)

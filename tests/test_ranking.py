@@ -92,11 +92,6 @@ def test_correlations_are_those_of_scipy():
         assert e.mean == pytest.approx(expected.statistic) and e.low < e.mean < e.high <= 1 and e.n == 12
 
 
-def test_spread_by_hand():
-    e = ranking.spread(np.array([1.0, 2.0, 3.0, np.nan]))
-    assert e.mean == pytest.approx(1.0) and e.n == 3 and 0 <= e.low <= e.high
-
-
 def test_a_mean_over_pairs_by_hand():
     """tau of the pairs (0, 1), (0, 2), (1, 2): 0.2, 0.4, 0.9; without 0, 1, 2 the means are 0.9, 0.4, 0.2."""
     values = np.array([[1.0, 0.2, 0.4], [0.2, 1.0, 0.9], [0.4, 0.9, 1.0]])
