@@ -157,6 +157,17 @@ def paired(table: pd.DataFrame, first: str, second: str, column: str) -> Estimat
     return estimate(difference.to_numpy())
 
 
+def correlations(table: pd.DataFrame, first: str, second: str) -> pd.Series:
+    """Spearman's correlation of two columns over the rows of each seed, by seed; nan where one never changes."""
+    found = {
+        seed: part[first].corr(part[second], method="spearman")
+        if (part[[first, second]].nunique() > 1).all()
+        else math.nan
+        for seed, part in table.groupby("seed")
+    }
+    return pd.Series(found, dtype=float)
+
+
 def summary(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Per method the estimate of each column: columns `<column>`, `<column>_low`, `<column>_high`, and n."""
     rows = []

@@ -139,22 +139,9 @@ def _beside(results: Results, against: str) -> Estimate:
     return analysis.paired(results.leaks(), against, "SP-DARTS", "matched_bypass")
 
 
-def tied(table: pd.DataFrame, groups: str, first: str, second: str) -> Estimate:
-    """Spearman's correlation of two columns within each group, and its interval over groups.
-
-    nan, and left out, where a column never changes.
-    """
-    found = [
-        part[first].corr(part[second], method="spearman")
-        for _, part in table.groupby(groups)
-        if part[first].nunique() > 1 and part[second].nunique() > 1
-    ]
-    return analysis.estimate(found)
-
-
 def _skips_hurt(results: Results) -> Estimate:
     darts = results.epochs[results.epochs["method"] == "DARTS"]
-    return tied(darts.assign(fewer=-darts["skips"]), "seed", "fewer", "cifar10")
+    return analysis.estimate(analysis.correlations(darts.assign(fewer=-darts["skips"]), "fewer", "cifar10"))
 
 
 def _s_space(results: Results, space: str) -> Estimate:
@@ -188,7 +175,9 @@ CLAIMS: Sequence[Claim] = (
         "The leakage explains the discrepancy of supernet and final network.",
         "rank correlation, over all probes of a seed, of the bypass at equal sparsity and the gap",
         0.5,
-        lambda results: tied(results.leakage, "seed", "matched_bypass", "drop_recalibrated"),
+        lambda results: analysis.estimate(
+            analysis.correlations(results.leakage, "matched_bypass", "drop_recalibrated")
+        ),
     ),
     Claim(
         "5a removed",

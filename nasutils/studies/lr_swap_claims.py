@@ -7,7 +7,6 @@ EX-DARTS was judged at laptop scale.
 from collections.abc import Sequence
 from functools import partial
 
-import numpy as np
 import pandas as pd
 
 from nasutils import analysis
@@ -37,11 +36,8 @@ def tied(results: Results, label: str, operation: str) -> pd.Series:
 
     nan where one of them never changes.
     """
-    found, column = {}, f"S_{operation}"
-    for seed, group in results.epochs[results.epochs["method"] == label].groupby("seed"):
-        moves = group[column].nunique() > 1 and group["cifar10"].nunique() > 1
-        found[seed] = group[column].corr(group["cifar10"], method="spearman") if moves else np.nan
-    return pd.Series(found, dtype=float)
+    table = results.epochs[results.epochs["method"] == label]
+    return analysis.correlations(table, f"S_{operation}", "cifar10")
 
 
 def _bias(results: Results) -> Estimate:
