@@ -41,12 +41,7 @@ DIGITS = data.load("digits", resolution=8)
 TRAIN, TEST = DIGITS.train[:32], DIGITS.test[:40]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Toy(nn.Module):

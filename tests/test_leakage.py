@@ -28,12 +28,7 @@ LEAKY = {"cell": torch.tensor([[0.1, 0.35, 0.1, 0.4, 0.05]]).double().repeat(6, 
 SOUND = {"cell": torch.tensor([[0.0, 0.0, 0.0, 1.0, 0.0]]).double().repeat(6, 1)}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def supernet(space="nasbench201", channels=4, cells=1, seed=0):

@@ -31,12 +31,7 @@ NAMES = {"spdarts": "sp-darts", "pcdarts": "pc-darts", "beta": "beta-darts", "su
 PREFIXES = {**NAMES, "darts_minus": "darts-minus", "gaea_erm": "gaea-erm", "gaea": "gaea-bilevel"}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -23,12 +23,7 @@ DIGITS = data.load("digits", resolution=8)
 TRAIN, VALID = data.search_split(DIGITS, "half", 64)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def tiny(name="darts", *, epochs=2, seed=0, precision="float64", options=None, preset="published", **recipe):

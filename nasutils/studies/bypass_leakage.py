@@ -21,6 +21,7 @@ from nasutils.analysis import Estimate
 from nasutils.claims import Claim
 from nasutils.experiment import Experiment, Machine, build
 from nasutils.runs import Run
+from nasutils.studies import variants
 from nasutils.studies.small_spaces import Key, finals_table
 from nasutils.studies.variants import Variant, Variants
 
@@ -49,15 +50,11 @@ S_VARIANTS: Variants = {"DARTS": Variant("darts"), "SP-DARTS": _mixed(), "random
 
 
 def searches(
-    variants: Variants, seeds: Sequence[int], probe_every: int, **setting: Any
+    chosen: Variants, seeds: Sequence[int], probe_every: int, **setting: Any
 ) -> dict[tuple[str, int], Experiment]:
     """The searches on NAS-Bench-201 by label and seed; setting: see `Variant.experiment`."""
-    every = {label: probe_every if label in PROBED else 0 for label in variants}
-    return {
-        (label, seed): variant.experiment(seed=seed, probe_every=every[label], **setting)
-        for seed in seeds
-        for label, variant in variants.items()
-    }
+    found = variants.searches(chosen, seeds, **setting)
+    return {key: replace(e, probe_every=probe_every) if key[0] in PROBED else e for key, e in found.items()}
 
 
 @dataclass(frozen=True)

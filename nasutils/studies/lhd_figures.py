@@ -14,6 +14,7 @@ from nasutils import analysis, drawing, plots, ranking
 from nasutils.genotype import Genotype
 from nasutils.spaces.lhd_cells import EDGES, NODES
 from nasutils.studies import lhd_architectures
+from nasutils.studies.common_figures import Drawn
 from nasutils.studies.lhd_benchmark import METHODS, POLICY_NAMES
 from nasutils.studies.lhd_results import SPACES, Results
 from nasutils.studies.lhd_tables import (
@@ -25,7 +26,6 @@ from nasutils.studies.lhd_tables import (
     transfer_table,
 )
 
-Drawn = tuple[Figure, pd.DataFrame]
 NAMES = {"digits": "digits", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "svhn": "SVHN"}
 OUTPUTS = {"sum": "C0", "concat": "C1"}
 

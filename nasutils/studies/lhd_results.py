@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from nasutils import analysis, methods, ranking, spaces
+from nasutils import analysis, methods, planning, ranking, spaces
 from nasutils.analysis import Estimate
 from nasutils.claims import Claim
 from nasutils.experiment import Experiment
@@ -110,7 +110,7 @@ def _row(run: Run) -> dict[str, object]:
         "best": found["best_test_accuracy"],
         "params": found["params"],
         "macs": found["macs"],
-        "seconds": sum(record["cost"]["seconds"] for record in run.records),
+        "seconds": planning.seconds(run.records),
         "genotype": found["genotype"],
     }
 

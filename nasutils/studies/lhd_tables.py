@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from nasutils import analysis, ranking, spaces
+from nasutils import analysis, planning, ranking, spaces
 from nasutils.analysis import Estimate
 from nasutils.spaces import lhd_cells
 from nasutils.studies.lhd_benchmark import BUDGETS, METHODS, POLICY_NAMES, Budget, budget
@@ -155,7 +155,7 @@ def cost_table(results: Results) -> pd.DataFrame:
         {
             "budget": key.budget,
             "method": key.method,
-            "search_minutes": sum(r["cost"]["seconds"] for r in run.records) / 60,
+            "search_minutes": planning.seconds(run.records) / 60,
             "peak_memory": max((r["cost"]["peak_memory_bytes"] for r in run.records), default=np.nan) / 2**20,
         }
         for key, (_, run) in results.searches.items()

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nasutils import analysis, plots, schedules
+from nasutils import analysis, planning, plots, schedules
 from nasutils.studies.common_figures import NAMES, RANGE, Drawn, every_search, present
 from nasutils.studies.sparsification import RANDOM_CELL, VARIANTS, Results
 
@@ -96,7 +96,7 @@ def cost(results: Results) -> pd.DataFrame:
     rows = [
         {
             "method": label,
-            "minutes": sum(r["cost"]["seconds"] for r in run.records) / 60,
+            "minutes": planning.seconds(run.records) / 60,
             "images_per_second_at_the_end": np.median([r["cost"]["samples_per_second"] for r in run.records[-10:]]),
         }
         for (label, _), run in results.runs.items()

@@ -25,12 +25,7 @@ from tests.naive_lhd import Supernet as NaiveSupernet
 CELLS = json.loads((COPIES / "lhd.json").read_text())["archs"]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def softmax(temperature=1.0):
