@@ -123,7 +123,8 @@ def finish(
     """The finished run of a computation: read from its folder, or run (on from its last checkpoint) and kept there.
 
     build: the computation at its epoch 0. result: of the computation after its last epoch and its run's records.
-    On one thread, whoever calls: the sums of several threads differ in their last bits.
+    On one thread, whoever calls: the sums of several threads differ in their last bits; on a GPU with kernels whose
+    sums have an order.
     """
 
     def work(params: runs.Params, run: Run) -> runs.Result:
@@ -133,15 +134,18 @@ def finish(
             run.append(record, task.state_dict())
         return result(task, run)
 
-    with _one_thread():
-        return runs.run(work, params, machine.runs)
+    with repeatable():
+        return runs.run(work, params, machine.runs, machine.device)
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
+def repeatable() -> Iterator[None]:
+    """One thread, and convolutions on a GPU by algorithms that give the same bits every time."""
+    threads, deterministic = torch.get_num_threads(), torch.backends.cudnn.deterministic
     torch.set_num_threads(1)
+    torch.backends.cudnn.deterministic = True
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
+        torch.backends.cudnn.deterministic = deterministic

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasutils import data, runs, spaces
+from nasutils.batchnorm import EVALUATION_BATCH, batch_norms_restored, recalibrate
 from nasutils.data import Data, ImageSet, augment, cutout, index_batches, normalize
 from nasutils.errors import choose
 from nasutils.experiment import Machine, finish
@@ -22,15 +23,12 @@ from nasutils.ops import count_parameters, multiply_adds
 from nasutils.protocols import PROTOCOLS, Protocol
 from nasutils.runs import Run
 from nasutils.search import (
-    EVALUATION_BATCH,
     PRECISIONS,
     Batch,
     Log,
     Record,
-    batch_norms_restored,
     clip,
     cost,
-    recalibrate,
 )
 
 VERSION = 1

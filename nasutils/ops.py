@@ -9,7 +9,8 @@
   in the running mean, but gets no gradient: its true gradient is zero.
 """
 
-from functools import cached_property
+from collections.abc import Sequence
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -305,6 +306,16 @@ class _MixedSum(torch.autograd.Function):
 def _pixels_first(x: Tensor) -> Tensor:
     """x as a vector, without a copy if it is laid out channels last."""
     return x.permute(0, 2, 3, 1).reshape(-1)
+
+
+def pick(x: Tensor, positions: Sequence[int]) -> Tensor:
+    """x[positions], along the first dimension. The index goes to a device once: a CUDA graph cannot copy it there."""
+    return x.index_select(0, _on_device(tuple(positions), x.device))
+
+
+@cache
+def _on_device(positions: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.tensor(positions, dtype=torch.long, device=device)
 
 
 def mixed_sum(branches: list[Tensor], shared: list[Tensor], weights: Tensor) -> Tensor:

@@ -107,8 +107,10 @@ class Run:
             _write_json(self.path / "failed.json", {"error": error, "traceback": details})
 
 
-def run(work: Callable[[Params, Run], Result], params: Params, root: str | Path) -> Run:
+def run(work: Callable[[Params, Run], Result], params: Params, root: str | Path, device: str = "cpu") -> Run:
     """Do `work(params, run)` once. Returns the finished run, from the cache if it is there.
+
+    device: what the stamp says that it was computed on.
 
     An exception of `work` is recorded as failed.json and raised; records and checkpoint stay.
     """
@@ -117,15 +119,15 @@ def run(work: Callable[[Params, Run], Result], params: Params, root: str | Path)
         home.path.mkdir(parents=True, exist_ok=True)
         with _locked(home.path):
             if home.result is None:
-                _compute(work, params, home)
+                _compute(work, params, home, device)
     (home.path / "checkpoint.pt").unlink(missing_ok=True)
     return home
 
 
-def _compute(work: Callable[[Params, Run], Result], params: Params, home: Run) -> None:
+def _compute(work: Callable[[Params, Run], Result], params: Params, home: Run, device: str) -> None:
     (home.path / "failed.json").unlink(missing_ok=True)
     _write_json(home.path / "params.json", params)
-    _write_json(home.path / "stamp.json", stamp())
+    _write_json(home.path / "stamp.json", stamp(device))
     try:
         result = work(params, home)
     except Exception as error:
@@ -134,11 +136,10 @@ def _compute(work: Callable[[Params, Run], Result], params: Params, home: Run) -
     _write_json(home.path / "result.json", result)
 
 
-def stamp() -> dict[str, Any]:
-    """The machine and the software a number was computed with."""
-    cuda = torch.cuda.is_available()
+def stamp(device: str = "cpu") -> dict[str, Any]:
+    """The machine and the software a number was computed with; device: cpu, cuda, cuda:1."""
     return {
-        "device": torch.cuda.get_device_name() if cuda else _processor(),
+        "device": _processor() if device == "cpu" else torch.cuda.get_device_name(device),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -7,7 +7,7 @@ differ in what they implement; the loop asks no method what it is.
 
 import resource
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,15 +17,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasutils import leakage, relax
+from nasutils.batchnorm import EVALUATION_BATCH, batch_norms_restored, recalibrate
 from nasutils.data import Data, ImageSet, augment, index_batches, normalize
 from nasutils.errors import choose
+from nasutils.graphs import Graphs
 from nasutils.methods import Method, Recipe
 from nasutils.methods.base import WARMUP_RULES
 from nasutils.relax import Mix
 from nasutils.spaces.base import Active, nonzero
 
 Record = dict[str, Any]
-EVALUATION_BATCH = 250
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.float32}
 """Type of weights and images by precision; `bf16` runs the network under autocast, alpha and mix stay float32."""
 
@@ -120,6 +121,7 @@ class Search:
             nesterov=recipe.nesterov,
         )
         self.alpha_gradients = [torch.zeros_like(a) for a in method.alphas.values()]
+        self.graphs = Graphs(self._loss, net) if self.weights[0].is_cuda else None
         self.epoch, self.log = 0, Log("train", "valid")
 
     def run(self) -> Iterator[Record]:
@@ -173,11 +175,19 @@ class Search:
         log: bool = True,
     ) -> Tensor:
         """Mean cross entropy of a batch; see `methods.base.Problem`."""
-        logits = self._logits(batch.images, mix, active, weights)
-        loss = F.cross_entropy(logits, batch.labels)
+        if self.graphs is None or active is None or weights is not None:
+            loss, logits = self._loss(batch.images, batch.labels, mix, active, weights)
+        else:
+            loss, logits = self.graphs(batch.images, batch.labels, mix, active)
         if log:
             self.log.add(batch, loss, logits.detach())
         return loss
+
+    def _loss(
+        self, images: Tensor, labels: Tensor, mix: Mix, active: Active | None, weights: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        logits = self._logits(images, mix, active, weights)
+        return F.cross_entropy(logits, labels), logits
 
     def _logits(
         self, images: Tensor, mix: Mix, active: Active | None, weights: Sequence[Tensor] | None = None
@@ -226,7 +236,8 @@ class Search:
         self.method.update([g.clone() for g in self.alpha_gradients])
 
     def _alpha_step(self, train: Batch, valid: Batch) -> None:
-        self.alpha_gradients = self.method.alpha_gradients(self, train, valid)
+        with frozen(self.weights):
+            self.alpha_gradients = self.method.alpha_gradients(self, train, valid)
         self.method.update([g.clone() for g in self.alpha_gradients])
 
     def _weight_step(self, train: Batch, valid: Batch) -> None:
@@ -364,29 +375,14 @@ def clip(gradients: Iterable[Tensor], bound: float, others: Iterable[Tensor] = (
     return norm
 
 
-def recalibrate(net: nn.Module, images: Tensor, batches: int, forward: Callable[[Tensor], Any]) -> None:
-    """Average the batch-norm statistics over the first batches of images; each batch weighs the same.
-
-    images: (n, 3, H, W) uint8. forward: runs the network, whose batch norms are in training mode, on some of them.
-    """
-    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
-    for i in range(batches):
-        part = images[i * EVALUATION_BATCH : (i + 1) * EVALUATION_BATCH]
-        if not len(part):
-            break
-        for norm in norms:
-            norm.momentum = 1 / (i + 1)
-        forward(part)
-
-
 @contextmanager
-def batch_norms_restored(net: nn.Module) -> Iterator[None]:
-    """Put the batch norms' statistics and momenta back as they were."""
-    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
-    before = [({n: b.clone() for n, b in m.named_buffers()}, m.momentum) for m in norms]
+def frozen(weights: Iterable[Tensor]) -> Iterator[None]:
+    """No gradients for these weights."""
+    weights = list(weights)
+    for w in weights:
+        w.requires_grad_(False)
     try:
         yield
     finally:
-        for norm, (buffers, momentum) in zip(norms, before, strict=True):
-            norm.load_state_dict(buffers, strict=False)
-            norm.momentum = momentum
+        for w in weights:
+            w.requires_grad_()

@@ -67,13 +67,10 @@ class DARTS(Method):
 def unrolled_gradients(problem: Problem, method: DARTS, train: Any, valid: Any) -> list[Tensor]:
     """dL_valid(w'(alpha), alpha)/dalpha with w' one training step from w: the second order, exact."""
     alphas = list(method.alphas.values())
-    mix = method.mixing()
+    mix, here = method.mixing(), [w.detach().requires_grad_() for w in problem.weights]
     run = everything(mix)
     train_gradients = torch.autograd.grad(
-        problem.loss(train, mix, run, problem.weights, log=False),
-        problem.weights,
-        create_graph=True,
-        materialize_grads=True,
+        problem.loss(train, mix, run, here, log=False), here, create_graph=True, materialize_grads=True
     )
     ahead, factor = problem.unrolled_weights(g.detach() for g in train_gradients)
     ahead = [w.requires_grad_() for w in ahead]

@@ -31,6 +31,7 @@ from nasutils.ops import (
     from_lattice,
     max_pool_3x3,
     mixed_sum,
+    pick,
 )
 from nasutils.relax import Mix
 from nasutils.spaces import darts_policies
@@ -181,8 +182,8 @@ class Plan:
     def picked(self, which: tuple[tuple[int, int], ...]) -> Tensor:
         """The weights (K,) of these (edge, operation) pairs."""
         if which not in self._picked:
-            flat = torch.tensor([e * self.weights.shape[1] + k for e, k in which], dtype=torch.long)
-            self._picked[which] = self.weights.reshape(-1)[flat.to(self.weights.device)]
+            positions = [e * self.weights.shape[1] + k for e, k in which]
+            self._picked[which] = pick(self.weights.reshape(-1), positions)
         return self._picked[which]
 
 

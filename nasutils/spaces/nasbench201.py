@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasutils.genotype import Genotype
-from nasutils.ops import Fan, Node, ReLUConvBN, ResidualReduction, avg_pool_3x3, channels_last, mixed_sum
+from nasutils.ops import Fan, Node, ReLUConvBN, ResidualReduction, avg_pool_3x3, channels_last, mixed_sum, pick
 from nasutils.relax import Mix
 from nasutils.spaces.base import Active, Space, check_mix, everything, nonzero
 from nasutils.spaces.nb201_cells import EDGES, OPS, arch_of, num_architectures, query
@@ -89,15 +89,14 @@ class Plan:
     """
 
     def __init__(self, weights: Tensor, active: list[list[bool]]) -> None:
-        self._weights, self._by_source = weights, weights[BY_SOURCE].T
+        self._weights, self._by_source = weights, pick(weights, BY_SOURCE).T
         self._scales: dict[int, list[dict[int, Tensor]]] = {}
         self.wanted = [{op: [active[e][op] for e in edges] for op in KERNELS} for edges in LEAVING]
         self.shared = []
         for edges in ENTERING:
             run = [(e, op) for e in edges for op in SHARED if active[e][op]]
-            flat = torch.tensor([e * len(OPS) + op for e, op in run], dtype=torch.long)
-            pick = weights.reshape(-1)[flat.to(weights.device)]
-            self.shared.append((pick, [(EDGES[e][0], SHARED[op]) for e, op in run]))
+            picked = pick(weights.reshape(-1), [e * len(OPS) + op for e, op in run])
+            self.shared.append((picked, [(EDGES[e][0], SHARED[op]) for e, op in run]))
 
     def scales(self, channels: int) -> list[dict[int, Tensor]]:
         """Per source node and convolution, the weight of each stacked output channel (edges * channels,)."""
@@ -110,7 +109,7 @@ class Plan:
 
     def around(self, node: int) -> Tensor:
         """The weight of each edge into a node (K,): the sum of its operations' weights."""
-        return self._weights[ENTERING[node]].sum(dim=1)
+        return pick(self._weights, ENTERING[node]).sum(dim=1)
 
 
 class SupernetCell(nn.Module):

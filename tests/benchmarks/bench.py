@@ -14,8 +14,8 @@ Run: python tests/benchmarks/bench.py [--quick] [--device cuda]
 * `held` is what one forward keeps for its backward, the larger of the two updates, without the weights.
 * `error` is relative to the largest number, in float64, on a batch of 4. Where one operation per edge is left,
   the exact alpha gradient is 0 unless noise is added to it (sparse-noisy softmax).
-* The float32 convolutions of a GPU use TF32, PyTorch's default, in both. No CUDA graph: the step reads the
-  gradient norm back to the host.
+* The float32 convolutions of a GPU use TF32, PyTorch's default, in both. There our steps replay CUDA graphs, as in
+  a search; `launched one by one` is the same step without.
 """
 
 import argparse
@@ -36,8 +36,10 @@ from torchvision import transforms
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from nasutils import data, runs, spaces
+from nasutils.graphs import SEEN
 from nasutils.search import Batch
 from tests.benchmarks.variants import (
+    PLAIN,
     SMALL_T,
     SMALL_T_NOISY,
     Machine,
@@ -53,6 +55,9 @@ from tests.benchmarks.variants import (
 )
 
 PIPELINE_BATCH = 64
+COMPARABLE = (PLAIN, SMALL_T, SMALL_T_NOISY)
+OTHER_METHODS = {"PC-DARTS": ("pc-darts", {}), "GDAS": ("gdas", {}), "single level": ("gaea-erm", {})}
+"""Rows of LHD: the operations see a part of the channels, one operation per edge is sampled, one pass for both."""
 
 
 @dataclass
@@ -83,12 +88,13 @@ Times = dict[str, list[list[float]]]
 
 
 def interleave(steps: Mapping[str, Sequence[Callable[[], object]]], rounds: int, machine: Machine) -> Times:
-    """Run everything once to warm up, then `rounds` times, one after the other."""
+    """Run everything to warm up (until graphs are recorded), then `rounds` times, one after the other."""
     times: Times = {name: [] for name in steps}
-    for turn in range(rounds + 1):
+    warm = SEEN + 1 if machine.device == "cuda" else 1
+    for turn in range(-warm, rounds):
         for name, works in steps.items():
             seconds = [machine.seconds(work) for work in works]
-            if turn:
+            if turn >= 0:
                 times[name].append(seconds)
     return times
 
@@ -160,8 +166,9 @@ def errors(setting: Setting, machine: Machine, kind: tuple[str, Mapping], ops: O
 
 
 def worst_errors(setting: Setting, machine: Machine, group: Sequence[Variant]) -> dict[str, float]:
-    """The columns of errors: the largest of a row's variants; none for bf16, which is other mathematics."""
-    found = [errors(setting, machine, *v.given) for v in group if isinstance(v, Ours) and v.dtype == "float32"]
+    """The columns of errors: the largest of a row's variants; none for other mathematics: bf16, `OTHER_METHODS`."""
+    equal = [v for v in group if isinstance(v, Ours) and v.dtype == "float32" and v.given[0] in COMPARABLE]
+    found = [errors(setting, machine, *v.given) for v in equal]
     names = ("error_output", "error_alpha_gradient", "error_weight_gradient")
     return dict(zip(names, map(max, zip(*found, strict=True)), strict=False))
 
@@ -183,9 +190,13 @@ def variants_of(setting: Setting, machine: Machine) -> tuple[dict[str, list[Vari
         variants["naive, again"] = [Naive(setting, machine, dense)]
         variants["one operation per edge, all 3x3"] = sparse(SMALL_T, [everywhere(space, "nor_conv_3x3")])
         variants["one operation per edge, drawn, noisy"] = sparse(SMALL_T_NOISY, drawn(space))
+    if setting.space == "lhd":
+        variants |= {name: [Ours(setting, machine, kind)] for name, kind in OTHER_METHODS.items()}
     if machine.device == "cuda":
+        variants["dense, launched one by one"] = [Ours(setting, machine, graphs=False)]
         variants["dense, bf16"] = [Ours(setting, machine, precision="bf16")]
-    references = {row: "dense" if row.startswith("one") else "naive" for row in variants if row != "naive"}
+    of_dense = ("one", *OTHER_METHODS)
+    references = {row: "dense" if row.startswith(of_dense) else "naive" for row in variants if row != "naive"}
     return variants, references
 
 
@@ -313,10 +324,10 @@ def sweep_table(rows: Sequence[Row]) -> str:
     return table(header, cells) + "\n\nStraight line over the batch: " + "; ".join(lines) + "."
 
 
-def write(out: Path, rows: Sequence[Row], report: str) -> None:
+def write(out: Path, rows: Sequence[Row], report: str, stamp: Mapping) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "bench.md").write_text(report)
-    (out / "stamp.json").write_text(json.dumps(runs.stamp(), indent=1) + "\n")
+    (out / "stamp.json").write_text(json.dumps(stamp, indent=1) + "\n")
     with (out / "bench.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, [f.name for f in fields(Row)], lineterminator="\n")
         writer.writeheader()
@@ -350,20 +361,24 @@ def main() -> None:
         laptop,
         Setting("NAS-Bench-201, paper", "nasbench201", 16, 5, size, 32, few),
         Setting("DARTS, paper", "darts", 16, 8, size, 32, few),
+        Setting("LHD, paper", "lhd", 16, 8, size, 32, few),
         Setting("S2, paper", "s2", 16, 8, size, 32, few),
     ]
-    rows = [row for setting in settings if given.only in setting.name for row in measure(setting, machine)]
-    report = f"Search step, {_where(machine)}\n\n{main_table(rows)}\n"
+    stamp = runs.stamp(machine.device)
+    rows: list[Row] = []
+    head = f"Search step, {_where(machine, stamp)}"
+    for setting in settings:
+        if given.only in setting.name:
+            rows += measure(setting, machine)
+            write(given.out, rows, f"{head}\n\n{main_table(rows)}\n", stamp)
     if not given.quick and given.only in laptop.name:
-        swept = sweep(laptop, machine)
-        rows += swept
-        report += f"\n{sweep_table(swept)}\n"
-    print(report)
-    write(given.out, rows, report)
+        extra = sweep(laptop, machine)
+        report = f"{head}\n\n{main_table(rows)}\n\n{sweep_table(extra)}\n"
+        write(given.out, rows + extra, report, stamp)
+    print((given.out / "bench.md").read_text())
 
 
-def _where(machine: Machine) -> str:
-    stamp = runs.stamp()
+def _where(machine: Machine, stamp: Mapping) -> str:
     clock = "CUDA events" if machine.device == "cuda" else "processor time" if machine.threads == 1 else "wall clock"
     return f"{stamp['device']}, {machine.threads} thread(s), {clock}, torch {stamp['torch']}, commit {stamp['commit']}."
 

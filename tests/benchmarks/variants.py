@@ -14,7 +14,7 @@ from nasutils.data import Data, ImageSet
 from nasutils.search import Batch, Search
 from nasutils.spaces import Space
 from nasutils.spaces.base import Active
-from tests import naive, naive_darts
+from tests import naive, naive_darts, naive_lhd
 
 Ops = Mapping[str, Sequence[int]]
 """Per cell type, an operation for every edge."""
@@ -83,7 +83,10 @@ def random_images(side: int, device: str) -> Data:
 
 
 class Ours:
-    """The package's own step. kind: method and options. ops: alpha stands on this operation of each edge."""
+    """The package's own step. kind: method and options. ops: alpha stands on this operation of each edge.
+
+    graphs: whether a GPU replays graphs, as it does in a search.
+    """
 
     layout = "NHWC"
 
@@ -94,6 +97,7 @@ class Ours:
         kind: tuple[str, Mapping] = PLAIN,
         ops: Ops | None = None,
         precision: str = "float32",
+        graphs: bool = True,
     ) -> None:
         self.given = (kind, ops)
         self.dtype = precision
@@ -106,10 +110,13 @@ class Ours:
                 for cell, alpha in self.method.alphas.items():
                     alpha.copy_(F.one_hot(torch.tensor(ops[cell]), alpha.shape[1]))
         torch.manual_seed(0)
-        self.net = space.supernet(setting.channels, setting.cells, 10).to(machine.device, dtype)
+        partial = {"partial": self.method.partial} if self.method.partial > 1 else {}
+        self.net = space.supernet(setting.channels, setting.cells, 10, **partial).to(machine.device, dtype)
         images = random_images(setting.side, machine.device)
         recipe, train = self.method.recipe, images.train
         self.search = Search(self.net, self.method, recipe, images, train, train, precision=precision)
+        if not graphs:
+            self.search.graphs = None
         self.search.begin_epoch()
 
     def batches(self, size: int) -> list[Batch]:
@@ -141,6 +148,8 @@ def naive_network(setting: Setting) -> tuple[nn.Module, Callable[[Mapping], dict
     size = (setting.channels, setting.cells, 10)
     if setting.space == "nasbench201":
         return naive.NaiveSupernet(*size), naive.unstack
+    if setting.space == "lhd":
+        return naive_lhd.Supernet(*size), dict
     return naive_darts.Supernet(spaces.get(setting.space).edge_ops, *size), dict  # type: ignore[attr-defined]
 
 
@@ -151,7 +160,7 @@ class Naive:
 
     def __init__(self, setting: Setting, machine: Machine, ours: Ours) -> None:
         recipe = ours.method.recipe
-        self.clip, self.dtype = recipe.clip, ours.dtype
+        self.clip, self.dtype, self.space = recipe.clip, ours.dtype, ours.method.space
         self.net, self.unstack = naive_network(setting)
         self.net.to(machine.device, ours.search.dtype)
         self.net.load_state_dict(self.unstack(ours.net.state_dict()), strict=False)
@@ -166,7 +175,7 @@ class Naive:
         )
 
     def loss(self, batch: Batch) -> Tensor:
-        logits = self.net(batch.images, {k: torch.softmax(a, dim=-1) for k, a in self.alphas.items()})
+        logits = self.net(batch.images, self.space.relax(self.alphas, lambda a: torch.softmax(a, dim=-1)))
         return F.cross_entropy(logits, batch.labels)
 
     def losses(self, batch: Batch) -> list[Callable[[], Tensor]]:

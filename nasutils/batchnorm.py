@@ -1,0 +1,38 @@
+"""Statistics of batch norms: estimated anew, and put back."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+EVALUATION_BATCH = 250
+"""Images per forward where nothing is trained."""
+
+
+def recalibrate(net: nn.Module, images: Tensor, batches: int, forward: Callable[[Tensor], Any]) -> None:
+    """Average the batch-norm statistics over the first batches of images; each batch weighs the same.
+
+    images: (n, 3, H, W) uint8. forward: runs the network, whose batch norms are in training mode, on some of them.
+    """
+    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    for i in range(batches):
+        part = images[i * EVALUATION_BATCH : (i + 1) * EVALUATION_BATCH]
+        if not len(part):
+            break
+        for norm in norms:
+            norm.momentum = 1 / (i + 1)
+        forward(part)
+
+
+@contextmanager
+def batch_norms_restored(net: nn.Module) -> Iterator[None]:
+    """Put the batch norms' statistics and momenta back as they were."""
+    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    before = [({n: b.clone() for n, b in m.named_buffers()}, m.momentum) for m in norms]
+    try:
+        yield
+    finally:
+        for norm, (buffers, momentum) in zip(norms, before, strict=True):
+            norm.load_state_dict(buffers, strict=False)
+            norm.momentum = momentum

@@ -1,0 +1,109 @@
+"""The loss of a supernet and its gradients as a CUDA graph: the same kernels, launched all at once.
+
+A step of a supernet is tens of thousands of small kernels, and a GPU waits for the host that launches them one
+by one. A graph is recorded for every combination that recurs of shapes, operations that run and gradients that are
+wanted; a step whose combination is new (a method that samples operations) runs as it would without.
+"""
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nasutils.ops import Random
+from nasutils.relax import Mix
+from nasutils.spaces.base import Active
+
+Loss = Callable[[Tensor, Tensor, Mix, Active], tuple[Tensor, Tensor]]
+"""(images, labels, mix, active) -> mean loss, logits."""
+
+SEEN = 4
+"""A combination is recorded when it has been computed so often: that also sets up what a recording must not."""
+KEPT = 6
+"""As many graphs are kept, those used last."""
+
+
+class Graphs:
+    """A loss function on a GPU, replayed where it can be. Needs gradients to be enabled.
+
+    loss: what is recorded; it may read nothing from the device. net: its network; gradients are taken of those
+    weights that require one when it is called.
+    """
+
+    def __init__(self, loss: Loss, net: nn.Module) -> None:
+        self.loss, self.net = loss, net
+        self._seen: Counter[Any] = Counter()
+        self._graphs: OrderedDict[Any, _Graph] = OrderedDict()
+
+    def __call__(self, images: Tensor, labels: Tensor, mix: Mix, active: Active) -> tuple[Tensor, Tensor]:
+        """The loss, differentiable once in mix and weights, and the logits, which the next call may overwrite."""
+        weights = [w for w in self.net.parameters() if w.requires_grad]
+        wanted = tuple(m.requires_grad for m in mix.values())
+        runs = tuple(tuple(map(tuple, rows)) for rows in active.values())
+        key = (images.shape, images.dtype, wanted, len(weights), runs, self.net.training)
+        self._seen[key] += 1
+        if self._seen[key] <= SEEN or not (weights or any(wanted)):
+            return self.loss(images, labels, mix, active)
+        if key not in self._graphs:
+            while len(self._graphs) >= KEPT:
+                self._graphs.popitem(last=False)
+            self._graphs[key] = _Graph(self.loss, self.net, images, labels, mix, active, weights)
+        self._graphs.move_to_end(key)
+        loss, logits = _Replayed.apply(self._graphs[key], images, labels, *mix.values(), *weights)
+        return loss, logits
+
+
+class _Graph:
+    """A recorded loss: what it reads (`inputs`), and what it leaves (`loss`, `logits`, `gradients`)."""
+
+    def __init__(
+        self,
+        loss: Loss,
+        net: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        mix: Mix,
+        active: Active,
+        weights: Sequence[Tensor],
+    ) -> None:
+        read = {name: m.detach().clone().requires_grad_(m.requires_grad) for name, m in mix.items()}
+        self.inputs = [images.clone(), labels.clone(), *read.values()]
+        self.sources = [*read.values(), *weights]
+        graph = torch.cuda.CUDAGraph()
+        for module in net.modules():
+            if isinstance(module, Random) and module.generator.device.type == "cuda":
+                graph.register_generator_state(module.generator)
+        with torch.cuda.graph(graph):
+            self.loss, self.logits = loss(self.inputs[0], self.inputs[1], read, active)
+            of = [source for source in self.sources if source.requires_grad]
+            found = iter(torch.autograd.grad(self.loss, of, materialize_grads=True))
+            self.gradients = [next(found) if source.requires_grad else None for source in self.sources]
+        self.loss, self.logits = self.loss.detach(), self.logits.detach()
+        self.graph = graph
+
+    def replay(self, inputs: Sequence[Tensor]) -> None:
+        for static, given in zip(self.inputs, inputs, strict=True):
+            static.detach().copy_(given.detach())
+        self.graph.replay()
+
+
+class _Replayed(torch.autograd.Function):
+    """(graph, images, labels, *mix, *weights) -> loss, logits."""
+
+    @staticmethod
+    def forward(ctx: Any, graph: _Graph, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        graph.replay(inputs[: len(graph.inputs)])
+        known = [g for g in graph.gradients if g is not None]
+        ctx.save_for_backward(*torch._foreach_mul(known, 1.0))
+        ctx.known = [g is not None for g in graph.gradients]
+        logits = graph.logits.view_as(graph.logits)
+        ctx.mark_non_differentiable(logits)
+        return graph.loss.clone(), logits
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, g: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        scaled = iter(torch._foreach_mul(ctx.saved_tensors, g))
+        return None, None, None, *(next(scaled) if known else None for known in ctx.known)
