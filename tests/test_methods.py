@@ -98,7 +98,7 @@ def test_options_of_each_method():
         "pc-darts": {"partial", "warmup"},
         "gaea-bilevel": set(),
         "gaea-erm": set(),
-        "drnas": {"distance", "scale", "partial"},
+        "drnas": {"distance", "scale", "partial", "stages"},
         "darts-minus": {"initial", "fading"},
         "beta-darts": {"growth"},
         "surgenas": {"initial"},

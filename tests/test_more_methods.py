@@ -19,7 +19,7 @@ from torch.distributions import Dirichlet, kl_divergence
 from nasutils import data, methods, relax, schedules, spaces
 from nasutils.methods.beta_darts import penalty
 from nasutils.methods.darts_minus import auxiliary_skip, skip_masks
-from nasutils.methods.drnas import concentration, kl_to_flat
+from nasutils.methods.drnas import better_half, concentration, kl_to_flat
 from nasutils.methods.gaea_bilevel import simplex
 from nasutils.methods.gdas import gumbel, hard_softmax
 from nasutils.methods.milenas import mixed_level
@@ -427,6 +427,39 @@ def test_drnas_is_judged_by_the_mean_as_published_and_by_the_softmax_as_released
         c = torch.where(alpha > 0, alpha + 1, alpha.exp())
         expected = c / c.sum(dim=1, keepdim=True) if preset == "published" else torch.softmax(alpha, dim=1)
         torch.testing.assert_close(method.inference()["cell"], expected)
+
+
+def test_the_better_half_is_the_best_of_those_left_and_the_first_of_equals():
+    scores = torch.tensor([[0.0, 3.0, 1.0, 2.0, 9.0], [1.0, 1.0, 1.0, 1.0, 1.0]])
+    kept = torch.tensor([[1.0, 1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0, 0.0]])
+    assert better_half(scores, kept).tolist() == [[0, 1, 0, 1, 0], [1, 1, 0, 0, 0]]
+    assert better_half(scores, torch.ones(2, 5)).sum(dim=1).tolist() == [3, 3]
+
+
+def test_drnas_removes_the_worse_half_in_each_later_stage_for_good():
+    method = make("drnas", epochs=9, stages=3)
+    with torch.no_grad():
+        method.alphas["cell"].copy_(torch.arange(30.0).view(6, 5) % 7)
+    left = []
+    for epoch in range(9):
+        method.begin_epoch(epoch)
+        method.begin_step()
+        drawn, mean = method.mixing()["cell"], method.inference()["cell"]
+        torch.testing.assert_close(drawn.sum(dim=1), torch.ones(6), check_dtype=False)
+        torch.testing.assert_close(mean.sum(dim=1), torch.ones(6), check_dtype=False)
+        assert ((drawn > 0) == (mean > 0)).all()
+        left.append((mean > 0).sum(dim=1).unique().tolist())
+    assert left == [[5]] * 3 + [[3]] * 3 + [[2]] * 3
+    best = method.alphas["cell"].topk(2, dim=1).indices.sort(dim=1).values
+    assert mean.nonzero()[:, 1].view(6, 2).tolist() == best.tolist()
+    (gradient,) = torch.autograd.grad((method.mixing()["cell"] * torch.randn(6, 5)).sum(), method.alphas["cell"])
+    assert gradient[mean == 0].abs().max() < 1e-6 < gradient[mean > 0].abs().min()
+
+    again = make("drnas", epochs=9, stages=3)
+    again.load_state_dict(method.state_dict())
+    assert torch.equal(again.mixing()["cell"] > 0, mean > 0)
+    with pytest.raises(ValueError, match="stages of drnas must be 1 as released"):
+        make("drnas", preset="released", stages=2)
 
 
 def test_drnas_draws_anew_for_each_step_and_keeps_the_draw_within_it():

@@ -5,7 +5,11 @@
 Alpha is the distribution's parameter, its mean c / sum(c) the weights by which the search is judged. A distance
 to the flat Dirichlet(1), that is alpha = 0, is added to L_valid: `l2` is scale / 2 |alpha|^2, as weight decay (the
 authors' default), `kl` is scale * sum of KL(Dirichlet(c) | Dirichlet(1)). Alpha step and weight step draw samples
-of their own. Progressive stages (pruning operations while widening) are not here.
+of their own.
+
+Progressive stages: the search is cut into equal parts, and after each the worse half of an edge's operations is removed
+(a Dirichlet draw restricted to the others, divided by its sum, is one of theirs). DrNAS also lets more channels through
+in later stages; here `partial` stays, since the supernet does.
 
 Every edge has a distribution of its own, also in a space where operations compete across edges (LHD). There the sum
 output has one, too; gates are sigmoids. Released (LHD): no distance, gates are drawn from a Dirichlet distribution,
@@ -31,6 +35,7 @@ class DrNAS(Method):
     """distance: `l2`, `kl` or `none`; by default l2 as published, none as released. scale: its weight.
 
     partial: one channel in so many runs through the operations (published on the DARTS space: 4 or 6).
+    stages: number of progressive stages (published with partial channels: 2).
     Published, alpha rests for the first 10 epochs in the DARTS space; not on NAS-Bench-201.
     """
 
@@ -45,20 +50,30 @@ class DrNAS(Method):
         distance: str | None = None,
         scale: float = 1e-3,
         partial: int = 1,
+        stages: int = 1,
         alpha_decay: float = 0.0,
         **common: Any,
     ) -> None:
         default = "l2" if preset == "published" else "none"
         self.distance = choose("distance of drnas", default if distance is None else distance, self.DISTANCES)
         self.scale, self.partial = positive("scale", scale), int(positive("partial", partial))
+        self.stages = int(positive("stages", stages))
+        if self.stages > 1 and preset == "released":
+            raise ValueError(f"stages of drnas must be 1 as released (its code has none), not {stages}")
         alpha_decay += scale if self.distance == "l2" else 0.0
         super().__init__(space, preset=preset, alpha_decay=alpha_decay, **common)
+        self.kept = {kind: torch.ones_like(self.alphas[kind]) for kind in space.kinds}
         self.begin_step()
 
     @property
     def recipe(self) -> Recipe:
         rests = self.preset == "published" and self.space.name != "nasbench201"
         return replace(super().recipe, alpha_from=10 if rests else 0)
+
+    def begin_epoch(self, epoch: int) -> None:
+        if epoch in {round(self.epochs * i / self.stages) for i in range(1, self.stages)}:
+            with torch.no_grad():
+                self.kept = {kind: better_half(self.alphas[kind], kept) for kind, kept in self.kept.items()}
 
     def begin_step(self) -> None:
         self.seeds = torch.randint(2**62, (2,), generator=self.generator).tolist()
@@ -71,7 +86,14 @@ class DrNAS(Method):
 
     def _sampled(self, seed: int) -> Mix:
         draws = torch.Generator().manual_seed(seed)
-        return self._edgewise(lambda a: relax.dirichlet(concentration(a), draws))
+        return self._remaining(self._edgewise(lambda a: relax.dirichlet(concentration(a), draws)))
+
+    def _remaining(self, mix: Mix) -> Mix:
+        """Mixing weights without the operations that were removed; as they are if none was."""
+        if all(kept.all() for kept in self.kept.values()):
+            return mix
+        left = {kind: mix[kind] * kept for kind, kept in self.kept.items()}
+        return {**mix, **{kind: w / w.sum(dim=-1, keepdim=True) for kind, w in left.items()}}
 
     def _edgewise(self, rule: Rule) -> Mix:
         return self.relaxed(rule, gates=rule if self.preset == "released" else torch.sigmoid, single=True)
@@ -84,7 +106,8 @@ class DrNAS(Method):
         if self.preset == "released":
             return super().inference()
         with torch.no_grad():
-            return self._edgewise(lambda a: concentration(a) / concentration(a).sum(dim=-1, keepdim=True))
+            mean = self._edgewise(lambda a: concentration(a) / concentration(a).sum(dim=-1, keepdim=True))
+            return self._remaining(mean)
 
     def alpha_gradients(self, problem: Problem, train: Any, valid: Any) -> list[Tensor]:
         gradients = super().alpha_gradients(problem, train, valid)
@@ -94,6 +117,20 @@ class DrNAS(Method):
         distance = torch.stack([kl_to_flat(concentration(rows)).sum() for rows in groups]).sum()
         away = torch.autograd.grad(distance, list(self.alphas.values()))
         return [g + self.scale * a for g, a in zip(gradients, away, strict=True)]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "kept": self.kept}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.kept = {kind: kept.to(self.kept[kind]) for kind, kept in state["kept"].items()}
+
+
+def better_half(scores: Tensor, kept: Tensor) -> Tensor:
+    """1 for the best of the operations that are left, half of them rounded up, else 0: all (edges, operations)."""
+    ranked = scores.masked_fill(kept == 0, -math.inf).argsort(dim=-1, descending=True, stable=True)
+    count = -(-int(kept[0].sum()) // 2)
+    return torch.zeros_like(kept).scatter_(-1, ranked[:, :count], 1.0)
 
 
 def concentration(alpha: Tensor) -> Tensor:
