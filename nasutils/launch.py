@@ -80,7 +80,10 @@ def gather(
     engine: str = "local",
     gpus: float = 0.0,
 ) -> dict[K, Run]:
-    """`sweep` with a progress bar and a last line that names what failed; returns the runs by the keys of the tasks."""
+    """`sweep` with a progress bar and a last line; returns the runs by the keys of the tasks.
+
+    The line says what failed and how many runs were computed on which machine.
+    """
     from tqdm.auto import tqdm
 
     outlook, names = Outlook(tasks.values(), machine), {name_of(task) for task in tasks.values()}
@@ -93,7 +96,9 @@ def gather(
         done = sweep(list(tasks.values()), machine, workers, engine, gpus, show)
     found = dict(zip(tasks, done, strict=True))
     failed = {key: failure["error"] for key, run in found.items() if (failure := run.failure)}
-    print(f"{len(found) - len(failed)} of {len(found)} runs finished; failed: {failed or 'none'}")
+    machines = Counter(run.device for run in found.values() if run.result is not None)
+    where = ", ".join(f"{count} on {device}" for device, count in machines.most_common()) or "none"
+    print(f"{len(found) - len(failed)} of {len(found)} runs finished ({where}); failed: {failed or 'none'}")
     return found
 
 

@@ -135,7 +135,7 @@ def _measured(root: Path, settings: set[str]) -> dict[str, list[tuple[float, str
     for file in sorted(root.glob("*/result.json")):
         setting = _setting(json.loads((file.parent / "params.json").read_text()))
         if setting in settings:
-            records = Run(file.parent).records
-            device = json.loads((file.parent / "stamp.json").read_text())["device"]
-            found[setting].append((seconds(records) / max(len(records), 1), device))
+            run = Run(file.parent)
+            records = run.records
+            found[setting].append((seconds(records) / max(len(records), 1), run.device or "unknown"))
     return found

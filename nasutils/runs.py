@@ -58,6 +58,12 @@ class Run:
         return [json.loads(line) for line in self._lines()]
 
     @property
+    def device(self) -> str | None:
+        """The machine it was computed on, None if it was not begun."""
+        file = self.path / "stamp.json"
+        return json.loads(file.read_text())["device"] if file.exists() else None
+
+    @property
     def failure(self) -> Result | None:
         """The error of a run that failed, None otherwise."""
         file = self.path / "failed.json"

@@ -13,7 +13,7 @@ from nasutils import launch, workers
 from nasutils.experiment import Machine
 from nasutils.finalnet import Evaluation
 from nasutils.launch import caption, gather, name_of, sweep
-from nasutils.runs import Run
+from nasutils.runs import Run, stamp
 from tests.sweeps import (
     ENDLESS,
     LONG,
@@ -136,15 +136,16 @@ def test_gather_returns_the_runs_by_their_keys_and_names_what_failed(swept, caps
     assert found[("A", 0)] == found[("B", 0)] == swept[1][0] and found[("A", 1)].result is None
     printed = capsys.readouterr()
     last = printed.out.splitlines()[-1]
+    where = f"(2 on {stamp()['device']})"
     assert last.startswith(
-        "2 of 3 runs finished; failed: {('A', 1): 'NotFinite: the train loss is not finite at epoch 0"
+        f"2 of 3 runs finished {where}; failed: {{('A', 1): 'NotFinite: the train loss is not finite at epoch 0"
     )
     assert "2/2" in printed.err and "1 running" in printed.err and "1 failed" in printed.err
 
 
 def test_gather_says_that_nothing_failed(swept, capsys):
     gather({0: ONE, 1: TWO}, swept[0])
-    assert capsys.readouterr().out == "2 of 2 runs finished; failed: none\n"
+    assert capsys.readouterr().out == f"2 of 2 runs finished (2 on {stamp()['device']}); failed: none\n"
 
 
 def test_the_caption_of_the_bar():
