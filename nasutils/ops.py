@@ -48,8 +48,37 @@ class ResidualReduction(nn.Module):
 
 
 def avg_pool_3x3(x: Tensor, stride: int = 1) -> Tensor:
-    """3x3 average; pixels outside the image are not counted."""
-    return F.avg_pool2d(x, 3, stride=stride, padding=1, count_include_pad=False)
+    """3x3 average; pixels outside the image are not counted.
+
+    On a GPU without PyTorch's gradient, which is wrong there for channels last and a padding (issue 188344; seen with
+    2.11): as a sum of which every second number is taken if the stride is 2.
+    """
+    if not x.is_cuda:
+        return F.avg_pool2d(x, 3, stride=stride, padding=1, count_include_pad=False)
+    return _summed_average(x, stride)
+
+
+def _summed_average(x: Tensor, stride: int) -> Tensor:
+    counted = _pixels_inside(x.shape[2], x.shape[3], x.dtype, x.device)
+    return _Sum3x3.apply(x)[:, :, ::stride, ::stride] / counted[:, ::stride, ::stride]
+
+
+class _Sum3x3(torch.autograd.Function):
+    """The sum of each 3x3 window of stride 1: its own transpose, so its gradient needs no other kernel."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, 3, stride=1, padding=1, divisor_override=1)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return _Sum3x3.apply(g)
+
+
+@cache
+def _pixels_inside(height: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """How many pixels of the image each 3x3 window has, (1, H, W). Made once: not while a CUDA graph is recorded."""
+    return F.avg_pool2d(torch.ones(1, height, width, dtype=dtype, device=device), 3, 1, 1, divisor_override=1)
 
 
 def max_pool_3x3(x: Tensor, stride: int = 1) -> Tensor:

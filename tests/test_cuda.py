@@ -10,6 +10,7 @@ from nasutils import relax, spaces
 from nasutils.experiment import Experiment, Machine, build, repeatable
 from nasutils.finalnet import Evaluation
 from nasutils.graphs import SEEN
+from nasutils.ops import avg_pool_3x3, max_pool_3x3
 from nasutils.search import Search
 from nasutils.spaces.base import Space, nonzero
 from nasutils.studies.bypass_leakage import NEGLIGIBLE
@@ -76,6 +77,22 @@ def test_supernet_has_the_logits_and_gradients_of_the_cpu(space, channels, cells
         n: (found[1][n].cpu() - x).abs().max().item() / x.abs().max().clamp(min=1).item() for n, x in found[0].items()
     }
     assert {name: error for name, error in far.items() if error > 1e-8} == {}
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("pool", [avg_pool_3x3, max_pool_3x3])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_pools_have_the_gradients_of_the_cpu_in_both_layouts(pool, stride, layout):
+    """cuDNN's float64 convolutions put out NCHW, so the test above hardly reaches the kernels that a search uses."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 16, 8, 8, dtype=torch.float64, generator=generator)
+    g = torch.randn(2, 16, 8 // stride, 8 // stride, dtype=torch.float64, generator=generator)
+    found = []
+    for device in ("cpu", "cuda"):
+        there = x.to(device).contiguous(memory_format=layout).requires_grad_()
+        y = pool(there, stride)
+        found.append([y.cpu(), torch.autograd.grad(y, there, g.to(device))[0].cpu()])
+    torch.testing.assert_close(*found)
 
 
 @pytest.mark.parametrize(("space", "channels", "cells"), SPACES)
