@@ -88,7 +88,9 @@ def build(experiment: Experiment, machine: Machine) -> Search:
     train, valid = data.search_split(images, recipe.split, e.images)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(e.seed)
-        net = space.supernet(e.channels, e.cells, images.num_classes, **_asked(method, space)).to(device, dtype)
+        net = space.supernet(e.channels, e.cells, images.num_classes, **supernet_options(method, space)).to(
+            device, dtype
+        )
     if e.evaluation is not None and not 1 <= e.evaluation <= len(valid):
         raise ValueError(f"evaluation must be 1 to {len(valid)}, not {e.evaluation}")
     evaluation = valid[: e.evaluation]
@@ -96,7 +98,7 @@ def build(experiment: Experiment, machine: Machine) -> Search:
     return Search(net, method, recipe, images, train, valid, evaluation=evaluation, **settings)
 
 
-def _asked(method: methods.Method, space: spaces.Space) -> dict[str, Any]:
+def supernet_options(method: methods.Method, space: spaces.Space) -> dict[str, Any]:
     """What a method asks of its supernet. Raises ValueError if the space's cannot have it."""
     asked: dict[str, Any] = {"partial": method.partial} if method.partial > 1 else {}
     if asked and "partial" not in inspect.signature(space.supernet).parameters:

@@ -22,14 +22,7 @@ from nasutils.experiment import Machine, finish
 from nasutils.ops import count_parameters, multiply_adds
 from nasutils.protocols import PROTOCOLS, Protocol
 from nasutils.runs import Run
-from nasutils.search import (
-    PRECISIONS,
-    Batch,
-    Log,
-    Record,
-    clip,
-    cost,
-)
+from nasutils.search import PRECISIONS, Batch, Log, Record, clip, cost
 
 VERSION = 1
 """Raise by hand when the meaning of an evaluation or of a named protocol changes, see `experiment.VERSION`."""

@@ -51,8 +51,7 @@ class Graphs:
                 self._graphs.popitem(last=False)
             self._graphs[key] = _Graph(self.loss, self.net, images, labels, mix, active, weights)
         self._graphs.move_to_end(key)
-        loss, logits = _Replayed.apply(self._graphs[key], images, labels, *mix.values(), *weights)
-        return loss, logits
+        return _Replayed.apply(self._graphs[key], images, labels, *mix.values(), *weights)
 
 
 class _Graph:
@@ -68,24 +67,32 @@ class _Graph:
         active: Active,
         weights: Sequence[Tensor],
     ) -> None:
-        read = {name: m.detach().clone().requires_grad_(m.requires_grad) for name, m in mix.items()}
-        self.inputs = [images.clone(), labels.clone(), *read.values()]
-        self.sources = [*read.values(), *weights]
+        self.read = {name: m.detach().clone().requires_grad_(m.requires_grad) for name, m in mix.items()}
+        self.inputs = [images.clone(), labels.clone(), *self.read.values()]
+        self.sources = [*self.read.values(), *weights]
+        self.compute, self.active = loss, active
+        self.graph = self._record(net)
+
+    def _record(self, net: nn.Module) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()
         for module in net.modules():
             if isinstance(module, Random) and module.generator.device.type == "cuda":
                 graph.register_generator_state(module.generator)
         with torch.cuda.graph(graph):
-            self.loss, self.logits = loss(self.inputs[0], self.inputs[1], read, active)
-            of = [source for source in self.sources if source.requires_grad]
-            found = iter(torch.autograd.grad(self.loss, of, materialize_grads=True))
-            self.gradients = [next(found) if source.requires_grad else None for source in self.sources]
-        self.loss, self.logits = self.loss.detach(), self.logits.detach()
-        self.graph = graph
+            self.loss, self.logits, self.gradients = self._leave()
+        return graph
+
+    def _leave(self) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+        """Loss, logits and, where one is wanted, the gradient of each source, of what the inputs hold."""
+        loss, logits = self.compute(self.inputs[0], self.inputs[1], self.read, self.active)
+        of = [source for source in self.sources if source.requires_grad]
+        found = iter(torch.autograd.grad(loss, of, materialize_grads=True))
+        return loss.detach(), logits.detach(), [next(found) if s.requires_grad else None for s in self.sources]
 
     def replay(self, inputs: Sequence[Tensor]) -> None:
+        """Of other inputs; without gradients enabled."""
         for static, given in zip(self.inputs, inputs, strict=True):
-            static.detach().copy_(given.detach())
+            static.copy_(given)
         self.graph.replay()
 
 
@@ -96,7 +103,7 @@ class _Replayed(torch.autograd.Function):
     def forward(ctx: Any, graph: _Graph, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         graph.replay(inputs[: len(graph.inputs)])
         known = [g for g in graph.gradients if g is not None]
-        ctx.save_for_backward(*torch._foreach_mul(known, 1.0))
+        ctx.save_for_backward(*torch._foreach_mul(known, 1.0))  # copies: the next replay overwrites them
         ctx.known = [g is not None for g in graph.gradients]
         logits = graph.logits.view_as(graph.logits)
         ctx.mark_non_differentiable(logits)

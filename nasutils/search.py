@@ -236,7 +236,7 @@ class Search:
         self.method.update([g.clone() for g in self.alpha_gradients])
 
     def _alpha_step(self, train: Batch, valid: Batch) -> None:
-        with frozen(self.weights):
+        with frozen(self.net):
             self.alpha_gradients = self.method.alpha_gradients(self, train, valid)
         self.method.update([g.clone() for g in self.alpha_gradients])
 
@@ -376,13 +376,10 @@ def clip(gradients: Iterable[Tensor], bound: float, others: Iterable[Tensor] = (
 
 
 @contextmanager
-def frozen(weights: Iterable[Tensor]) -> Iterator[None]:
-    """No gradients for these weights."""
-    weights = list(weights)
-    for w in weights:
-        w.requires_grad_(False)
+def frozen(net: nn.Module) -> Iterator[None]:
+    """No gradients for the weights of a network."""
+    net.requires_grad_(False)
     try:
         yield
     finally:
-        for w in weights:
-            w.requires_grad_()
+        net.requires_grad_()

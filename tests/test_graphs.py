@@ -3,41 +3,35 @@
 The recording itself needs a GPU: `test_cuda`.
 """
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from nasutils import graphs
+from nasutils.batchnorm import batch_norms_restored
 from nasutils.experiment import Experiment, Machine, build
 from nasutils.graphs import KEPT, SEEN, Graphs
+from nasutils.spaces.base import everything
 from nasutils.studies.bypass_leakage import NEGLIGIBLE
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-class Computed:
-    """As `graphs._Graph`: fixed tensors for what it reads and leaves, overwritten by every replay."""
+class Computed(graphs._Graph):
+    """Fixed tensors for what it reads and leaves, overwritten by every replay, as of a recording."""
 
-    def __init__(self, loss, net, images, labels, mix, active, weights):
-        self.read = {name: m.detach().clone().requires_grad_(m.requires_grad) for name, m in mix.items()}
-        self.inputs = [images.clone(), labels.clone(), *self.read.values()]
-        self.sources, self.compute, self.active = [*self.read.values(), *weights], loss, active
-        self.loss, self.logits, self.gradients = None, None, None
+    def _record(self, net):
+        with batch_norms_restored(net):  # recording runs nothing
+            self.loss, self.logits, self.gradients = self._leave()
+        return SimpleNamespace(replay=self._again)
 
-    def replay(self, inputs):
-        for static, given in zip(self.inputs, inputs, strict=True):
-            static.detach().copy_(given.detach())
+    def _again(self):
         with torch.enable_grad():
-            loss, logits = self.compute(*self.inputs[:2], self.read, self.active)
-        of = [source for source in self.sources if source.requires_grad]
-        found = iter(torch.autograd.grad(loss, of, materialize_grads=True))
-        gradients = [next(found) if source.requires_grad else None for source in self.sources]
-        left = [loss.detach(), logits.detach(), *gradients]
-        if self.loss is None:
-            self.loss, self.logits, *self.gradients = left
-        else:
-            for old, new in zip([self.loss, self.logits, *self.gradients], left, strict=True):
-                if old is not None:
-                    old.copy_(new)
+            loss, logits, gradients = self._leave()
+        for old, new in zip([self.loss, self.logits, *self.gradients], [loss, logits, *gradients], strict=True):
+            if old is not None:
+                old.copy_(new)
 
 
 @pytest.fixture
@@ -76,9 +70,9 @@ def test_a_combination_is_recorded_after_it_was_seen_and_the_oldest_goes(compute
     s = search("darts")
     graph = Graphs(s._loss, s.net)
     batch, mix = s.batch("train", s.train, torch.arange(16)), s.method.mixing()
-    everything = [[True] * 5 for _ in range(6)]
+    whole = everything(mix)
     for edge in range(KEPT):
-        active = {"cell": [[*row[:4], e != edge] for e, row in enumerate(everything)]}
+        active = {"cell": [[*row[:4], e != edge] for e, row in enumerate(whole["cell"])]}
         for _ in range(SEEN):
             graph(batch.images, batch.labels, mix, active)
         assert len(graph._graphs) == edge
@@ -86,7 +80,7 @@ def test_a_combination_is_recorded_after_it_was_seen_and_the_oldest_goes(compute
         assert len(graph._graphs) == edge + 1
     first = next(iter(graph._graphs))
     for _ in range(SEEN + 1):
-        graph(batch.images, batch.labels, mix, {"cell": everything})
+        graph(batch.images, batch.labels, mix, whole)
     assert len(graph._graphs) == KEPT and first not in graph._graphs
 
 
@@ -94,7 +88,8 @@ def test_two_losses_of_one_graph_keep_their_own_gradients(computed):
     s = search("darts")
     graph = Graphs(s._loss, s.net)
     batches = [s.batch("train", s.train, torch.arange(16) + 16 * i) for i in range(2)]
-    mix, active = s.method.mixing(), {"cell": [[True] * 5] * 6}
+    mix = s.method.mixing()
+    active = everything(mix)
     alpha = list(s.method.alphas.values())
 
     def losses(compute):

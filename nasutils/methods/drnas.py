@@ -62,7 +62,7 @@ class DrNAS(Method):
             raise ValueError(f"stages of drnas must be 1 as released (its code has none), not {stages}")
         alpha_decay += scale if self.distance == "l2" else 0.0
         super().__init__(space, preset=preset, alpha_decay=alpha_decay, **common)
-        self.kept = {kind: torch.ones_like(self.alphas[kind]) for kind in space.kinds}
+        self.kept: dict[str, Tensor] = {}
         self.begin_step()
 
     @property
@@ -72,8 +72,8 @@ class DrNAS(Method):
 
     def begin_epoch(self, epoch: int) -> None:
         if epoch in {round(self.epochs * i / self.stages) for i in range(1, self.stages)}:
-            with torch.no_grad():
-                self.kept = {kind: better_half(self.alphas[kind], kept) for kind, kept in self.kept.items()}
+            alphas = {kind: self.alphas[kind].detach() for kind in self.space.kinds}
+            self.kept = {k: better_half(a, self.kept.get(k, torch.ones_like(a))) for k, a in alphas.items()}
 
     def begin_step(self) -> None:
         self.seeds = torch.randint(2**62, (2,), generator=self.generator).tolist()
@@ -89,9 +89,7 @@ class DrNAS(Method):
         return self._remaining(self._edgewise(lambda a: relax.dirichlet(concentration(a), draws)))
 
     def _remaining(self, mix: Mix) -> Mix:
-        """Mixing weights without the operations that were removed; as they are if none was."""
-        if all(kept.all() for kept in self.kept.values()):
-            return mix
+        """Mixing weights without the operations that were removed, if any were."""
         left = {kind: mix[kind] * kept for kind, kept in self.kept.items()}
         return {**mix, **{kind: w / w.sum(dim=-1, keepdim=True) for kind, w in left.items()}}
 
@@ -123,7 +121,7 @@ class DrNAS(Method):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.kept = {kind: kept.to(self.kept[kind]) for kind, kept in state["kept"].items()}
+        self.kept = {kind: kept.to(self.alphas[kind]) for kind, kept in state["kept"].items()}
 
 
 def better_half(scores: Tensor, kept: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from nasutils import analysis, methods, planning, ranking, spaces
 from nasutils.analysis import Estimate
 from nasutils.claims import Claim
-from nasutils.experiment import Experiment
+from nasutils.experiment import Experiment, repeatable
 from nasutils.runs import Run
 from nasutils.studies.lhd_benchmark import METHODS, POLICY_NAMES, FinalKey, SearchKey
 
@@ -191,13 +191,9 @@ def step_seconds(
 
     A row per repeat, columns lhd and darts, taken in turn after a step that warms up. On one thread.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with repeatable():
         steps = {name: _step(name, channels, cells, resolution, batch, precision) for name in SPACES}
         rows = [{name: _seconds(step) for name, step in steps.items()} for _ in range(repeats + 1)]
-    finally:
-        torch.set_num_threads(threads)
     return pd.DataFrame(rows[1:])
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nasutils import methods, spaces
 from nasutils.data import Data, ImageSet
+from nasutils.experiment import supernet_options
 from nasutils.search import Batch, Search
 from nasutils.spaces import Space
 from nasutils.spaces.base import Active
@@ -110,8 +111,8 @@ class Ours:
                 for cell, alpha in self.method.alphas.items():
                     alpha.copy_(F.one_hot(torch.tensor(ops[cell]), alpha.shape[1]))
         torch.manual_seed(0)
-        partial = {"partial": self.method.partial} if self.method.partial > 1 else {}
-        self.net = space.supernet(setting.channels, setting.cells, 10, **partial).to(machine.device, dtype)
+        options = supernet_options(self.method, space)
+        self.net = space.supernet(setting.channels, setting.cells, 10, **options).to(machine.device, dtype)
         images = random_images(setting.side, machine.device)
         recipe, train = self.method.recipe, images.train
         self.search = Search(self.net, self.method, recipe, images, train, train, precision=precision)
