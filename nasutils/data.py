@@ -210,7 +210,8 @@ def _halves(data: Data) -> tuple[ImageSet, ImageSet]:
 def _lists(data: Data) -> tuple[ImageSet, ImageSet]:
     from nasutils.spaces.nb201_cells import splits
 
-    choose("data set with NAS-Bench-201 lists", data.name, ("cifar10", "cifar100"))
+    if data.name not in ("cifar10", "cifar100"):
+        raise ValueError(f"split 'nasbench201' has lists for cifar10 and cifar100, not for {data.name}: use 'half'")
     device = data.train.labels.device
     index = {name: torch.as_tensor(rows, dtype=torch.long, device=device) for name, rows in splits().items()}
     if data.name == "cifar10":

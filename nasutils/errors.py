@@ -12,9 +12,17 @@ def choose(kind: str, value: str, choices: Iterable[str]) -> str:
     allowed = tuple(choices)
     if value in allowed:
         return value
-    near = get_close_matches(str(value), allowed, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    lower = {choice.lower(): choice for choice in allowed}
+    near = get_close_matches(str(value).lower(), lower, n=1, cutoff=0.4)
+    hint = f"; did you mean {lower[near[0]]!r}?" if near else ""
     raise ValueError(f"unknown {kind} {value!r}: choose one of {', '.join(map(repr, allowed))}{hint}")
+
+
+def whole(name: str, value: int, low: int = 1) -> int:
+    """Return value if it is a whole number of at least `low`. Raises ValueError naming the parameter."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ValueError(f"{name} must be a whole number, {low} or more, not {value!r}")
+    return value
 
 
 def positive(name: str, value: float) -> float:

@@ -1,7 +1,7 @@
 """One search as a value: everything that determines its result, and how to run it in a run folder."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,7 +10,8 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from nasutils import data, methods, runs, spaces
-from nasutils.errors import choose
+from nasutils.errors import choose, whole
+from nasutils.methods.base import PRESETS
 from nasutils.runs import Run
 from nasutils.search import PRECISIONS, Search
 
@@ -30,6 +31,9 @@ class Experiment:
     images on which the supernet is judged after an epoch (None: all). resolution: side in pixels (None:
     the data set's own). precision: float32, float64 or bf16. probe_every: leakage is measured after every so
     many epochs and after the last one (0: never).
+
+    Raises ValueError for an unknown name or a number that cannot be; what only the data or the method can tell, `build`
+    raises.
     """
 
     space: str = "nasbench201"
@@ -37,7 +41,7 @@ class Experiment:
     preset: str = "published"
     options: dict[str, Any] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
-    dataset: str = "digits"
+    dataset: str = "cifar10"
     resolution: int | None = None
     images: int | None = None
     evaluation: int | None = None
@@ -47,6 +51,13 @@ class Experiment:
     seed: int = 0
     precision: str = "float32"
     probe_every: int = 0
+
+    def __post_init__(self) -> None:
+        check_setting(vars(self))
+        choose("method", self.method, methods.names)
+        choose("preset", self.preset, PRESETS)
+        whole("epochs", self.epochs)
+        whole("probe_every", self.probe_every, 0)
 
     def params(self) -> runs.Params:
         """What the run folder is named by; a search without probes has the name it had before there were any."""
@@ -73,10 +84,31 @@ class Machine:
     device: str = "cpu"
 
 
+def check_setting(fields: Mapping[str, Any]) -> None:
+    """Check what a search and the training of a derived network have in common; raises ValueError, naming the field."""
+    choose("space", fields["space"], spaces.names)
+    choose("data set", fields["dataset"], data.NAMES)
+    choose("precision", fields["precision"], PRECISIONS)
+    whole("seed", fields["seed"], 0)
+    for name in ("channels", "cells"):
+        whole(name, fields[name])
+    for name in ("images", "test_images", "evaluation", "resolution"):
+        if fields.get(name) is not None:
+            whole(name, fields[name])
+
+
+def check_device(device: str) -> str:
+    """Return the device if it is there: cpu, cuda, or cuda:1. Raises ValueError."""
+    here = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if device.startswith("cuda") and not here:
+        raise ValueError(f"device {device!r} is not there: PyTorch {torch.__version__} sees no GPU; choose 'cpu'")
+    return choose("device on this machine", device, ["cpu", *(["cuda", *here] if here else [])])
+
+
 def build(experiment: Experiment, machine: Machine) -> Search:
     """The search at its epoch 0. Raises ValueError for a bad field, MissingData without the data set."""
-    e, device = experiment, machine.device
-    dtype = PRECISIONS[choose("precision", e.precision, PRECISIONS)]
+    e, device = experiment, check_device(machine.device)
+    dtype = PRECISIONS[e.precision]
     space = spaces.get(e.space)
     method = methods.get(
         e.method, space, epochs=e.epochs, preset=e.preset, seed=e.seed, dtype=dtype, device=device, **e.options

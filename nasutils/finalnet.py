@@ -18,7 +18,7 @@ from nasutils import data, runs, spaces
 from nasutils.batchnorm import EVALUATION_BATCH, batch_norms_restored, recalibrate
 from nasutils.data import Data, ImageSet, augment, cutout, index_batches, normalize
 from nasutils.errors import choose
-from nasutils.experiment import Machine, finish
+from nasutils.experiment import Machine, check_device, check_setting, finish
 from nasutils.ops import count_parameters, multiply_adds
 from nasutils.protocols import PROTOCOLS, Protocol
 from nasutils.runs import Run
@@ -36,13 +36,16 @@ class Evaluation:
     preset: a name in PROTOCOLS. protocol: fields of `Protocol` that depart from it. resolution: side in pixels
     (None: the data set's own). seed: of initial weights, batches and augmentation. precision: float32, float64
     or bf16. compile: with torch.compile, on a GPU only (it may change last bits, so it is part of the result).
+
+    Raises ValueError for an unknown name or a number that cannot be; what only the data or the space can tell, `build`
+    raises.
     """
 
     genotype: str
     space: str = "nasbench201"
     preset: str = "short"
     protocol: dict[str, Any] = field(default_factory=dict)
-    dataset: str = "digits"
+    dataset: str = "cifar10"
     resolution: int | None = None
     images: int | None = None
     test_images: int | None = None
@@ -51,6 +54,9 @@ class Evaluation:
     seed: int = 0
     precision: str = "float32"
     compile: bool = False
+
+    def __post_init__(self) -> None:
+        check_setting(vars(self))
 
     @property
     def epochs(self) -> int:
@@ -230,14 +236,12 @@ class Training:
 def build(evaluation: Evaluation, machine: Machine) -> Training:
     """The training at its epoch 0. Raises ValueError for a bad field, MissingData without the data set."""
     e, protocol = evaluation, protocol_of(evaluation)
-    dtype = PRECISIONS[choose("precision", e.precision, PRECISIONS)]
-    if e.compile and torch.device(machine.device).type != "cuda":
-        raise ValueError(f"compile must be False on {machine.device}: it pays on a GPU only")
-    images = data.load(
-        e.dataset, machine.data, download=machine.download, resolution=e.resolution, device=machine.device
-    )
+    device, dtype = check_device(machine.device), PRECISIONS[e.precision]
+    if e.compile and torch.device(device).type != "cuda":
+        raise ValueError(f"compile must be False on {device}: it pays on a GPU only")
+    images = data.load(e.dataset, machine.data, download=machine.download, resolution=e.resolution, device=device)
     train, test = _first("images", images.train, e.images), _first("test_images", images.test, e.test_images)
-    net = network(e, images.num_classes, auxiliary=protocol.auxiliary > 0).to(machine.device, dtype)
+    net = network(e, images.num_classes, auxiliary=protocol.auxiliary > 0).to(device, dtype)
     return Training(net, protocol, images, train, test, seed=e.seed, precision=e.precision, compile=e.compile)
 
 

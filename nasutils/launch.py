@@ -1,8 +1,10 @@
 """Many runs: finished ones from the cache first, the others side by side on this machine or on a Ray cluster.
 
-    searches = gather({("DARTS", 0): Experiment(...), ...}, machine, workers=8)
+    if __name__ == "__main__":
+        searches = gather({("DARTS", 0): Experiment(...), ...}, machine, workers=8)
 
-is the same call in a notebook and in a batch job. Where runs are computed, see `nasutils.workers`.
+is the same call in a notebook and in a batch job (a script needs the guard, since the processes that run begin by
+importing it). Where runs are computed, see `nasutils.workers`.
 """
 
 from collections import Counter
@@ -14,7 +16,7 @@ from typing import Literal, TypeVar
 
 from nasutils.experiment import Machine
 from nasutils.planning import Outlook
-from nasutils.runs import Run
+from nasutils.runs import Run, computed_on
 from nasutils.workers import Task, check, events, name_of, pool
 
 State = Literal["cached", "waiting", "running", "finished", "failed"]
@@ -82,7 +84,7 @@ def gather(
 ) -> dict[K, Run]:
     """`sweep` with a progress bar and a last line; returns the runs by the keys of the tasks.
 
-    The line says what failed and how many runs were computed on which machine.
+    The line says what failed and how many runs were computed on which machine. Equal tasks are one run.
     """
     from tqdm.auto import tqdm
 
@@ -95,11 +97,21 @@ def gather(
 
         done = sweep(list(tasks.values()), machine, workers, engine, gpus, show)
     found = dict(zip(tasks, done, strict=True))
-    failed = {key: failure["error"] for key, run in found.items() if (failure := run.failure)}
-    machines = Counter(run.device for run in found.values() if run.result is not None)
-    where = ", ".join(f"{count} on {device}" for device, count in machines.most_common()) or "none"
-    print(f"{len(found) - len(failed)} of {len(found)} runs finished ({where}); failed: {failed or 'none'}")
+    unique = {run: key for key, run in reversed(found.items())}
+    failed = {key: failure["error"] for run, key in unique.items() if (failure := run.failure)}
+    where = ", ".join(f"{count} on {device}" for device, count in computed_on(unique).items()) or "none"
+    print(f"{len(unique) - len(failed)} of {len(unique)} runs finished ({where}); failed: {failed or 'none'}")
     return found
+
+
+def finished(found: Mapping[K, Run]) -> dict[K, Run]:
+    """Those of these runs that finished. Raises RuntimeError, quoting the first failure, if none of them did."""
+    done = {key: run for key, run in found.items() if run.result is not None}
+    if found and not done:
+        key, run = next(iter(found.items()))
+        error = run.failure["error"] if run.failure else "not started"
+        raise RuntimeError(f"none of {len(found)} runs finished; the first, {key}: {error}")
+    return done
 
 
 def caption(states: States, left: float) -> str:

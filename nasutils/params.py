@@ -6,14 +6,16 @@ reads the annotated names of the parameters cell, and refuses what papermill inj
 """
 
 import ast
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-import torch
+import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from nasutils import data, methods, places, spaces, workers
 from nasutils.errors import choose
+from nasutils.experiment import check_device
 from nasutils.methods.base import PRESETS, S_SPACES
 from nasutils.protocols import PROTOCOLS
 from nasutils.search import PRECISIONS
@@ -38,20 +40,20 @@ Engine = _one_of("engine", workers.ENGINES)
 OperationName = _one_of("operation of nasbench201", OPS)
 
 
-def _device(value: str) -> str:
-    """cpu, or a CUDA device that is there."""
-    here = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    return choose("device on this machine", value, ["cpu", *(["cuda", *here] if here else [])])
+def _distinct(values: list[int]) -> list[int]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"seeds must differ, or one search counts as several, not {values}")
+    return values
 
 
-Device = Annotated[str, AfterValidator(_device)]
+Device = Annotated[str, AfterValidator(check_device)]
 Positive = Annotated[int, Field(ge=1)]
 DartsChannels = Annotated[int, AfterValidator(check_channels)]
 DartsCells = Annotated[int, AfterValidator(check_cells)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rates = list[Rate]
 Share = Annotated[float, Field(ge=0, le=1)]
-Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_distinct)]
 Labels = list[str]
 Count = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -117,13 +119,33 @@ def injected(cells: Iterable[str]) -> list[str]:
     return []
 
 
-def declared_in(notebook: Mapping[str, Any]) -> dict[str, Any]:
-    """The names and types that a notebook (its parsed JSON) declares in its parameters cell."""
-    source = next(
-        "".join(cell["source"]) for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", [])
-    )
-    return {
-        node.target.id: eval(ast.unparse(node.annotation), globals())
-        for node in ast.parse(source).body
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
-    }
+def _cell(notebook: str) -> Iterator[tuple[str, ast.AnnAssign]]:
+    """The annotated assignments of a notebook's parameters cell, by name."""
+    cells = json.loads(places.notebook(notebook).read_text())["cells"]
+    source = next("".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", []))
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id, node
+
+
+def declared(notebook: str) -> dict[str, Any]:
+    """The names and types that a notebook declares in its parameters cell."""
+    return {name: eval(ast.unparse(node.annotation), globals()) for name, node in _cell(notebook)}
+
+
+def defaults(notebook: str) -> dict[str, Any]:
+    """The values of a notebook's parameters cell, those of smoke scale."""
+    return {name: ast.literal_eval(node.value) for name, node in _cell(notebook) if node.value is not None}
+
+
+WHERE = ("workers", "engine", "gpus", "device", "data_root", "download", "trained_cells")
+"""Parameters that say where things are and run, not what is computed."""
+
+
+def departures(given: BaseModel, notebook: str, scale: str) -> dict[str, Any]:
+    """The parameters that differ from params/<scale>/<notebook>.yaml (and the notebook's defaults), but for WHERE."""
+    file = places.params(scale, notebook)
+    usual = defaults(notebook) | (yaml.safe_load(file.read_text()) if file.exists() else {})
+    kinds = {name: kind for name, kind in declared(notebook).items() if name not in WHERE}
+    values = validate(kinds, {name: usual[name] for name in kinds}).model_dump()
+    return {name: value for name, value in given.model_dump().items() if name in kinds and value != values[name]}

@@ -7,6 +7,16 @@ SCALES = ("paper", "laptop", "smoke")
 """Largest first."""
 
 
+def notebook(name: str) -> Path:
+    """notebooks/<name>.ipynb."""
+    return ROOT / "notebooks" / f"{name}.ipynb"
+
+
+def params(scale: str, notebook: str) -> Path:
+    """params/<scale>/<notebook>.yaml: what papermill -f takes."""
+    return ROOT / "params" / scale / f"{notebook}.yaml"
+
+
 def figures(scale: str, notebook: str) -> Path:
     """figures/<scale>/<notebook>: pictures, tables, the executed page."""
     return ROOT / "figures" / scale / notebook

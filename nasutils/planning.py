@@ -10,7 +10,9 @@ from statistics import fmean
 from typing import Any
 
 import pandas as pd
+import torch
 
+from nasutils.errors import whole
 from nasutils.experiment import Machine
 from nasutils.runs import Params, Run
 from nasutils.workers import Task, name_of
@@ -66,16 +68,19 @@ def time_left(costs: Sequence[float], under_way: Sequence[tuple[float, float]], 
 # The plan on paper
 
 
-def plan(tasks: Iterable[Task], machine: Machine, packed: int = 1) -> pd.DataFrame:
-    """What a sweep will cost, before it starts; a row per kind of run, see `budget`.
+def plan(tasks: Mapping[Any, Task], machine: Machine, packed: int = 1) -> pd.DataFrame:
+    """What a sweep of these tasks will cost, before it starts (see `gather`); a row per kind of run, see `budget`.
 
     A run costs its epochs times the seconds per epoch of the finished runs in `machine.runs` that differ from it in
     nothing but seed, genotype and epochs: a short search of each kind is enough to plan by. packed: how many runs
     share a core, or a GPU if that is the machine's device; an epoch is taken to last what it lasted when it was
-    measured, so measure packed. The column `measured on` tells where that was.
+    measured, so measure packed. Runs on a CPU tell nothing of a GPU, nor the other way. The column `measured on`
+    tells where that was. Raises ValueError for less than one run on a core or GPU.
     """
-    unique = {name_of(task): task for task in tasks}
-    measured = _measured(Path(machine.runs), {_setting(task.params()) for task in unique.values()})
+    whole("packed", packed)
+    unit = torch.device(machine.device).type
+    unique = {name_of(task): task for task in tasks.values()}
+    measured = _measured(Path(machine.runs), unit, {_setting(task.params()) for task in unique.values()})
     rows = []
     for name, task in unique.items():
         costs = measured[_setting(task.params())]
@@ -88,7 +93,7 @@ def plan(tasks: Iterable[Task], machine: Machine, packed: int = 1) -> pd.DataFra
             }
         )
     columns = ["kind", "finished", "minutes", "measured on"]
-    return budget(pd.DataFrame(rows, columns=columns), packed, "core" if machine.device == "cpu" else "GPU")
+    return budget(pd.DataFrame(rows, columns=columns), packed, "core" if unit == "cpu" else "GPU")
 
 
 def budget(runs: pd.DataFrame, packed: int, unit: str) -> pd.DataFrame:
@@ -129,13 +134,13 @@ def _setting(params: Params) -> str:
     return json.dumps(without(params), sort_keys=True)
 
 
-def _measured(root: Path, settings: set[str]) -> dict[str, list[tuple[float, str]]]:
-    """Of every finished run of these settings the mean seconds of an epoch and the device it was computed on."""
+def _measured(root: Path, unit: str, settings: set[str]) -> dict[str, list[tuple[float, str]]]:
+    """Of every finished run of these settings on that type of device, mean seconds of an epoch and the machine."""
     found = defaultdict(list)
     for file in sorted(root.glob("*/result.json")):
         setting = _setting(json.loads((file.parent / "params.json").read_text()))
-        if setting in settings:
-            run = Run(file.parent)
+        run = Run(file.parent)
+        if setting in settings and run.stamp.get("type", "cpu") == unit:
             records = run.records
-            found[setting].append((seconds(records) / max(len(records), 1), run.device or "unknown"))
+            found[setting].append((seconds(records) / max(len(records), 1), run.stamp.get("device", "unknown")))
     return found

@@ -12,9 +12,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nasutils import places
+from nasutils import params, places, runs
 from nasutils.errors import choose
-from nasutils.runs import stamp
 
 Dashes = str | tuple[int, tuple[int, ...]]
 LOOKS: Mapping[str, tuple[str, Dashes, str]] = {
@@ -100,27 +99,52 @@ def look(label: str) -> dict[str, Any]:
 
 
 class Gallery:
-    """Where a notebook's figures and tables go, and the caption they all carry: scale, data, seeds, machine."""
+    """Where a notebook's figures and tables go, the caption they carry, and stamp.json, which says what made each.
 
-    def __init__(self, scale: str, notebook: str, caption: str) -> None:
-        self.folder, self.caption = places.figures(scale, notebook), caption
+    p: the notebook's parameters. Those of params/<scale>/<notebook>.yaml fill figures/<scale>/<notebook>; others fill
+    a folder beside it with a hash in its name, so that nothing is overwritten.
+    """
+
+    def __init__(self, p: Any, notebook: str, caption: str) -> None:
+        self.departures = params.departures(p, notebook, p.scale)
+        folder = f"{notebook}-{runs.key(self.departures)[:6]}" if self.departures else notebook
+        self.folder, self.caption = places.figures(p.scale, folder), caption
+        self.runs: set[runs.Run] = set()
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "stamp.json").write_text(
-            json.dumps({"scale": scale, "what": caption, **stamp()}, indent=1) + "\n"
-        )
+        if self.departures:
+            print(f"figures go to {self.folder.name}, since these are not those of params/{p.scale}: {self.departures}")
+
+    def drawn_from(self, found: Mapping[Any, runs.Run]) -> None:
+        """What is saved from here on rests on these runs, too."""
+        self.runs |= set(found.values())
 
     def figure(self, name: str, figure: Figure, table: pd.DataFrame, caption: str | None = None) -> None:
         """Save <name>.png, .svg and .csv, and show the figure; caption: instead of the gallery's own."""
         figure.supxlabel(caption or self.caption, fontsize="x-small", color="0.4", x=0.01, ha="left")
         figure.savefig(self.folder / f"{name}.png")
         figure.savefig(self.folder / f"{name}.svg", metadata={"Date": None})
-        self.table(name, table)
+        self.table(name, table, caption)
         plt.show()
 
-    def table(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
+    def table(self, name: str, table: pd.DataFrame, caption: str | None = None) -> pd.DataFrame:
         """Save <name>.csv (six significant digits); returns the table for display."""
         table.to_csv(self.folder / f"{name}.csv", index=False, float_format="%.6g")
+        self._stamp(name, caption or self.caption)
         return table
+
+    def _stamp(self, name: str, caption: str) -> None:
+        """Note how a file was made: an entry of stamp.json holds all that were made the same way."""
+        made = {"what": caption, "drawn on": runs.stamp(), "runs computed on": runs.computed_on(self.runs)}
+        made |= {"other parameters": self.departures} if self.departures else {}
+        file = self.folder / "stamp.json"
+        entries = json.loads(file.read_text()) if file.exists() else []
+        for entry in entries:
+            entry["files"] = [other for other in entry["files"] if other != name]
+        same = next((entry for entry in entries if {**entry, "files": []} == {**made, "files": []}), None)
+        if same is None:
+            entries.append(same := {"files": [], **made})
+        same["files"].append(name)
+        file.write_text(json.dumps([entry for entry in entries if entry["files"]], indent=1) + "\n")
 
 
 def best_picture(notebook: str, name: str) -> Path | None:

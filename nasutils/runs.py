@@ -18,7 +18,8 @@ import os
 import platform
 import subprocess
 import traceback
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -58,10 +59,10 @@ class Run:
         return [json.loads(line) for line in self._lines()]
 
     @property
-    def device(self) -> str | None:
-        """The machine it was computed on, None if it was not begun."""
+    def stamp(self) -> dict[str, Any]:
+        """Machine and software it was computed with, see `stamp`; empty if it was not begun."""
         file = self.path / "stamp.json"
-        return json.loads(file.read_text())["device"] if file.exists() else None
+        return json.loads(file.read_text()) if file.exists() else {}
 
     @property
     def failure(self) -> Result | None:
@@ -146,12 +147,19 @@ def stamp(device: str = "cpu") -> dict[str, Any]:
     """The machine and the software a number was computed with; device: cpu, cuda, cuda:1."""
     return {
         "device": _processor() if device == "cpu" else torch.cuda.get_device_name(device),
+        "type": torch.device(device).type,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "commit": _commit(),
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def computed_on(found: Iterable[Run]) -> dict[str, int]:
+    """How many of these runs were finished on which machine; equal ones count once."""
+    machines = Counter(run.stamp.get("device", "unknown") for run in set(found) if run.result is not None)
+    return dict(machines.most_common())
 
 
 def _processor() -> str:

@@ -193,15 +193,23 @@ class Local:
         try:
             error = worker.error()
         except DIED:
-            code = worker.end()
+            reason = cause(worker.end())
             self._free.append(worker.machine)
-            return Ended(name, f"exit code {code} (-9: killed, or no memory left)", died=True)
+            return Ended(name, reason, died=True)
         self._idle.append(worker)
         return Ended(name, error)
 
     def close(self) -> None:
         for worker in [*self._idle, *self._busy]:
             worker.end()
+
+
+def cause(code: int | None) -> str:
+    """Why a process died, as far as its exit code tells."""
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        return f"{name} (killed, or no memory left)" if name == "SIGKILL" else name
+    return f"exit code {code}; a script must start its runs under `if __name__ == '__main__':`"
 
 
 class _Worker:

@@ -11,7 +11,7 @@ from nasutils.experiment import Experiment, Machine
 from nasutils.launch import name_of, sweep
 from nasutils.runs import Run
 
-TINY = {"resolution": 8, "images": 32, "evaluation": 32, "channels": 4, "cells": 1}
+TINY = {"dataset": "digits", "resolution": 8, "images": 32, "evaluation": 32, "channels": 4, "cells": 1}
 RECIPE = {"split": "half", "batch": 16}
 
 

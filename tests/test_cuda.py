@@ -33,7 +33,7 @@ METHODS = [
 def experiment(
     space: str = "nasbench201", method: str = "darts", channels: int = 4, cells: int = 1, **fields
 ) -> Experiment:
-    common = {"channels": channels, "cells": cells, "epochs": 2, "images": 192, "evaluation": 64}
+    common = {"dataset": "digits", "channels": channels, "cells": cells, "epochs": 2, "images": 192, "evaluation": 64}
     return Experiment(space, method, **{**common, "recipe": {"batch": 16, "split": "half"}, **fields})
 
 
@@ -140,7 +140,11 @@ def test_a_probed_search_and_a_final_network_run(tmp_path):
     run = experiment(probe_every=1).run(machine)
     assert run.records[-1]["leakage"]["eigenvalue"] is not None
     assert json.loads((run.path / "stamp.json").read_text())["device"] == torch.cuda.get_device_name()
-    final = Evaluation(run.result["genotype"], images=64, test_images=64, channels=4, cells=1, protocol={"epochs": 1})
+    final = Evaluation(
+        run.result["genotype"],
+        protocol={"epochs": 1},
+        **{"dataset": "digits", "images": 64, "test_images": 64, "channels": 4, "cells": 1},
+    )
     for compile in (False, True):
         assert replace(final, compile=compile).run(machine).result["epochs"] == 1
 

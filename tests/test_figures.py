@@ -3,7 +3,8 @@
 Run: pytest tests/test_figures.py
 """
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import matplotlib
@@ -14,6 +15,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from nasutils import plots, spaces, widgets
+from nasutils.runs import Run
 from nasutils.spaces.nasbench201 import EDGES, OPS
 from nasutils.studies import bypass_figures, bypass_leakage, common_figures, lr_swap, small_spaces, sparsification
 from nasutils.studies.lr_swap_figures import rates
@@ -65,6 +67,56 @@ def test_a_method_has_the_same_look_in_every_notebook():
         lines = {line.get_label(): line for line in drawn.axes[0].lines}
         found = lines["SP-DARTS"]
         assert (found.get_color(), found.get_marker()) == (plots.LOOKS["SP-DARTS"][0], plots.LOOKS["SP-DARTS"][2])
+
+
+# The gallery
+
+
+@dataclass
+class Parameters:
+    scale: str = "smoke"
+    departures: dict = field(default_factory=dict)
+
+
+@pytest.fixture
+def gallery(tmp_path, monkeypatch):
+    monkeypatch.setattr(plots.places, "ROOT", tmp_path)
+    monkeypatch.setattr(plots.params, "departures", lambda p, notebook, scale: p.departures)
+    return lambda caption, **departures: plots.Gallery(Parameters(departures=departures), "lr_swap", caption)
+
+
+def stamped(gallery):
+    return [(entry["files"], entry["what"]) for entry in json.loads((gallery.folder / "stamp.json").read_text())]
+
+
+def test_the_stamp_says_how_each_file_was_made(gallery, tmp_path):
+    table, first = pd.DataFrame({"a": [1 / 3]}), gallery("before")
+    for name in ("one", "two"):
+        first.table(name, table)
+    first.figure("drawn", plt.figure(), table, caption="its own")
+    assert stamped(first) == [(["one", "two"], "before"), (["drawn"], "its own")]
+    second = gallery("after")
+    assert stamped(second) == stamped(first)  # nothing has been drawn yet
+    home = Run(tmp_path / "run")
+    home.path.mkdir()
+    (home.path / "stamp.json").write_text('{"device": "a machine"}')
+    (home.path / "result.json").write_text("{}")
+    second.drawn_from({0: home, 1: home})
+    second.table("one", table)
+    assert stamped(second) == [(["two"], "before"), (["drawn"], "its own"), (["one"], "after")]
+    assert json.loads((second.folder / "stamp.json").read_text())[2]["runs computed on"] == {"a machine": 1}
+    assert {file.name for file in second.folder.iterdir()} == {
+        *("stamp.json", "one.csv", "two.csv", "drawn.csv", "drawn.png", "drawn.svg")
+    }
+
+
+def test_other_parameters_overwrite_nothing(gallery, capsys):
+    usual, other, same = gallery("usual"), gallery("other", seeds=[7]), gallery("other", seeds=[7])
+    assert usual.folder.name == "lr_swap" and other.folder == same.folder != usual.folder
+    assert other.folder.parent == usual.folder.parent and other.folder.name.startswith("lr_swap-")
+    assert f"figures go to {other.folder.name}" in capsys.readouterr().out
+    other.table("one", pd.DataFrame())
+    assert json.loads((other.folder / "stamp.json").read_text())[0]["other parameters"] == {"seeds": [7]}
 
 
 # Common figures

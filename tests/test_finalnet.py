@@ -35,7 +35,7 @@ LHD_CELL = "Genotype({})".format(
         for c in PAIRS
     )
 )
-TINY = {"resolution": 8, "images": 32, "test_images": 40, "channels": 4, "cells": 1, "seed": 3}
+TINY = {"dataset": "digits", "resolution": 8, "images": 32, "test_images": 40, "channels": 4, "cells": 1, "seed": 3}
 PLAIN = Protocol(epochs=4, batch=16, drop_path=0.0, auxiliary=0.0, cutout=0)
 DIGITS = data.load("digits", resolution=8)
 TRAIN, TEST = DIGITS.train[:32], DIGITS.test[:40]
@@ -424,7 +424,11 @@ def test_what_a_space_cannot_do_is_refused_with_the_spaces_that_can(field):
         ({"space": "nasbench"}, "unknown space 'nasbench'.*did you mean 'nasbench201'"),
         ({"precision": "bf32"}, "unknown precision 'bf32'"),
         ({"images": 10_000}, "images must be 1 to 1437, not 10000"),
-        ({"test_images": 0}, "test_images must be 1 to 360, not 0"),
+        ({"test_images": 0}, "test_images must be a whole number, 1 or more, not 0"),
+        ({"test_images": 400}, "test_images must be 1 to 360, not 400"),
+        ({"dataset": "cifar"}, "unknown data set 'cifar'.*did you mean 'cifar10'"),
+        ({"seed": -1}, "seed must be a whole number, 0 or more, not -1"),
+        ({"channels": 4.0}, "channels must be a whole number, 1 or more, not 4.0"),
         ({"compile": True}, "compile must be False on cpu"),
         ({"genotype": "|conv~0|"}, "conv"),
     ],

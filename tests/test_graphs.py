@@ -41,7 +41,15 @@ def computed(monkeypatch):
 
 def search(method, **fields):
     recipe = {"batch": 16, "split": "all" if method == "gaea-erm" else "half", **fields.pop("recipe", {})}
-    sizes = {"channels": 2, "cells": 1, "epochs": 2, "images": 128, "evaluation": 8, "recipe": recipe}
+    sizes = {
+        "dataset": "digits",
+        "channels": 2,
+        "cells": 1,
+        "epochs": 2,
+        "images": 128,
+        "evaluation": 8,
+        "recipe": recipe,
+    }
     return build(Experiment("nasbench201", method, precision="float64", **sizes, **fields), Machine())
 
 

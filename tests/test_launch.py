@@ -12,13 +12,14 @@ import pytest
 from nasutils import launch, workers
 from nasutils.experiment import Machine
 from nasutils.finalnet import Evaluation
-from nasutils.launch import caption, gather, name_of, sweep
+from nasutils.launch import caption, finished, gather, name_of, sweep
 from nasutils.runs import Run, stamp
 from tests.sweeps import (
     ENDLESS,
     LONG,
     NOT_FINITE,
     ONE,
+    TINY,
     TWO,
     UNKNOWN_OPTION,
     Killer,
@@ -103,7 +104,8 @@ def test_finished_runs_train_nothing_and_need_no_engine(engine, swept, monkeypat
 
 def test_one_sweep_runs_searches_and_evaluations(swept):
     machine, (one, *_), _ = swept
-    final = Evaluation(one.result["genotype"], protocol={"epochs": 2}, resolution=8, images=32, channels=4, cells=1)
+    sizes = {name: TINY[name] for name in ("dataset", "resolution", "images", "channels", "cells")}
+    final = Evaluation(one.result["genotype"], protocol={"epochs": 2}, **sizes)
     done = sweep([final, ONE], machine, workers=1)
     assert [len(run.records) for run in done] == [2, 3] and done[1] == one
     assert done[0].result["genotype"] == one.result["genotype"]
@@ -128,6 +130,13 @@ def test_what_cannot_be_is_refused_before_anything_runs(arguments, says, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+def test_the_finished_ones_of_some_runs_or_the_first_error_of_none(swept):
+    one, two, bad = (Run(swept[0].runs / name_of(e)) for e in (ONE, TWO, UNKNOWN_OPTION))
+    assert finished({"a": bad, "b": one, "c": two}) == {"b": one, "c": two} and finished({}) == {}
+    with pytest.raises(RuntimeError, match="none of 2 runs finished; the first, a: ValueError: unknown .*'sparsity'"):
+        finished({"a": bad, "b": Run(swept[0].runs / "absent")})
+
+
 # The bar
 
 
@@ -136,9 +145,9 @@ def test_gather_returns_the_runs_by_their_keys_and_names_what_failed(swept, caps
     assert found[("A", 0)] == found[("B", 0)] == swept[1][0] and found[("A", 1)].result is None
     printed = capsys.readouterr()
     last = printed.out.splitlines()[-1]
-    where = f"(2 on {stamp()['device']})"
+    where = f"(1 on {stamp()['device']})"
     assert last.startswith(
-        f"2 of 3 runs finished {where}; failed: {{('A', 1): 'NotFinite: the train loss is not finite at epoch 0"
+        f"1 of 2 runs finished {where}; failed: {{('A', 1): 'NotFinite: the train loss is not finite at epoch 0"
     )
     assert "2/2" in printed.err and "1 running" in printed.err and "1 failed" in printed.err
 
@@ -173,7 +182,7 @@ def test_a_run_whose_process_always_dies_is_given_up_and_recorded(tmp_path):
     with Killer(lambda: [process.pid for process in active_children()], times=workers.ATTEMPTS) as killer:
         (run,) = sweep([ONE], Machine(runs=tmp_path), workers=1, watch=watch)
     assert len(killer.killed) == workers.ATTEMPTS and run.result is None
-    assert "the process died 3 times, exit code -9" in run.failure["error"]
+    assert "the process died 3 times, SIGKILL (killed, or no memory left)" in run.failure["error"]
     assert watch.seen("waiting", "running", "failed") == [(1, 0, 0), (0, 1, 0)] * 3 + [(0, 0, 1)]
 
 

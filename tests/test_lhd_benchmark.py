@@ -109,8 +109,21 @@ def test_every_method_can_be_searched_and_gives_four_cells(label, tmp_path):
 
 def test_missing_images_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv("NASUTILS_DATA", str(tmp_path))
-    found, missing = study.at_hand(["digits", "svhn"], Machine(data=tmp_path))
-    assert (found, missing) == (["digits"], ["svhn"])
+    machine = Machine(tmp_path, data=tmp_path)
+    tasks = {SearchKey("equal", "DARTS", name, 0): Experiment(dataset=name) for name in ("digits", "svhn", "cifar10")}
+    assert study.at_hand(tasks, machine) == (["digits"], ["svhn", "cifar10"])
+    home = tmp_path / name_of(tasks["equal", "DARTS", "svhn", 0])
+    home.mkdir()
+    (home / "result.json").write_text("{}")
+    assert study.at_hand(tasks, machine) == (["digits", "svhn"], ["cifar10"])
+
+
+def test_a_step_is_timed_once(tmp_path, monkeypatch):
+    sizes = {"channels": 4, "cells": 3, "resolution": 8, "batch": 2}
+    first = lhd_results.step_seconds(Machine(tmp_path), **sizes, repeats=2)
+    assert list(first) == ["lhd", "darts"] and len(first) == 2 and (first > 0).all(axis=None)
+    monkeypatch.setattr(lhd_results, "_seconds", None)
+    pd.testing.assert_frame_equal(lhd_results.step_seconds(Machine(tmp_path), **sizes, repeats=2), first)
 
 
 def genotypes(seeds=(0, 1), budgets=study.BUDGETS, datasets=("cifar10", "cifar100")):

@@ -153,7 +153,7 @@ def test_the_recipes_of_the_benchmark(name, expected, preset):
 
 def test_images_of_a_search_that_are_not_augmented():
     search = experiment.build(
-        Experiment("lhd", recipe={"augment": False}, resolution=8, channels=4, cells=3), Machine()
+        Experiment("lhd", dataset="digits", recipe={"augment": False}, resolution=8, channels=4, cells=3), Machine()
     )
     images = search.batch("valid", search.valid, torch.arange(4)).images
     assert torch.equal(images, data.normalize(search.valid.images[:4], DIGITS))

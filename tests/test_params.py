@@ -13,16 +13,12 @@ FILES = sorted((places.ROOT / "params").glob("*/*.yaml"))
 
 
 def declared(name="sparsification"):
-    return params.declared_in(json.loads((places.ROOT / "notebooks" / f"{name}.ipynb").read_text()))
+    return params.declared(name)
 
 
 def given(name="sparsification", **changes):
     """The smoke values of a notebook, changed."""
-    notebook = json.loads((places.ROOT / "notebooks" / f"{name}.ipynb").read_text())
-    cell = next(c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", []))
-    namespace = {**vars(params)}
-    exec("".join(cell["source"]), namespace)
-    return {field: namespace[field] for field in declared(name)} | changes
+    return params.defaults(name) | changes
 
 
 def test_the_notebooks_own_values_are_valid():
@@ -46,7 +42,9 @@ def test_every_params_file_is_valid(file, monkeypatch):
         ({"dataset": "cifar"}, "dataset: unknown data set 'cifar'.*did you mean 'cifar10'"),
         ({"scale": "lab"}, "scale: unknown scale 'lab'.*'smoke'"),
         ({"seeds": []}, "seeds: "),
-        ({"device": "cuda:9"}, "device: unknown device on this machine 'cuda:9'"),
+        ({"seeds": [0, 1, 0]}, "seeds: seeds must differ"),
+        ({"dataset": "CIFAR10"}, "dataset: unknown data set 'CIFAR10'.*did you mean 'cifar10'"),
+        ({"device": "gpu"}, "device: unknown device on this machine 'gpu'"),
         ({"epochs": 0, "batch": -1}, "epochs: .*; batch: "),
     ],
 )
@@ -69,6 +67,22 @@ def test_a_mistake_is_named(changes, says):
 def test_sizes_that_the_spaces_cannot_have_are_named(changes, says):
     with pytest.raises(params.BadParameters, match=f"^{says}"):
         params.validate(declared("bypass_leakage"), given("bypass_leakage", **changes))
+
+
+def test_a_gpu_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    with pytest.raises(params.BadParameters, match="device: device 'cuda:9' is not there: PyTorch .* sees no GPU"):
+        params.validate(declared(), given(device="cuda:9"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}-{f.stem}")
+def test_what_departs_from_the_params_file_is_named(file, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    values = given(file.stem, **yaml.safe_load(file.read_text()))
+    usual = params.validate(declared(file.stem), values | {"workers": 7, "data_root": "elsewhere"})
+    assert params.departures(usual, file.stem, file.parent.name) == {}
+    other = params.validate(declared(file.stem), values | {"seeds": [7, 8], "epochs": 3})
+    assert params.departures(other, file.stem, file.parent.name) == {"seeds": [7, 8], "epochs": 3}
 
 
 def test_injected_names_are_found_and_others_ignored():

@@ -43,12 +43,12 @@ def test_time_left(costs, under_way, waiting, left):
     assert time_left(costs, under_way, waiting) == pytest.approx(left, nan_ok=True)
 
 
-def written(root, task, epochs, seconds, finished=True, device="a GPU"):
+def written(root, task, epochs, seconds, finished=True, device="a GPU", unit="cuda"):
     """A run folder with so many records of so many seconds."""
     run = Run(root / name_of(task))
     run.path.mkdir()
     (run.path / "params.json").write_text(json.dumps(task.params()))
-    (run.path / "stamp.json").write_text(json.dumps({"device": device}))
+    (run.path / "stamp.json").write_text(json.dumps({"device": device, "type": unit}))
     lines = [json.dumps({"epoch": i, "cost": {"seconds": seconds}}) for i in range(epochs)]
     (run.path / "records.jsonl").write_text("".join(line + "\n" for line in lines))
     if finished:
@@ -101,11 +101,12 @@ def test_plan_measures_by_runs_that_differ_in_seed_and_epochs_only(tmp_path):
     written(tmp_path, Experiment(method="gdas", epochs=2, channels=8), 2, 99.0)  # a smaller network tells nothing
     written(tmp_path, Experiment(method="gdas", epochs=2, seed=8), 1, 99.0, finished=False)
     written(tmp_path, Evaluation(CELL.replace("none", "skip_connect"), protocol={"epochs": 1}), 1, 3.0)
-    table = plan([*searches, *finals], Machine(runs=tmp_path, device="cuda"), packed=2)
+    written(tmp_path, Experiment(method="darts", epochs=2, seed=10), 2, 99.0, unit="cpu")
+    table = plan(dict(enumerate([*searches, *finals])), Machine(runs=tmp_path, device="cuda"), packed=2)
     darts, gdas, final, total = table.index
     assert (darts, final, total) == (
-        "search darts on nasbench201, digits",
-        "finalnet short on nasbench201, digits",
+        "search darts on nasbench201, cifar10",
+        "finalnet short on nasbench201, cifar10",
         "all",
     )
     assert list(table["runs"]) == [2, 2, 2, 6] and list(table["finished"]) == [1, 0, 0, 1]
@@ -115,6 +116,11 @@ def test_plan_measures_by_runs_that_differ_in_seed_and_epochs_only(tmp_path):
     assert table["measured on"][darts] == "a GPU; another"
 
 
+def test_less_than_one_run_on_a_core_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="packed must be a whole number, 1 or more, not 0"):
+        plan({}, Machine(runs=tmp_path), packed=0)
+
+
 def test_a_plan_of_nothing(tmp_path):
-    table = plan([], Machine(runs=tmp_path))
+    table = plan({}, Machine(runs=tmp_path))
     assert list(table.index) == ["all"] and table["runs"]["all"] == 0 and table["core-hours left"]["all"] == 0

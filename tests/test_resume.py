@@ -26,7 +26,8 @@ FORK.set_forkserver_preload(["nasutils.finalnet", "sklearn.datasets", "torch._dy
 
 KILLS = 3
 EPOCHS = 5
-TINY = {"resolution": 8, "images": 32, "evaluation": 32, "channels": 4, "cells": 1, "epochs": EPOCHS, "seed": 3}
+SIZES = {"dataset": "digits", "resolution": 8, "images": 32, "channels": 4, "cells": 1, "seed": 3}
+TINY = {**SIZES, "evaluation": 32, "epochs": EPOCHS}
 RECIPE = {"split": "half", "batch": 16}
 TASKS = {
     "sp-darts": Experiment(method="sp-darts", recipe=RECIPE, **TINY),
@@ -39,7 +40,7 @@ TASKS = {
     "finalnet": Evaluation(
         "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|none~0|avg_pool_3x3~1|nor_conv_3x3~2|",
         protocol={"epochs": EPOCHS, "batch": 16, "cutout": 16, "recalibration": 1},
-        **{name: TINY[name] for name in ("resolution", "images", "channels", "cells", "seed")},
+        **SIZES,
         test_images=32,
     ),
 }

@@ -3,6 +3,7 @@
 Run: pytest tests/test_workers.py
 """
 
+import subprocess
 import sys
 from collections import Counter
 
@@ -10,7 +11,7 @@ import pytest
 
 from nasutils import workers
 from nasutils.experiment import Machine
-from nasutils.workers import Ended, Event, check, connected, devices, events, pool
+from nasutils.workers import Ended, Event, cause, check, connected, devices, events, pool
 
 # Devices
 
@@ -130,3 +131,20 @@ def test_a_wait_without_end_is_told():
     pool = Scripted(1)
     pool.idle = 2
     assert [event and event.state for event in events({"a": None}, pool)] == ["running", None, None, "finished"]
+
+
+def test_the_cause_of_a_death_is_told():
+    assert cause(-9) == "SIGKILL (killed, or no memory left)" and cause(-15) == "SIGTERM"
+    assert "under `if __name__ == '__main__':`" in cause(1)
+
+
+def test_a_script_without_a_guard_is_told_so(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from nasutils.experiment import Experiment, Machine\n"
+        "from nasutils.launch import finished, gather\n"
+        "print(finished(gather({0: Experiment(dataset='digits')}, Machine('runs'))))\n"
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "a script must start its runs under `if __name__ == '__main__':`" in done.stderr.splitlines()[-1]

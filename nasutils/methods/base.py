@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nasutils import relax, schedules
+from nasutils.errors import whole
 from nasutils.genotype import Genotype
 from nasutils.relax import Mix, Rule
 from nasutils.spaces.base import Active, Space, everything, nonzero
@@ -35,6 +36,8 @@ class Recipe:
     alpha_from: first epoch in which alpha is updated. augment: crop and flip the images (LHD: not those of SVHN).
     negligible: an operation of at most this weight is not run in a weight step (2^-24: what float32 cannot add to 1);
     alpha steps run all that have a gradient, which Adam scales up however small it is.
+
+    Raises ValueError for a number of epochs or images that cannot be.
     """
 
     epochs: int = 50
@@ -53,6 +56,11 @@ class Recipe:
     alpha_from: int = 0
     augment: bool = True
     negligible: float = 0.0
+
+    def __post_init__(self) -> None:
+        whole("batch", self.batch)
+        for name in ("epochs", "warmup", "alpha_from"):
+            whole(name, getattr(self, name), 0)
 
     def rate(self, epoch: float) -> float:
         """The weight rate; it moves within an epoch (a fraction) only while it warms up."""

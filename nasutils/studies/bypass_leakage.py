@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nasutils import analysis
+from nasutils import analysis, runs
 from nasutils.analysis import Estimate
 from nasutils.claims import Claim
-from nasutils.experiment import Experiment, Machine, build
+from nasutils.experiment import Experiment, Machine, build, repeatable
 from nasutils.runs import Run
 from nasutils.studies import variants
 from nasutils.studies.small_spaces import Key, finals_table
@@ -74,11 +74,9 @@ class Results:
 
     @classmethod
     def of(cls, runs: Mapping[tuple[str, int], Run], speedup: pd.DataFrame, finals: Mapping[Key, Run]) -> "Results":
-        """Collect the finished runs; failed ones are left out (and their number shows in n)."""
-        finished = {key: run for key, run in runs.items() if run.result is not None}
-        epochs = analysis.epochs_table(finished)
-        leakage = analysis.leakage_table(finished)
-        return cls(finished, epochs, analysis.last_epoch(epochs), leakage, speedup, finals_table(finals))
+        """Of the searches that finished (their number shows in n), and of final networks, finished or not."""
+        epochs, leakage = analysis.epochs_table(runs), analysis.leakage_table(runs)
+        return cls(runs, epochs, analysis.last_epoch(epochs), leakage, speedup, finals_table(finals))
 
     def leaks(self) -> pd.DataFrame:
         """The measures of leakage at the end of each search, a row per method and seed."""
@@ -87,23 +85,35 @@ class Results:
 
 def speedups(
     searches: Mapping[tuple[str, int], Experiment],
-    runs: Mapping[tuple[str, int], Run],
+    found: Mapping[tuple[str, int], Run],
     machine: Machine,
     pairs: int = 8,
 ) -> pd.DataFrame:
-    """How much faster a sparse iteration is than a dense one, measured here and now: method, seed, ratio (of seconds).
+    """How much faster a sparse iteration is than a dense one: columns method, seed, ratio (of seconds).
 
-    Both updates of an iteration, with alpha as the search left it; the median over pairs, measured in turns.
+    Both updates of an iteration, with alpha as the search left it; the median over pairs, measured in turns. Measured
+    once and kept among the runs.
     """
     rows = [
-        {"method": label, "seed": seed, "ratio": _speedup(searches[label, seed], run.records[-1], machine, pairs)}
-        for (label, seed), run in runs.items()
-        if label == "SP-DARTS" and run.result is not None
+        {"method": label, "seed": seed, "ratio": _speedup(searches[label, seed], run, machine, pairs)}
+        for (label, seed), run in found.items()
+        if label == "SP-DARTS"
     ]
     return pd.DataFrame(rows, columns=["method", "seed", "ratio"])
 
 
-def _speedup(experiment: Experiment, record: Mapping[str, Any], machine: Machine, pairs: int) -> float:
+def _speedup(experiment: Experiment, search: Run, machine: Machine, pairs: int) -> float:
+    params = {"kind": "speedup", "version": 1, "search": search.path.name, "pairs": pairs}
+
+    def measure(params: runs.Params, run: Run) -> runs.Result:
+        return {"ratio": _ratio(experiment, search.records[-1], machine, pairs)}
+
+    with repeatable():
+        kept = runs.run(measure, params, machine.runs, machine.device)
+    return (kept.result or {})["ratio"]
+
+
+def _ratio(experiment: Experiment, record: Mapping[str, Any], machine: Machine, pairs: int) -> float:
     search = build(experiment, machine)
     method: Any = search.method
     with torch.no_grad():

@@ -8,6 +8,7 @@ before any search of the benchmark was judged. Specification (LHD): 2 to 5.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -24,6 +25,7 @@ from nasutils.runs import Run
 from nasutils.search import PRECISIONS
 from nasutils.spaces.lhd_final import channels_of
 from nasutils.spaces.lhd_policies import POLICIES
+from nasutils.workers import name_of
 
 SPACE = spaces.get("lhd")
 METHODS: Mapping[str, str] = {
@@ -53,19 +55,6 @@ EPOCHS = 50
 def chosen(labels: Sequence[str]) -> list[str]:
     """These methods, all of them if there is none. Raises ValueError for an unknown label."""
     return [choose("method", label, METHODS) for label in labels or METHODS]
-
-
-def at_hand(datasets: Iterable[str], machine: Machine) -> tuple[list[str], list[str]]:
-    """The data sets whose images are there, and those whose images are not."""
-    found: list[str] = []
-    missing: list[str] = []
-    for name in datasets:
-        try:
-            data.load(name, machine.data, download=machine.download)
-            found.append(name)
-        except data.MissingData:
-            missing.append(name)
-    return found, missing
 
 
 @dataclass(frozen=True)
@@ -177,6 +166,28 @@ def searches(
                         **setting,
                     )
     return found
+
+
+def at_hand(tasks: Mapping[SearchKey, Experiment], machine: Machine) -> tuple[list[str], list[str]]:
+    """The data sets whose searches are finished or whose images are there, and those that are left out."""
+    found: list[str] = []
+    missing: list[str] = []
+    for name in dict.fromkeys(key.dataset for key in tasks):
+        (found if _finished(name, tasks, machine) or _images(name, machine) else missing).append(name)
+    return found, missing
+
+
+def _finished(dataset: str, tasks: Mapping[SearchKey, Experiment], machine: Machine) -> bool:
+    mine = [name_of(task) for key, task in tasks.items() if key.dataset == dataset]
+    return all(Run(Path(machine.runs) / name).result is not None for name in mine)
+
+
+def _images(dataset: str, machine: Machine) -> bool:
+    try:
+        data.load(dataset, machine.data, download=machine.download)
+    except data.MissingData:
+        return False
+    return True
 
 
 def final_mix(experiment: Experiment, run: Run) -> Mix:

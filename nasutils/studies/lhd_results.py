@@ -11,11 +11,11 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from nasutils import analysis, methods, planning, ranking, spaces
+from nasutils import analysis, methods, planning, ranking, runs, spaces
 from nasutils.analysis import Estimate
 from nasutils.claims import Claim
-from nasutils.experiment import Experiment, repeatable
-from nasutils.runs import Run
+from nasutils.experiment import Experiment, Machine, repeatable
+from nasutils.runs import Params, Result, Run
 from nasutils.studies.lhd_benchmark import METHODS, POLICY_NAMES, FinalKey, SearchKey
 
 Condition = tuple[str, str]
@@ -45,11 +45,10 @@ class Results:
         steps: pd.DataFrame,
         missing: Sequence[str] = (),
     ) -> "Results":
-        """Collect the finished runs; failed ones are left out (and their number shows in n)."""
-        finished = {key: pair for key, pair in searches.items() if pair[1].result is not None}
-        rows = [{**key._asdict(), **_row(run)} for key, run in finals.items() if run.result is not None]
+        """Of the runs that finished (their number shows in n)."""
+        rows = [{**key._asdict(), **_row(run)} for key, run in finals.items()]
         columns = [*FinalKey._fields, "accuracy", "best", "params", "macs", "seconds", "genotype"]
-        return cls(finished, pd.DataFrame(rows, columns=columns), steps, tuple(missing))
+        return cls(searches, pd.DataFrame(rows, columns=columns), steps, tuple(missing))
 
     @cached_property
     def budgets(self) -> list[str]:
@@ -185,16 +184,23 @@ def _lost(results: Results, same_dataset: bool, same_policy: bool) -> Estimate:
 
 
 def step_seconds(
-    channels: int, cells: int, resolution: int, batch: int, repeats: int = 5, precision: torch.dtype = torch.float32
+    machine: Machine, channels: int, cells: int, resolution: int, batch: int, repeats: int = 5
 ) -> pd.DataFrame:
     """Processor seconds of one search step (alpha and weights, random images) on LHD and on the DARTS space.
 
-    A row per repeat, columns lhd and darts, taken in turn after a step that warms up. On one thread.
+    A row per repeat, columns lhd and darts, taken in turn after a step that warms up. On one thread of the CPU.
+    Measured once and kept among the runs.
     """
-    with repeatable():
-        steps = {name: _step(name, channels, cells, resolution, batch, precision) for name in SPACES}
+    sizes = {"channels": channels, "cells": cells, "resolution": resolution, "batch": batch}
+
+    def measure(params: Params, run: Run) -> Result:
+        steps = {name: _step(name, **sizes) for name in SPACES}
         rows = [{name: _seconds(step) for name, step in steps.items()} for _ in range(repeats + 1)]
-    return pd.DataFrame(rows[1:])
+        return {"seconds": rows[1:]}
+
+    with repeatable():
+        kept = runs.run(measure, {"kind": "step seconds", "version": 1, "repeats": repeats, **sizes}, machine.runs)
+    return pd.DataFrame((kept.result or {})["seconds"])
 
 
 def _seconds(step: Callable[[], None]) -> float:
@@ -203,12 +209,12 @@ def _seconds(step: Callable[[], None]) -> float:
     return time.process_time() - start
 
 
-def _step(name: str, channels: int, cells: int, resolution: int, batch: int, dtype: torch.dtype) -> Callable[[], None]:
+def _step(name: str, channels: int, cells: int, resolution: int, batch: int) -> Callable[[], None]:
     """Two forward and backward passes of a supernet under DARTS's mixing weights."""
     space = spaces.get(name)
-    net: torch.nn.Module = space.supernet(channels, cells, 10).to(dtype)
-    method = methods.get("darts", space, dtype=dtype)
-    images, labels = torch.randn(batch, 3, resolution, resolution, dtype=dtype), torch.arange(batch) % 10
+    net: torch.nn.Module = space.supernet(channels, cells, 10)
+    method = methods.get("darts", space)
+    images, labels = torch.randn(batch, 3, resolution, resolution), torch.arange(batch) % 10
 
     def step() -> None:
         for wanted in (list(method.alphas.values()), list(net.parameters())):

@@ -179,14 +179,13 @@ class Results:
 
     @classmethod
     def of(cls, runs: Mapping[tuple[str, int], Run], operation: str) -> "Results":
-        """Collect the finished runs; failed ones are left out (and their number shows in n)."""
-        finished = {key: run for key, run in runs.items() if run.result is not None}
-        s = [stopping.magnitudes(stopping.alphas(run.records, SPACE)) for run in finished.values()]
+        """Of the runs that finished (their number shows in n)."""
+        s = [stopping.magnitudes(stopping.alphas(run.records, SPACE)) for run in runs.values()]
         columns = [f"S_{op}" for op in SPACE.ops]
-        epochs = analysis.epochs_table(finished)
+        epochs = analysis.epochs_table(runs)
         epochs = epochs.join(pd.DataFrame(np.concatenate(s) if s else [], columns=columns))
-        table = decisions({key: run for key, run in finished.items() if key[0] in JUDGED})
-        return cls(finished, epochs, analysis.last_epoch(epochs), analysis.leakage_table(finished), table, operation)
+        table = decisions({key: run for key, run in runs.items() if key[0] in JUDGED})
+        return cls(runs, epochs, analysis.last_epoch(epochs), analysis.leakage_table(runs), table, operation)
 
     def present(self, labels: Iterable[str] = tuple(VARIANTS)) -> list[str]:
         """Those of these labels that were searched, in order."""

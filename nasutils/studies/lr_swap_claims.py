@@ -97,7 +97,7 @@ CLAIMS: Sequence[Claim] = (
     ),
     Claim(
         "4 raw weights",
-        "DARTS does not need well-trained weights (read it with 3b).",
+        "DARTS does not need well-trained weights (of use only if EX-DARTS finds better cells).",
         "supernet accuracy at the end: DARTS minus EX-DARTS, paired, points",
         0.0,
         lambda results: analysis.paired(results.last, "DARTS", "EX-DARTS", "relaxed"),

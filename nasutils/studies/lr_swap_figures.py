@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 
 from nasutils import plots
 from nasutils.studies.common_figures import NAMES, RANGE, Drawn
-from nasutils.studies.lr_swap import EPOCHS, JUDGED, SCHEDULES, SPACE, VARIANTS, Point, Results, rules
+from nasutils.studies.lr_swap import EPOCHS, JUDGED, LONG, SCHEDULES, SPACE, VARIANTS, Point, Results, rules
 from nasutils.studies.lr_swap_tables import OUTSIDE, outside_table
 
 SETTINGS: Mapping[str, Sequence[str]] = {
     **{label: (label,) for label in VARIANTS if label.startswith("alpha")},
     **{f"warm-up {n}": (f"warm-up {n}", f"warm-up {n}, as released") for n in (10, 20, 30, 100)},
-    **{label: (label,) for label in ("SS setting", "long horizon", "very long horizon")},
+    **{label: (label,) for label in ("SS setting", "EX-DARTS, weight rate x 10", *LONG)},
 }
 """Panel of the small multiples -> labels of the variants in it."""
 FAMILIES = {
@@ -55,7 +55,7 @@ def rates(labels: Sequence[str], epochs: int) -> Drawn:
 def settings(results: Results) -> Drawn:
     """A panel per exploratory setting: accuracy of the current cell on CIFAR-10, DARTS in grey, warm-up shaded."""
     panels = {title: found for title, labels in SETTINGS.items() if (found := results.present(labels))}
-    columns = 3
+    columns = max(min(len(panels), 3), 1)
     figure, axes = plots.panels(max(-(-len(panels) // columns), 1), columns, 1.9, sharey=True)
     baseline = results.epochs[results.epochs["method"] == "DARTS"]
     epochs = int(baseline["epoch"].max()) + 1 if len(baseline) else EPOCHS

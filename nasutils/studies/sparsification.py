@@ -49,10 +49,9 @@ class Results:
 
     @classmethod
     def of(cls, runs: Mapping[tuple[str, int], Run]) -> "Results":
-        """Collect the finished runs; failed ones are left out (and their number shows in n)."""
-        finished = {key: run for key, run in runs.items() if run.result is not None}
-        epochs = analysis.epochs_table(finished)
-        return cls(finished, epochs, analysis.last_epoch(epochs))
+        """Of the runs that finished (their number shows in n)."""
+        epochs = analysis.epochs_table(runs)
+        return cls(runs, epochs, analysis.last_epoch(epochs))
 
     def frozen(self) -> pd.DataFrame:
         """Per method and seed the share of edges (%) whose alpha stood still over the last 10 epochs."""
