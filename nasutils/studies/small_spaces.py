@@ -44,6 +44,15 @@ def search_setting(p: Any) -> dict[str, Any]:
     }
 
 
+def described(p: Any) -> str:
+    """Searches and final networks in words, from a notebook's parameters."""
+    return (
+        f"searches on {2 * p.s_images:,} images, C = {p.s_channels}, {p.s_cells} cells, {p.s_epochs} epochs, "
+        f"{len(p.s_seeds)} seeds; networks of {p.final_channels} channels, {p.final_cells} cells, "
+        f"{p.final_epochs} epochs on {p.final_images:,} images"
+    )
+
+
 def final_setting(p: Any) -> dict[str, Any]:
     """The setting of the final networks, from a notebook's parameters (those that begin with final_)."""
     return {
