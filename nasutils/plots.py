@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nasutils import params, places, runs
+from nasutils.analysis import Estimate
 from nasutils.errors import choose
 
 Dashes = str | tuple[int, tuple[int, ...]]
@@ -162,6 +163,12 @@ def mean_band(ax: Axes, table: pd.DataFrame, x: str, y: str, **style: Any) -> No
     (line,) = ax.plot(stats.index, stats["mean"], markersize=3.5, linewidth=1.3, **style)
     half = t.ppf(0.975, (stats["count"] - 1).clip(lower=1)) * stats["std"] / np.sqrt(stats["count"])
     ax.fill_between(stats.index, stats["mean"] - half, stats["mean"] + half, color=line.get_color(), alpha=0.13, lw=0)
+
+
+def interval(ax: Axes, e: Estimate, y: float) -> None:
+    """Mean and interval of an estimate as a horizontal bar at height y; a mean without a spread is a tick."""
+    half = 0.0 if np.isnan(e.low) else e.mean - e.low
+    ax.errorbar(e.mean, y, xerr=half, fmt="|", color="0.15", capsize=2.5, ms=8, lw=1)
 
 
 def panels(rows: int, columns: int, height: float = 2.3, **kwargs: Any) -> tuple[Figure, np.ndarray]:

@@ -48,10 +48,9 @@ def demonstration(results: Results, chance: float) -> Drawn:
         part = table[table["method"] == label]
         for y, name in enumerate(TAKEN_AWAY):
             e = analysis.estimate(part[part["supernet"] == name]["accuracy"])
-            half = 0 if np.isnan(e.low) else e.mean - e.low
             ax.barh(y, e.mean, color=plots.look(label)["color"], edgecolor="0.2", linewidth=0.6, height=0.65)
-            ax.errorbar(e.mean, y, xerr=half, fmt="none", ecolor="0.15", capsize=2.5, lw=0.9)
-            at = min(e.mean + half, right - 6) + 1.5
+            plots.interval(ax, e, y)
+            at = min(np.fmax(e.mean, e.high), right - 6) + 1.5
             ax.text(at, y, f"{e.mean:.0f}", va="center", fontsize="small")
         ax.axvline(chance, color="0.4", ls=":", lw=0.9)
         ax.set(title=label, xlabel="held-out accuracy (%)", xlim=(0, right))

@@ -118,9 +118,7 @@ def every_search(ax: Axes, results: Results, labels: Sequence[str], column: str)
         values, style = analysis.by_seed(results.last, label, column), plots.look(label)
         jitter = np.linspace(-0.15, 0.15, len(values))
         ax.scatter(values, place + jitter, s=16, color=style["color"], marker=style["marker"], alpha=0.75)
-        e = analysis.estimate(values)
-        half = 0 if np.isnan(e.low) else e.mean - e.low
-        ax.errorbar(e.mean, place + 0.3, xerr=half, fmt="|", color="0.15", capsize=3, ms=9)
+        plots.interval(ax, analysis.estimate(values), place + 0.3)
     ax.set_yticks(range(len(labels)), labels)
     ax.set_ylim(len(labels) - 0.4, -0.6)
 

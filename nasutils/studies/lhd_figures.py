@@ -47,16 +47,10 @@ def spread(results: Results) -> Drawn:
             ax.plot([row.min(), row.max()], [y, y], color="0.6", lw=0.8, zorder=1)
         ax.scatter(ranking.mean(scores), heights, s=16, zorder=2, label=name, **style)
         e = analysis.estimate(ranking.mean(scores))
-        _interval(ax, e, place + 0.38)
+        plots.interval(ax, e, place + 0.38)
     ax.set_yticks(range(len(SPACES)), list(SPACES.values()))
     ax.set(xlabel="test accuracy of random networks (%)", ylim=(len(SPACES) - 0.4, -0.5))
     return figure, table
-
-
-def _interval(ax: Axes, e: analysis.Estimate, y: float) -> None:
-    """Mean and interval as a horizontal bar."""
-    half = 0 if np.isnan(e.low) else e.mean - e.low
-    ax.errorbar(e.mean, y, xerr=half, fmt="|", color="0.15", capsize=2.5, ms=7, lw=1)
 
 
 def sketch() -> Drawn:
@@ -112,7 +106,7 @@ def trials(results: Results) -> Drawn:
     for (d, p), ax in np.ndenumerate(axes):
         for place, method in enumerate(results.methods):
             ax.plot(scores[place, d, p], [place - 0.12] * scores.shape[-1], ls="", ms=3.5, mew=0.8, **_marked(method))
-            _interval(ax, analysis.estimate(scores[place, d, p]), place + 0.25)
+            plots.interval(ax, analysis.estimate(scores[place, d, p]), place + 0.25)
         ax.set_title(f"{NAMES[results.datasets[d]]}, {POLICY_NAMES[p]}")
         ax.grid(axis="y", lw=0.3)
         if d == len(results.datasets) - 1:
@@ -238,7 +232,7 @@ def transfer(results: Results) -> Drawn:
             for row in rows.itertuples():
                 e = analysis.Estimate(row.loss, row.loss_low, row.loss_high, row.n)
                 y = results.methods.index(row.method) + 0.25 * k
-                _interval(ax, e, y)
+                plots.interval(ax, e, y)
                 ax.plot(e.mean, y, "os"[k % 2], color=f"C{k}", ms=4, label=f"searched on {NAMES[source]}")
         handles, labels = ax.get_legend_handles_labels()
         unique = dict(zip(labels, handles, strict=True))

@@ -5,7 +5,7 @@ learning-rate methods. The claims: `lr_swap_claims`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from nasutils.errors import choose
 from nasutils.experiment import Experiment
 from nasutils.methods.base import Method, Recipe
 from nasutils.runs import Run
+from nasutils.studies import variants
 from nasutils.studies.sparsification import RANDOM_CELL
 
 SPACE = spaces.get("nasbench201")
@@ -26,17 +27,15 @@ PROPORTION = 0.001 / 0.025
 
 
 @dataclass(frozen=True)
-class Variant:
+class Variant(variants.Variant):
     """How a search departs from DARTS on NAS-Bench-201.
 
-    options: of the method. recipe: fields of `methods.Recipe`. warmup: epochs, of a search of 50, by which it is longer
-    and in which the weights warm up and alpha stands still; rule: see `Recipe.warmup_rule`. horizon: its length in
-    multiples of the baseline's. probed: whether leakage, and with it the Hessian's eigenvalue, is measured.
+    warmup: epochs, of a search of 50, by which it is longer and in which the weights warm up and alpha stands still;
+    rule: see `Recipe.warmup_rule`. horizon: its length in multiples of the baseline's. probed: whether leakage, and
+    with it the Hessian's eigenvalue, is measured.
     """
 
     method: str = "darts"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    recipe: Mapping[str, Any] = field(default_factory=dict)
     warmup: int = 0
     rule: str = "proper"
     horizon: int = 1
@@ -46,14 +45,14 @@ class Variant:
         """The warm-up beside a search of so many epochs: in proportion, at least one."""
         return max(round(self.warmup * epochs / EPOCHS), 1) if self.warmup else 0
 
-    def experiment(self, epochs: int, recipe: Mapping[str, Any], probe_every: int = 0, **setting: Any) -> Experiment:
+    def experiment(
+        self, recipe: Mapping[str, Any], epochs: int = EPOCHS, probe_every: int = 0, **setting: Any
+    ) -> Experiment:
         """The search; epochs: of the baseline. recipe, setting: of all searches, fields of `Experiment`."""
         warmup = self.warmup_epochs(epochs)
         frozen = {"warmup": warmup, "warmup_rule": self.rule, "alpha_from": warmup} if warmup else {}
-        return Experiment(
-            method=self.method,
-            options=dict(self.options),
-            recipe={**recipe, **self.recipe, **frozen},
+        return super().experiment(
+            {**recipe, **frozen},
             epochs=self.horizon * epochs + warmup,
             probe_every=probe_every if self.probed else 0,
             **setting,
@@ -106,12 +105,12 @@ def chosen(labels: Sequence[str]) -> Mapping[str, Variant]:
 
 
 def searches(
-    variants: Mapping[str, Variant], seeds: Sequence[int], others: Sequence[int], **setting: Any
+    chosen: Mapping[str, Variant], seeds: Sequence[int], others: Sequence[int], **setting: Any
 ) -> dict[tuple[str, int], Experiment]:
     """The searches by label and seed; others: the seeds of variants that are not CORE. setting: see `Variant`."""
     return {
         (label, seed): variant.experiment(seed=seed, **setting)
-        for label, variant in variants.items()
+        for label, variant in chosen.items()
         for seed in (seeds if label in CORE else others)
     }
 

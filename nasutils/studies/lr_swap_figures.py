@@ -32,7 +32,7 @@ def rates(labels: Sequence[str], epochs: int) -> Drawn:
     figure, ((left, right),) = plots.panels(1, 2, 2.9)
     rows = []
     for label in labels:
-        experiment = VARIANTS[label].experiment(epochs, {})
+        experiment = VARIANTS[label].experiment({}, epochs)
         method, recipe = rules(experiment)
         alpha = method.optimizer.param_groups[0]
         rows += [
