@@ -9,7 +9,7 @@
   in the running mean, but gets no gradient: its true gradient is zero.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any
 
@@ -84,6 +84,9 @@ def _pixels_inside(height: int, width: int, dtype: torch.dtype, device: torch.de
 def max_pool_3x3(x: Tensor, stride: int = 1) -> Tensor:
     """3x3 maximum; pixels outside the image are not counted."""
     return F.max_pool2d(x, 3, stride=stride, padding=1)
+
+
+POOLS: Mapping[str, Callable[[Tensor, int], Tensor]] = {"max_pool_3x3": max_pool_3x3, "avg_pool_3x3": avg_pool_3x3}
 
 
 class Node:
@@ -205,12 +208,12 @@ class _DilatedDepthwise(nn.Conv2d):
 
 
 class DilatedConv(nn.Module):
-    """ReLU, depthwise k x k of dilation 2, 1x1, batch norm; see `SeparableConv` and the module's text."""
+    """ReLU, depthwise k x k of dilation 2, 1x1 (unless thin), batch norm; see `SeparableConv` and the module's text."""
 
-    def __init__(self, channels: int, kernel: int, stride: int, affine: bool) -> None:
+    def __init__(self, channels: int, kernel: int, stride: int, affine: bool, thin: bool = False) -> None:
         super().__init__()
         self.depthwise = _DilatedDepthwise(channels, kernel, stride)
-        self.pointwise = _pointwise(channels, channels)
+        self.pointwise = nn.Identity() if thin else _pointwise(channels, channels)
         self.bn = nn.BatchNorm2d(channels, affine=affine)
         self.strided = stride == 2
 
@@ -404,21 +407,8 @@ class ThinSeparableConv(nn.Module):
         return normed(self.bn, self.depthwise(node.activated), scale)
 
 
-class ThinDilatedConv(nn.Module):
+class ThinDilatedConv(DilatedConv):
     """ReLU, depthwise k x k of dilation 2, batch norm: `DilatedConv` without its 1x1 (LHD)."""
 
     def __init__(self, channels: int, kernel: int, stride: int, affine: bool) -> None:
-        super().__init__()
-        self.depthwise = _DilatedDepthwise(channels, kernel, stride)
-        self.bn = nn.BatchNorm2d(channels, affine=affine)
-        self.strided = stride == 2
-
-    def forward(self, node: Node, scale: Tensor | None = None) -> Tensor:
-        if not self.strided and node.has_lattice:
-            return from_lattice(self.on_lattice(node, scale))
-        y = self.depthwise(node.even, thinned=True) if self.strided else self.depthwise(node.activated)
-        return normed(self.bn, y, scale)
-
-    def on_lattice(self, node: Node, scale: Tensor | None = None) -> Tensor:
-        """The same on the sub-lattices, of stride 1: (4 * batch, C, H/2, W/2), see `from_lattice`."""
-        return normed(self.bn, self.depthwise(node.lattice, thinned=True), scale)
+        super().__init__(channels, kernel, stride, affine, thin=True)

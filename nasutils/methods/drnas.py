@@ -25,13 +25,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nasutils import relax
-from nasutils.errors import choose, positive
-from nasutils.methods.base import Method, Problem, Recipe
+from nasutils.errors import choose, positive, whole
+from nasutils.methods.base import Problem, Recipe
+from nasutils.methods.sampled import Sampled
 from nasutils.relax import Mix, Rule
 from nasutils.spaces.base import Space
 
 
-class DrNAS(Method):
+class DrNAS(Sampled):
     """distance: `l2`, `kl` or `none`; by default l2 as published, none as released. scale: its weight.
 
     partial: one channel in so many runs through the operations (published on the DARTS space: 4 or 6).
@@ -56,8 +57,8 @@ class DrNAS(Method):
     ) -> None:
         default = "l2" if preset == "published" else "none"
         self.distance = choose("distance of drnas", default if distance is None else distance, self.DISTANCES)
-        self.scale, self.partial = positive("scale", scale), int(positive("partial", partial))
-        self.stages = int(positive("stages", stages))
+        self.scale, self.partial = positive("scale", scale), whole("partial", partial)
+        self.stages = whole("stages", stages)
         if self.stages > 1 and preset == "released":
             raise ValueError(f"stages of drnas must be 1 as released (its code has none), not {stages}")
         alpha_decay += scale if self.distance == "l2" else 0.0
@@ -75,17 +76,7 @@ class DrNAS(Method):
             alphas = {kind: self.alphas[kind].detach() for kind in self.space.kinds}
             self.kept = {k: better_half(a, self.kept.get(k, torch.ones_like(a))) for k, a in alphas.items()}
 
-    def begin_step(self) -> None:
-        self.seeds = torch.randint(2**62, (2,), generator=self.generator).tolist()
-
-    def mixing(self) -> Mix:
-        return self._sampled(self.seeds[0])
-
-    def weight_mixing(self) -> Mix:
-        return self._sampled(self.seeds[1])
-
-    def _sampled(self, seed: int) -> Mix:
-        draws = torch.Generator().manual_seed(seed)
+    def sample(self, draws: torch.Generator) -> Mix:
         return self._remaining(self._edgewise(lambda a: relax.dirichlet(concentration(a), draws)))
 
     def _remaining(self, mix: Mix) -> Mix:

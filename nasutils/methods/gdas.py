@@ -22,11 +22,12 @@ from nasutils import relax, schedules
 from nasutils.errors import positive
 from nasutils.methods.base import with_column
 from nasutils.methods.baseline import Baseline
+from nasutils.methods.sampled import Sampled
 from nasutils.relax import Mix
 from nasutils.spaces.base import Active, Space, nonzero
 
 
-class GDAS(Baseline):
+class GDAS(Sampled, Baseline):
     """hot, cold: tau of the first and of the last epoch."""
 
     name = "gdas"
@@ -43,17 +44,7 @@ class GDAS(Baseline):
     def begin_epoch(self, epoch: int) -> None:
         self.temperature = schedules.linear(epoch, self.epochs, self.hot, self.cold)
 
-    def begin_step(self) -> None:
-        self.seeds = torch.randint(2**62, (2,), generator=self.generator).tolist()
-
-    def mixing(self) -> Mix:
-        return self._sampled(self.seeds[0])
-
-    def weight_mixing(self) -> Mix:
-        return self._sampled(self.seeds[1])
-
-    def _sampled(self, seed: int) -> Mix:
-        draws = torch.Generator().manual_seed(seed)
+    def sample(self, draws: torch.Generator) -> Mix:
         mix = self.relaxed(lambda a: hard_softmax(a + gumbel(a, draws), self.temperature), single=self.single)
         return with_column(mix, self.space.kinds, unsampled) if self.extra else mix
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from nasutils import relax
-from nasutils.errors import positive
+from nasutils.errors import whole
 from nasutils.methods.base import Recipe, with_column
 from nasutils.methods.baseline import Baseline
 from nasutils.relax import Mix
@@ -33,7 +33,7 @@ class PCDARTS(Baseline):
         self, space: Space, *, partial: int = 4, warmup: int = 15, alpha_lr: float = 6e-4, **common: Any
     ) -> None:
         super().__init__(space, alpha_lr=alpha_lr, **common)
-        self.partial, self.warmup = int(positive("partial", partial)), warmup
+        self.partial, self.warmup = whole("partial", partial), warmup
         if self.preset == "published":
             betas = {f"{kind} edges": self._initial(self.alphas[kind]) for kind in space.kinds}
             self.alphas |= betas

@@ -11,7 +11,7 @@
 Specification: 5.2 to 5.4 of the sparsity and learning-rate methods.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import comb
 from typing import ClassVar
 
@@ -20,27 +20,22 @@ from torch import Tensor, nn
 
 from nasutils.genotype import Genotype
 from nasutils.ops import (
+    POOLS,
     DilatedConv,
     FactorizedReduction,
     Node,
     PointwiseConv,
     Random,
     SeparableConv,
-    avg_pool_3x3,
     channels_last,
-    from_lattice,
-    max_pool_3x3,
-    mixed_sum,
-    pick,
 )
 from nasutils.relax import Mix
 from nasutils.spaces import darts_policies
 from nasutils.spaces.base import Active, Space, check_cells, check_channels, check_mix, everything, nonzero
 from nasutils.spaces.darts_cells import EDGES, HANDMADE_OPS, INCOMING, check_genotype
 from nasutils.spaces.darts_final import FinalNet
+from nasutils.spaces.mixed_cell import EdgeOps, MixedCell, Plan
 
-EdgeOps = tuple[tuple[str, ...], ...]
-POOLS = {"max_pool_3x3": max_pool_3x3, "avg_pool_3x3": avg_pool_3x3}
 CONVS: Mapping[str, tuple[type[SeparableConv] | type[DilatedConv], int]] = {
     "sep_conv_3x3": (SeparableConv, 3),
     "sep_conv_5x5": (SeparableConv, 5),
@@ -164,48 +159,20 @@ class S4(DARTS):
     ops = ("noise", SEP3)
 
 
-class Plan:
-    """The mixing weights of one cell type during one forward, arranged as its cells use them."""
-
-    def __init__(self, weights: Tensor, active: Sequence[Sequence[bool]]) -> None:
-        self.weights, self.active = weights, active
-        self._scales: dict[int, list[tuple[Tensor, ...]]] = {}
-        self._picked: dict[tuple[tuple[int, int], ...], Tensor] = {}
-
-    def scales(self, channels: int) -> list[tuple[Tensor, ...]]:
-        """Per edge and operation its weight, once per channel (C,)."""
-        if channels not in self._scales:
-            spread = self.weights.unsqueeze(-1).expand(*self.weights.shape, channels).contiguous()
-            self._scales[channels] = [edge.unbind() for edge in spread.unbind()]
-        return self._scales[channels]
-
-    def picked(self, which: tuple[tuple[int, int], ...]) -> Tensor:
-        """The weights (K,) of these (edge, operation) pairs."""
-        if which not in self._picked:
-            positions = [e * self.weights.shape[1] + k for e, k in which]
-            self._picked[which] = pick(self.weights.reshape(-1), positions)
-        return self._picked[which]
-
-
-class SupernetCell(nn.Module):
-    """One cell of all operations: two nodes (batch, C', H', W') -> (batch, 4C, H/stride, W/stride).
-
-    kind: cell type. An operation with weights has its own module per edge; pools (with their batch norms), the
-    ReLU and the sub-lattices are computed once per node for all edges that leave it.
-    """
+class SupernetCell(MixedCell):
+    """One cell of all operations: two nodes (batch, C', H', W') -> (batch, 4C, H/stride, W/stride)."""
 
     edges = EDGES
+    idle = "none"
 
     def __init__(
         self, kind: str, edge_ops: EdgeOps, inputs: tuple[int, int], channels: int, halved: bool, random: Random
     ) -> None:
-        super().__init__()
-        self.kind, self.edge_ops, self.channels = kind, edge_ops, channels
+        super().__init__(kind, edge_ops, channels)
         take = FactorizedReduction if halved else PointwiseConv
         self.enter0 = take(inputs[0], channels, affine=False)
         self.enter1 = PointwiseConv(inputs[1], channels, affine=False)
-        self.ops, self.norms = nn.ModuleDict(), nn.ModuleDict()
-        self.random = random
+        self.ops, self.norms, self.random = nn.ModuleDict(), nn.ModuleDict(), random
         for e, names in enumerate(edge_ops):
             for name in names:
                 if name in POOLS:
@@ -216,14 +183,11 @@ class SupernetCell(nn.Module):
                 elif name == "skip_connect" and self.stride(e) == 2:
                     self.ops[f"{e}_{name}"] = FactorizedReduction(channels, channels, affine=False)
 
-    def stride(self, edge: int) -> int:
-        return 2 if self.kind == "reduce" and EDGES[edge][0] < 2 else 1
-
     def forward(self, first: Node, second: Node, plan: Plan) -> Tensor:
         nodes = [Node(x) for x in self.enter(first, second)]
-        pooled: dict[str, Tensor] = {}
+        shared: dict[str, Tensor] = {}
         for edges in INCOMING:
-            nodes.append(Node(self._node(nodes, edges, plan, pooled)))
+            nodes.append(Node(self.mixed(nodes, edges, plan, shared)))
         return self.leave([node.x for node in nodes])
 
     def enter(self, first: Node, second: Node) -> list[Tensor]:
@@ -234,66 +198,18 @@ class SupernetCell(nn.Module):
         """The output of a cell from its six nodes."""
         return torch.cat(states[2:], dim=1)
 
-    def _node(self, nodes: list[Node], edges: Sequence[int], plan: Plan, pooled: dict[str, Tensor]) -> Tensor:
-        """Sum over incoming edges and operations; `pooled` keeps what edges share."""
-        scales = plan.scales(self.channels)
-        branches, lattice = _Sum(), _Sum()
-        shared: dict[tuple[int, int], Tensor] = {}
-        for e in edges:
-            node = nodes[EDGES[e][0]]
-            for k, name in enumerate(self.edge_ops[e]):
-                if not plan.active[e][k] or name == "none":
-                    continue
-                if f"{e}_{name}" not in self.ops:
-                    shared[e, k] = self._unweighted(node, e, name, pooled)
-                    continue
-                op = self.ops[f"{e}_{name}"]
-                if isinstance(op, DilatedConv) and not op.strided and node.has_lattice:
-                    lattice.add(op.on_lattice(node, scales[e][k]))
-                else:
-                    branches.add(op(node, scales[e][k]))
-        if lattice.total is not None:
-            branches.add(from_lattice(lattice.total))
-        terms = [] if branches.total is None else [branches.total]
-        if not terms and not shared:
-            return torch.zeros_like(_strided(nodes[EDGES[edges[0]][0]].x, self.stride(edges[0])))
-        return mixed_sum(terms, list(shared.values()), plan.picked(tuple(shared)))
-
-    def _unweighted(self, node: Node, edge: int, name: str, pooled: dict[str, Tensor]) -> Tensor:
-        if name == "skip_connect":
-            return node.x
+    def unweighted(self, node: Node, edge: int, name: str, shared: dict[str, Tensor]) -> Tensor:
         if name == "noise":
-            return self.random.normal_like(_strided(node.x, self.stride(edge)))
-        key = f"{EDGES[edge][0]}_{name}"
-        if key not in pooled:
-            pooled[key] = self.norms[key](POOLS[name](node.x, self.stride(edge)))
-        return pooled[key]
+            return self.random.normal_like(self.strided(node.x, edge))
+        return super().unweighted(node, edge, name, shared)
 
     def branches(self, edge: int, x: Tensor) -> list[Tensor]:
         """What each operation of an edge makes of its input (batch, C, H, W), at weight 1."""
-        node, outs = Node(x), []
-        for name in self.edge_ops[edge]:
-            if name == "none":
-                outs.append(torch.zeros_like(_strided(x, self.stride(edge))))
-            elif f"{edge}_{name}" in self.ops:
-                outs.append(self.ops[f"{edge}_{name}"](node))
-            else:
-                outs.append(self._unweighted(node, edge, name, {}))
-        return outs
-
-
-class _Sum:
-    """A sum of batch-norm outputs, accumulated in place (a batch norm keeps its input, not its output)."""
-
-    def __init__(self) -> None:
-        self.total: Tensor | None = None
-
-    def add(self, term: Tensor) -> None:
-        self.total = term if self.total is None else self.total.add_(term)
-
-
-def _strided(x: Tensor, stride: int) -> Tensor:
-    return x if stride == 1 else x[:, :, ::stride, ::stride]
+        node = Node(x)
+        return [
+            torch.zeros_like(self.strided(x, edge)) if name == "none" else self.branch(edge, name, node)
+            for name in self.edge_ops[edge]
+        ]
 
 
 class Supernet(nn.Module):

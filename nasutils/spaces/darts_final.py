@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from nasutils.errors import choose
 from nasutils.genotype import Cell, Genotype
 from nasutils.ops import (
+    POOLS,
     DilatedConv,
     FactorizedConv,
     FactorizedReduction,
@@ -14,9 +15,7 @@ from nasutils.ops import (
     PointwiseConv,
     Random,
     SeparableConv,
-    avg_pool_3x3,
     channels_last,
-    max_pool_3x3,
 )
 from nasutils.spaces.base import check_cells, check_channels
 
@@ -71,8 +70,8 @@ class FinalCell(nn.Module):
             return node.x  # never dropped
         if key in self.ops:
             y = self.ops[key](node)
-        elif op in ("max_pool_3x3", "avg_pool_3x3"):
-            y = (max_pool_3x3 if op == "max_pool_3x3" else avg_pool_3x3)(node.x, stride)
+        elif op in POOLS:
+            y = POOLS[op](node.x, stride)
         else:
             y = node.x[:, :, ::stride, ::stride]
             y = self.random.normal_like(y) if op == "noise" else torch.zeros_like(y)

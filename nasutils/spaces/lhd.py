@@ -21,13 +21,14 @@ from torch import Tensor, nn
 from nasutils import relax
 from nasutils.errors import choose
 from nasutils.genotype import Genotype
-from nasutils.ops import Node, PointwiseConv, ThinDilatedConv, channels_last, from_lattice, mixed_sum
+from nasutils.ops import POOLS, Node, PointwiseConv, channels_last, mixed_sum
 from nasutils.relax import Mix, Rule
-from nasutils.spaces import darts, lhd_policies
+from nasutils.spaces import darts, lhd_policies, mixed_cell
 from nasutils.spaces.base import Active, Space, check_cells, check_channels, check_mix, everything, nonzero
 from nasutils.spaces.darts_final import cifar_stem
 from nasutils.spaces.lhd_cells import EDGES, INCOMING, KINDS, NODES, OPS, architectures, check_genotype
-from nasutils.spaces.lhd_final import POOLS, FinalNet, channels_of, make_operation, reductions
+from nasutils.spaces.lhd_final import FinalNet, channels_of, make_operation, reductions
+from nasutils.spaces.mixed_cell import MixedCell
 from nasutils.spaces.nasbench201 import PartialNode
 
 EXTRA = ("auxiliary_skip", "inner_skip", "one", "rest")
@@ -125,7 +126,7 @@ def _checked(genotype: Genotype | str) -> Genotype:
     return genotype
 
 
-class Plan(darts.Plan):
+class Plan(mixed_cell.Plan):
     """The mixing weights of one cell type during one forward, arranged as its cells use them.
 
     sums: (5,). gates: one number per node. around: (20,) weights of what goes around the operations.
@@ -138,19 +139,15 @@ class Plan(darts.Plan):
         self.around = mix[kind][:, : len(OPS)].sum(dim=1) if rest is None else mix[kind][:, rest]
 
 
-class SupernetCell(nn.Module):
-    """One cell of all operations: two nodes -> sum (batch, C, H/stride, W/stride), concatenation (batch, 5C, ...).
-
-    kind: cell type. An operation with weights has its own module per edge; pools (with their batch norms), the
-    ReLU and the sub-lattices are computed once per node for all edges that leave it. C: channels of the nodes.
-    """
+class SupernetCell(MixedCell):
+    """One cell of all operations: two nodes -> sum (batch, C, H/stride, W/stride), concatenation (batch, 5C, ...)."""
 
     edges = EDGES
+    idle = "rest"
 
     def __init__(self, kind: str, inputs: tuple[int, int], channels: int, partial: int, extra: tuple[str, ...]) -> None:
-        super().__init__()
-        self.kind, self.channels, self.partial = kind, channels // partial, partial
-        self.edge_ops = ((*OPS, *extra),) * len(EDGES)
+        super().__init__(kind, ((*OPS, *extra),) * len(EDGES), channels // partial)
+        self.partial = partial
         self.enter0 = PointwiseConv(inputs[0], channels, affine=False) if inputs[0] != channels else None
         self.enter1 = PointwiseConv(inputs[1], channels, affine=False)
         self.ops, self.norms = nn.ModuleDict(), nn.ModuleDict()
@@ -164,15 +161,12 @@ class SupernetCell(nn.Module):
                 elif name in POOLS:
                     self.norms[f"{EDGES[e][0]}_{name}"] = nn.BatchNorm2d(self.channels, affine=False)
 
-    def stride(self, edge: int) -> int:
-        return 2 if self.kind == "reduce" and EDGES[edge][0] < 2 else 1
-
     def forward(self, first: Node, second: Node, plan: Plan) -> tuple[Tensor, Tensor]:
         states = self.enter(first, second)
         nodes, shared = [self._node(x) for x in states], {}  # type: ignore[var-annotated]
         summands = []
         for edges, gate in zip(INCOMING, plan.gates, strict=True):
-            z = self._mixed(nodes, edges, plan, shared)
+            z = self.mixed(nodes, edges, plan, shared)
             if self.partial > 1:
                 z = F.channel_shuffle(torch.cat([z, self._around(nodes, edges, plan, shared)], dim=1), self.partial)
             summands.append(z)
@@ -191,40 +185,10 @@ class SupernetCell(nn.Module):
     def _node(self, x: Tensor) -> Node:
         return Node(x) if self.partial == 1 else PartialNode(x, self.channels)
 
-    def _mixed(self, nodes: list[Node], edges: Sequence[int], plan: Plan, shared: dict[str, Tensor]) -> Tensor:
-        """Sum over incoming edges and operations; `shared` keeps what edges share."""
-        scales = plan.scales(self.channels)
-        total: Tensor | None = None
-        lattice: Tensor | None = None
-        unweighted: dict[tuple[int, int], Tensor] = {}
-        for e in edges:
-            node = nodes[EDGES[e][0]]
-            for k, name in enumerate(self.edge_ops[e]):
-                if not plan.active[e][k] or name == "rest":
-                    continue
-                if f"{e}_{name}" not in self.ops:
-                    unweighted[e, k] = self._unweighted(node, e, name, shared)
-                    continue
-                op = self.ops[f"{e}_{name}"]
-                if isinstance(op, ThinDilatedConv) and not op.strided and node.has_lattice:
-                    lattice = _added(lattice, op.on_lattice(node, scales[e][k]))
-                else:
-                    total = _added(total, op(node, scales[e][k]))
-        if lattice is not None:
-            total = _added(total, from_lattice(lattice))
-        if total is None and not unweighted:
-            return torch.zeros_like(_strided(nodes[EDGES[edges[0]][0]].x, self.stride(edges[0])))
-        return mixed_sum([] if total is None else [total], list(unweighted.values()), plan.picked(tuple(unweighted)))
-
-    def _unweighted(self, node: Node, edge: int, name: str, shared: dict[str, Tensor]) -> Tensor:
+    def unweighted(self, node: Node, edge: int, name: str, shared: dict[str, Tensor]) -> Tensor:
         if name == "one":
-            return torch.ones_like(_strided(node.x, self.stride(edge)))
-        if name not in POOLS:
-            return node.x
-        key = f"{EDGES[edge][0]}_{name}"
-        if key not in shared:
-            shared[key] = self.norms[key](POOLS[name](node.x, self.stride(edge)))
-        return shared[key]
+            return torch.ones_like(self.strided(node.x, edge))
+        return super().unweighted(node, edge, name, shared)
 
     def _around(self, nodes: list[Node], edges: Sequence[int], plan: Plan, shared: dict[str, Tensor]) -> Tensor:
         """The weighted sum of what goes around the operations, pooled where they have a stride."""
@@ -240,20 +204,7 @@ class SupernetCell(nn.Module):
     def branches(self, edge: int, x: Tensor) -> list[Tensor]:
         """What each operation of an edge makes of its source's channels (batch, C / partial, H, W), at weight 1."""
         node = Node(x)
-        return [
-            self.ops[f"{edge}_{name}"](node) if f"{edge}_{name}" in self.ops else self._unweighted(node, edge, name, {})
-            for name in self.edge_ops[edge]
-            if name != "rest"
-        ]
-
-
-def _added(total: Tensor | None, term: Tensor) -> Tensor:
-    """total + term, in place: both are outputs of batch norms, which keep their inputs only."""
-    return term if total is None else total.add_(term)
-
-
-def _strided(x: Tensor, stride: int) -> Tensor:
-    return x if stride == 1 else x[:, :, ::stride, ::stride]
+        return [self.branch(edge, name, node) for name in self.edge_ops[edge] if name != "rest"]
 
 
 class Supernet(nn.Module):

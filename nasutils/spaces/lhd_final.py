@@ -11,21 +11,19 @@ from torch import Tensor, nn
 from nasutils.errors import choose
 from nasutils.genotype import Cell, Genotype
 from nasutils.ops import (
+    POOLS,
     FactorizedReduction,
     Node,
     PointwiseConv,
     Random,
     ThinDilatedConv,
     ThinSeparableConv,
-    avg_pool_3x3,
     channels_last,
-    max_pool_3x3,
 )
 from nasutils.spaces.base import check_cells, check_channels
 from nasutils.spaces.darts_final import STEMS, AuxiliaryHead, cifar_stem, dropped
 from nasutils.spaces.lhd_policies import Rule
 
-POOLS = {"max_pool_3x3": max_pool_3x3, "avg_pool_3x3": avg_pool_3x3}
 CONVS: Mapping[str, tuple[type[ThinSeparableConv] | type[ThinDilatedConv], int]] = {
     "sep_conv_3x3": (ThinSeparableConv, 3),
     "sep_conv_5x5": (ThinSeparableConv, 5),
