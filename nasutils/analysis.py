@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from nasutils import leakage, relax
+from nasutils import leakage, relax, stopping
 from nasutils.runs import Run
 from nasutils.spaces import nasbench201
 
@@ -50,8 +50,8 @@ def epochs_table(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
     """A row per method, seed and epoch of NAS-Bench-201 searches; runs: {(method label, seed): run}.
 
     Columns: temperature, entropy (nats per edge), relaxed, discretized, recalibrated (supernet accuracy, %),
-    gap (relaxed - recalibrated, points), skips, nones (edges of the current cell), genotype, a column of
-    tabulated test accuracy (%) per data set, seconds.
+    gap (relaxed - recalibrated, points), skips, nones (edges of the current cell), genotype, eigenvalue (nan where it
+    was not measured), a column of tabulated test accuracy (%) per data set, seconds.
     """
     rows = [
         {"method": label, "seed": seed, **_epoch(record)}
@@ -77,6 +77,7 @@ def _epoch(record: Mapping[str, Any]) -> dict[str, Any]:
         "skips": record["genotype"].count("skip_connect"),
         "nones": record["genotype"].count("none"),
         "genotype": record["genotype"],
+        "eigenvalue": _number(stopping.eigenvalue(record)),
         **{name: cell.test_accuracy[name] for name in DATASETS},
         "seconds": record["cost"]["seconds"],
     }
@@ -120,23 +121,31 @@ def _leakage(record: Mapping[str, Any]) -> dict[str, float]:
         "bypass": float(np.mean(list(measured["bypass_total"].values()))),
         "spread": float(np.mean([np.mean(s) for s in measured["spread"].values()])),
         "matched_bypass": float(np.mean(list(matched["bypass_total"].values()))) if matched else math.nan,
-        "skip_cut": _skip_share(np.abs(measured["cut"]["cell"])),
+        "skip_cut": _skip_share(measured["cut"].get("cell")),
         "free_gradient": float(np.mean(list(measured["free_gradient"].values()))),
         "free_weight": float(np.mean([d["weight"] for d in dominance])),
         "free_strongest": float(np.mean([d["strongest"] for d in dominance])),
         "margin": float(np.mean([np.mean(m) for m in measured["margin"].values()])),
         "entropy": float(np.mean([np.mean(e) for e in measured["entropy"].values()])),
-        "eigenvalue": math.nan if measured["eigenvalue"] is None else measured["eigenvalue"],
-        "curvature": math.nan
-        if measured["eigenvalue"] is None
-        else measured["eigenvalue"] * record["temperature"] ** 2,
+        "eigenvalue": _number(measured["eigenvalue"]),
+        "curvature": _number(measured["eigenvalue"]) * _number(_softmax_temperature(record)) ** 2,
         "loss": measured["loss"],
         **leakage.discretization_drop(record),
     }
 
 
-def _skip_share(changes: np.ndarray) -> float:
-    """Share of the skip connections in changes (edges, operations) >= 0; nan where there are none."""
+def _softmax_temperature(record: Mapping[str, Any]) -> float | None:
+    """Records of old say only the temperature; all of them are of methods whose weights are its softmax."""
+    return record.get("softmax_temperature", record["temperature"])
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _skip_share(cut: ArrayLike | None) -> float:
+    """Share of the skip connections in the changes (edges, operations) of NAS-Bench-201; nan elsewhere and of none."""
+    changes = np.abs(np.asarray(0.0 if cut is None else cut))
     total = changes.sum()
     return float(changes[:, nasbench201.OPS.index("skip_connect")].sum() / total) if total else math.nan
 

@@ -18,6 +18,7 @@ class Claim:
 
     threshold: *supported* if the whole 95 % interval over seeds lies above it, *not supported* if it lies below,
     *inconclusive* otherwise or with fewer than five seeds. measure: computes the estimate from a study's results.
+    caveat: why the statistic is necessary for the claim but not sufficient; it can then refute, but never support.
     """
 
     name: str
@@ -25,6 +26,12 @@ class Claim:
     statistic: str
     threshold: float
     measure: Callable[[Any], Estimate]
+    caveat: str = ""
+
+    def verdict(self, estimate: Estimate, scale: str) -> str:
+        """See the class; at smoke scale nothing is evidence."""
+        found = verdict(estimate, self.threshold, scale)
+        return "inconclusive" if found == "supported" and self.caveat else found
 
 
 def verdict(estimate: Estimate, threshold: float, scale: str) -> str:
@@ -43,6 +50,7 @@ def table(claims: Sequence[Claim]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"claim": c.name, "the paper": c.sentence, "statistic": c.statistic, "supported above": c.threshold}
+            | {"caveat": c.caveat}
             for c in claims
         ]
     )
@@ -62,7 +70,8 @@ def verdicts(claims: Sequence[Claim], results: Any, scale: str) -> pd.DataFrame:
                 "high": e.high,
                 "n": e.n,
                 "supported above": claim.threshold,
-                "verdict": verdict(e, claim.threshold, scale),
+                "verdict": claim.verdict(e, scale),
+                "caveat": claim.caveat,
                 "scale": scale,
             }
         )

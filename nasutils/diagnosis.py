@@ -211,10 +211,13 @@ def _highest_entropy(space: Space) -> float:
 def _curvature(table: pd.DataFrame) -> Finding:
     logged = table.dropna(subset="eigenvalue")
     if logged.empty:
-        return Finding("unknown", "No Hessian eigenvalue was logged (search with `probe_every` set).")
+        return Finding("unknown", "No Hessian eigenvalue was logged (search with `eigenvalue_every` = 2).")
     first, last = logged["eigenvalue"].iloc[[0, -1]]
     text = f"The dominant Hessian eigenvalue went from {first:.3g} to {last:.3g}"
-    found = stopping.eigenvalue_stop(logged["eigenvalue"])
+    try:
+        found = stopping.darts_es(logged["epoch"].tolist(), logged["eigenvalue"])
+    except ValueError as error:
+        return Finding("unknown", f"{text}. {error}.")
     if found is None:
         return Finding("normal", f"{text} without a rise that DARTS-ES would stop at.")
     fires, back = (int(logged["epoch"].iloc[i]) for i in found)

@@ -30,7 +30,7 @@ class Experiment:
     images: number of images for the weights and as many for alpha (None: all). evaluation: number of alpha
     images on which the supernet is judged after an epoch (None: all). resolution: side in pixels (None:
     the data set's own). precision: float32, float64 or bf16. probe_every: leakage is measured after every so
-    many epochs and after the last one (0: never).
+    many epochs and after the last one (0: never); eigenvalue_every: the same for the Hessian's eigenvalue alone.
 
     Raises ValueError for an unknown name or a number that cannot be; what only the data or the method can tell, `build`
     raises.
@@ -51,6 +51,7 @@ class Experiment:
     seed: int = 0
     precision: str = "float32"
     probe_every: int = 0
+    eigenvalue_every: int = 0
 
     def __post_init__(self) -> None:
         check_setting(vars(self))
@@ -58,10 +59,13 @@ class Experiment:
         choose("preset", self.preset, PRESETS)
         whole("epochs", self.epochs)
         whole("probe_every", self.probe_every, 0)
+        whole("eigenvalue_every", self.eigenvalue_every, 0)
 
     def params(self) -> runs.Params:
-        """What the run folder is named by; a search without probes has the name it had before there were any."""
+        """What the run folder is named by; what is not measured is not named."""
         params = {"kind": "search", "version": VERSION, **asdict(self)}
+        if not params["eigenvalue_every"]:
+            del params["eigenvalue_every"]
         probes = {"probe_every": params.pop("probe_every"), "probe_version": PROBE_VERSION}
         return {**params, **probes} if self.probe_every else params
 
@@ -126,7 +130,7 @@ def build(experiment: Experiment, machine: Machine) -> Search:
     if e.evaluation is not None and not 1 <= e.evaluation <= len(valid):
         raise ValueError(f"evaluation must be 1 to {len(valid)}, not {e.evaluation}")
     evaluation = valid[: e.evaluation]
-    settings: dict[str, Any] = {"seed": e.seed, "precision": e.precision, "probe_every": e.probe_every}
+    settings = {name: getattr(e, name) for name in ("seed", "precision", "probe_every", "eigenvalue_every")}
     return Search(net, method, recipe, images, train, valid, evaluation=evaluation, **settings)
 
 

@@ -120,6 +120,18 @@ def measure(
     }
 
 
+def dominant_eigenvalue(net: nn.Module, mix: Mix, images: Tensor, labels: Tensor, temperature: float) -> float:
+    """The eigenvalue of `measure` alone, for a fraction of its cost."""
+    images, labels = images[:CURVATURE_IMAGES], labels[:CURVATURE_IMAGES]
+    with undisturbed(net) as rewind:
+
+        def loss(mix: Mix) -> Tensor:
+            rewind()
+            return F.cross_entropy(net(images, mix, nonzero(mix)).double(), labels)
+
+        return curvature(loss, {kind: weights.detach() for kind, weights in mix.items()}, temperature)
+
+
 def _totals(cut: Mix, only: Mix, mix: Mix, names: Mapping[str, EdgeOps]) -> dict[str, dict[str, Any]]:
     return {
         "bypass_total": {kind: bypass_total(cut[kind], only[kind], m, names[kind]) for kind, m in mix.items()},

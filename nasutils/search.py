@@ -77,6 +77,7 @@ class Search:
     recalibration: number of training batches from which batch-norm statistics are estimated anew.
     seed: of batches and augmentation (the method and the network have been seeded by whoever made them).
     probe_every: leakage is measured after every so many epochs and after the last one (0: never).
+    eigenvalue_every: the same for the dominant Hessian eigenvalue alone, which a probe measures, too.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Search:
         seed: int = 0,
         precision: str = "float32",
         probe_every: int = 0,
+        eigenvalue_every: int = 0,
     ) -> None:
         choose(f"order of {method.name}", recipe.order, method.orders)
         choose("warmup_rule", recipe.warmup_rule, WARMUP_RULES)
@@ -106,10 +108,14 @@ class Search:
             raise ValueError(f"probe_every must be 0 or more, not {probe_every}")
         if probe_every and method.partial > 1:
             raise ValueError(f"leakage is not measured on partial channels ({method.name}): probe_every must be 0")
+        if eigenvalue_every and set(method.space.kinds) != set(method.space.alpha_shapes):
+            raise ValueError(
+                f"eigenvalue_every must be 0 on {method.space.name}, where edges have no softmax of their own"
+            )
         self.net, self.method, self.recipe, self.data = net, method, recipe, data
         self.train, self.valid = train, valid
         self.evaluation = valid if evaluation is None else evaluation
-        self.recalibration, self.probe_every = recalibration, probe_every
+        self.recalibration, self.probe_every, self.eigenvalue_every = recalibration, probe_every, eigenvalue_every
         self.dtype, self.autocast = PRECISIONS[precision], precision == "bf16"
         self.generator = torch.Generator().manual_seed(seed)
         self.weights = list(net.parameters())
@@ -147,9 +153,14 @@ class Search:
         samples = len(self.train) * (1 if losses["valid_loss"] is None else 2)
         record["cost"] = cost(self.train.images.device, samples, searched, time.perf_counter() - started)
         self.epoch += 1
-        if self.probe_every and (self.epoch % self.probe_every == 0 or self.epoch == self.recipe.epochs):
+        if self._due(self.eigenvalue_every):
+            record["eigenvalue"] = self._eigenvalue()
+        if self._due(self.probe_every):
             record["leakage"] = self._probe()
         return record
+
+    def _due(self, every: int) -> bool:
+        return every > 0 and (self.epoch % every == 0 or self.epoch == self.recipe.epochs)
 
     def begin_epoch(self) -> None:
         """Move the schedules and start a new log."""
@@ -268,6 +279,7 @@ class Search:
         genotype = self.method.genotype()
         return {
             "temperature": self.method.temperature,
+            "softmax_temperature": self.method.softmax_temperature,
             "weight_lr": self.optimizer.param_groups[0]["lr"],
             "alpha": {name: a.tolist() for name, a in self.method.alphas.items()},
             "mix": {name: m.tolist() for name, m in mix.items()},
@@ -313,6 +325,15 @@ class Search:
             self.net.train()
             recalibrate(self.net, self.train.images, self.recalibration, forward)
             return self.accuracy(mix)
+
+    def _eigenvalue(self) -> float | None:
+        """The dominant Hessian eigenvalue on the first evaluation images; None where mix is no softmax of alpha."""
+        temperature = self.method.softmax_temperature
+        if temperature is None:
+            return None
+        part = self.evaluation[: leakage.CURVATURE_IMAGES]
+        images = normalize(part.images, self.data, self.dtype)
+        return leakage.dominant_eigenvalue(self.net, self.method.inference(), images, part.labels, temperature)
 
     def _probe(self) -> Record:
         """Leakage on the first evaluation images, unaugmented, in the precision of the weights.

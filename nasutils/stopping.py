@@ -28,6 +28,9 @@ from nasutils.spaces.base import Space
 
 Records = Sequence[Mapping[str, Any]]
 SKIP = "skip_connect"
+ES_CADENCE, ES_START = 2, 10
+"""DARTS-ES: epochs from one eigenvalue to the next, which its window and lag are made for, and the first epoch whose
+architecture it can take (RobustDARTS's code; the authors' starts at 0)."""
 DESIGNATED = {"nasbench201": "nor_conv_3x3"}
 """Space -> operation whose magnitude decides if none is named; elsewhere one must be."""
 
@@ -78,15 +81,28 @@ def eigenvalue_stop(
     """DARTS-ES as intended: (where it fires, where it goes back to), positions in the series; None if it never does.
 
     values: dominant eigenvalues in the order they were measured, however many epochs lie between them.
-    It fires when the newest mean over a whole window is more than `factor` times the one `back` values before, and
-    goes back to the centre of that earlier window, not before position `start`.
+    It fires when the newest mean over a whole window is more than `factor` times the one `back` values before, which
+    must be positive, and goes back to the centre of that earlier window, not before position `start`.
     """
     x, half = np.asarray(values, dtype=float), window // 2
     means = local_means(x, window)[: max(len(x) - half, 0)]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rises = means[back:] / means[:-back] > factor
+    rises = (means[:-back] > 0) & (means[back:] > factor * means[:-back])
     earlier = first(rises & (np.arange(len(rises)) >= start))
     return None if earlier is None else (earlier + back + half, earlier)
+
+
+def darts_es(epochs: Sequence[int], values: ArrayLike) -> tuple[int, int] | None:
+    """`eigenvalue_stop` of eigenvalues measured in these epochs, from ES_START on.
+
+    Raises ValueError if they lie further apart than the rule is made for.
+    """
+    apart = max(np.diff(epochs), default=0)
+    if apart > ES_CADENCE:
+        raise ValueError(
+            f"DARTS-ES takes an eigenvalue at least every {ES_CADENCE} epochs, not every {apart}: search with "
+            f"`eigenvalue_every` = {ES_CADENCE}"
+        )
+    return eigenvalue_stop(values, start=sum(epoch < ES_START for epoch in epochs))
 
 
 @dataclass(frozen=True)
@@ -126,12 +142,14 @@ def cell_of(space: Space) -> str:
 def alphas(records: Records, space: Space) -> np.ndarray:
     """The trajectory of alpha in the judged cell, (epochs, edges, operations): -inf where an edge lacks an operation.
 
+    Where the mixing weights are no softmax of alpha (GAEA, DrNAS), their logarithm, whose softmax they are.
+
     Raises ValueError if a record lacks alpha, or has one of another shape.
     """
     cell = cell_of(space)
     edges, choices = space.alpha_shapes[cell]
     try:
-        found = np.array([r["alpha"][cell] for r in records], dtype=float)
+        found = np.array([_scores(r, cell) for r in records], dtype=float)
     except (KeyError, TypeError, ValueError):
         found = np.array(np.nan)
     if found.shape[1:] != (edges, choices) or np.isnan(found).any():
@@ -140,6 +158,13 @@ def alphas(records: Records, space: Space) -> np.ndarray:
     for edge, ops in enumerate(edge_operations(space)):
         spread[:, edge, [space.ops.index(op) for op in ops]] = found[:, edge]
     return spread
+
+
+def _scores(record: Mapping[str, Any], cell: str) -> ArrayLike:
+    if record.get("softmax_temperature", 1.0) is not None:
+        return record["alpha"][cell]
+    with np.errstate(divide="ignore"):
+        return np.log(record["mix"][cell])
 
 
 def edge_operations(space: Space) -> Sequence[tuple[str, ...]]:
@@ -175,14 +200,14 @@ def eigenvalues(records: Records) -> tuple[list[int], list[float]]:
     found = [(i, e) for i, r in enumerate(records) if (e := eigenvalue(r)) is not None]
     if not found:
         raise ValueError(
-            "no record holds leakage.eigenvalue (dominant Hessian eigenvalue): search with `probe_every` set"
+            "no record holds an eigenvalue (the Hessian's dominant one): search with `eigenvalue_every` = 2"
         )
     return [i for i, _ in found], [e for _, e in found]
 
 
 def eigenvalue(record: Mapping[str, Any]) -> float | None:
-    """The dominant Hessian eigenvalue that a probe put into the record, None if there is none."""
-    return (record.get("leakage") or {}).get("eigenvalue")
+    """The dominant Hessian eigenvalue in the record, by itself or of a probe; None if there is none."""
+    return record.get("eigenvalue", record.get("leakage", {}).get("eigenvalue"))
 
 
 def _index(space: Space, operation: str) -> int:
@@ -245,7 +270,7 @@ def _ranking(n: int, records: Records, space: Space, o: int) -> Verdict:
 
 def _rising(records: Records, space: Space, o: int) -> Verdict:
     where, values = eigenvalues(records)
-    found = eigenvalue_stop(values)
+    found = darts_es([records[i]["epoch"] for i in where], values)
     if found is None:
         return None, None, f"the eigenvalue never rose by a factor of 1.3 in {len(values)} values"
     fires, earlier = (where[i] for i in found)
@@ -255,7 +280,7 @@ def _rising(records: Records, space: Space, o: int) -> Verdict:
 def _rising_released(records: Records, space: Space, o: int) -> Verdict:
     where, values = eigenvalues(records)
     if len(where) != len(records):
-        raise ValueError("the released DARTS-ES takes an eigenvalue of every epoch: search with `probe_every` = 1")
+        raise ValueError("the released DARTS-ES takes an eigenvalue of every epoch: search with `eigenvalue_every` = 1")
     end = released_tracker(values, len(values))
     if end.fires is None:
         return None, None, f"it never fired; the released script ends in {end.error}"

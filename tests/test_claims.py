@@ -37,6 +37,13 @@ def test_verdict(estimate, scale, expected):
     assert claims.verdict(estimate, 0.0, scale) == expected
 
 
+def test_a_statistic_that_is_not_sufficient_can_only_refute():
+    claim = claims.Claim("a", "b", "c", 0.0, lambda results: results, "d")
+    found = [claim.verdict(e, "laptop") for e in (Estimate(2, 1, 3, 5), Estimate(-2, -3, -1, 5))]
+    assert found == ["inconclusive", "not supported"]
+    assert claims.verdicts([claim], Estimate(2, 1, 3, 5), "laptop")["caveat"].tolist() == ["d"]
+
+
 def results(**accuracies):
     rows = [
         {"method": label, "seed": seed, "epoch": 0, "cifar10": value, "gap": (40.0 if label == "DARTS" else 2.0) + seed}

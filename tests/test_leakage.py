@@ -7,13 +7,14 @@ import copy
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nasutils import curvature, data, leakage, methods, relax, runs, spaces
+from nasutils import analysis, curvature, data, leakage, methods, relax, runs, spaces
 from nasutils.experiment import Experiment, Machine, build
 from nasutils.search import Search
 from nasutils.spaces.base import everything
@@ -418,6 +419,27 @@ def search(name="sp-darts", *, space=NB201, epochs=3, probe_every=0, precision="
     torch.manual_seed(0)
     net = space.supernet(2, 1 if space is NB201 else 3, 10).to(dtype)
     return Search(net, method, recipe, DIGITS, TRAIN, VALID, precision=precision, probe_every=probe_every)
+
+
+@pytest.mark.parametrize("space", [NB201, spaces.get("s4")])
+def test_the_eigenvalue_alone_is_that_of_the_probe_and_disturbs_nothing(space):
+    both, plain = search(space=space, probe_every=1, epochs=2), search(space=space, epochs=2)
+    both.eigenvalue_every = 2
+    first, second = both.run()
+    assert "eigenvalue" not in first and second["eigenvalue"] == second["leakage"]["eigenvalue"]
+    assert [r["train_loss"] for r in plain.run()] == [first["train_loss"], second["train_loss"]]
+    assert same(plain.state_dict(), both.state_dict())
+
+
+def test_the_eigenvalue_is_refused_where_edges_have_no_softmax():
+    with pytest.raises(ValueError, match="eigenvalue_every must be 0 on lhd"):
+        build(Experiment("lhd", dataset="digits", resolution=8, channels=4, cells=3, eigenvalue_every=1), Machine())
+
+
+def test_leakage_is_tabulated_on_every_space(tmp_path):
+    records = list(search("darts", space=spaces.get("s2"), probe_every=1, epochs=1).run())
+    table = analysis.leakage_table({("DARTS", 0): SimpleNamespace(records=records)})
+    assert len(table) == 1 and table["bypass"].notna().all() and table["skip_cut"].isna().all()
 
 
 @pytest.mark.parametrize(("name", "space"), [("darts", NB201), ("sp-darts", NB201), ("darts", spaces.get("s4"))])

@@ -45,7 +45,7 @@ TABLE = {
     "EX-DARTS": (3e-4, 3e-4, 0.025, 1e-3),
     "SS setting": (0.015, 0.015, 1e-3, 1e-3),
 }
-SETTING = {"epochs": 50, "recipe": {"split": "nasbench201"}, "probe_every": 5}
+SETTING = {"epochs": 50, "recipe": {"split": "nasbench201"}, "eigenvalue_every": 2}
 
 
 def rules(label, **changes):
@@ -95,19 +95,19 @@ def test_a_warmup_is_scaled_with_the_search(epochs, expected):
     assert experiment.epochs == epochs + expected and recipe.warmup == recipe.alpha_from == expected
 
 
-def test_the_baseline_is_the_run_of_the_bypass_notebook():
+def test_the_baseline_is_a_plain_search_with_eigenvalues():
     setting = {"dataset": "cifar10", "images": 2000, "channels": 8, "cells": 2, "evaluation": 1000, "resolution": 16}
     recipe = {"batch": 32, "split": "nasbench201"}
-    theirs = Experiment(method="darts", options={}, recipe=recipe, seed=3, probe_every=5, epochs=50, **setting)
+    theirs = Experiment(method="darts", options={}, recipe=recipe, seed=3, eigenvalue_every=2, epochs=50, **setting)
     ours = study.searches(
-        study.chosen(["DARTS"]), [3], [0], epochs=50, recipe=recipe, probe_every=5, preset="published", **setting
+        study.chosen(["DARTS"]), [3], [0], epochs=50, recipe=recipe, eigenvalue_every=2, preset="published", **setting
     )
     assert name_of(ours["DARTS", 3]) == name_of(theirs)
 
 
-def test_only_darts_and_ex_darts_are_probed_and_searched_from_all_seeds():
+def test_only_darts_and_ex_darts_are_followed_and_searched_from_all_seeds():
     searches = study.searches(study.chosen([]), [0, 1, 2], [7], **SETTING)
-    assert {label for (label, _), e in searches.items() if e.probe_every} == set(study.CORE)
+    assert {label for (label, _), e in searches.items() if e.eigenvalue_every} == set(study.CORE)
     assert {label for label, seed in searches if seed == 2} == set(study.CORE)
     assert not {label for label, _ in searches} & set(study.LONG)
 
@@ -186,7 +186,7 @@ def results(operation="nor_conv_3x3", gains=()):
         ]
     table = pd.DataFrame(rows)
     last = table.loc[table.groupby(["method", "seed"])["epoch"].idxmax()]
-    return study.Results({}, table, last, pd.DataFrame(columns=["method"]), decisions, operation)
+    return study.Results({}, table, last, decisions, operation)
 
 
 def test_the_claims_have_the_right_sign():
@@ -199,8 +199,8 @@ def test_the_claims_have_the_right_sign():
         "3a swap": "supported",
         "3b better": "supported",
         "3c competitive": "supported",
-        "4 raw weights": "supported",
-        "5 not overfitting": "supported",
+        "4 raw weights": "inconclusive",
+        "5 not overfitting": "inconclusive",
         "6a bias": "supported",
         "6b tied": "supported",
         "7a stop": "supported",

@@ -70,7 +70,7 @@ def test_a_record_says_all_about_its_epoch():
     (record,) = tiny(epochs=1).run()
     assert record.keys() == {
         *("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "temperature", "weight_lr"),
-        *("alpha", "mix", "entropy", "skip_count", "genotype", "supernet_accuracy", "cost"),
+        *("softmax_temperature", "alpha", "mix", "entropy", "skip_count", "genotype", "supernet_accuracy", "cost"),
     }
     assert record["supernet_accuracy"].keys() == {"relaxed", "discretized", "discretized_recalibrated"}
     assert record["cost"].keys() == {"seconds", "samples_per_second", "peak_memory_bytes"}

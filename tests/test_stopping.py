@@ -197,8 +197,8 @@ def test_darts_es_as_published_goes_back_and_survives_the_end():
 def test_eigenvalues_of_some_epochs_are_counted_as_they_come():
     sparse = [1.1**e if e % 2 else None for e in range(30)]
     decision = judged(as_records(trajectory("B"), eigenvalues=sparse), "eigenvalue")
-    assert (decision.epoch, decision.decided) == (1, 13)
-    with pytest.raises(ValueError, match="`probe_every` = 1"):
+    assert (decision.epoch, decision.decided) == (11, 23)
+    with pytest.raises(ValueError, match="`eigenvalue_every` = 1"):
         judged(as_records(trajectory("B"), eigenvalues=sparse), "eigenvalue_released")
 
 
@@ -239,7 +239,7 @@ def test_refusals_say_what_is_wrong_and_what_to_log():
         judged(records, "peak", operation="sep_conv_3x3")
     with pytest.raises(ValueError, match="unknown operation of s4 'skip_connect'"):
         judged(as_records(np.zeros((2, 14, 2)), spaces.get("s4")), "skips_2", space=spaces.get("s4"))
-    with pytest.raises(ValueError, match="no record holds leakage.eigenvalue .*`probe_every`"):
+    with pytest.raises(ValueError, match="no record holds an eigenvalue .*`eigenvalue_every`"):
         judged(records, "eigenvalue")
     with pytest.raises(ValueError, match="no record to judge"):
         judged([], "peak")
@@ -261,7 +261,7 @@ def test_all_criteria_in_one_table():
     assert table.index.tolist() == list(CRITERIA)
     assert table.loc["peak", ["operation", "epoch", "decided"]].tolist() == ["nor_conv_3x3", 11, 13]
     assert table["epoch"].isna()[table["epoch"].isna()].index.tolist() == ["eigenvalue", "eigenvalue_released"]
-    assert "probe_every" in table.loc["eigenvalue", "reason"]
+    assert "eigenvalue_every" in table.loc["eigenvalue", "reason"]
     space = spaces.get("darts7")
     table = stopping.decide_all(as_records(bump(space, range(7)), space), space)
     convolutions = ["sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5"]
@@ -312,7 +312,7 @@ def test_a_stopper_refuses_before_or_early_in_a_search():
         Stopper("peak", spaces.get("darts7"))
     stopper = Stopper("eigenvalue", NB201, patience=3)
     assert [stopper(record) for record in RECORDS["B"][:2]] == [None, None]
-    with pytest.raises(ValueError, match="`probe_every`"):
+    with pytest.raises(ValueError, match="`eigenvalue_every`"):
         stopper(RECORDS["B"][2])
 
 
@@ -361,10 +361,33 @@ def test_other_operations_without_parameters_collapse_too():
     assert "COLLAPSED, since epoch 0" in noise and "Operations without parameters hold 8 of 8" in noise
 
 
+def test_eigenvalues_too_far_apart_are_not_judged():
+    sparse = as_records(trajectory("B"), eigenvalues=[1.1**e if e % 5 == 4 else None for e in range(30)])
+    with pytest.raises(ValueError, match="at least every 2 epochs, not every 5: search with `eigenvalue_every` = 2"):
+        judged(sparse, "eigenvalue")
+    assert "DARTS-ES takes an eigenvalue at least every 2 epochs" in words(sparse)
+
+
+def test_a_rise_is_one_from_a_positive_mean():
+    assert stopping.eigenvalue_stop([-1.0] * 6 + [-5.0] * 5) is None
+    assert stopping.eigenvalue_stop([1.0] * 6 + [5.0] * 5) == (6, 0)
+
+
+def test_weights_that_are_no_softmax_count_as_they_are():
+    weights = np.random.default_rng(0).dirichlet(np.ones(5), size=(4, 6))
+    records = [
+        {"epoch": e, "alpha": {"cell": w.tolist()}, "mix": {"cell": w.tolist()}, "softmax_temperature": t}
+        for t in (None, 1.0)
+        for e, w in enumerate(weights)
+    ]
+    simplex, alpha = (stopping.magnitudes(stopping.alphas(part, NB201)) for part in (records[:4], records[4:]))
+    assert simplex == pytest.approx(weights.sum(axis=1)) and not np.allclose(simplex, alpha)
+
+
 def test_a_rising_eigenvalue_is_watched():
     rising = [1.1**e if e % 2 == 0 else None for e in range(30)]
     text = words(as_records(trajectory("B"), eigenvalues=rising))
-    assert "risen by a factor of 1.3 at epoch 12; DARTS-ES goes back to epoch 0" in text
+    assert "risen by a factor of 1.3 at epoch 22; DARTS-ES goes back to epoch 10" in text
     assert "from 0.3 to 0.3 without a rise" in words(as_records(trajectory("B"), eigenvalues=[0.3] * 30))
 
 

@@ -239,6 +239,7 @@ CLAIMS: Sequence[Claim] = (
         "(n: networks of a space)",
         0.0,
         lambda results: contrast(results, lambda scores: -float(np.nanmean(scores))),
+        "of equal channels and cells LHD's networks have fewer parameters",
     ),
     Claim(
         "3 accessible",

@@ -31,22 +31,22 @@ class Variant(variants.Variant):
     """How a search departs from DARTS on NAS-Bench-201.
 
     warmup: epochs, of a search of 50, by which it is longer and in which the weights warm up and alpha stands still;
-    rule: see `Recipe.warmup_rule`. horizon: its length in multiples of the baseline's. probed: whether leakage, and
-    with it the Hessian's eigenvalue, is measured.
+    rule: see `Recipe.warmup_rule`. horizon: its length in multiples of the baseline's. curved: whether the
+    Hessian's eigenvalue is measured.
     """
 
     method: str = "darts"
     warmup: int = 0
     rule: str = "proper"
     horizon: int = 1
-    probed: bool = False
+    curved: bool = False
 
     def warmup_epochs(self, epochs: int) -> int:
         """The warm-up beside a search of so many epochs: in proportion, at least one."""
         return max(round(self.warmup * epochs / EPOCHS), 1) if self.warmup else 0
 
     def experiment(
-        self, recipe: Mapping[str, Any], epochs: int = EPOCHS, probe_every: int = 0, **setting: Any
+        self, recipe: Mapping[str, Any], epochs: int = EPOCHS, eigenvalue_every: int = 0, **setting: Any
     ) -> Experiment:
         """The search; epochs: of the baseline. recipe, setting: of all searches, fields of `Experiment`."""
         warmup = self.warmup_epochs(epochs)
@@ -54,7 +54,7 @@ class Variant(variants.Variant):
         return super().experiment(
             {**recipe, **frozen},
             epochs=self.horizon * epochs + warmup,
-            probe_every=probe_every if self.probed else 0,
+            eigenvalue_every=eigenvalue_every if self.curved else 0,
             **setting,
         )
 
@@ -72,7 +72,7 @@ def _warmups(length: int) -> dict[str, Variant]:
 
 
 VARIANTS: Mapping[str, Variant] = {
-    "DARTS": Variant(probed=True),
+    "DARTS": Variant(curved=True),
     "alpha decay x 5": Variant(options={"alpha_decay": 5e-3}),
     "alpha decay x 10": Variant(options={"alpha_decay": 1e-2}),
     "alpha rate 1e-3": Variant(options={"alpha_lr": 1e-3}),
@@ -83,7 +83,7 @@ VARIANTS: Mapping[str, Variant] = {
     **_warmups(30),
     **_warmups(100),
     "SS setting": Variant(options={"alpha_lr": 1e-3}, recipe=constant(0.015)),
-    "EX-DARTS": Variant("ex-darts", probed=True),
+    "EX-DARTS": Variant("ex-darts", curved=True),
     "EX-DARTS, weight rate x 10": Variant("ex-darts", recipe=constant(3e-3)),
     "long horizon": Variant(options={"alpha_lr": 2.5e-3}, recipe=constant(3e-4), horizon=10),
     "very long horizon": Variant(options={"alpha_lr": 1e-3}, recipe=constant(3e-5), horizon=200),
@@ -166,13 +166,12 @@ class Results:
     """What the claims are computed from.
 
     epochs: see `analysis.epochs_table`, and S_<operation>, see `stopping.magnitudes`; last: its last epochs.
-    leakage: see `analysis.leakage_table`. decisions: see `decisions`. operation: the designated one.
+    decisions: see `decisions`. operation: the designated one.
     """
 
     runs: Mapping[tuple[str, int], Run]
     epochs: pd.DataFrame
     last: pd.DataFrame
-    leakage: pd.DataFrame
     decisions: pd.DataFrame
     operation: str
 
@@ -184,7 +183,7 @@ class Results:
         epochs = analysis.epochs_table(runs)
         epochs = epochs.join(pd.DataFrame(np.concatenate(s) if s else [], columns=columns))
         table = decisions({key: run for key, run in runs.items() if key[0] in JUDGED})
-        return cls(runs, epochs, analysis.last_epoch(epochs), analysis.leakage_table(runs), table, operation)
+        return cls(runs, epochs, analysis.last_epoch(epochs), table, operation)
 
     def present(self, labels: Iterable[str] = tuple(VARIANTS)) -> list[str]:
         """Those of these labels that were searched, in order."""

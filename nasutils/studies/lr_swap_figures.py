@@ -109,12 +109,12 @@ def stops(results: Results) -> Drawn:
 
 
 def _eigenvalue(ax: Axes, results: Results, label: str) -> None:
-    rows = results.leakage[results.leakage["method"] == label].dropna(subset=["eigenvalue"])
+    rows = results.epochs[results.epochs["method"] == label].dropna(subset=["eigenvalue"])
     if rows.empty:
         ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", va="center", color="0.4")
         ax.set_yticks([])
     else:
-        plots.mean_band(ax, rows, "epoch", "eigenvalue", color="C3", marker="D", markevery=1)
+        plots.mean_band(ax, rows, "epoch", "eigenvalue", color="C3", marker="D", markevery=3)
 
 
 def _strip(ax: Axes, results: Results, label: str, names: Sequence[str]) -> None:

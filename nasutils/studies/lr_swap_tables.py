@@ -182,7 +182,7 @@ def _outside_stops(table: pd.DataFrame) -> Iterator[tuple[str, tuple[int | None,
         yield name, (at, at)
     where = np.flatnonzero(table["eigenvalue"].notna())
     if len(where):
-        found = stopping.eigenvalue_stop(table["eigenvalue"].iloc[where])
+        found = stopping.darts_es(table["epoch"].iloc[where].tolist(), table["eigenvalue"].iloc[where])
         yield "eigenvalue", (None, None) if found is None else (int(where[found[1]]), int(where[found[0]]))
 
 
