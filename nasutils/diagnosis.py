@@ -5,14 +5,17 @@ The limits that call a search collapsed are ours, and stated here; what they res
 
 import math
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from nasutils import plots, stopping
 from nasutils.leakage import FREE_OPS
@@ -118,14 +121,14 @@ def diagnose(records: Records, space: Space) -> Diagnosis:
 def per_epoch(records: Records, space: Space) -> pd.DataFrame:
     """A row per record: epoch, temperature, skip_share, parameter_free_share (of the genotype's edges, 0 to 1),
 
-    entropy (nats per edge), edge_margin (difference of the two largest mixing weights of an edge, mean), S_<operation>
-    (see `stopping.magnitudes`), eigenvalue (nan where it was not logged).
+    entropy (nats) and margin (difference of the two largest mixing weights): means over the edges, or over the nodes
+    where operations of all edges into one compete. S_<operation>: see `stopping.magnitudes`. eigenvalue: nan where it
+    was not logged.
     """
     if not records or any(not {"mix", "entropy", "temperature"} <= r.keys() for r in records):
         raise ValueError("needs records with mix, entropy and temperature, as `search` logs them")
     cell, found = stopping.cell_of(space), stopping.cell_operations(records, space)
     s = stopping.magnitudes(stopping.alphas(records, space))
-    best = np.sort([r["mix"][cell] for r in records], axis=-1)
     return pd.DataFrame(
         {
             "epoch": [r["epoch"] for r in records],
@@ -133,11 +136,17 @@ def per_epoch(records: Records, space: Space) -> pd.DataFrame:
             "skip_share": [ops.count(SKIP) / len(ops) for ops in found],
             "parameter_free_share": [sum(o in FREE_OPS for o in ops) / len(ops) for ops in found],
             "entropy": [r["entropy"][cell] for r in records],
-            "edge_margin": (best[..., -1] - best[..., -2]).mean(axis=-1),
+            "margin": [np.mean([float(w[-1] - w[-2]) for w in _rivals(r["mix"], space)]) for r in records],
             **{f"S_{op}": s[:, i] for i, op in enumerate(space.ops)},
             "eigenvalue": np.array([stopping.eigenvalue(r) for r in records], dtype=float),
         }
     )
+
+
+def _rivals(mix: Mapping[str, Any], space: Space) -> list[Tensor]:
+    """The mixing weights that compete with one another in the judged cell, ascending, (K,) each."""
+    weights = {name: torch.as_tensor(rows, dtype=torch.float64) for name, rows in mix.items()}
+    return [row.sort().values for part in space.competing(weights)[stopping.cell_of(space)] for row in part]
 
 
 def lasting_from(condition: ArrayLike) -> int | None:
@@ -193,19 +202,17 @@ def _magnitude(table: pd.DataFrame, space: Space) -> Finding:
 
 
 def _decided(table: pd.DataFrame, space: Space) -> Finding:
-    last = table.iloc[-1]
+    last, rivals = table.iloc[-1], _rivals({k: np.zeros(shape) for k, shape in space.alpha_shapes.items()}, space)
+    most = np.mean([math.log(len(row)) for row in rivals])
+    place = "edge" if len(rivals) == space.alpha_shapes[stopping.cell_of(space)][0] else "node"
     text = (
-        f"the two best operations of an edge lie {last['edge_margin']:.3f} apart, entropy "
-        f"{last['entropy']:.2f} of at most {_highest_entropy(space):.2f} nats per edge"
+        f"the two best operations of {'an' if place == 'edge' else 'a'} {place} lie {last['margin']:.3f} apart, "
+        f"entropy {last['entropy']:.2f} of at most {most:.2f} nats per {place}"
     )
-    if last["edge_margin"] >= UNDECIDED:
-        return Finding("normal", f"The edges have decided: {text}.")
-    text = f"The edges are undecided: {text}. The cell is not what the supernet computes."
+    if last["margin"] >= UNDECIDED:
+        return Finding("normal", f"The {place}s have decided: {text}.")
+    text = f"The {place}s are undecided: {text}. The cell is not what the supernet computes."
     return Finding("watch", text, advice=("temperature",))
-
-
-def _highest_entropy(space: Space) -> float:
-    return math.log(space.alpha_shapes[stopping.cell_of(space)][1])
 
 
 def _curvature(table: pd.DataFrame) -> Finding:
@@ -282,8 +289,8 @@ def _magnitudes(ax: Axes, table: pd.DataFrame) -> None:
 
 
 def _sharpness(ax: Axes, table: pd.DataFrame) -> None:
-    ax.plot(table["epoch"], table["entropy"], label="entropy per edge (nats)")
-    ax.plot(table["epoch"], table["edge_margin"], "--", label="edge margin")
+    ax.plot(table["epoch"], table["entropy"], label="entropy (nats)")
+    ax.plot(table["epoch"], table["margin"], "--", label="margin")
     ax.set(ylabel="entropy, margin", ylim=(-0.03, None))
     _legend(ax, 2)
 

@@ -385,7 +385,8 @@ def cost(device: torch.device, samples: int, training: float, total: float) -> R
 
 
 def _mean_entropy(rows: Sequence[Tensor]) -> float:
-    return torch.cat([relax.entropy(p) for p in rows]).mean().item()
+    """Of distributions (rows, K); weights whose sum is that of an edge (PC-DARTS) are taken relatively."""
+    return torch.cat([relax.entropy(p / p.sum(dim=1, keepdim=True)) for p in rows]).mean().item()
 
 
 def clip(gradients: Iterable[Tensor], bound: float, others: Iterable[Tensor] = ()) -> Tensor:

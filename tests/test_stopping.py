@@ -13,6 +13,7 @@ import torch
 
 from nasutils import relax, spaces, stopping
 from nasutils.diagnosis import diagnose, figure
+from nasutils.experiment import Experiment, Machine, build
 from nasutils.runs import Run
 from nasutils.stopping import CRITERIA, Stopper
 
@@ -382,6 +383,15 @@ def test_weights_that_are_no_softmax_count_as_they_are():
     ]
     simplex, alpha = (stopping.magnitudes(stopping.alphas(part, NB201)) for part in (records[:4], records[4:]))
     assert simplex == pytest.approx(weights.sum(axis=1)) and not np.allclose(simplex, alpha)
+
+
+def test_on_lhd_operations_are_decided_by_node():
+    search = build(
+        Experiment("lhd", dataset="digits", resolution=8, images=16, channels=4, cells=3, epochs=1), Machine()
+    )
+    text = words(list(search.run()), spaces.get("lhd"))
+    most = np.mean([math.log(7 * n) for n in (2, 3, 4, 5, 6)])
+    assert f"of a node lie 0.000 apart, entropy {most:.2f} of at most {most:.2f} nats per node" in text
 
 
 def test_a_rising_eigenvalue_is_watched():

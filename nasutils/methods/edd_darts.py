@@ -44,10 +44,10 @@ class EDDDARTS(SmallTemperature):
     def entropy(self) -> float:
         """H in nats at the current temperature: the sum over edges on NAS-Bench-201, the mean elsewhere."""
         first = next(iter(self.alphas))
-        edges, ops = self.alphas[first].shape
-        scale = 1.0 if self.space.name == "nasbench201" else 1.0 / edges
+        scale = 1.0 if self.space.name == "nasbench201" else 1.0 / len(self.alphas[first])
         if not self.adaptive:
-            return scale * edges * math.log(ops)
+            rivals = self.space.competing(self.alphas)[first]
+            return scale * sum(len(part) * math.log(part.shape[1]) for part in rivals)
         return scale * float(relax.entropy(self.inference()[first]).sum())
 
     def begin_epoch(self, epoch: int) -> None:
