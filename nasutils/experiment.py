@@ -14,6 +14,7 @@ from nasutils.errors import choose, whole
 from nasutils.methods.base import PRESETS
 from nasutils.runs import Run
 from nasutils.search import PRECISIONS, Search
+from nasutils.stopping import Decision, Records, Stopper
 
 VERSION = 1
 """Raise by hand when the meaning of a search changes: finished runs of older versions are then not found."""
@@ -31,6 +32,8 @@ class Experiment:
     images on which the supernet is judged after an epoch (None: all). resolution: side in pixels (None:
     the data set's own). precision: float32, float64 or bf16. probe_every: leakage is measured after every so
     many epochs and after the last one (0: never); eigenvalue_every: the same for the Hessian's eigenvalue alone.
+    stop: arguments of `stopping.Stopper` (criterion, operation, patience), by which the search ends itself; its result
+    is then the genotype of the epoch that the criterion takes.
 
     Raises ValueError for an unknown name or a number that cannot be; what only the data or the method can tell, `build`
     raises.
@@ -52,6 +55,7 @@ class Experiment:
     precision: str = "float32"
     probe_every: int = 0
     eigenvalue_every: int = 0
+    stop: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_setting(vars(self))
@@ -60,12 +64,14 @@ class Experiment:
         whole("epochs", self.epochs)
         whole("probe_every", self.probe_every, 0)
         whole("eigenvalue_every", self.eigenvalue_every, 0)
+        self.decision(())
 
     def params(self) -> runs.Params:
         """What the run folder is named by; what is not measured is not named."""
         params = {"kind": "search", "version": VERSION, **asdict(self)}
-        if not params["eigenvalue_every"]:
-            del params["eigenvalue_every"]
+        for name in ("eigenvalue_every", "stop"):
+            if not params[name]:
+                del params[name]
         probes = {"probe_every": params.pop("probe_every"), "probe_version": PROBE_VERSION}
         return {**params, **probes} if self.probe_every else params
 
@@ -73,9 +79,28 @@ class Experiment:
         """The finished run of the search, see `finish`."""
 
         def result(search: Search, run: Run) -> runs.Result:
-            return {"genotype": str(search.method.genotype()), "epochs": search.epoch}
+            records = run.records
+            decision = self.decision(records)
+            if decision is None:
+                return {"genotype": str(search.method.genotype()), "epochs": search.epoch}
+            taken = next(r for r in records if r["epoch"] == decision.epoch)
+            return {"genotype": taken["genotype"], "epochs": search.epoch, "stopped": asdict(decision)}
 
-        return finish(self.params(), machine, lambda: build(self, machine), result)
+        def over(run: Run) -> bool:
+            return bool(self.stop) and self.decision(run.records) is not None
+
+        return finish(self.params(), machine, lambda: build(self, machine), result, over)
+
+    def decision(self, records: Records) -> Decision | None:
+        """Of `stop`, after these records; None as long as the search goes on. Raises ValueError, see `Stopper`."""
+        if not self.stop:
+            return None
+        for name in self.stop:
+            choose("argument of stop", name, ("criterion", "operation", "patience"))
+        if "criterion" not in self.stop:
+            raise ValueError("stop needs a criterion, see nasutils.stopping.CRITERIA")
+        stopper = Stopper(space=spaces.get(self.space), **self.stop, records=records[:-1])
+        return stopper(records[-1]) if records else None
 
 
 @dataclass(frozen=True)
@@ -156,11 +181,16 @@ T = TypeVar("T", bound=Epochs)
 
 
 def finish(
-    params: runs.Params, machine: Machine, build: Callable[[], T], result: Callable[[T, Run], runs.Result]
+    params: runs.Params,
+    machine: Machine,
+    build: Callable[[], T],
+    result: Callable[[T, Run], runs.Result],
+    over: Callable[[Run], bool] = lambda run: False,
 ) -> Run:
     """The finished run of a computation: read from its folder, or run (on from its last checkpoint) and kept there.
 
     build: the computation at its epoch 0. result: of the computation after its last epoch and its run's records.
+    over: of its run, whether there is to be no further epoch.
     On one thread, whoever calls: the sums of several threads differ in their last bits; on a GPU with kernels whose
     sums have an order.
     """
@@ -168,8 +198,10 @@ def finish(
     def work(params: runs.Params, run: Run) -> runs.Result:
         task = build()
         run.restore(task.load_state_dict)
-        for record in task.run():
+        for record in () if over(run) else task.run():
             run.append(record, task.state_dict())
+            if over(run):
+                break
         return result(task, run)
 
     with repeatable():

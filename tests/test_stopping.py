@@ -5,6 +5,7 @@ Run: pytest tests/test_stopping.py
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -304,6 +305,42 @@ def test_a_peak_stops_a_search_once_it_is_old_enough():
     assert online(RECORDS["C"], "peak")[1] == 1
     with pytest.raises(ValueError, match="patience"):
         Stopper("peak", NB201, patience=0)
+
+
+SIZES = {"dataset": "digits", "resolution": 8, "images": 32, "channels": 2, "cells": 1}
+
+
+def test_an_experiment_stops_itself_as_it_would_be_judged_to(tmp_path, monkeypatch):
+    plain = Experiment(epochs=6, recipe={"split": "half", "batch": 16}, options={"alpha_lr": 1e-9}, **SIZES)
+    whole = plain.run(Machine(tmp_path))
+    stops = {"criterion": "ranking_2"}
+    offline = judged(whole.records, "ranking_2")
+    assert offline.fired and offline.decided == 1
+    stopped = replace(plain, stop=stops)
+    monkeypatch.setattr(Experiment, "decision", lambda *_: 1 / 0)  # it dies when it has to decide
+    with pytest.raises(ZeroDivisionError):
+        stopped.run(Machine(tmp_path))
+    monkeypatch.undo()
+    run = stopped.run(Machine(tmp_path))
+    without_cost = [[{**r, "cost": 0} for r in records] for records in (run.records, whole.records)]
+    assert without_cost[0] == without_cost[1][: offline.decided + 1]
+    assert run.result["stopped"]["epoch"] == offline.epoch and run.result["epochs"] == offline.decided + 1
+    assert run.result["genotype"] == whole.records[offline.epoch]["genotype"]
+    assert stopped.run(Machine(tmp_path)) == run and run.path != whole.path
+
+
+@pytest.mark.parametrize(
+    ("stop", "says"),
+    [
+        ({"criterion": "peek"}, "unknown criterion that can stop a search 'peek'"),
+        ({"criterion": "peak", "patients": 3}, "unknown argument of stop 'patients'.*'patience'"),
+        ({"patience": 3}, "stop needs a criterion"),
+        ({"criterion": "peak", "operation": "sep_conv_3x3"}, "unknown operation of nasbench201 'sep_conv_3x3'"),
+    ],
+)
+def test_an_experiment_says_what_cannot_stop_it(stop, says):
+    with pytest.raises(ValueError, match=says):
+        Experiment(stop=stop)
 
 
 def test_a_stopper_refuses_before_or_early_in_a_search():
