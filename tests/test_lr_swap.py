@@ -5,6 +5,7 @@ Run: pytest tests/test_lr_swap.py
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,8 +15,8 @@ import pytest
 import torch
 import yaml
 
-from nasutils import claims, places, relax, spaces
-from nasutils.experiment import Experiment
+from nasutils import claims, places, relax, spaces, stopping
+from nasutils.experiment import Experiment, Machine, build
 from nasutils.launch import name_of
 from nasutils.studies import lr_swap as study
 from nasutils.studies import lr_swap_tables as tables
@@ -103,6 +104,18 @@ def test_the_baseline_is_a_plain_search_with_eigenvalues():
         study.chosen(["DARTS"]), [3], [0], epochs=50, recipe=recipe, eigenvalue_every=2, preset="published", **setting
     )
     assert name_of(ours["DARTS", 3]) == name_of(theirs)
+
+
+def test_the_four_cells_of_the_darts_space_are_those_at_the_peaks():
+    tiny = {"dataset": "digits", "resolution": 8, "images": 16, "channels": 2, "cells": 3, "evaluation": 8}
+    recipe = study.ss_search(**tiny).recipe
+    assert recipe == {"batch": 80, "weight_lr": 0.025, "weight_lr_end": 0.025}
+    search = build(replace(study.ss_search(3, **tiny), recipe={**recipe, "batch": 16}), Machine())
+    records = list(search.run())
+    peaks = stopping.magnitudes(stopping.alphas(records, search.method.space)).argmax(axis=0)
+    cells = study.ss_cells(records)
+    for name, op in study.SS_CELLS.items():
+        assert cells[name] == records[peaks[search.method.space.ops.index(op)]]["genotype"]
 
 
 def test_only_darts_and_ex_darts_are_followed_and_searched_from_all_seeds():

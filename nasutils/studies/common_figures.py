@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nasutils import analysis, plots
+from nasutils import analysis, drawing, plots
 from nasutils.runs import Run
-from nasutils.spaces.nasbench201 import OPS
+from nasutils.spaces.nasbench201 import EDGES, OPS
 from nasutils.studies.published import NASBENCH201
 
 NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet16-120": "ImageNet16-120"}
@@ -110,6 +110,25 @@ def distributions(results: Results, labels: Iterable[str]) -> Drawn:
     axes[1, 0].set_ylabel("entropy per edge (nats)")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(OPS))
     return figure, table
+
+
+def during(results: Results, labels: Iterable[str], seed: int) -> Drawn:
+    """The cell at the start, in the middle and at the end of a search of each label; ribbons: weights."""
+    shown = present(results, labels)
+    figure, axes = plots.panels(len(shown), 3, 2.0)
+    rows = []
+    for row, label in zip(axes, shown, strict=True):
+        _, run = one_search(results, label, seed)
+        records = run.records
+        for ax, record in zip(row, (records[0], records[len(records) // 2], records[-1]), strict=True):
+            drawing.draw_weights(ax, EDGES, OPS, record["mix"]["cell"])
+            ax.set_title(f"{label}, epoch {record['epoch']}")
+            rows += [
+                {"method": label, "seed": seed, "epoch": record["epoch"], "edge": f"{s} to {t}"}
+                | dict(zip(OPS, weights, strict=True))
+                for (s, t), weights in zip(EDGES, record["mix"]["cell"], strict=True)
+            ]
+    return figure, pd.DataFrame(rows)
 
 
 def every_search(ax: Axes, results: Results, labels: Sequence[str], column: str) -> None:

@@ -312,6 +312,15 @@ def cells(found: Mapping[SearchKey, tuple[Experiment, Run]]) -> dict[tuple[Searc
     return {(key, policy): str(SPACE.discretize(mix, policy)) for key, mix in mixes.items() for policy in POLICY_NAMES}
 
 
+def expected_cells(tasks: Mapping[SearchKey, Experiment], machine: Machine) -> dict[tuple[SearchKey, str], str]:
+    """`cells` before the searches are over, to plan by: a random architecture stands in for one that is not found."""
+    runs = {key: (task, Run(Path(machine.runs) / name_of(task))) for key, task in tasks.items()}
+    mix = methods.get("random", SPACE).inference()
+    blank = {policy: str(SPACE.discretize(mix, policy)) for policy in POLICY_NAMES}
+    found = cells(runs)
+    return {(key, policy): found.get((key, policy), blank[policy]) for key in tasks for policy in POLICY_NAMES}
+
+
 def evaluations(
     genotypes: Mapping[tuple[SearchKey, str], str],
     training: Training,

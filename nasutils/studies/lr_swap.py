@@ -115,6 +115,31 @@ def searches(
     }
 
 
+SS_CELLS = {
+    "SS-DARTS-SepConv3": "sep_conv_3x3",
+    "SS-DARTS-SepConv5": "sep_conv_5x5",
+    "SS-DARTS-DilConv3": "dil_conv_3x3",
+    "SS-DARTS-DilConv5": "dil_conv_5x5",
+}
+"""Published cell of the DARTS space -> the operation at whose peak it was taken."""
+
+
+def ss_search(epochs: int = 75, **setting: Any) -> Experiment:
+    """The one search on the DARTS space that all of SS_CELLS come from (4.2); setting: fields of `Experiment`."""
+    recipe = {"batch": 80, **constant(0.025)}
+    options = {"alpha_lr": 1e-3, "alpha_decay": 1e-3}
+    return Experiment("darts7", "darts", epochs=epochs, options=options, recipe=recipe, **setting)
+
+
+def ss_cells(records: stopping.Records) -> dict[str, str]:
+    """The genotype of such a search at the peak of each operation, by the name of the published cell."""
+    space, by_epoch = spaces.get("darts7"), {r["epoch"]: r["genotype"] for r in records}
+    return {
+        name: by_epoch[stopping.stop(records, "peak_ungated", space=space, operation=op).epoch]
+        for name, op in SS_CELLS.items()
+    }
+
+
 Point = tuple[str, float, float]
 """Weight schedule (constant or cosine), initial weight rate, alpha rate: a point of the map over learning rates."""
 SCHEDULES = ("constant", "cosine")
