@@ -75,6 +75,10 @@ class Experiment:
         probes = {"probe_every": params.pop("probe_every"), "probe_version": PROBE_VERSION}
         return {**params, **probes} if self.probe_every else params
 
+    def check(self, machine: "Machine") -> None:
+        """Raises what `run` would raise at its start: ValueError, MissingData."""
+        build(self, replace(machine, device="cpu"))
+
     def run(self, machine: "Machine") -> Run:
         """The finished run of the search, see `finish`."""
 
@@ -136,7 +140,7 @@ def check_device(device: str) -> str:
 
 def build(experiment: Experiment, machine: Machine) -> Search:
     """The search at its epoch 0. Raises ValueError for a bad field, MissingData without the data set."""
-    e, device = experiment, check_device(machine.device)
+    e, device = experiment, machine.device
     dtype = PRECISIONS[e.precision]
     space = spaces.get(e.space)
     method = methods.get(
@@ -194,6 +198,8 @@ def finish(
     On one thread, whoever calls: the sums of several threads differ in their last bits; on a GPU with kernels whose
     sums have an order.
     """
+
+    check_device(machine.device)
 
     def work(params: runs.Params, run: Run) -> runs.Result:
         task = build()

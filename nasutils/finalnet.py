@@ -18,7 +18,7 @@ from nasutils import data, runs, spaces
 from nasutils.batchnorm import EVALUATION_BATCH, batch_norms_restored, recalibrate
 from nasutils.data import Data, ImageSet, augment, cutout, index_batches, normalize
 from nasutils.errors import choose
-from nasutils.experiment import Machine, check_device, check_setting, finish
+from nasutils.experiment import Machine, check_setting, finish
 from nasutils.ops import count_parameters, multiply_adds
 from nasutils.protocols import PROTOCOLS, Protocol
 from nasutils.runs import Run
@@ -66,6 +66,10 @@ class Evaluation:
     def params(self) -> runs.Params:
         """What the run folder is named by."""
         return {"kind": "finalnet", "version": VERSION, **asdict(self)}
+
+    def check(self, machine: Machine) -> None:
+        """Raises what `run` would raise at its start: ValueError, MissingData."""
+        build(self, replace(machine, device="cpu"))
 
     def run(self, machine: Machine) -> Run:
         """The finished run, see `experiment.finish`. Its result is described at `result`."""
@@ -236,7 +240,7 @@ class Training:
 def build(evaluation: Evaluation, machine: Machine) -> Training:
     """The training at its epoch 0. Raises ValueError for a bad field, MissingData without the data set."""
     e, protocol = evaluation, protocol_of(evaluation)
-    device, dtype = check_device(machine.device), PRECISIONS[e.precision]
+    device, dtype = machine.device, PRECISIONS[e.precision]
     if e.compile and torch.device(device).type != "cuda":
         raise ValueError(f"compile must be False on {device}: it pays on a GPU only")
     images = data.load(e.dataset, machine.data, download=machine.download, resolution=e.resolution, device=device)

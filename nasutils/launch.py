@@ -8,12 +8,13 @@ importing it). Where runs are computed, see `nasutils.workers`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from math import ceil, isnan
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from nasutils.data import MissingData
 from nasutils.experiment import Machine
 from nasutils.planning import Outlook
 from nasutils.runs import Run, computed_on
@@ -85,9 +86,12 @@ def gather(
     """`sweep` with a progress bar and a last line; returns the runs by the keys of the tasks.
 
     The line says what failed and how many runs were computed on which machine. Equal tasks are one run.
+
+    Raises what the first task that is not finished would fail with, if all of them would fail at their start.
     """
     from tqdm.auto import tqdm
 
+    _possible(tasks.values(), machine)
     outlook, names = Outlook(tasks.values(), machine), {name_of(task) for task in tasks.values()}
     with tqdm(total=len(names), unit="run", bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]") as bar:
 
@@ -102,6 +106,18 @@ def gather(
     where = ", ".join(f"{count} on {device}" for device, count in computed_on(unique).items()) or "none"
     print(f"{len(unique) - len(failed)} of {len(unique)} runs finished ({where}); failed: {failed or 'none'}")
     return found
+
+
+def _possible(tasks: Iterable[Task], machine: Machine) -> None:
+    errors = []
+    for task in tasks:
+        if Run(Path(machine.runs) / name_of(task)).result is None:
+            try:
+                return task.check(machine)
+            except (ValueError, MissingData) as error:
+                errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def finished(found: Mapping[K, Run]) -> dict[K, Run]:

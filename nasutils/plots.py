@@ -116,7 +116,7 @@ class Gallery:
             print(f"figures go to {self.folder.name}, since these are not those of params/{p.scale}: {self.departures}")
 
     def drawn_from(self, found: Mapping[Any, runs.Run]) -> None:
-        """What is saved from here on rests on these runs, too."""
+        """What is saved from here on may rest on these runs, too."""
         self.runs |= set(found.values())
 
     def figure(self, name: str, figure: Figure, table: pd.DataFrame, caption: str | None = None) -> None:
@@ -135,7 +135,7 @@ class Gallery:
 
     def _stamp(self, name: str, caption: str) -> None:
         """Note how a file was made: an entry of stamp.json holds all that were made the same way."""
-        made = {"what": caption, "drawn on": runs.stamp(), "runs computed on": runs.computed_on(self.runs)}
+        made = {"what": caption, "drawn on": runs.stamp(), "runs at hand": runs.computed_on(self.runs)}
         made |= {"other parameters": self.departures} if self.departures else {}
         file = self.folder / "stamp.json"
         entries = json.loads(file.read_text()) if file.exists() else []

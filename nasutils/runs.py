@@ -36,6 +36,10 @@ class BadCheckpoint(RuntimeError):
     """A checkpoint is truncated or was not written by this program; the message names the file."""
 
 
+class BadRun(RuntimeError):
+    """A finished run is damaged; the message names the file."""
+
+
 def key(params: Params) -> str:
     """Twelve hex digits of the sha256 of the parameters, in any key order."""
     return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:12]
@@ -49,9 +53,18 @@ class Run:
 
     @property
     def result(self) -> Result | None:
-        """The result, None if the run has not finished."""
+        """The result, None if the run has not finished. Raises BadRun if it or the records are damaged."""
         file = self.path / "result.json"
-        return json.loads(file.read_text()) if file.exists() else None
+        if not file.exists():
+            return None
+        try:
+            result = json.loads(file.read_text())
+        except ValueError:
+            raise BadRun(f"{file} is damaged; delete its folder to compute the run again") from None
+        lines = len(self._lines())
+        if lines != result.get("epochs", lines):
+            raise BadRun(f"{self.path} has {lines} records of {result['epochs']} epochs; delete it to run it again")
+        return result
 
     @property
     def records(self) -> list[Result]:
@@ -170,11 +183,14 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    """Of the checkout, `-dirty` if its code differs (figures may: they are being drawn)."""
+    git = ["git", "-C", str(Path(__file__).parent.parent)]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+        clean = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "nasutils", "notebooks", "params"], check=False)
     except (OSError, subprocess.CalledProcessError):
         return None
+    return head.stdout.strip() + ("-dirty" if clean.returncode else "")
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -50,6 +50,9 @@ class Task(Protocol):
     def params(self) -> runs.Params:
         """What the run folder is named by."""
 
+    def check(self, machine: Machine) -> None:
+        """Raises what its run would raise at its start: ValueError, MissingData."""
+
     def run(self, machine: Machine) -> Run:
         """The finished run, from its folder or computed."""
 

@@ -104,7 +104,7 @@ def test_the_stamp_says_how_each_file_was_made(gallery, tmp_path):
     second.drawn_from({0: home, 1: home})
     second.table("one", table)
     assert stamped(second) == [(["two"], "before"), (["drawn"], "its own"), (["one"], "after")]
-    assert json.loads((second.folder / "stamp.json").read_text())[2]["runs computed on"] == {"a machine": 1}
+    assert json.loads((second.folder / "stamp.json").read_text())[2]["runs at hand"] == {"a machine": 1}
     assert {file.name for file in second.folder.iterdir()} == {
         *("stamp.json", "one.csv", "two.csv", "drawn.csv", "drawn.png", "drawn.svg")
     }

@@ -10,6 +10,7 @@ from multiprocessing import active_children
 import pytest
 
 from nasutils import launch, workers
+from nasutils.data import MissingData
 from nasutils.experiment import Machine
 from nasutils.finalnet import Evaluation
 from nasutils.launch import caption, finished, gather, name_of, sweep
@@ -150,6 +151,15 @@ def test_gather_returns_the_runs_by_their_keys_and_names_what_failed(swept, caps
         f"1 of 2 runs finished {where}; failed: {{('A', 1): 'NotFinite: the train loss is not finite at epoch 0"
     )
     assert "2/2" in printed.err and "1 running" in printed.err and "1 failed" in printed.err
+
+
+def test_gather_refuses_what_is_impossible_before_anything_runs(tmp_path):
+    machine, absent = Machine(tmp_path / "runs", data=tmp_path), experiment(dataset="cifar10")
+    with pytest.raises(MissingData, match="cifar10 not found"):
+        gather({"a": absent, "b": UNKNOWN_OPTION}, machine)
+    with pytest.raises(ValueError, match="images must be 1 to 718 for digits, not 800"):
+        gather({"a": experiment(images=800)}, machine)
+    assert not machine.runs.exists()
 
 
 def test_gather_says_that_nothing_failed(swept, capsys):

@@ -249,11 +249,22 @@ def test_a_full_disk_at_the_result_leaves_no_result(stopped, tmp_path):
     with pytest.raises(OSError, match="No space left on device: .*result.json"):
         run(epochs(5), PARAMS, tmp_path)
     assert stopped.result is None and len(stopped.records) == 5
-    assert run(epochs(5, must_finish), PARAMS, tmp_path).result == {"epochs": "all"}
+    assert run(epochs(5, must_finish), PARAMS, tmp_path).result == {"kept": "all"}
+
+
+def test_a_finished_run_that_is_damaged_is_named(tmp_path):
+    home = run(epochs(5), PARAMS, tmp_path)
+    records = home.path / "records.jsonl"
+    records.write_text("".join(records.read_text().splitlines(keepends=True)[:3]))
+    with pytest.raises(runs.BadRun, match=f"{home.path} has 3 records of 5 epochs; delete it"):
+        run(epochs(5), PARAMS, tmp_path)
+    (home.path / "result.json").write_text("{")
+    with pytest.raises(runs.BadRun, match="result.json is damaged; delete its folder"):
+        run(epochs(5), PARAMS, tmp_path)
 
 
 def must_finish():
-    return {"epochs": "all"}
+    return {"kept": "all"}
 
 
 def test_a_full_disk_does_not_hide_why_the_run_failed(tmp_path, monkeypatch):

@@ -143,7 +143,7 @@ def test_a_script_without_a_guard_is_told_so(tmp_path):
     script.write_text(
         "from nasutils.experiment import Experiment, Machine\n"
         "from nasutils.launch import finished, gather\n"
-        "print(finished(gather({0: Experiment(dataset='digits')}, Machine('runs'))))\n"
+        "print(finished(gather({0: Experiment(dataset='digits', recipe={'split': 'half'})}, Machine('runs'))))\n"
     )
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
