@@ -1,6 +1,5 @@
 """One search as a value: everything that determines its result, and how to run it in a run folder."""
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -153,9 +152,7 @@ def build(experiment: Experiment, machine: Machine) -> Search:
     train, valid = data.search_split(images, recipe.split, e.images)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(e.seed)
-        net = space.supernet(e.channels, e.cells, images.num_classes, **supernet_options(method, space)).to(
-            device, dtype
-        )
+        net = space.supernet(e.channels, e.cells, images.num_classes, **supernet_options(method)).to(device, dtype)
     if e.evaluation is not None and not 1 <= e.evaluation <= len(valid):
         raise ValueError(f"evaluation must be 1 to {len(valid)}, not {e.evaluation}")
     evaluation = valid[: e.evaluation]
@@ -163,11 +160,9 @@ def build(experiment: Experiment, machine: Machine) -> Search:
     return Search(net, method, recipe, images, train, valid, evaluation=evaluation, **settings)
 
 
-def supernet_options(method: methods.Method, space: spaces.Space) -> dict[str, Any]:
-    """What a method asks of its supernet. Raises ValueError if the space's cannot have it."""
-    asked: dict[str, Any] = {"partial": method.partial} if method.partial > 1 else {}
-    if asked and "partial" not in inspect.signature(space.supernet).parameters:
-        raise ValueError(f"{method.name} needs partial channels, which supernets of {space.name} do not have")
+def supernet_options(method: methods.Method) -> dict[str, Any]:
+    """What a method asks of its supernet."""
+    asked: dict[str, Any] = {"partial": method.partial}
     return {**asked, "extra": method.extra} if method.extra else asked
 
 

@@ -121,6 +121,14 @@ class Node:
         return joined.permute(0, 3, 1, 2)
 
 
+class PartialNode(Node):
+    """The operations see the first channels of a node; `rest` goes around them (PC-DARTS)."""
+
+    def __init__(self, x: Tensor, channels: int) -> None:
+        super().__init__(x[:, :channels].contiguous(memory_format=torch.channels_last))
+        self.rest = x[:, channels:]
+
+
 def from_lattice(x: Tensor) -> Tensor:
     """The inverse of `Node.lattice`: (4 * batch, C, H/2, W/2) -> (batch, C, H, W)."""
     parts, channels, height, width = x.shape

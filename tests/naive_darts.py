@@ -1,9 +1,11 @@
 """The supernets of the DARTS family written the plain way: one module per operation, a weighted sum per edge.
 
-The reference for the tests of equality and for the benchmark. Parameters have the names of ours.
+With partial channels an edge is the mixed operation of PC-DARTS. The reference for the tests of equality and for the
+benchmark. Parameters have the names of ours.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 EDGES = [(source, target) for target in range(2, 6) for source in range(target)]
@@ -80,16 +82,16 @@ def operation(name, c, stride):
 
 
 class Cell(nn.Module):
-    def __init__(self, kind, edge_ops, inputs, c, halved):
+    def __init__(self, kind, edge_ops, inputs, c, halved, partial=1):
         super().__init__()
-        self.kind = kind
+        self.kind, self.partial = kind, partial
         self.enter0 = (Reduction if halved else Pointwise)(inputs[0], c)
         self.enter1 = Pointwise(inputs[1], c)
         self.names = [[f"{e}_{name}" for name in names] for e, names in enumerate(edge_ops)]
         self.ops = nn.ModuleDict()
         for e, names in enumerate(edge_ops):
             stride = 2 if kind == "reduce" and EDGES[e][0] < 2 else 1
-            self.ops.update({f"{e}_{name}": operation(name, c, stride) for name in names})
+            self.ops.update({f"{e}_{name}": operation(name, c // partial, stride) for name in names})
 
     def forward(self, first, second, weights):
         states = [self.enter0(first), self.enter1(second)]
@@ -105,16 +107,34 @@ class Cell(nn.Module):
         return torch.cat(states[2:], 1)
 
 
+class PartialCell(Cell):
+    def forward(self, first, second, weights):
+        states = [self.enter0(first), self.enter1(second)]
+        for target in range(2, 6):
+            edges = [e for e in range(14) if EDGES[e][1] == target]
+            states.append(sum(self.mixed_op(e, states[EDGES[e][0]], weights[e]) for e in edges))
+        return torch.cat(states[2:], 1)
+
+    def mixed_op(self, e, x, weights):
+        through, around = x[:, : x.shape[1] // self.partial], x[:, x.shape[1] // self.partial :]
+        mixed = sum(w * self.ops[name](through) for w, name in zip(weights, self.names[e], strict=True))
+        if mixed.shape[2] < x.shape[2]:
+            around = F.max_pool2d(around, 2, 2)
+        joined = torch.cat([mixed, weights.sum() * around], 1)
+        n, c, h, w = joined.shape
+        return joined.view(n, self.partial, c // self.partial, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+
 class Supernet(nn.Module):
-    def __init__(self, edge_ops, channels, cells, classes):
+    def __init__(self, edge_ops, channels, cells, classes, partial=1):
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels))
         self.cells = nn.ModuleList()
-        inputs, halved = (3 * channels, 3 * channels), False
+        inputs, halved, cell = (3 * channels, 3 * channels), False, Cell if partial == 1 else PartialCell
         for i in range(cells):
             reduction = i in (cells // 3, 2 * cells // 3)
             kind, channels = ("reduce", 2 * channels) if reduction else ("normal", channels)
-            self.cells.append(Cell(kind, edge_ops[kind], inputs, channels, halved))
+            self.cells.append(cell(kind, edge_ops[kind], inputs, channels, halved, partial))
             inputs, halved = (inputs[1], 4 * channels), reduction
         self.linear = nn.Linear(inputs[1], classes)
 

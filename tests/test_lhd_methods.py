@@ -19,7 +19,9 @@ from nasutils.methods.beta_darts import penalty
 from nasutils.methods.drnas import concentration, kl_to_flat
 from nasutils.schedules import TwoTemperatures
 from nasutils.search import Batch, Search
+from nasutils.spaces.base import everything
 from nasutils.spaces.lhd_cells import INCOMING, KINDS
+from nasutils.spaces.mixed_cell import Plan
 from tests.lhd_truth import LHD, NETWORKS, alphas, batch, close, filled
 
 BASELINES = (
@@ -296,10 +298,10 @@ def test_extra_columns_and_how_the_supernet_is_judged():
 # Searches
 
 
-def one_epoch(space, name, preset, cells=3):
+def one_epoch(space, name, preset, cells=3, options=None):
     settings = {"dataset": "digits", "resolution": 8, "images": 16, "evaluation": 8, "channels": 4, "cells": cells}
     recipe = {"batch": 16, "alpha_from": 0}
-    e = Experiment(space, name, preset, recipe=recipe, epochs=1, **settings)
+    e = Experiment(space, name, preset, options or {}, recipe, epochs=1, **settings)
     search = experiment.build(e, Machine())
     search.recalibration = 1
     start = {key: alpha.detach().clone() for key, alpha in search.method.alphas.items()}
@@ -326,7 +328,7 @@ def test_every_method_searches_on_lhd(name, preset):
 
 
 @pytest.mark.parametrize("space", ["darts7", "s2"])
-@pytest.mark.parametrize("name", [name for name in BASELINES if name != "pc-darts"])
+@pytest.mark.parametrize("name", BASELINES)
 def test_every_method_searches_on_the_darts_spaces(name, space):
     search, start, records = one_epoch(space, name, "published")
     assert len(records) == (name != "random")
@@ -334,9 +336,26 @@ def test_every_method_searches_on_the_darts_spaces(name, space):
     assert any(not torch.equal(a, start[key]) for key, a in search.method.alphas.items()) == (name != "random")
 
 
-def test_partial_channels_where_there_are_none():
-    with pytest.raises(ValueError, match="pc-darts needs partial channels, which supernets of s2 do not have"):
-        one_epoch("s2", "pc-darts", "published")
+@pytest.mark.parametrize("space", ["darts7", "s2", "s4"])
+@pytest.mark.parametrize(
+    ("name", "preset", "options"),
+    [("pc-darts", "published", {}), ("pc-darts", "released", {}), ("drnas", "published", {"partial": 2})],
+)
+def test_partial_channels_on_the_darts_spaces(space, name, preset, options):
+    search, start, (record,) = one_epoch(space, name, preset, options=options)
+    assert search.net.partial == search.method.partial > 1 and search.method.extra == ()
+    assert not any(torch.equal(alpha, start[key]) for key, alpha in search.method.alphas.items())
+    assert math.isfinite(record["train_loss"]) and record["mix"].keys() == {"normal", "reduce"}
+    assert search.net.cells[0].channels == 4 // search.method.partial
+
+
+@pytest.mark.parametrize("space", ["darts", "s4"])
+def test_released_pc_darts_weighs_nothing_that_goes_around(space):
+    method = methods.get("pc-darts", spaces.get(space), preset="released", dtype=torch.float64)
+    set_alpha(method)
+    mix = method.judged(method.mixing())
+    for kind, active in everything(mix).items():
+        torch.testing.assert_close(Plan(mix[kind], active).around, torch.ones(14).double())
 
 
 def test_a_supernet_without_the_extra_columns_is_refused():

@@ -35,7 +35,7 @@ from nasutils.spaces.base import Space
 class DrNAS(Sampled):
     """distance: `l2`, `kl` or `none`; by default l2 as published, none as released. scale: its weight.
 
-    partial: one channel in so many runs through the operations (published on the DARTS space: 4 or 6).
+    partial: one channel in so many runs through the operations (published on the DARTS space with C = 36: 6, then 4).
     stages: number of progressive stages (published with partial channels: 2).
     Published, alpha rests for the first 10 epochs in the DARTS space; not on NAS-Bench-201.
     """

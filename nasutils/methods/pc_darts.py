@@ -4,9 +4,9 @@
 
 The mixing weights are b w. As w sums to 1 over an edge, their sum is b, by which a supernet of partial channels
 weighs what goes around. Alpha rests for the first 15 epochs. On LHD, where operations compete across edges, b w is
-such a joint distribution, the softmax of w still that of an edge. Released (LHD): no edge weights, the space's joint
-softmax; what goes around is not weighted, which is the same where the weights of an edge sum to 1 and an extra column
-where not. Specification (LHD) 4.5.
+such a joint distribution, the softmax of w still that of an edge. Released (LHD): no edge weights, the space's
+softmax; what goes around is not weighted: its weight is 1, the sum over an edge where the operations of an edge compete
+(NAS-Bench-201, the DARTS spaces) and an extra column where those of a node do (LHD). Specification (LHD) 4.5.
 """
 
 from dataclasses import replace

@@ -36,8 +36,11 @@ class Space(ABC):
         return tuple(self.alpha_shapes)
 
     @abstractmethod
-    def supernet(self, channels: int, cells: int, num_classes: int) -> nn.Module:
-        """The network of all operations: `net(images, mix) -> logits` (batch, num_classes)."""
+    def supernet(self, channels: int, cells: int, num_classes: int, partial: int = 1) -> nn.Module:
+        """The network of all operations: `net(images, mix) -> logits` (batch, num_classes).
+
+        partial: one channel in so many runs through the operations, see `Method.partial`.
+        """
 
     def relax(self, scores: Mix, rule: Rule, gates: Rule = torch.sigmoid, single: bool = False) -> Mix:
         """Mixing weights: a rule from scores to weights, applied to what competes (the operations of each edge).
@@ -69,6 +72,13 @@ def check_channels(channels: int) -> int:
         rule = "channels must be an even number of at least 2 (a skip of stride 2 halves it)"
         raise ValueError(f"{rule}, not {channels}; the nearest is {max(channels + channels % 2, 2)}")
     return channels
+
+
+def check_partial(channels: int, partial: int) -> int:
+    """Return partial if one channel in so many can run through the operations. Raises ValueError with the rule."""
+    if partial < 1 or channels % partial:
+        raise ValueError(f"channels must be divisible by partial = {partial}, not {channels}")
+    return partial
 
 
 def check_cells(cells: int) -> int:

@@ -31,7 +31,16 @@ from nasutils.ops import (
 )
 from nasutils.relax import Mix
 from nasutils.spaces import darts_policies
-from nasutils.spaces.base import Active, Space, check_cells, check_channels, check_mix, everything, nonzero
+from nasutils.spaces.base import (
+    Active,
+    Space,
+    check_cells,
+    check_channels,
+    check_mix,
+    check_partial,
+    everything,
+    nonzero,
+)
 from nasutils.spaces.darts_cells import EDGES, HANDMADE_OPS, INCOMING, check_genotype
 from nasutils.spaces.darts_final import FinalNet
 from nasutils.spaces.mixed_cell import EdgeOps, MixedCell, Plan
@@ -68,9 +77,12 @@ class DARTS(Space):
         pairs = [comb(len(edges), 2) * choices**2 for edges in INCOMING]
         cls.num_architectures = torch.Size(pairs).numel() ** 2
 
-    def supernet(self, channels: int = 16, cells: int = 8, num_classes: int = 10) -> "Supernet":
-        """The search network of `cells` cells, C channels in the first. Raises ValueError for what cannot be."""
-        return Supernet(self.edge_ops, channels, cells, num_classes)
+    def supernet(self, channels: int = 16, cells: int = 8, num_classes: int = 10, partial: int = 1) -> "Supernet":
+        """The search network: C channels in the first cell, of which one in `partial` runs through the operations.
+
+        Raises ValueError for what cannot be.
+        """
+        return Supernet(self.edge_ops, channels, cells, num_classes, partial)
 
     def discretize(self, mix: Mix, policy: str | None = None) -> Genotype:
         """Two edges per node, the strongest operation on each, none excluded; policies: `darts_policies`."""
@@ -166,9 +178,16 @@ class SupernetCell(MixedCell):
     idle = "none"
 
     def __init__(
-        self, kind: str, edge_ops: EdgeOps, inputs: tuple[int, int], channels: int, halved: bool, random: Random
+        self,
+        kind: str,
+        edge_ops: EdgeOps,
+        inputs: tuple[int, int],
+        channels: int,
+        partial: int,
+        halved: bool,
+        random: Random,
     ) -> None:
-        super().__init__(kind, edge_ops, channels)
+        super().__init__(kind, edge_ops, channels, partial)
         take = FactorizedReduction if halved else PointwiseConv
         self.enter0 = take(inputs[0], channels, affine=False)
         self.enter1 = PointwiseConv(inputs[1], channels, affine=False)
@@ -176,19 +195,21 @@ class SupernetCell(MixedCell):
         for e, names in enumerate(edge_ops):
             for name in names:
                 if name in POOLS:
-                    self.norms[f"{EDGES[e][0]}_{name}"] = nn.BatchNorm2d(channels, affine=False)
+                    self.norms[f"{EDGES[e][0]}_{name}"] = nn.BatchNorm2d(self.channels, affine=False)
                 elif name in CONVS:
                     kind_of_conv, kernel = CONVS[name]
-                    self.ops[f"{e}_{name}"] = kind_of_conv(channels, kernel, self.stride(e), affine=False)
+                    self.ops[f"{e}_{name}"] = kind_of_conv(self.channels, kernel, self.stride(e), affine=False)
                 elif name == "skip_connect" and self.stride(e) == 2:
-                    self.ops[f"{e}_{name}"] = FactorizedReduction(channels, channels, affine=False)
+                    self.ops[f"{e}_{name}"] = FactorizedReduction(self.channels, self.channels, affine=False)
 
     def forward(self, first: Node, second: Node, plan: Plan) -> Tensor:
-        nodes = [Node(x) for x in self.enter(first, second)]
+        states = self.enter(first, second)
+        nodes = [self.node(x) for x in states]
         shared: dict[str, Tensor] = {}
         for edges in INCOMING:
-            nodes.append(Node(self.mixed(nodes, edges, plan, shared)))
-        return self.leave([node.x for node in nodes])
+            states.append(self.mixed(nodes, edges, plan, shared))
+            nodes.append(self.node(states[-1]))
+        return self.leave(states)
 
     def enter(self, first: Node, second: Node) -> list[Tensor]:
         """The two input nodes (batch, C, H, W)."""
@@ -204,7 +225,7 @@ class SupernetCell(MixedCell):
         return super().unweighted(node, edge, name, shared)
 
     def branches(self, edge: int, x: Tensor) -> list[Tensor]:
-        """What each operation of an edge makes of its input (batch, C, H, W), at weight 1."""
+        """What each operation of an edge makes of its source's channels (batch, C / partial, H, W), at weight 1."""
         node = Node(x)
         return [
             torch.zeros_like(self.strided(x, edge)) if name == "none" else self.branch(edge, name, node)
@@ -216,13 +237,16 @@ class Supernet(nn.Module):
     """The search network: images (batch, 3, H, W) and mix {"normal", "reduce": (14, K)} -> logits (batch, num_classes).
 
     H and W are divisible by 4. Operations of weight exactly 0 are not run, see `nasbench201.Supernet`; noise of
-    weight 0 is then not drawn. Raises ValueError for such a size, fewer than 3 cells or odd channels.
+    weight 0 is then not drawn. Raises ValueError for such a size, fewer than 3 cells, channels that do not fit.
     """
 
-    def __init__(self, edge_ops: Mapping[str, EdgeOps], channels: int, cells: int, num_classes: int) -> None:
+    def __init__(
+        self, edge_ops: Mapping[str, EdgeOps], channels: int, cells: int, num_classes: int, partial: int
+    ) -> None:
         super().__init__()
         check_channels(channels)
         check_cells(cells)
+        self.partial = check_partial(channels, partial)
         self.shapes = {kind: (len(EDGES), len(ops[0])) for kind, ops in edge_ops.items()}
         self.stem = nn.Sequential(nn.Conv2d(3, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels))
         self.random, self.cells = Random(), nn.ModuleList()
@@ -230,7 +254,7 @@ class Supernet(nn.Module):
         for i in range(cells):
             reduction = i in (cells // 3, 2 * cells // 3)
             kind, width = ("reduce", 2 * width) if reduction else ("normal", width)
-            self.cells.append(SupernetCell(kind, edge_ops[kind], inputs, width, halved, self.random))
+            self.cells.append(SupernetCell(kind, edge_ops[kind], inputs, width, partial, halved, self.random))
             inputs, halved = (inputs[1], 4 * width), reduction
         self.linear = nn.Linear(inputs[1], num_classes)
         channels_last(self)

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasutils import relax
@@ -24,12 +23,20 @@ from nasutils.genotype import Genotype
 from nasutils.ops import POOLS, Node, PointwiseConv, channels_last, mixed_sum
 from nasutils.relax import Mix, Rule
 from nasutils.spaces import darts, lhd_policies, mixed_cell
-from nasutils.spaces.base import Active, Space, check_cells, check_channels, check_mix, everything, nonzero
+from nasutils.spaces.base import (
+    Active,
+    Space,
+    check_cells,
+    check_channels,
+    check_mix,
+    check_partial,
+    everything,
+    nonzero,
+)
 from nasutils.spaces.darts_final import cifar_stem
 from nasutils.spaces.lhd_cells import EDGES, INCOMING, KINDS, NODES, OPS, architectures, check_genotype
 from nasutils.spaces.lhd_final import FinalNet, channels_of, make_operation, reductions
 from nasutils.spaces.mixed_cell import MixedCell
-from nasutils.spaces.nasbench201 import PartialNode
 
 EXTRA = ("auxiliary_skip", "inner_skip", "one", "rest")
 """What a supernet can have on each edge besides its operations, each with a column of its own in the mixing weights:
@@ -129,14 +136,13 @@ def _checked(genotype: Genotype | str) -> Genotype:
 class Plan(mixed_cell.Plan):
     """The mixing weights of one cell type during one forward, arranged as its cells use them.
 
-    sums: (5,). gates: one number per node. around: (20,) weights of what goes around the operations.
+    sums: (5,). gates: one number per node.
     """
 
     def __init__(self, mix: Mix, active: Active, kind: str, extra: Sequence[str]) -> None:
-        super().__init__(mix[kind], active[kind])
-        self.sums, self.gates = mix[f"{kind}_output"][0], mix[f"{kind}_output"][1].unbind()
         rest = len(OPS) + extra.index("rest") if "rest" in extra else None
-        self.around = mix[kind][:, : len(OPS)].sum(dim=1) if rest is None else mix[kind][:, rest]
+        super().__init__(mix[kind], active[kind], slice(len(OPS)) if rest is None else slice(rest, rest + 1))
+        self.sums, self.gates = mix[f"{kind}_output"][0], mix[f"{kind}_output"][1].unbind()
 
 
 class SupernetCell(MixedCell):
@@ -146,8 +152,7 @@ class SupernetCell(MixedCell):
     idle = "rest"
 
     def __init__(self, kind: str, inputs: tuple[int, int], channels: int, partial: int, extra: tuple[str, ...]) -> None:
-        super().__init__(kind, ((*OPS, *extra),) * len(EDGES), channels // partial)
-        self.partial = partial
+        super().__init__(kind, ((*OPS, *extra),) * len(EDGES), channels, partial)
         self.enter0 = PointwiseConv(inputs[0], channels, affine=False) if inputs[0] != channels else None
         self.enter1 = PointwiseConv(inputs[1], channels, affine=False)
         self.ops, self.norms = nn.ModuleDict(), nn.ModuleDict()
@@ -163,15 +168,13 @@ class SupernetCell(MixedCell):
 
     def forward(self, first: Node, second: Node, plan: Plan) -> tuple[Tensor, Tensor]:
         states = self.enter(first, second)
-        nodes, shared = [self._node(x) for x in states], {}  # type: ignore[var-annotated]
+        nodes, shared = [self.node(x) for x in states], {}  # type: ignore[var-annotated]
         summands = []
         for edges, gate in zip(INCOMING, plan.gates, strict=True):
             z = self.mixed(nodes, edges, plan, shared)
-            if self.partial > 1:
-                z = F.channel_shuffle(torch.cat([z, self._around(nodes, edges, plan, shared)], dim=1), self.partial)
             summands.append(z)
             states.append(gate * z)
-            nodes.append(self._node(states[-1]))
+            nodes.append(self.node(states[-1]))
         return self.leave(summands, states, plan)
 
     def enter(self, first: Node, second: Node) -> list[Tensor]:
@@ -182,24 +185,10 @@ class SupernetCell(MixedCell):
         """Both outputs, from the five nodes before their gates and from all seven behind them."""
         return mixed_sum([], summands, plan.sums), torch.cat(states[2:], dim=1)
 
-    def _node(self, x: Tensor) -> Node:
-        return Node(x) if self.partial == 1 else PartialNode(x, self.channels)
-
     def unweighted(self, node: Node, edge: int, name: str, shared: dict[str, Tensor]) -> Tensor:
         if name == "one":
             return torch.ones_like(self.strided(node.x, edge))
         return super().unweighted(node, edge, name, shared)
-
-    def _around(self, nodes: list[Node], edges: Sequence[int], plan: Plan, shared: dict[str, Tensor]) -> Tensor:
-        """The weighted sum of what goes around the operations, pooled where they have a stride."""
-        rests = []
-        for e in edges:
-            node, key = nodes[EDGES[e][0]], f"{EDGES[e][0]}_rest"
-            assert isinstance(node, PartialNode)
-            if key not in shared:
-                shared[key] = F.max_pool2d(node.rest, 2) if self.stride(e) == 2 else node.rest
-            rests.append(shared[key])
-        return mixed_sum([], rests, plan.around[edges[0] : edges[-1] + 1])
 
     def branches(self, edge: int, x: Tensor) -> list[Tensor]:
         """What each operation of an edge makes of its source's channels (batch, C / partial, H, W), at weight 1."""
@@ -219,12 +208,10 @@ class Supernet(nn.Module):
         super().__init__()
         check_channels(channels)
         check_cells(cells)
-        if partial < 1 or channels % partial:
-            raise ValueError(f"channels must be divisible by partial = {partial}, not {channels}")
+        self.partial = check_partial(channels, partial)
         self.extra = tuple(choose("extra of lhd", name, EXTRA) for name in extra)
         if "rest" in extra and partial == 1:
             raise ValueError("nothing goes around the operations (extra 'rest') unless partial is more than 1")
-        self.partial = partial
         self.shapes = {
             name: (rows, columns + len(extra) * (name in KINDS)) for name, (rows, columns) in LHD.alpha_shapes.items()
         }

@@ -3,24 +3,32 @@
 How it is fast: what an operation computes of a node alone (its ReLU, a pool with its batch norm, the sub-lattices of
 dilated convolutions) is computed once for all edges that leave the node; the weight of a convolution is the scale of
 its batch norm; what has no scale enters the sum by one contraction per node.
+
+Partial channels (PC-DARTS): the operations see the first C / partial channels of a node; the others go around them,
+weighted by the edge. Then the channels are shuffled, so that the next node's operations see others.
 """
 
 from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasutils.ops import POOLS, DilatedConv, Node, from_lattice, mixed_sum, pick
+from nasutils.ops import POOLS, DilatedConv, Node, PartialNode, from_lattice, mixed_sum, pick
 
 EdgeOps = tuple[tuple[str, ...], ...]
 
 
 class Plan:
-    """The mixing weights of one cell type during one forward, arranged as its cells use them."""
+    """The mixing weights of one cell type during one forward, arranged as its cells use them.
 
-    def __init__(self, weights: Tensor, active: Sequence[Sequence[bool]]) -> None:
-        self.weights, self.active = weights, active
+    weights: (edges, columns). around: (edges,), the weights of what goes around the operations: the sum of some columns
+    (given as a slice; none is a column as any other).
+    """
+
+    def __init__(self, weights: Tensor, active: Sequence[Sequence[bool]], around: slice = slice(None)) -> None:
+        self.weights, self.active, self.around = weights, active, weights[:, around].sum(dim=1)
         self._scales: dict[int, list[tuple[Tensor, ...]]] = {}
         self._picked: dict[tuple[tuple[int, int], ...], Tensor] = {}
 
@@ -43,7 +51,8 @@ class MixedCell(nn.Module):
     """The edges of a cell (a subclass wires them): kind, the cell type, and edge_ops, the operations of each edge.
 
     ops: a module per edge and operation with weights, `<edge>_<name>`; norms: a batch norm per node and pool,
-    `<source>_<name>`. Both are made by the subclass. channels: C, of all nodes.
+    `<source>_<name>`. Both are made by the subclass. channels: C, of all nodes; the attribute is C / partial, what the
+    operations see.
     """
 
     edges: ClassVar[tuple[tuple[int, int], ...]]
@@ -53,15 +62,29 @@ class MixedCell(nn.Module):
     ops: nn.ModuleDict
     norms: nn.ModuleDict
 
-    def __init__(self, kind: str, edge_ops: EdgeOps, channels: int) -> None:
+    def __init__(self, kind: str, edge_ops: EdgeOps, channels: int, partial: int) -> None:
         super().__init__()
-        self.kind, self.edge_ops, self.channels = kind, edge_ops, channels
+        self.kind, self.edge_ops, self.channels, self.partial = kind, edge_ops, channels // partial, partial
 
     def stride(self, edge: int) -> int:
         return 2 if self.kind == "reduce" and self.edges[edge][0] < 2 else 1
 
+    def node(self, x: Tensor) -> Node:
+        """A node (batch, C, H, W) as the operations see it."""
+        return Node(x) if self.partial == 1 else PartialNode(x, self.channels)
+
     def mixed(self, nodes: Sequence[Node], edges: Sequence[int], plan: Plan, shared: dict[str, Tensor]) -> Tensor:
-        """The sum over these edges and their operations; `shared` keeps what edges share, for the whole cell."""
+        """The sum (batch, C, H', W') over these edges, all that enter a node: of their operations, and around them.
+
+        shared: keeps what edges share, for the whole cell.
+        """
+        through = self._through(nodes, edges, plan, shared)
+        if self.partial == 1:
+            return through
+        return F.channel_shuffle(torch.cat([through, self._around(nodes, edges, plan, shared)], dim=1), self.partial)
+
+    def _through(self, nodes: Sequence[Node], edges: Sequence[int], plan: Plan, shared: dict[str, Tensor]) -> Tensor:
+        """The sum (batch, C / partial, H', W') over these edges and their operations."""
         scales = plan.scales(self.channels)
         branches, lattice = _Sum(), _Sum()
         unweighted: dict[tuple[int, int], Tensor] = {}
@@ -84,6 +107,17 @@ class MixedCell(nn.Module):
         if not terms and not unweighted:
             return torch.zeros_like(self.strided(nodes[self.edges[edges[0]][0]].x, edges[0]))
         return mixed_sum(terms, list(unweighted.values()), plan.picked(tuple(unweighted)))
+
+    def _around(self, nodes: Sequence[Node], edges: Sequence[int], plan: Plan, shared: dict[str, Tensor]) -> Tensor:
+        """The weighted sum of what goes around the operations, pooled where they have a stride."""
+        rests = []
+        for e in edges:
+            node, key = nodes[self.edges[e][0]], f"{self.edges[e][0]}_rest"
+            assert isinstance(node, PartialNode)
+            if key not in shared:
+                shared[key] = F.max_pool2d(node.rest, 2) if self.stride(e) == 2 else node.rest
+            rests.append(shared[key])
+        return mixed_sum([], rests, plan.around[edges[0] : edges[-1] + 1])
 
     def unweighted(self, node: Node, edge: int, name: str, shared: dict[str, Tensor]) -> Tensor:
         """What an operation without weights of its own makes of a node: a pool with its batch norm, else a skip."""

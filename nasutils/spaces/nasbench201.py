@@ -15,9 +15,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasutils.genotype import Genotype
-from nasutils.ops import Fan, Node, ReLUConvBN, ResidualReduction, avg_pool_3x3, channels_last, mixed_sum, pick
+from nasutils.ops import (
+    Fan,
+    Node,
+    PartialNode,
+    ReLUConvBN,
+    ResidualReduction,
+    avg_pool_3x3,
+    channels_last,
+    mixed_sum,
+    pick,
+)
 from nasutils.relax import Mix
-from nasutils.spaces.base import Active, Space, check_mix, everything, nonzero
+from nasutils.spaces.base import Active, Space, check_mix, check_partial, everything, nonzero
 from nasutils.spaces.nb201_cells import EDGES, OPS, arch_of, num_architectures, query
 
 __all__ = ["EDGES", "OPS", "FinalNet", "NASBench201", "Supernet", "query"]
@@ -166,14 +176,6 @@ class SupernetCell(nn.Module):
         return states[-1]
 
 
-class PartialNode(Node):
-    """The operations see the first channels of a node; `rest` goes around them."""
-
-    def __init__(self, x: Tensor, channels: int) -> None:
-        super().__init__(x[:, :channels].contiguous(memory_format=torch.channels_last))
-        self.rest = x[:, channels:]
-
-
 class PartialCell(SupernetCell):
     """A cell whose operations see one channel in `partial` (PC-DARTS): (batch, C, H, W) -> the same shape.
 
@@ -182,8 +184,7 @@ class PartialCell(SupernetCell):
     """
 
     def __init__(self, channels: int, partial: int) -> None:
-        if channels % partial:
-            raise ValueError(f"channels must be divisible by partial = {partial}, not {channels}")
+        check_partial(channels, partial)
         super().__init__(channels // partial)
         self.partial = partial
 

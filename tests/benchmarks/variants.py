@@ -111,7 +111,7 @@ class Ours:
                 for cell, alpha in self.method.alphas.items():
                     alpha.copy_(F.one_hot(torch.tensor(ops[cell]), alpha.shape[1]))
         torch.manual_seed(0)
-        options = supernet_options(self.method, space)
+        options = supernet_options(self.method)
         self.net = space.supernet(setting.channels, setting.cells, 10, **options).to(machine.device, dtype)
         images = random_images(setting.side, machine.device)
         recipe, train = self.method.recipe, images.train

@@ -182,11 +182,31 @@ def test_supernet_equals_the_naive_one(name, side):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", FAMILY)
-def test_zero_weights_may_be_skipped(name):
+@pytest.mark.parametrize("name", [n for n in FAMILY if n != "s4"])
+@pytest.mark.parametrize("partial", [2, 4])
+def test_partial_channels_are_the_mixed_operation_of_pc_darts(name, partial):
     space = spaces.get(name)
     torch.manual_seed(0)
-    net = space.supernet(4, 3, 5).double().train()
+    ours = space.supernet(4, 3, 5, partial=partial).double()
+    naive = NaiveSupernet(space.edge_ops, 4, 3, 5, partial).double()
+    naive.load_state_dict(ours.state_dict(), strict=False)
+    images, labels = torch.randn(3, 3, 16, 16, dtype=torch.float64), torch.tensor([0, 3, 4])
+    of_edges = torch.linspace(0.5, 1.5, 14, dtype=torch.float64).unsqueeze(1)
+    found = []
+    for net in (ours, naive):
+        mix = random_mix(space)
+        logits = net(images, {kind: of_edges * m for kind, m in mix.items()})
+        found.append([logits, *torch.autograd.grad(F.cross_entropy(logits, labels), list(mix.values()))])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize("partial", [1, 2])
+def test_zero_weights_may_be_skipped(name, partial):
+    space = spaces.get(name)
+    torch.manual_seed(0)
+    net = space.supernet(4, 3, 5, partial=partial).double().train()
     images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
     mix = {
         kind: F.one_hot(torch.arange(14) % shape[1], shape[1]).double() for kind, shape in space.alpha_shapes.items()
@@ -449,6 +469,12 @@ def test_sizes_that_cannot_be(build):
         make(0, 3, 5)
     with pytest.raises(ValueError, match="cells must be at least 3.*not 2"):
         make(4, 2, 5)
+
+
+@pytest.mark.parametrize("partial", [0, 4])
+def test_channels_that_partial_does_not_divide(partial):
+    with pytest.raises(ValueError, match=f"channels must be divisible by partial = {partial}, not 6"):
+        spaces.get("s2").supernet(6, 3, 5, partial=partial)
 
 
 def test_images_and_stems_that_cannot_be():
