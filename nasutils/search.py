@@ -22,7 +22,6 @@ from nasutils.data import Data, ImageSet, augment, index_batches, normalize
 from nasutils.errors import choose
 from nasutils.graphs import Graphs
 from nasutils.methods import Method, Recipe
-from nasutils.methods.base import WARMUP_RULES
 from nasutils.relax import Mix
 from nasutils.spaces.base import Active, nonzero
 
@@ -95,15 +94,20 @@ class Search:
         probe_every: int = 0,
     ) -> None:
         choose(f"order of {method.name}", recipe.order, method.orders)
-        choose("warmup_rule", recipe.warmup_rule, WARMUP_RULES)
         if not 0 <= recipe.warmup < max(recipe.epochs, 1):
             raise ValueError(f"warmup must be 0 to {recipe.epochs - 1}, below the epochs, not {recipe.warmup}")
+        if 0 < recipe.epochs <= recipe.alpha_from:
+            rule = f"alpha_from must be 0 to {recipe.epochs - 1} (recipe={{'alpha_from': ...}}), below the epochs"
+            raise ValueError(f"{rule}, or alpha never moves, not {recipe.alpha_from}")
         if getattr(net, "partial", 1) != method.partial:
             raise ValueError(f"{method.name} needs a supernet(..., partial={method.partial})")
         if getattr(net, "extra", ()) != method.extra:
             raise ValueError(f"{method.name} needs a supernet(..., extra={method.extra})")
         if probe_every < 0:
             raise ValueError(f"probe_every must be 0 or more, not {probe_every}")
+        if probe_every and (beside := [name for name in method.space.alpha_shapes if name not in method.space.kinds]):
+            rule = "leakage is measured where all mixing weights are those of edges; probe_every must be 0"
+            raise ValueError(f"{rule} on {method.space.name}, which has {', '.join(beside)}, too")
         if probe_every and method.partial > 1:
             raise ValueError(f"leakage is not measured on partial channels ({method.name}): probe_every must be 0")
         self.net, self.method, self.recipe, self.data = net, method, recipe, data
@@ -253,7 +257,8 @@ class Search:
 
     def _descend(self, gradients: Sequence[Tensor], others: Iterable[Tensor]) -> None:
         """One optimizer step on the weights, the gradients clipped together with `others`."""
-        clip(gradients, self.recipe.clip, others)
+        if self.recipe.clip:
+            clip(gradients, self.recipe.clip, others)
         for w, gradient in zip(self.weights, gradients, strict=True):
             w.grad = gradient
         self.optimizer.step()

@@ -495,6 +495,8 @@ def test_an_experiment_hands_the_probe_on():
 def test_probes_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="probe_every must be 0 or more, not -1"):
         search(probe_every=-1)
+    with pytest.raises(ValueError, match="probe_every must be 0 on lhd, which has normal_output, reduce_output, too"):
+        search("darts", space=spaces.get("lhd"), probe_every=1)
     partial = methods.get("pc-darts", NB201, partial=2)
     net = NB201.supernet(4, 1, 10, partial=2)
     with pytest.raises(ValueError, match="not measured on partial channels"):
