@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasutils import relax
-from nasutils.errors import choose
+from nasutils.errors import choose, whole
 from nasutils.genotype import Genotype
 from nasutils.ops import POOLS, Node, PointwiseConv, channels_last, mixed_sum
 from nasutils.relax import Mix, Rule
@@ -219,6 +219,7 @@ class Supernet(nn.Module):
         super().__init__()
         check_channels(channels)
         check_cells(cells)
+        whole("num_classes", num_classes)
         if partial < 1 or channels % partial:
             raise ValueError(f"channels must be divisible by partial = {partial}, not {channels}")
         self.extra = tuple(choose("extra of lhd", name, EXTRA) for name in extra)
