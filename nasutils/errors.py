@@ -1,7 +1,9 @@
 """One way to say that a value is not among the choices, or not in range."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import fields
 from difflib import get_close_matches
+from typing import Any
 
 
 def choose(kind: str, value: str, choices: Iterable[str]) -> str:
@@ -30,3 +32,25 @@ def positive(name: str, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
         raise ValueError(f"{name} must be a positive number, not {value!r}")
     return value
+
+
+def check_fields(record: Any, below_one: Collection[str] = ()) -> None:
+    """Check that every field of a dataclass has its declared type: str, bool, int or float (which may be whole).
+
+    Numbers are finite and at least 0; those of the names in below_one are below 1. Raises ValueError naming the field.
+    """
+    for f in fields(record):
+        _check_field(f.name, getattr(record, f.name), f.type, 1 if f.name in below_one else float("inf"))
+
+
+def _check_field(name: str, value: Any, kind: Any, limit: float) -> None:
+    if kind is str:
+        good, allowed = isinstance(value, str), "a name"
+    elif kind is bool:
+        good, allowed = isinstance(value, bool), "True or False"
+    else:
+        kinds = int if kind is int else (int, float)
+        good = isinstance(value, kinds) and not isinstance(value, bool) and 0 <= value < limit
+        allowed = f"{'a whole' if kind is int else 'a'} number, at least 0 and below {limit}"
+    if not good:
+        raise ValueError(f"{name} must be {allowed}, not {value!r}")

@@ -150,6 +150,8 @@ def build(experiment: Experiment, machine: Machine) -> Search:
     recipe = replace(method.recipe, **e.recipe)
     images = data.load(e.dataset, machine.data, download=machine.download, resolution=e.resolution, device=device)
     train, valid = data.search_split(images, recipe.split, e.images)
+    if recipe.batch > len(train):
+        raise ValueError(f"batch must be 1 to {len(train)}, the images for the weights, not {recipe.batch}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(e.seed)
         net = space.supernet(e.channels, e.cells, images.num_classes, **supernet_options(method)).to(device, dtype)

@@ -8,6 +8,7 @@ import inspect
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -37,8 +38,8 @@ class Evaluation:
     (None: the data set's own). seed: of initial weights, batches and augmentation. precision: float32, float64
     or bf16. compile: with torch.compile, on a GPU only (it may change last bits, so it is part of the result).
 
-    Raises ValueError for an unknown name or a number that cannot be; what only the data or the space can tell, `build`
-    raises.
+    Raises ValueError for an unknown name, a number that cannot be, a genotype that is not of the space; what only the
+    data or the size of the network can tell, `build` raises.
     """
 
     genotype: str
@@ -57,10 +58,12 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         check_setting(vars(self))
+        protocol_of(self)
+        _check_genotype(self.space, self.genotype)
 
     @property
     def epochs(self) -> int:
-        """Of the training. Raises ValueError for a protocol that cannot be."""
+        """Of the training."""
         return protocol_of(self).epochs
 
     def params(self) -> runs.Params:
@@ -266,6 +269,13 @@ def network(evaluation: Evaluation, num_classes: int, *, auxiliary: bool = False
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(e.seed)
         return space.finalnet(e.genotype, e.channels, e.cells, num_classes, **head)
+
+
+@cache
+def _check_genotype(space: str, genotype: str) -> None:
+    """Raise ValueError unless a genotype is of the space, which its smallest network tells."""
+    with torch.random.fork_rng(devices=[]):
+        spaces.get(space).finalnet(genotype, channels=2, cells=3, num_classes=1)
 
 
 def result(evaluation: Evaluation, training: Training, records: Sequence[Record]) -> runs.Result:

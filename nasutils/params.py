@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from nasutils import data, methods, places, spaces, workers
+from nasutils import data, places, workers
 from nasutils.errors import choose
 from nasutils.experiment import check_device
 from nasutils.methods.base import PRESETS, S_SPACES
@@ -29,8 +29,6 @@ def _one_of(kind: str, choices: Iterable[str]) -> Any:
 
 
 Scale = _one_of("scale", places.SCALES)
-SpaceName = _one_of("space", spaces.names)
-MethodName = _one_of("method", methods.names)
 DataSet = _one_of("data set", data.NAMES)
 Split = _one_of("split", data.SPLITS)
 Preset = _one_of("preset", PRESETS)

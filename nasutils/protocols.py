@@ -1,11 +1,10 @@
 """How derived networks are trained, by name: the protocols of the field's papers and code."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from nasutils import schedules
-from nasutils.errors import choose, positive
+from nasutils.errors import check_fields, choose, positive
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,7 @@ class Protocol:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "lr"):
             positive(name, getattr(self, name))
-        for f in fields(self):
-            _check(f.name, getattr(self, f.name), f.type)
+        check_fields(self, below_one=("momentum", "drop_path", "label_smoothing"))
         choose("drop_path_growth", self.drop_path_growth, GROWTHS)
 
     def lr_at(self, epoch: int) -> float:
@@ -85,22 +83,6 @@ GROWTHS: Mapping[str, tuple[tuple[float, float], tuple[float, float]]] = {
 """By how much the target of drop_path grows after an epoch whose training accuracy (%) was above a threshold.
 
 (threshold, growth) before the last third of the epochs and in it. Specification (LHD) 5.2."""
-_BELOW_ONE = ("momentum", "drop_path", "label_smoothing")
-
-
-def _check(name: str, value: Any, kind: Any) -> None:
-    """Raise ValueError unless a field of a protocol has its type and range."""
-    if kind is str:
-        good, allowed = isinstance(value, str), "a name"
-    elif kind is bool:
-        good, allowed = isinstance(value, bool), "True or False"
-    else:
-        kinds, limit = (int if kind is int else (int, float)), 1 if name in _BELOW_ONE else float("inf")
-        good = isinstance(value, kinds) and not isinstance(value, bool) and 0 <= value < limit
-        allowed = f"{'a whole' if kind is int else 'a'} number, at least 0 and below {limit}"
-    if not good:
-        raise ValueError(f"{name} must be {allowed}, not {value!r}")
-
 
 _LHD = Protocol(batch=64, drop_path=0.01, drop_path_per_output=True)
 _LHD100 = replace(_LHD, drop_path=0.02, drop_path_growth="lhd-cifar100")

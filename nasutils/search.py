@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from nasutils import leakage, relax
 from nasutils.batchnorm import EVALUATION_BATCH, batch_norms_restored, recalibrate
 from nasutils.data import Data, ImageSet, augment, index_batches, normalize
-from nasutils.errors import choose
+from nasutils.errors import choose, whole
 from nasutils.graphs import Graphs
 from nasutils.methods import Method, Recipe
-from nasutils.methods.base import WARMUP_RULES
 from nasutils.relax import Mix
 from nasutils.spaces.base import Active, nonzero
 
@@ -97,21 +96,17 @@ class Search:
         eigenvalue_every: int = 0,
     ) -> None:
         choose(f"order of {method.name}", recipe.order, method.orders)
-        choose("warmup_rule", recipe.warmup_rule, WARMUP_RULES)
         if not 0 <= recipe.warmup < max(recipe.epochs, 1):
             raise ValueError(f"warmup must be 0 to {recipe.epochs - 1}, below the epochs, not {recipe.warmup}")
+        if 0 < recipe.epochs <= recipe.alpha_from:
+            rule = f"alpha_from must be 0 to {recipe.epochs - 1} (recipe={{'alpha_from': ...}}), below the epochs"
+            raise ValueError(f"{rule}, or alpha never moves, not {recipe.alpha_from}")
         if getattr(net, "partial", 1) != method.partial:
             raise ValueError(f"{method.name} needs a supernet(..., partial={method.partial})")
         if getattr(net, "extra", ()) != method.extra:
             raise ValueError(f"{method.name} needs a supernet(..., extra={method.extra})")
-        if probe_every < 0:
-            raise ValueError(f"probe_every must be 0 or more, not {probe_every}")
-        if probe_every and method.partial > 1:
-            raise ValueError(f"leakage is not measured on partial channels ({method.name}): probe_every must be 0")
-        if eigenvalue_every and set(method.space.kinds) != set(method.space.alpha_shapes):
-            raise ValueError(
-                f"eigenvalue_every must be 0 on {method.space.name}, where edges have no softmax of their own"
-            )
+        if whole("probe_every", probe_every, 0) or whole("eigenvalue_every", eigenvalue_every, 0):
+            _check_measurable(method)
         self.net, self.method, self.recipe, self.data = net, method, recipe, data
         self.train, self.valid = train, valid
         self.evaluation = valid if evaluation is None else evaluation
@@ -264,7 +259,8 @@ class Search:
 
     def _descend(self, gradients: Sequence[Tensor], others: Iterable[Tensor]) -> None:
         """One optimizer step on the weights, the gradients clipped together with `others`."""
-        clip(gradients, self.recipe.clip, others)
+        if self.recipe.clip:
+            clip(gradients, self.recipe.clip, others)
         for w, gradient in zip(self.weights, gradients, strict=True):
             w.grad = gradient
         self.optimizer.step()
@@ -382,6 +378,15 @@ def cost(device: torch.device, samples: int, training: float, total: float) -> R
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {"seconds": total, "samples_per_second": samples / training, "peak_memory_bytes": peak}
+
+
+def _check_measurable(method: Method) -> None:
+    """Raise ValueError where leakage and the Hessian's eigenvalue are not defined."""
+    space, none = method.space, "probe_every and eigenvalue_every must be 0"
+    if beside := [name for name in space.alpha_shapes if name not in space.kinds]:
+        raise ValueError(f"{none} on {space.name}, where not all weights are those of edges: {', '.join(beside)}")
+    if method.partial > 1:
+        raise ValueError(f"{none} on partial channels ({method.name})")
 
 
 def _mean_entropy(rows: Sequence[Tensor]) -> float:

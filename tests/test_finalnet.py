@@ -430,12 +430,30 @@ def test_what_a_space_cannot_do_is_refused_with_the_spaces_that_can(field):
         ({"seed": -1}, "seed must be a whole number, 0 or more, not -1"),
         ({"channels": 4.0}, "channels must be a whole number, 1 or more, not 4.0"),
         ({"compile": True}, "compile must be False on cpu"),
-        ({"genotype": "|conv~0|"}, "conv"),
     ],
 )
 def test_a_bad_field_is_refused_by_name(changed, message):
     with pytest.raises(ValueError, match=message):
         build(Evaluation(**{"genotype": CELL, **TINY, **changed}), Machine())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"preset": "nope"}, "unknown protocol 'nope'"),
+        ({"protocol": {"epchs": 2}}, "unknown field of the protocol 'epchs': .*did you mean 'epochs'"),
+        ({"protocol": {"lr": -0.1}}, "lr must be a positive number, not -0.1"),
+        ({"genotype": "x"}, "expected .* not 'x'"),
+        ({"genotype": "|conv~0|"}, "conv"),
+        ({"space": "s2"}, "normal and reduce"),
+    ],
+)
+def test_a_bad_name_number_or_genotype_is_refused_at_once(changed, message):
+    state = torch.get_rng_state()
+    with pytest.raises(ValueError, match=message):
+        Evaluation(**{"genotype": CELL, **TINY, **changed})
+    Evaluation(CELL.replace("none", "nor_conv_3x3"))
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_params_are_all_that_determines_the_result():

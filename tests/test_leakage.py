@@ -509,14 +509,19 @@ def test_the_name_of_a_run_without_probes_is_what_it_was():
 
 def test_an_experiment_hands_the_probe_on():
     task = build(
-        Experiment(dataset="digits", images=32, channels=2, cells=1, recipe={"split": "half"}, probe_every=7), Machine()
+        Experiment(
+            dataset="digits", images=32, channels=2, cells=1, recipe={"split": "half", "batch": 32}, probe_every=7
+        ),
+        Machine(),
     )
     assert task.probe_every == 7
 
 
 def test_probes_that_cannot_be_are_refused():
-    with pytest.raises(ValueError, match="probe_every must be 0 or more, not -1"):
+    with pytest.raises(ValueError, match="probe_every must be a whole number, 0 or more, not -1"):
         search(probe_every=-1)
+    with pytest.raises(ValueError, match="probe_every must be 0 on lhd, which has normal_output, reduce_output, too"):
+        search("darts", space=spaces.get("lhd"), probe_every=1)
     partial = methods.get("pc-darts", NB201, partial=2)
     net = NB201.supernet(4, 1, 10, partial=2)
     with pytest.raises(ValueError, match="not measured on partial channels"):

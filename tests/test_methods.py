@@ -76,13 +76,57 @@ def test_a_bad_name_shows_the_choices_and_the_nearest(call, message):
         ("sp-darts", "sparse", -1e-3),
         ("sp-darts", "ratio", 0.0),
         ("pcd-darts", "decay", -1.0),
-        ("pcd-darts", "fixed", 0.0),
+        ("pcd-darts", "warmup", -3),
         ("edd-darts", "strength", -0.04),
+        ("edd-darts", "warmup", "a"),
     ],
 )
 def test_an_option_out_of_range_is_refused_by_name(name, option, value):
     with pytest.raises(ValueError, match=option):
         make(name, **{option: value})
+
+
+def test_a_constant_temperature_is_positive():
+    with pytest.raises(ValueError, match="fixed must be a positive number, not 0.0"):
+        make("pcd-darts", schedule="constant", fixed=0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("pcd-darts", {"schedule": "linear", "decay": 0.1}, "the linear schedule of pcd-darts does not use decay"),
+        ("pcd-darts", {"schedule": "constant", "decay": 0.1}, "the constant schedule of pcd-darts does not use decay"),
+        ("pcd-darts", {"fixed": 1e-3}, "the periodic schedule of pcd-darts does not use fixed"),
+        ("random", {"alpha_lr": 0.1}, "random takes no alpha_lr"),
+        ("random", {"alpha_decay": 0.0}, "random takes no alpha_decay"),
+    ],
+)
+def test_an_option_without_effect_is_refused(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        make(name, **options)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("weight_lr", 0.0),
+        ("weight_lr_end", -1e-3),
+        ("weight_decay", float("inf")),
+        ("momentum", 2.0),
+        ("negligible", 1.0),
+        ("clip", -1.0),
+        ("nesterov", 1),
+        ("augment", "no"),
+        ("split", "halves"),
+        ("order", "alpha_first"),
+        ("warmup_rule", "propper"),
+        ("batch", 0),
+        ("alpha_from", 1.5),
+    ],
+)
+def test_a_field_of_a_recipe_out_of_range_is_refused_by_name(field, value):
+    with pytest.raises(ValueError, match=f"{field} .*{value}"):
+        methods.Recipe(**{field: value})
 
 
 def test_options_of_each_method():

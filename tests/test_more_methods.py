@@ -153,6 +153,8 @@ def test_a_supernet_without_the_partial_channels_is_refused():
         ("milenas", "train_weight", 0.0),
         ("gdas", "cold", -0.1),
         ("pc-darts", "partial", 0),
+        ("pc-darts", "warmup", -1),
+        ("drnas", "warmup", 1.5),
         ("gaea-bilevel", "alpha_lr", 0.0),
         ("drnas", "scale", -1e-3),
         ("drnas", "distance", "l1"),
@@ -408,7 +410,7 @@ def test_drnas_adds_the_distance_that_it_is_asked_for():
     problem = SimpleNamespace(loss=lambda batch, mix, active: sum(m.sum() * 0 for m in mix.values()))
     found = {}
     for distance in ("l2", "kl", "none"):
-        method = make("drnas", distance=distance, scale=0.1)
+        method = make("drnas", distance=distance, **({} if distance == "none" else {"scale": 0.1}))
         set_alpha(method)
         found[distance] = method.alpha_gradients(problem, None, None)[0], method.optimizer.param_groups[0]
     alpha = method.alphas["cell"].detach()
@@ -462,6 +464,24 @@ def test_drnas_removes_the_worse_half_in_each_later_stage_for_good():
         make("drnas", preset="released", stages=2)
 
 
+def test_the_stages_of_drnas_begin_when_alpha_moves():
+    method, left = make("drnas", TWO_CELLS, epochs=18, stages=2), []
+    for epoch in range(18):
+        method.begin_epoch(epoch)
+        left.append(int((method.inference()["normal"] > 0).sum(dim=1).unique()))
+    assert left == [3] * 14 + [2] * 4
+    short = make("drnas", TWO_CELLS, epochs=4, stages=3, warmup=1)
+    assert short.recipe.alpha_from == 1
+    with pytest.raises(ValueError, match="stages of drnas must be at most the 4 epochs less the 2 .*not 3"):
+        make("drnas", TWO_CELLS, epochs=4, stages=3, warmup=2)
+
+
+@pytest.mark.parametrize("options", [{"distance": "none"}, {"preset": "released"}])
+def test_drnas_refuses_a_scale_of_no_distance(options):
+    with pytest.raises(ValueError, match="scale of drnas is the weight of a distance, of which there is none"):
+        make("drnas", scale=0.1, **options)
+
+
 def test_drnas_draws_anew_for_each_step_and_keeps_the_draw_within_it():
     method, seen = make("drnas"), []
     for _ in range(2):
@@ -497,6 +517,15 @@ def test_no_weight_falls_below_the_floor():
     p = exponentiated(p, g, 0.1)
     floored = [1e-5, 0.2, 0.2, 0.2, 0.2 * math.exp(1e-4)]
     assert p[0].tolist() == pytest.approx([f / sum(floored) for f in floored], rel=1e-12)
+
+
+@pytest.mark.parametrize("steep", [1e3, 1e30])
+def test_a_step_beyond_what_exp_can_hold_has_finite_weights_above_the_floor(steep):
+    p, g = torch.tensor([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]), torch.tensor([[-steep, 0.0, steep], [0.0, 0.0, 0.0]])
+    moved = exponentiated(p, g, 0.1)
+    torch.testing.assert_close(moved[0], torch.tensor([1.0, 1e-5, 1e-5]) / (1 + 2e-5))
+    torch.testing.assert_close(moved[1], p[1])
+    assert exponentiated(moved, g, 0.1).isfinite().all()
 
 
 @pytest.mark.parametrize("name", ["gaea-bilevel", "gaea-erm"])

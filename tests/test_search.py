@@ -91,7 +91,7 @@ def test_a_record_is_consistent_with_itself():
 
 
 def test_losses_are_means_over_the_images_of_uneven_batches():
-    search, seen = tiny(batch=24, epochs=1, weight_lr=0.0, weight_lr_end=0.0), []
+    search, seen = tiny(batch=24, epochs=1), []
     loss = search.loss
     search.loss = lambda batch, *rest: seen.append((batch, loss(batch, *rest))) or seen[-1][1]
     (record,) = search.run()
@@ -350,6 +350,20 @@ def test_alpha_stands_still_before_its_first_epoch():
     records = list(search.run())
     assert [record["alpha"]["cell"] == start for record in records] == [True, True, False]
     assert [record["valid_loss"] is None for record in records] == [True, True, False]
+
+
+def test_a_search_in_which_alpha_would_never_move_is_refused():
+    for start in (3, 15):
+        with pytest.raises(ValueError, match=r"alpha_from must be 0 to 2 \(recipe=\{'alpha_from': .*not " + str(start)):
+            tiny(epochs=3, alpha_from=start)
+
+
+@pytest.mark.parametrize("order", ["alpha-first", "weights-first"])
+def test_a_bound_of_zero_clips_nothing(order):
+    free, wide = (tiny(epochs=1, order=order, clip=bound) for bound in (0.0, 1e9))
+    start = [w.detach().clone() for w in free.weights]
+    assert without_cost(free.run()) == without_cost(wide.run())
+    assert not any(torch.equal(a, b.detach()) for a, b in zip(start, free.weights, strict=True))
 
 
 def test_the_alpha_step_moves_no_weight_and_the_weight_step_no_alpha():

@@ -6,7 +6,7 @@ Run: pytest tests/test_short_protocol.py
 import pandas as pd
 import pytest
 
-from nasutils import spaces
+from nasutils import genotypes, spaces
 from nasutils.data import MissingData
 from nasutils.genotype import Genotype
 from nasutils.runs import Run
@@ -66,6 +66,8 @@ def test_the_agreement_table_and_its_figure():
 
 
 def test_a_cell_is_trained_in_the_setting_that_is_asked_for():
-    trained = pd.DataFrame({"genotype": ["a"], "accuracy": [97.0]})
-    evaluation = short_protocol.evaluations(trained, cells=5, channels=8)["a"]
-    assert (evaluation.cells, evaluation.channels, evaluation.space, evaluation.genotype) == (5, 8, "darts", "a")
+    text = str(genotypes.get("DARTS_V2").genotype)
+    trained = pd.DataFrame({"genotype": [text], "accuracy": [97.0]})
+    ((found, evaluation),) = short_protocol.evaluations(trained, cells=5, channels=8).items()
+    assert found == evaluation.genotype == text
+    assert (evaluation.cells, evaluation.channels, evaluation.space) == (5, 8, "darts")

@@ -424,7 +424,10 @@ def test_weights_that_are_no_softmax_count_as_they_are():
 
 def test_on_lhd_operations_are_decided_by_node():
     search = build(
-        Experiment("lhd", dataset="digits", resolution=8, images=16, channels=4, cells=3, epochs=1), Machine()
+        Experiment(
+            "lhd", dataset="digits", recipe={"batch": 16}, resolution=8, images=16, channels=4, cells=3, epochs=1
+        ),
+        Machine(),
     )
     text = words(list(search.run()), spaces.get("lhd"))
     most = np.mean([math.log(7 * n) for n in (2, 3, 4, 5, 6)])

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from nasutils import relax, schedules
-from nasutils.errors import whole
+from nasutils.data import SPLITS
+from nasutils.errors import check_fields, choose, positive, whole
 from nasutils.genotype import Genotype
 from nasutils.relax import Mix, Rule
 from nasutils.spaces.base import Active, Space, everything, nonzero
@@ -30,14 +31,14 @@ class Recipe:
 
     weight_lr falls along a cosine to weight_lr_end (equal values: constant), after `warmup` of the epochs in which it
     grows linearly; warmup_rule: `proper`, or `released`, see `schedules.warmup_cosine`. clip: bound of the gradient
-    norm over the weights, and over the weights and alpha together if clip_includes_alpha (what the released
-    NAS-Bench-201 code does). order: which of the two updates of an iteration comes first; `together`: neither,
+    norm, 0 for none, over the weights, and over the weights and alpha together if clip_includes_alpha (what the
+    released NAS-Bench-201 code does). order: which of the two updates of an iteration comes first; `together`: neither,
     both gradients are taken at the same point (`Method.joint_gradients`). split: see `data.search_split`.
     alpha_from: first epoch in which alpha is updated. augment: crop and flip the images (LHD: not those of SVHN).
     negligible: an operation of at most this weight is not run in a weight step (2^-24: what float32 cannot add to 1);
     alpha steps run all that have a gradient, which Adam scales up however small it is.
 
-    Raises ValueError for a number of epochs or images that cannot be.
+    Raises ValueError naming the field that is out of range.
     """
 
     epochs: int = 50
@@ -61,6 +62,10 @@ class Recipe:
         whole("batch", self.batch)
         for name in ("epochs", "warmup", "alpha_from"):
             whole(name, getattr(self, name), 0)
+        positive("weight_lr", self.weight_lr)
+        check_fields(self, below_one=("momentum", "negligible"))
+        for name, choices in (("warmup_rule", WARMUP_RULES), ("order", ORDERS), ("split", SPLITS)):
+            choose(name, getattr(self, name), choices)
 
     def rate(self, epoch: float) -> float:
         """The weight rate; it moves within an epoch (a fraction) only while it warms up."""

@@ -7,9 +7,9 @@ to the flat Dirichlet(1), that is alpha = 0, is added to L_valid: `l2` is scale 
 authors' default), `kl` is scale * sum of KL(Dirichlet(c) | Dirichlet(1)). Alpha step and weight step draw samples
 of their own.
 
-Progressive stages: the search is cut into equal parts, and after each the worse half of an edge's operations is removed
-(a Dirichlet draw restricted to the others, divided by its sum, is one of theirs). DrNAS also lets more channels through
-in later stages; here `partial` stays, since the supernet does.
+Progressive stages: the epochs in which alpha moves are cut into equal parts, and after each the worse half of an edge's
+operations is removed (a Dirichlet draw restricted to the others, divided by its sum, is one of theirs). DrNAS also lets
+more channels through in later stages; here `partial` stays, since the supernet does.
 
 Every edge has a distribution of its own, also in a space where operations compete across edges (LHD). There the sum
 output has one, too; gates are sigmoids. Released (LHD): no distance, gates are drawn from a Dirichlet distribution,
@@ -33,11 +33,14 @@ from nasutils.spaces.base import Space
 
 
 class DrNAS(Sampled):
-    """distance: `l2`, `kl` or `none`; by default l2 as published, none as released. scale: its weight.
+    """distance: `l2`, `kl` or `none`; by default l2 as published, none as released. scale: its weight, 1e-3.
 
     partial: one channel in so many runs through the operations (published on the DARTS space with C = 36: 6, then 4).
     stages: number of progressive stages (published with partial channels: 2).
-    Published, alpha rests for the first 10 epochs in the DARTS space; not on NAS-Bench-201.
+    warmup: epochs in which alpha rests, before the stages. None is 10 as published, but 0 on NAS-Bench-201 and as
+    released. (The recipe's alpha_from alone would not move the stages.)
+
+    Raises ValueError for a scale of no distance, and for more stages than epochs in which alpha moves.
     """
 
     name = "drnas"
@@ -49,30 +52,38 @@ class DrNAS(Sampled):
         *,
         preset: str = "published",
         distance: str | None = None,
-        scale: float = 1e-3,
+        scale: float | None = None,
         partial: int = 1,
         stages: int = 1,
+        warmup: int | None = None,
         alpha_decay: float = 0.0,
         **common: Any,
     ) -> None:
         default = "l2" if preset == "published" else "none"
         self.distance = choose("distance of drnas", default if distance is None else distance, self.DISTANCES)
-        self.scale, self.partial = positive("scale", scale), whole("partial", partial)
+        if scale is not None and self.distance == "none":
+            raise ValueError("scale of drnas is the weight of a distance, of which there is none: leave it out")
+        self.scale, self.partial = positive("scale", 1e-3 if scale is None else scale), whole("partial", partial)
         self.stages = whole("stages", stages)
         if self.stages > 1 and preset == "released":
             raise ValueError(f"stages of drnas must be 1 as released (its code has none), not {stages}")
-        alpha_decay += scale if self.distance == "l2" else 0.0
+        rests = 10 if preset == "published" and space.name != "nasbench201" else 0
+        self.warmup = rests if warmup is None else whole("warmup", warmup, 0)
+        alpha_decay += self.scale if self.distance == "l2" else 0.0
         super().__init__(space, preset=preset, alpha_decay=alpha_decay, **common)
+        if 1 < self.stages > self.epochs - self.warmup:
+            moving = f"the {self.epochs} epochs less the {self.warmup} in which alpha rests (warmup)"
+            raise ValueError(f"stages of drnas must be at most {moving}, not {stages}")
         self.kept: dict[str, Tensor] = {}
         self.begin_step()
 
     @property
     def recipe(self) -> Recipe:
-        rests = self.preset == "published" and self.space.name != "nasbench201"
-        return replace(super().recipe, alpha_from=10 if rests else 0)
+        return replace(super().recipe, alpha_from=self.warmup)
 
     def begin_epoch(self, epoch: int) -> None:
-        if epoch in {round(self.epochs * i / self.stages) for i in range(1, self.stages)}:
+        moving = self.epochs - self.warmup
+        if epoch in {self.warmup + round(moving * i / self.stages) for i in range(1, self.stages)}:
             alphas = {kind: self.alphas[kind].detach() for kind in self.space.kinds}
             self.kept = {k: better_half(a, self.kept.get(k, torch.ones_like(a))) for k, a in alphas.items()}
 

@@ -8,7 +8,7 @@ import math
 from typing import Any, ClassVar
 
 from nasutils import relax, schedules
-from nasutils.errors import positive
+from nasutils.errors import positive, whole
 from nasutils.methods.small_temperature import SmallTemperature
 from nasutils.schedules import EDD
 from nasutils.spaces.base import Space
@@ -37,7 +37,7 @@ class EDDDARTS(SmallTemperature):
         switched_off = common.get("preset") == "released" and space.name == "nasbench201"
         super().__init__(space, noisy=not switched_off if noisy is None else noisy, **common)
         self.strength = positive("strength", self.STRENGTH.get(space.name, 0.06) if strength is None else strength)
-        self.warmup = (10 if space.name == "nasbench201" else 5) if warmup is None else warmup
+        self.warmup = (10 if space.name == "nasbench201" else 5) if warmup is None else whole("warmup", warmup, 0)
         self.adaptive = adaptive
         self.state = EDD()
 

@@ -19,6 +19,9 @@ from nasutils.methods.base import Method
 from nasutils.relax import Mix, Rule
 from nasutils.spaces.base import Space
 
+HIGH = 80.0
+"""Scores below it are used as they are: their exponentials, and the sums of these, are finite in float32."""
+
 
 class GAEABilevel(Method):
     """alpha_lr: rate of the exponentiated gradient, constant. Nothing decays alpha."""
@@ -63,8 +66,12 @@ class GAEABilevel(Method):
 
 
 def simplex(scores: Tensor, floor: float = 1e-5) -> Tensor:
-    """exp, not below the floor, divided by the sum: log p - rate * gradient (rows, competitors) -> the next p."""
-    moved = scores.exp().clamp(min=floor)
+    """exp, not below the floor, divided by the sum: log p - rate * gradient (rows, competitors) -> the next p.
+
+    Where the largest score of a row is so high that exp could overflow (float32: at 88.7), the floor is relative to it.
+    """
+    largest = scores.amax(dim=-1, keepdim=True)
+    moved = (scores - largest.masked_fill(largest < HIGH, 0.0)).exp().clamp(min=floor)
     return moved / moved.sum(dim=-1, keepdim=True)
 
 

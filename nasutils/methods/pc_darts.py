@@ -33,7 +33,7 @@ class PCDARTS(Baseline):
         self, space: Space, *, partial: int = 4, warmup: int = 15, alpha_lr: float = 6e-4, **common: Any
     ) -> None:
         super().__init__(space, alpha_lr=alpha_lr, **common)
-        self.partial, self.warmup = whole("partial", partial), warmup
+        self.partial, self.warmup = whole("partial", partial), whole("warmup", warmup, 0)
         if self.preset == "published":
             betas = {f"{kind} edges": self._initial(self.alphas[kind]) for kind in space.kinds}
             self.alphas |= betas

@@ -7,7 +7,7 @@ Specification 3.1 and 3.2.
 from typing import Any, ClassVar
 
 from nasutils import schedules
-from nasutils.errors import choose, positive
+from nasutils.errors import choose, positive, whole
 from nasutils.methods.small_temperature import SmallTemperature
 from nasutils.spaces.base import Space
 
@@ -15,14 +15,22 @@ from nasutils.spaces.base import Space
 class PCDDARTS(SmallTemperature):
     """schedule: `periodic` (PCD), `linear` (its control), `monotone` (exponential without cycles) or `constant`.
 
-    decay: d of the exponential schedules. warmup: epochs at T = 1 before them. fixed: T of the constant one. None is
-    the paper's setting on the space: d = 0.11 (S1 0.10, S3 0.12, S4 0.13); 5 epochs on NAS-Bench-201, 0 elsewhere.
-    noisy: add the gradient of a softmax at T = 1 (sparse-noisy softmax) or not.
+    decay: d of the exponential schedules. warmup: epochs at T = 1 before any. fixed: T of the constant one, 1e-3.
+    None is the paper's setting on the space: d = 0.11 (S1 0.10, S3 0.12, S4 0.13); 5 epochs on NAS-Bench-201, 0
+    elsewhere. noisy: add the gradient of a softmax at T = 1 (sparse-noisy softmax) or not.
+
+    Raises ValueError for a decay or a fixed T that the schedule does not use.
     """
 
     name = "pcd-darts"
     DECAY: ClassVar[dict[str, float]] = {"s1": 0.10, "s3": 0.12, "s4": 0.13}
-    SCHEDULES = ("periodic", "linear", "monotone", "constant")
+    SCHEDULES: ClassVar[dict[str, str | None]] = {
+        "periodic": "decay",
+        "linear": None,
+        "monotone": "decay",
+        "constant": "fixed",
+    }
+    """What each schedule uses of decay and fixed."""
 
     def __init__(
         self,
@@ -31,15 +39,18 @@ class PCDDARTS(SmallTemperature):
         schedule: str = "periodic",
         decay: float | None = None,
         warmup: int | None = None,
-        fixed: float = 1e-3,
+        fixed: float | None = None,
         noisy: bool = True,
         **common: Any,
     ) -> None:
         super().__init__(space, noisy=noisy, **common)
         self.schedule = choose("temperature schedule", schedule, self.SCHEDULES)
+        for name, value in (("decay", decay), ("fixed", fixed)):
+            if value is not None and name != self.SCHEDULES[schedule]:
+                raise ValueError(f"the {schedule} schedule of {self.name} does not use {name}: leave it out")
         self.decay = positive("decay", self.DECAY.get(space.name, 0.11) if decay is None else decay)
-        self.warmup = (5 if space.name == "nasbench201" else 0) if warmup is None else warmup
-        self.fixed = positive("fixed", fixed)
+        self.warmup = (5 if space.name == "nasbench201" else 0) if warmup is None else whole("warmup", warmup, 0)
+        self.fixed = positive("fixed", 1e-3 if fixed is None else fixed)
 
     def begin_epoch(self, epoch: int) -> None:
         self.temperature = {

@@ -18,6 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from nasutils.errors import whole
 from nasutils.genotype import Genotype
 from nasutils.ops import (
     POOLS,
@@ -247,6 +248,7 @@ class Supernet(nn.Module):
         check_channels(channels)
         check_cells(cells)
         self.partial = check_partial(channels, partial)
+        whole("num_classes", num_classes)
         self.shapes = {kind: (len(EDGES), len(ops[0])) for kind, ops in edge_ops.items()}
         self.stem = nn.Sequential(nn.Conv2d(3, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels))
         self.random, self.cells = Random(), nn.ModuleList()

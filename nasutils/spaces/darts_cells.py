@@ -53,3 +53,7 @@ def _check_nodes(cell: Cell, space: str, allowed: tuple[int, ...]) -> None:
         raise ValueError(
             f"the {cell.name} cell concatenates nodes of {inside[0]} to {inside[-1]}, not {list(cell.output)}"
         )
+    for i, number in enumerate(cell.output):
+        if number in cell.output[:i]:
+            place = f"in the {cell.name} cell of {space}, {cell.name}_concat[{i}]"
+            raise ValueError(f"{place}: a node is concatenated once, but {number} stands there again")

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasutils.errors import choose
+from nasutils.errors import choose, whole
 from nasutils.genotype import Cell, Genotype
 from nasutils.ops import (
     POOLS,
@@ -111,7 +111,7 @@ class FinalNet(nn.Module):
 
     In training with an auxiliary head: (logits, auxiliary logits). drop_path: probability with which a path is
     dropped in training, 0 until somebody sets it (`finalnet` raises it over the epochs). Raises ValueError for
-    channels, cells or a stem that cannot be.
+    channels, cells, classes or a stem that cannot be.
     """
 
     def __init__(
@@ -121,6 +121,7 @@ class FinalNet(nn.Module):
         imagenet = choose("stem", stem, STEMS) == "imagenet"
         check_channels(channels)
         check_cells(cells)
+        whole("num_classes", num_classes)
         self.genotype, self.drop_path, self.random = genotype, 0.0, Random()
         self.stem0, self.stem1 = imagenet_stems(channels) if imagenet else (cifar_stem(3 * channels), nn.Identity())
         self.cells, self.auxiliary_after = nn.ModuleList(), 2 * cells // 3

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from nasutils import relax
-from nasutils.errors import choose
+from nasutils.errors import choose, whole
 from nasutils.genotype import Genotype
 from nasutils.ops import POOLS, Node, PointwiseConv, channels_last, mixed_sum
 from nasutils.relax import Mix, Rule
@@ -209,6 +209,7 @@ class Supernet(nn.Module):
         check_channels(channels)
         check_cells(cells)
         self.partial = check_partial(channels, partial)
+        whole("num_classes", num_classes)
         self.extra = tuple(choose("extra of lhd", name, EXTRA) for name in extra)
         if "rest" in extra and partial == 1:
             raise ValueError("nothing goes around the operations (extra 'rest') unless partial is more than 1")

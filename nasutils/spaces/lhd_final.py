@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from nasutils.errors import choose
+from nasutils.errors import choose, whole
 from nasutils.genotype import Cell, Genotype
 from nasutils.ops import (
     POOLS,
@@ -99,7 +99,7 @@ class FinalNet(nn.Module):
 
     In training with an auxiliary head: (logits, auxiliary logits). drop_path: probability with which a path is
     dropped in training, 0 until somebody sets it. With the stem `imagenet` two reduction cells come before the
-    others. Raises ValueError for channels, cells or a stem that cannot be.
+    others. Raises ValueError for channels, cells, classes or a stem that cannot be.
     """
 
     def __init__(
@@ -109,6 +109,7 @@ class FinalNet(nn.Module):
         imagenet = choose("stem", stem, STEMS) == "imagenet"
         check_channels(channels)
         check_cells(cells)
+        whole("num_classes", num_classes)
         self.genotype, self.drop_path, self.random = genotype, 0.0, Random()
         self.stem0 = imagenet_stem(channels // 2) if imagenet else cifar_stem(channels)
         self.stem1 = None if imagenet else cifar_stem(3 * channels)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasutils.errors import whole
 from nasutils.genotype import Genotype
 from nasutils.ops import (
     Fan,
@@ -73,9 +74,8 @@ class _Network(nn.Module):
 
     def __init__(self, cell: type[nn.Module], channels: int, cells: int, num_classes: int, *args: object) -> None:
         super().__init__()
-        for name, value in (("channels", channels), ("cells", cells)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
+        for name, value in (("channels", channels), ("cells", cells), ("num_classes", num_classes)):
+            whole(name, value)
         self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
         self.layers = nn.ModuleList()
         for stage in range(3):

@@ -18,15 +18,3 @@ def searches() -> pd.DataFrame:
     logged)."""
     with (files("nasutils") / "tables" / "robustdarts.csv.gz").open("rb") as file:
         return pd.read_csv(file, compression="gzip")
-
-
-def default_settings() -> pd.DataFrame:
-    """The searches without additional regularisation: weight decay 3e-4, no drop path."""
-    table = searches()
-    return table[(table["weight_decay"] == 3e-4) & (table["drop_path"] == 0)]
-
-
-def last_epochs() -> pd.DataFrame:
-    """The rows of each search's last epoch."""
-    table = searches()
-    return table.loc[table.groupby("search")["epoch"].idxmax()]

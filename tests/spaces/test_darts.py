@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nasutils import Genotype, genotypes, spaces
+from nasutils import Genotype, genotypes, methods, spaces
 from nasutils.genotype import Cell
 from nasutils.ops import DilatedConv, Node, Random, count_parameters, from_lattice
 from nasutils.spaces.base import everything
@@ -397,6 +397,11 @@ V2 = genotypes.get("DARTS_V2").genotype
     [
         ("darts", ("'sep_conv_3x3', 0", "'sep_conf_3x3', 0"), r"edge 0 -> 2 in the normal cell of darts.*sep_conv_3x3"),
         ("darts", ("normal_concat=[2, 3, 4, 5]", "normal_concat=[2, 6]"), "concatenates nodes of 2 to 5"),
+        (
+            "darts",
+            ("normal_concat=[2, 3, 4, 5]", "normal_concat=[2, 3, 2]"),
+            r"normal_concat\[2\]: .*but 2 stands there",
+        ),
         ("s2", ("", ""), r"edge . -> . in the (normal|reduce) cell of s2"),
         ("darts", ("('dil_conv_3x3', 2)], normal", "('dil_conv_3x3', 7)], normal"), r"node 5 takes .*0 to 4.*7"),
     ],
@@ -495,3 +500,13 @@ def test_auxiliary_head_takes_every_side_from_two_on():
 
 def test_edges_are_in_the_order_of_alpha():
     assert EDGES[:5] == ((0, 2), (1, 2), (0, 3), (1, 3), (2, 3)) and EDGES[9:] == tuple((s, 5) for s in range(5))
+
+
+@pytest.mark.parametrize("name", spaces.names)
+@pytest.mark.parametrize("classes", [0, -1, 2.5])
+def test_every_space_needs_a_class(name, classes):
+    space = spaces.get(name)
+    genotype = methods.get("random", space).genotype()
+    for build in (space.supernet, lambda *sizes: space.finalnet(genotype, *sizes)):
+        with pytest.raises(ValueError, match=f"num_classes must be a whole number, 1 or more, not {classes}"):
+            build(4, 3, classes)

@@ -263,7 +263,7 @@ def test_unknown_policy_is_refused_with_the_choices():
 
 @pytest.mark.parametrize("size", [(0, 1), (4, 0), (-2, 1)])
 def test_sizes_that_cannot_be(size):
-    with pytest.raises(ValueError, match="(channels|cells) must be at least 1, not (0|-2)"):
+    with pytest.raises(ValueError, match="(channels|cells) must be a whole number, 1 or more, not (0|-2)"):
         SPACE.supernet(*size, 10)
-    with pytest.raises(ValueError, match="(channels|cells) must be at least 1, not (0|-2)"):
+    with pytest.raises(ValueError, match="(channels|cells) must be a whole number, 1 or more, not (0|-2)"):
         SPACE.finalnet(15_624, *size, 10)
