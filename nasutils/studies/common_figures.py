@@ -115,7 +115,7 @@ def distributions(results: Results, labels: Iterable[str]) -> Drawn:
 def during(results: Results, labels: Iterable[str], seed: int) -> Drawn:
     """The cell at the start, in the middle and at the end of a search of each label; ribbons: weights."""
     shown = present(results, labels)
-    figure, axes = plots.panels(len(shown), 3, 2.0)
+    figure, axes = plots.panels(len(shown), 3, 1.5)
     rows = []
     for row, label in zip(axes, shown, strict=True):
         _, run = one_search(results, label, seed)
