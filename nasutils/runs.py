@@ -157,10 +157,14 @@ def _compute(work: Callable[[Params, Run], Result], params: Params, home: Run, d
 
 
 def stamp(device: str = "cpu") -> dict[str, Any]:
-    """The machine and the software a number was computed with; device: cpu, cuda, cuda:1."""
+    """The machine and the software a number was computed with; device: cpu, cuda, cuda:1.
+
+    instructions: of the CPU, as PyTorch uses them; between AVX2 and AVX512 sums differ in their last bits.
+    """
     return {
         "device": _processor() if device == "cpu" else torch.cuda.get_device_name(device),
         "type": torch.device(device).type,
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,

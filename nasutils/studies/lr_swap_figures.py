@@ -1,6 +1,6 @@
 """Figures of `notebooks/lr_swap.ipynb` alone: functions of results that return figure and table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -52,9 +52,14 @@ def rates(labels: Sequence[str], epochs: int) -> Drawn:
     return figure, table
 
 
-def settings(results: Results) -> Drawn:
-    """A panel per exploratory setting: accuracy of the current cell on CIFAR-10, DARTS in grey, warm-up shaded."""
-    panels = {title: found for title, labels in SETTINGS.items() if (found := results.present(labels))}
+def settings(results: Results, searched: Iterable[str]) -> Drawn:
+    """A panel per exploratory setting: accuracy of the current cell on CIFAR-10, DARTS in grey, warm-up shaded.
+
+    searched: the labels to show (points of the map may have fewer seeds).
+    """
+    wanted = set(results.present(searched))
+    shown = {title: [label for label in labels if label in wanted] for title, labels in SETTINGS.items()}
+    panels = {title: labels for title, labels in shown.items() if labels}
     columns = max(min(len(panels), 3), 1)
     figure, axes = plots.panels(max(-(-len(panels) // columns), 1), columns, 1.9, sharey=True)
     baseline = results.epochs[results.epochs["method"] == "DARTS"]
@@ -187,7 +192,7 @@ def _annotate(ax: Axes, square: pd.DataFrame, points: Mapping[Point, str], sched
     """The value in each field, and the name of the point where it has one."""
     for (y, x), value in np.ndenumerate(square.to_numpy()):
         label = points[schedule, square.index[y], square.columns[x]]
-        name = label if label in VARIANTS else ""
+        name = label.replace(", ", ",\n") if label in VARIANTS else ""
         color = "w" if value < middle else "0.1"
         ax.text(x, y, f"{value:.1f}\n{name}".strip(), ha="center", va="center", fontsize="x-small", color=color)
 
