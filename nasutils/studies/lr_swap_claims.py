@@ -101,7 +101,7 @@ CLAIMS: Sequence[Claim] = (
         "supernet accuracy at the end: DARTS minus EX-DARTS, paired, points",
         0.0,
         lambda results: analysis.paired(results.last, "DARTS", "EX-DARTS", "relaxed"),
-        "says that the swap acts; it takes 3b to make it an argument",
+        "says that the swap acts; it takes better cells of EX-DARTS to make it an argument",
     ),
     Claim(
         "5 not overfitting",
