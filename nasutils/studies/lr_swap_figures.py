@@ -60,7 +60,7 @@ def settings(results: Results, searched: Iterable[str]) -> Drawn:
     wanted = set(results.present(searched))
     shown = {title: [label for label in labels if label in wanted] for title, labels in SETTINGS.items()}
     panels = {title: labels for title, labels in shown.items() if labels}
-    columns = max(min(len(panels), 3), 1)
+    columns = 2 if len(panels) == 4 else max(min(len(panels), 3), 1)
     figure, axes = plots.panels(max(-(-len(panels) // columns), 1), columns, 1.9, sharey=True)
     baseline = results.epochs[results.epochs["method"] == "DARTS"]
     epochs = int(baseline["epoch"].max()) + 1 if len(baseline) else EPOCHS
