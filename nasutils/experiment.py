@@ -211,6 +211,14 @@ def finish(
         return runs.run(work, params, machine.runs, machine.device)
 
 
+def measured(measure: Callable[[], runs.Result], params: runs.Params, machine: Machine) -> runs.Result:
+    """What a measurement found: made once, as `finish` computes, and kept among the runs of the machine."""
+    with repeatable():
+        kept = runs.run(lambda params, run: measure(), params, machine.runs, machine.device)
+    assert kept.result is not None
+    return kept.result
+
+
 @contextmanager
 def repeatable() -> Iterator[None]:
     """One thread, and convolutions on a GPU by algorithms that give the same bits every time."""

@@ -11,14 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from math import ceil, isnan
-from pathlib import Path
 from typing import Literal, TypeVar
 
 from nasutils.data import MissingData
 from nasutils.experiment import Machine
 from nasutils.planning import Outlook
 from nasutils.runs import Run, computed_on
-from nasutils.workers import Task, check, events, name_of, pool
+from nasutils.workers import Task, check, events, home_of, name_of, pool
 
 State = Literal["cached", "waiting", "running", "finished", "failed"]
 States = Mapping[str, State]
@@ -52,7 +51,7 @@ def sweep(
     """
     check(machine, workers, engine, gpus)
     named = {name_of(task): task for task in tasks}
-    homes = {name: Run(Path(machine.runs) / name) for name in named}
+    homes = {name: home_of(task, machine) for name, task in named.items()}
     todo = {name: task for name, task in named.items() if homes[name].result is None}
     states: dict[str, State] = {name: "waiting" if name in todo else "cached" for name in named}
     report = watch or (lambda states: None)
@@ -111,7 +110,7 @@ def gather(
 def _possible(tasks: Iterable[Task], machine: Machine) -> None:
     errors = []
     for task in tasks:
-        if Run(Path(machine.runs) / name_of(task)).result is None:
+        if home_of(task, machine).result is None:
             try:
                 return task.check(machine)
             except (ValueError, MissingData) as error:

@@ -49,7 +49,7 @@ EdgeOps = Sequence[Sequence[str]]
 
 
 @runtime_checkable
-class MixedCell(Protocol):
+class Measurable(Protocol):
     """A supernet's cell as it is measured; its forward takes its inputs first and returns one tensor.
 
     kind: cell type, a key of the mixing weights. edges: (source, target) nodes, in the order of the weights' rows;
@@ -80,7 +80,7 @@ def measure(
 ) -> dict[str, Any]:
     """All measures of a supernet under mixing weights, as plain numbers and lists by cell type.
 
-    net: `net(images, mix, active) -> logits` with a `MixedCell` for every key of mix; it is left as it was found,
+    net: `net(images, mix, active) -> logits` with a `Measurable` for every key of mix; it is left as it was found,
     and so are all random states. images (batch, 3, H, W), labels (batch,): the probe. temperature: by which mix
     is taken for a softmax of alpha, see `curvature` (None: no eigenvalue).
 
@@ -93,18 +93,17 @@ def measure(
     mix, names = {kind: weights.detach() for kind, weights in mix.items()}, _names(net, mix)
     with undisturbed(net) as rewind:
 
-        def loss(mix: Mix, size: int | None = None) -> Tensor:
+        def loss(mix: Mix) -> Tensor:
             rewind()
-            return F.cross_entropy(net(images[:size], mix, nonzero(mix)).double(), labels[:size])
+            return F.cross_entropy(net(images, mix, nonzero(mix)).double(), labels)
 
         base, cut, only = interventions(loss, mix, names)
         gradients = branch_gradients(net, loss, mix)
-        sparse, eigenvalue, matched = at_entropy(mix), None, None
+        sparse, matched = at_entropy(mix), None
         if sparse is not None:
             after, less, lone = interventions(loss, sparse, names)
             matched = {"loss": after, **_totals(less, lone, sparse, names)}
-        if temperature is not None:
-            eigenvalue = curvature(lambda mix: loss(mix, CURVATURE_IMAGES), mix, temperature)
+    eigenvalue = None if temperature is None else dominant_eigenvalue(net, mix, images, labels, temperature)
     return {
         "loss": base,
         "cut": {kind: c.tolist() for kind, c in cut.items()},
@@ -121,7 +120,7 @@ def measure(
 
 
 def dominant_eigenvalue(net: nn.Module, mix: Mix, images: Tensor, labels: Tensor, temperature: float) -> float:
-    """The eigenvalue of `measure` alone, for a fraction of its cost."""
+    """The eigenvalue of `measure` alone, for a fraction of its cost; the network and random states are left alone."""
     images, labels = images[:CURVATURE_IMAGES], labels[:CURVATURE_IMAGES]
     with undisturbed(net) as rewind:
 
@@ -139,8 +138,8 @@ def _totals(cut: Mix, only: Mix, mix: Mix, names: Mapping[str, EdgeOps]) -> dict
     }
 
 
-def _cells(net: nn.Module) -> list[MixedCell]:
-    return [m for m in net.modules() if isinstance(m, MixedCell)]
+def _cells(net: nn.Module) -> list[Measurable]:
+    return [m for m in net.modules() if isinstance(m, Measurable)]
 
 
 def _names(net: nn.Module, mix: Mix) -> dict[str, EdgeOps]:
@@ -306,12 +305,12 @@ def branch_gradients(net: nn.Module, loss: Loss, mix: Mix) -> dict[str, Tensor]:
 
     loss runs the network once, in training mode.
     """
-    calls: list[tuple[MixedCell, tuple[Any, ...], Tensor]] = []
+    calls: list[tuple[Measurable, tuple[Any, ...], Tensor]] = []
 
     def keep(cell: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         calls.append((cell, inputs, output))
 
-    hooks = [m.register_forward_hook(keep) for m in net.modules() if isinstance(m, MixedCell)]
+    hooks = [m.register_forward_hook(keep) for m in net.modules() if isinstance(m, Measurable)]
     try:
         value = loss(mix)
     finally:
@@ -326,7 +325,7 @@ def branch_gradients(net: nn.Module, loss: Loss, mix: Mix) -> dict[str, Tensor]:
     return totals
 
 
-def _through_branches(cell: MixedCell, inputs: Sequence[Any], weights: Tensor, g: Tensor) -> Tensor:
+def _through_branches(cell: Measurable, inputs: Sequence[Any], weights: Tensor, g: Tensor) -> Tensor:
     """The squared norms in one cell: backpropagation by hand, from the last node to the first, branch by branch."""
     states, branches = unroll(cell, inputs, weights)
     upstream = list(torch.autograd.grad(cell.leave(states), states, g, materialize_grads=True))
@@ -342,7 +341,7 @@ def _through_branches(cell: MixedCell, inputs: Sequence[Any], weights: Tensor, g
     return norms
 
 
-def unroll(cell: MixedCell, inputs: Sequence[Any], weights: Tensor) -> tuple[list[Tensor], list[list[Tensor]]]:
+def unroll(cell: Measurable, inputs: Sequence[Any], weights: Tensor) -> tuple[list[Tensor], list[list[Tensor]]]:
     """A cell computed plainly, operation by operation: its nodes, and the branches [edge][op] at weight 1.
 
     Each node is a leaf of autograd, so a branch's graph ends at its source. inputs: what the cell's forward was

@@ -15,7 +15,7 @@ import torch
 from nasutils.errors import whole
 from nasutils.experiment import Machine
 from nasutils.runs import Params, Run
-from nasutils.workers import Task, name_of
+from nasutils.workers import Task, home_of, name_of
 
 
 def seconds(records: Sequence[Mapping[str, Any]]) -> float:
@@ -82,12 +82,12 @@ def plan(tasks: Mapping[Any, Task], machine: Machine, packed: int = 1) -> pd.Dat
     unique = {name_of(task): task for task in tasks.values()}
     measured = _measured(Path(machine.runs), unit, {_setting(task.params()) for task in unique.values()})
     rows = []
-    for name, task in unique.items():
+    for task in unique.values():
         costs = measured[_setting(task.params())]
         rows.append(
             {
                 "kind": kind(task.params()),
-                "finished": Run(Path(machine.runs) / name).result is not None,
+                "finished": home_of(task, machine).result is not None,
                 "minutes": fmean(cost for cost, _ in costs) * task.epochs / 60 if costs else nan,
                 "measured on": {device for _, device in costs},
             }

@@ -111,6 +111,7 @@ class Gallery:
         folder = f"{notebook}-{runs.key(self.departures)[:6]}" if self.departures else notebook
         self.folder, self.caption = places.figures(p.scale, folder), caption
         self.runs: set[runs.Run] = set()
+        self._made: dict[str, Any] = {"drawn on": runs.stamp(), "runs at hand": {}}
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.departures:
             print(f"figures go to {self.folder.name}, since these are not those of params/{p.scale}: {self.departures}")
@@ -118,6 +119,7 @@ class Gallery:
     def drawn_from(self, found: Mapping[Any, runs.Run]) -> None:
         """What is saved from here on may rest on these runs, too."""
         self.runs |= set(found.values())
+        self._made["runs at hand"] = runs.computed_on(self.runs)
 
     def figure(self, name: str, figure: Figure, table: pd.DataFrame, caption: str | None = None) -> None:
         """Save <name>.png, .svg and .csv, and show the figure; caption: instead of the gallery's own."""
@@ -135,7 +137,7 @@ class Gallery:
 
     def _stamp(self, name: str, caption: str) -> None:
         """Note how a file was made: an entry of stamp.json holds all that were made the same way."""
-        made = {"what": caption, "drawn on": runs.stamp(), "runs at hand": runs.computed_on(self.runs)}
+        made = {"what": caption, **self._made}
         made |= {"other parameters": self.departures} if self.departures else {}
         file = self.folder / "stamp.json"
         entries = json.loads(file.read_text()) if file.exists() else []

@@ -62,6 +62,11 @@ def name_of(task: Task) -> str:
     return runs.key(task.params())
 
 
+def home_of(task: Task, machine: Machine) -> Run:
+    """The run folder of a task on a machine."""
+    return Run(Path(machine.runs) / name_of(task))
+
+
 class Ended(NamedTuple):
     """A run that is no longer computed. error: None if it finished; died: its process did, so it may be tried again."""
 

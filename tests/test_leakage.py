@@ -257,7 +257,7 @@ def test_bypass_of_all_edges_counts_each_as_much_as_it_matters():
 def calls_of(net, mix, images):
     """(cell, inputs, output) of every cell in a forward."""
     seen = []
-    cells = [m for m in net.modules() if isinstance(m, leakage.MixedCell)]
+    cells = [m for m in net.modules() if isinstance(m, leakage.Measurable)]
     hooks = [c.register_forward_hook(lambda *call: seen.append(call)) for c in cells]
     net(images, mix)
     for hook in hooks:

@@ -60,8 +60,6 @@ class Recipe:
 
     def __post_init__(self) -> None:
         whole("batch", self.batch)
-        for name in ("epochs", "warmup", "alpha_from"):
-            whole(name, getattr(self, name), 0)
         positive("weight_lr", self.weight_lr)
         check_fields(self, below_one=("momentum", "negligible"))
         for name, choices in (("warmup_rule", WARMUP_RULES), ("order", ORDERS), ("split", SPLITS)):

@@ -123,7 +123,7 @@ class Plan:
 
 
 class SupernetCell(nn.Module):
-    """One cell of all operations: (batch, C, H, W) -> the same shape. Can be measured: `leakage.MixedCell`."""
+    """One cell of all operations: (batch, C, H, W) -> the same shape. Can be measured: `leakage.Measurable`."""
 
     kind, edges, edge_ops = "cell", EDGES, (OPS,) * len(EDGES)
 

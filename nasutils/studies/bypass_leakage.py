@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nasutils import analysis, runs
+from nasutils import analysis
 from nasutils.analysis import Estimate
 from nasutils.claims import Claim
-from nasutils.experiment import Experiment, Machine, build, repeatable
+from nasutils.experiment import Experiment, Machine, build, measured
 from nasutils.runs import Run
 from nasutils.studies import variants
 from nasutils.studies.small_spaces import Key, finals_table
@@ -105,13 +105,7 @@ def speedups(
 
 def _speedup(experiment: Experiment, search: Run, machine: Machine, pairs: int) -> float:
     params = {"kind": "speedup", "version": 1, "search": search.path.name, "pairs": pairs}
-
-    def measure(params: runs.Params, run: Run) -> runs.Result:
-        return {"ratio": _ratio(experiment, search.records[-1], machine, pairs)}
-
-    with repeatable():
-        kept = runs.run(measure, params, machine.runs, machine.device)
-    return (kept.result or {})["ratio"]
+    return measured(lambda: {"ratio": _ratio(experiment, search.records[-1], machine, pairs)}, params, machine)["ratio"]
 
 
 def _ratio(experiment: Experiment, record: Mapping[str, Any], machine: Machine, pairs: int) -> float:

@@ -8,7 +8,6 @@ before any search of the benchmark was judged. Specification (LHD): 2 to 5.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -25,7 +24,7 @@ from nasutils.runs import Run
 from nasutils.search import PRECISIONS
 from nasutils.spaces.lhd_final import channels_of
 from nasutils.spaces.lhd_policies import POLICIES
-from nasutils.workers import name_of
+from nasutils.workers import home_of
 
 SPACE = spaces.get("lhd")
 METHODS: Mapping[str, str] = {
@@ -178,8 +177,7 @@ def at_hand(tasks: Mapping[SearchKey, Experiment], machine: Machine) -> tuple[li
 
 
 def _finished(dataset: str, tasks: Mapping[SearchKey, Experiment], machine: Machine) -> bool:
-    mine = [name_of(task) for key, task in tasks.items() if key.dataset == dataset]
-    return all(Run(Path(machine.runs) / name).result is not None for name in mine)
+    return all(home_of(task, machine).result is not None for key, task in tasks.items() if key.dataset == dataset)
 
 
 def _images(dataset: str, machine: Machine) -> bool:
@@ -314,7 +312,7 @@ def cells(found: Mapping[SearchKey, tuple[Experiment, Run]]) -> dict[tuple[Searc
 
 def expected_cells(tasks: Mapping[SearchKey, Experiment], machine: Machine) -> dict[tuple[SearchKey, str], str]:
     """`cells` before the searches are over, to plan by: a random architecture stands in for one that is not found."""
-    runs = {key: (task, Run(Path(machine.runs) / name_of(task))) for key, task in tasks.items()}
+    runs = {key: (task, home_of(task, machine)) for key, task in tasks.items()}
     mix = methods.get("random", SPACE).inference()
     blank = {policy: str(SPACE.discretize(mix, policy)) for policy in POLICY_NAMES}
     found = cells(runs)

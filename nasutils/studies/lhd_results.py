@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -11,11 +11,11 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from nasutils import analysis, methods, planning, ranking, runs, spaces
+from nasutils import analysis, methods, planning, ranking, spaces
 from nasutils.analysis import Estimate
 from nasutils.claims import Claim
-from nasutils.experiment import Experiment, Machine, repeatable
-from nasutils.runs import Params, Result, Run
+from nasutils.experiment import Experiment, Machine, measured
+from nasutils.runs import Result, Run
 from nasutils.studies.lhd_benchmark import METHODS, POLICY_NAMES, FinalKey, SearchKey
 
 Condition = tuple[str, str]
@@ -193,14 +193,13 @@ def step_seconds(
     """
     sizes = {"channels": channels, "cells": cells, "resolution": resolution, "batch": batch}
 
-    def measure(params: Params, run: Run) -> Result:
+    def measure() -> Result:
         steps = {name: _step(name, **sizes) for name in SPACES}
         rows = [{name: _seconds(step) for name, step in steps.items()} for _ in range(repeats + 1)]
         return {"seconds": rows[1:]}
 
-    with repeatable():
-        kept = runs.run(measure, {"kind": "step seconds", "version": 1, "repeats": repeats, **sizes}, machine.runs)
-    return pd.DataFrame((kept.result or {})["seconds"])
+    params = {"kind": "step seconds", "version": 1, "repeats": repeats, **sizes}
+    return pd.DataFrame(measured(measure, params, replace(machine, device="cpu"))["seconds"])
 
 
 def _seconds(step: Callable[[], None]) -> float:
