@@ -8,7 +8,12 @@ NOTEBOOK ?= $(notdir $(basename $(wildcard notebooks/*.ipynb)))
 INSTALLED := .venv/installed
 FOLDERS   := $(NOTEBOOK:%=figures/$(SCALE)/%)
 
-.PHONY: setup figures $(FOLDERS) test lint lab bench clean
+# make confirmation                     computes what params/confirmation.yaml names and is not there; STATUS=1 only says what is left
+EVIDENCE := $(if $(filter paper,$(SCALE)),paper,laptop)
+RUNS     ?= figures/$(EVIDENCE)/runs
+WORKERS  ?= 2
+
+.PHONY: setup figures $(FOLDERS) confirmation test lint lab bench clean
 
 setup: $(INSTALLED)
 
@@ -27,6 +32,10 @@ $(FOLDERS): figures/$(SCALE)/%: notebooks/%.ipynb params/$(SCALE)/%.yaml $(INSTA
 	.venv/bin/jupyter nbconvert --to html --no-input --output-dir $@ --output $*.part $@/$*.ipynb
 	mv $@/$*.part.html $@/$*.html
 	rm $@/$*.ipynb
+
+# Runs are named by what they are, so another folder (RUNS=...) can be copied into figures/laptop/runs at any time.
+confirmation: $(INSTALLED)
+	.venv/bin/python -m nasutils.studies.confirmation $(if $(STATUS),status,run) --scale $(EVIDENCE) --runs $(RUNS) --workers $(WORKERS)
 
 test: lint
 	.venv/bin/pytest

@@ -21,6 +21,9 @@ from nasutils.spaces import nasbench201
 DATASETS = ("cifar10", "cifar100", "imagenet16-120")
 
 
+NOT_JUDGED = dict.fromkeys(("relaxed", "discretized", "discretized_recalibrated"), math.nan)
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A mean over n seeds with its 95 % interval (nan without a spread)."""
@@ -50,8 +53,8 @@ def epochs_table(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
     """A row per method, seed and epoch of NAS-Bench-201 searches; runs: {(method label, seed): run}.
 
     Columns: temperature, entropy (nats per edge), relaxed, discretized, recalibrated (supernet accuracy, %),
-    gap (relaxed - recalibrated, points), skips, nones (edges of the current cell), genotype, eigenvalue (nan where it
-    was not measured), a column of tabulated test accuracy (%) per data set, seconds.
+    gap (relaxed - recalibrated, points), skips, nones (edges of the current cell), genotype, eigenvalue, a column of
+    tabulated test accuracy (%) per data set, seconds. nan where an epoch was not judged or not measured.
     """
     rows = [
         {"method": label, "seed": seed, **_epoch(record)}
@@ -62,7 +65,7 @@ def epochs_table(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
 
 
 def _epoch(record: Mapping[str, Any]) -> dict[str, Any]:
-    judged = record["supernet_accuracy"]
+    judged = record.get("supernet_accuracy", NOT_JUDGED)
     cell = nasbench201.query(record["genotype"])
     return {
         "epoch": record["epoch"],

@@ -192,14 +192,31 @@ def search_split(data: Data, scheme: str, images: int | None = None) -> tuple[Im
 
     Raises ValueError for an unknown scheme, a data set without lists, or more images than there are.
     """
-    choose("split", scheme, SPLITS)
-    weights, alpha = {"half": _halves, "nasbench201": _lists, "all": lambda d: (d.train, d.train)}[scheme](data)
+    weights, alpha = _parts(data, scheme)
     if images is None:
         return weights, alpha
     if not 1 <= images <= min(len(weights), len(alpha)):
         available = min(len(weights), len(alpha))
         raise ValueError(f"images must be 1 to {available} for {data.name}, not {images}")
     return _subset(weights, images), _subset(alpha, images)
+
+
+def held_out(data: Data, scheme: str, images: int | None, count: int) -> ImageSet:
+    """`count` images of alpha's part that `search_split` does not hand to alpha: those that come after its own.
+
+    Raises ValueError where there are not so many, as in the scheme "all", which trains on every image.
+    """
+    _, alpha = _parts(data, scheme)
+    own = len(alpha) if scheme == "all" or images is None else images
+    left = len(alpha) - own
+    if not 1 <= count <= left:
+        raise ValueError(f"held_out must be 0 to {left}, the images of alpha's part beside its own, not {count}")
+    return _subset(alpha, len(alpha))[own : own + count]
+
+
+def _parts(data: Data, scheme: str) -> tuple[ImageSet, ImageSet]:
+    choose("split", scheme, SPLITS)
+    return {"half": _halves, "nasbench201": _lists, "all": lambda d: (d.train, d.train)}[scheme](data)
 
 
 def _halves(data: Data) -> tuple[ImageSet, ImageSet]:

@@ -21,6 +21,10 @@ PROBE_VERSION = 2
 """The same for what a probe measures; searches without probes keep their runs."""
 
 
+UNUSED = {"judge_every": 1, "held_out": 0, "eigenvalue_every": 0, "stop": {}}
+"""The values of the fields of a search that leave it as it was before there were these fields."""
+
+
 @dataclass(frozen=True)
 class Experiment:
     """A search. Fields that are None follow the method's recipe on the space.
@@ -28,7 +32,9 @@ class Experiment:
     options: of the method, see `methods.options`. recipe: fields of `methods.Recipe` that depart from it, but
     for its epochs, which are a field here (and 0 for a method that does not train).
     images: number of images for the weights and as many for alpha (None: all). evaluation: number of alpha
-    images on which the supernet is judged after an epoch (None: all). resolution: side in pixels (None:
+    images on which the supernet is judged (None: all), after every `judge_every` epochs and after the last one.
+    held_out: number of images that neither weights nor alpha are trained on, on which the supernet is judged after
+    every epoch, too: of alpha's part of the split, those after alpha's own (0: none). resolution: side in pixels (None:
     the data set's own). precision: float32, float64 or bf16. probe_every: leakage is measured after every so
     many epochs and after the last one (0: never); eigenvalue_every: the same for the Hessian's eigenvalue alone.
     stop: arguments of `stopping.Stopper` (criterion, operation, patience), by which the search ends itself; its result
@@ -52,6 +58,8 @@ class Experiment:
     epochs: int = 50
     seed: int = 0
     precision: str = "float32"
+    judge_every: int = 1
+    held_out: int = 0
     probe_every: int = 0
     eigenvalue_every: int = 0
     stop: dict[str, Any] = field(default_factory=dict)
@@ -61,15 +69,16 @@ class Experiment:
         choose("method", self.method, methods.names)
         choose("preset", self.preset, PRESETS)
         whole("epochs", self.epochs)
-        whole("probe_every", self.probe_every, 0)
-        whole("eigenvalue_every", self.eigenvalue_every, 0)
+        whole("judge_every", self.judge_every)
+        for name in ("held_out", "probe_every", "eigenvalue_every"):
+            whole(name, getattr(self, name), 0)
         self.decision(())
 
     def params(self) -> runs.Params:
-        """What the run folder is named by; what is not measured is not named."""
+        """What the run folder is named by; what came later is named where it is used, so that old names stay."""
         params = {"kind": "search", "version": VERSION, **asdict(self)}
-        for name in ("eigenvalue_every", "stop"):
-            if not params[name]:
+        for name, unused in UNUSED.items():
+            if params[name] == unused:
                 del params[name]
         probes = {"probe_every": params.pop("probe_every"), "probe_version": PROBE_VERSION}
         return {**params, **probes} if self.probe_every else params
@@ -150,6 +159,7 @@ def build(experiment: Experiment, machine: Machine) -> Search:
     recipe = replace(method.recipe, **e.recipe)
     images = data.load(e.dataset, machine.data, download=machine.download, resolution=e.resolution, device=device)
     train, valid = data.search_split(images, recipe.split, e.images)
+    held_out = data.held_out(images, recipe.split, e.images, e.held_out) if e.held_out else None
     if recipe.batch > len(train):
         raise ValueError(f"batch must be 1 to {len(train)}, the images for the weights, not {recipe.batch}")
     with torch.random.fork_rng(devices=[]):
@@ -158,8 +168,9 @@ def build(experiment: Experiment, machine: Machine) -> Search:
     if e.evaluation is not None and not 1 <= e.evaluation <= len(valid):
         raise ValueError(f"evaluation must be 1 to {len(valid)}, not {e.evaluation}")
     evaluation = valid[: e.evaluation]
-    settings = {name: getattr(e, name) for name in ("seed", "precision", "probe_every", "eigenvalue_every")}
-    return Search(net, method, recipe, images, train, valid, evaluation=evaluation, **settings)
+    names = ("seed", "precision", "judge_every", "probe_every", "eigenvalue_every")
+    settings = {name: getattr(e, name) for name in names}
+    return Search(net, method, recipe, images, train, valid, evaluation=evaluation, held_out=held_out, **settings)
 
 
 def supernet_options(method: methods.Method) -> dict[str, Any]:

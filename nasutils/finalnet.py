@@ -5,7 +5,6 @@ the best one is selected on the test set itself, hence optimistic, and recorded 
 """
 
 import inspect
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -23,7 +22,7 @@ from nasutils.experiment import Machine, check_setting, finish
 from nasutils.ops import count_parameters, multiply_adds
 from nasutils.protocols import PROTOCOLS, Protocol
 from nasutils.runs import Run
-from nasutils.search import PRECISIONS, Batch, Log, Record, clip, cost
+from nasutils.search import PRECISIONS, Batch, Log, Record, clip, clock, cost
 
 VERSION = 1
 """Raise by hand when the meaning of an evaluation or of a named protocol changes, see `experiment.VERSION`."""
@@ -131,17 +130,16 @@ class Training:
         train_loss: what is minimised, with smoothed labels and the auxiliary head; test_loss: cross entropy (nats).
         test_loss and test_accuracy are None in an epoch that is not tested.
         """
-        started = time.perf_counter()
+        started = clock()
         self.begin_epoch()
         for index in index_batches(len(self.train), self.protocol.batch, self.generator):
             self.step(self.batch(index))
         losses = self.log.means(self.epoch, len(self.train))
-        trained = time.perf_counter() - started
+        trained = clock()
         rates = {"lr": self.protocol.lr_at(self.epoch), "drop_path": self._drop_path()}
         tested = self.judge() if self.protocol.tested_in(self.epoch) else {"test_loss": None, "test_accuracy": None}
         record: Record = {"epoch": self.epoch, **losses, **tested, **rates}
-        device, total = self.train.images.device, time.perf_counter() - started
-        record["cost"] = cost(device, len(self.train), trained, total)
+        record["cost"] = cost(self.train.images.device, len(self.train), started, trained, clock())
         self.drop_path = self.protocol.grown(self.drop_path, self.epoch, record["train_accuracy"])
         self.epoch += 1
         return record

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -159,15 +160,18 @@ def _compute(work: Callable[[Params, Run], Result], params: Params, home: Run, d
 def stamp(device: str = "cpu") -> dict[str, Any]:
     """The machine and the software a number was computed with; device: cpu, cuda, cuda:1.
 
-    instructions: of the CPU, as PyTorch uses them; between AVX2 and AVX512 sums differ in their last bits.
+    processor: vendor, family, model and stepping of the CPU, whose name may tell less. instructions: of the CPU, as
+    PyTorch uses them; between AVX2 and AVX512 sums differ in their last bits.
     """
     return {
         "device": _processor() if device == "cpu" else torch.cuda.get_device_name(device),
         "type": torch.device(device).type,
+        "processor": _processor_model(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "numpy": version("numpy"),
         "commit": _commit(),
         "date": datetime.now(UTC).date().isoformat(),
     }
@@ -180,10 +184,20 @@ def computed_on(found: Iterable[Run]) -> dict[str, int]:
 
 
 def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    models = _cpuinfo("model name")
     return f"{models[0]}, {len(models)} cores" if models else platform.processor() or platform.machine()
+
+
+def _processor_model() -> str:
+    found = {name: _cpuinfo(name) for name in ("vendor_id", "cpu family", "model", "stepping")}
+    return ", ".join(f"{name} {values[0]}" for name, values in found.items() if values) or platform.machine()
+
+
+def _cpuinfo(field: str) -> list[str]:
+    """What Linux says of every core; nothing elsewhere."""
+    file = Path("/proc/cpuinfo")
+    lines = [line.split(":", 1) for line in file.read_text().splitlines() if ":" in line] if file.exists() else []
+    return [value.strip() for name, value in lines if name.strip() == field]
 
 
 def _commit() -> str | None:

@@ -36,11 +36,14 @@ def pcd_temperature(epoch: int, decay: float, warmup: int = 0) -> float:
     return 1.0 if epoch < warmup or steps == 0 else exponential_temperature(steps, decay)
 
 
-def linear_temperature(epoch: int, warmup: int = 0) -> float:
-    """The linear control of PCD: same cycle, T falling from 1 to 1e-3 in five steps (5e-4 in the ten of the tail)."""
+def linear_temperature(epoch: int, warmup: int = 0, top: float = 1.0) -> float:
+    """The linear control of PCD: same cycle, T falling from `top` to 1e-3 in five steps (5e-4 in the ten of the tail).
+
+    T = 1 before epoch `warmup`, whatever `top` is.
+    """
     steps, tail = _cycle(epoch)
     floor, length = (0.0005, 10) if tail else (0.001, 5)
-    return 1.0 if epoch < warmup else 1.0 - steps * (1.0 - floor) / length
+    return 1.0 if epoch < warmup else top - steps * (top - floor) / length
 
 
 def monotone_temperature(epoch: int, decay: float, warmup: int = 0) -> float:

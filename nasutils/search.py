@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -72,7 +72,9 @@ class Search:
     """A search in progress: network, method, optimizer, random states, and how many epochs are done.
 
     data: statistics for normalisation. train, valid: the images that train the weights and alpha.
-    evaluation: the images on which the supernet is judged after an epoch (`valid` if None).
+    evaluation: the images on which the supernet is judged (`valid` if None): after every `judge_every` epochs, after
+    the last one, and wherever leakage is measured. held_out: images that neither the weights nor alpha are trained on;
+    the loss and accuracy of the relaxed supernet on them are recorded after every epoch (None: not).
     recalibration: number of training batches from which batch-norm statistics are estimated anew.
     seed: of batches and augmentation (the method and the network have been seeded by whoever made them).
     probe_every: leakage is measured after every so many epochs and after the last one (0: never).
@@ -89,9 +91,11 @@ class Search:
         valid: ImageSet,
         *,
         evaluation: ImageSet | None = None,
+        held_out: ImageSet | None = None,
         recalibration: int = 4,
         seed: int = 0,
         precision: str = "float32",
+        judge_every: int = 1,
         probe_every: int = 0,
         eigenvalue_every: int = 0,
     ) -> None:
@@ -110,6 +114,7 @@ class Search:
         self.net, self.method, self.recipe, self.data = net, method, recipe, data
         self.train, self.valid = train, valid
         self.evaluation = valid if evaluation is None else evaluation
+        self.held_out, self.judge_every = held_out, whole("judge_every", judge_every)
         self.recalibration, self.probe_every, self.eigenvalue_every = recalibration, probe_every, eigenvalue_every
         self.dtype, self.autocast = PRECISIONS[precision], precision == "bf16"
         self.generator = torch.Generator().manual_seed(seed)
@@ -123,7 +128,7 @@ class Search:
         )
         self.alpha_gradients = [torch.zeros_like(a) for a in method.alphas.values()]
         self.graphs = Graphs(self._loss, net) if self.weights[0].is_cuda else None
-        self.epoch, self.log = 0, Log("train", "valid")
+        self.epoch, self.log, self.gradient_norms = 0, Log("train", "valid"), list[Tensor]()
 
     def run(self) -> Iterator[Record]:
         """Search to the recipe's last epoch; yields a record after every one."""
@@ -132,7 +137,7 @@ class Search:
 
     def one_epoch(self) -> Record:
         """One pass over the training images, then the record of it. Raises NotFinite."""
-        started = time.perf_counter()
+        started = clock()
         self.begin_epoch()
         steps = -(-len(self.train) // self.recipe.batch)
         for i, index in enumerate(index_batches(len(self.train), self.recipe.batch, self.generator)):
@@ -143,15 +148,30 @@ class Search:
             self.step(train, valid)
         losses = self.log.means(self.epoch, len(self.train))
         self._check_finite()
-        searched = time.perf_counter() - started
-        record = {"epoch": self.epoch, **losses, **self._describe(), "supernet_accuracy": self._judge()}
-        samples = len(self.train) * (1 if losses["valid_loss"] is None else 2)
-        record["cost"] = cost(self.train.images.device, samples, searched, time.perf_counter() - started)
+        trained = clock()
+        record = {"epoch": self.epoch, **losses, "alpha_gradient_norm": self._gradient_norm(), **self._describe()}
         self.epoch += 1
-        if self._due(self.eigenvalue_every):
-            record["eigenvalue"] = self._eigenvalue()
+        record |= self._observed()
+        samples = len(self.train) * (1 if losses["valid_loss"] is None else 2)
+        record["cost"] = cost(self.train.images.device, samples, started, trained, clock())
+        return record
+
+    def _gradient_norm(self) -> float | None:
+        """Euclidean norm of alpha's gradient, all cell types together, mean over the steps; None without a step."""
+        return torch.stack(self.gradient_norms).mean().item() if self.gradient_norms else None
+
+    def _observed(self) -> Record:
+        """What is measured after this epoch beside the losses; none of it changes the search."""
+        record: Record = {}
+        if self._due(self.judge_every) or self._due(self.probe_every):
+            record["supernet_accuracy"] = self._judge()
+        if self.held_out is not None:
+            record["held_out"] = self._judge_held_out(self.held_out)
         if self._due(self.probe_every):
             record["leakage"] = self._probe()
+        if self._due(self.eigenvalue_every):
+            probed = record.get("leakage")
+            record["eigenvalue"] = probed["eigenvalue"] if probed else self._eigenvalue()
         return record
 
     def _due(self, every: int) -> bool:
@@ -161,7 +181,7 @@ class Search:
         """Move the schedules and start a new log."""
         self._set_rate(self.epoch)
         self.method.begin_epoch(self.epoch)
-        self.log = Log("train", "valid")
+        self.log, self.gradient_norms = Log("train", "valid"), []
         self.net.train()
 
     def _set_rate(self, epoch: float) -> None:
@@ -239,11 +259,15 @@ class Search:
     def _joint_step(self, train: Batch, valid: Batch) -> None:
         to_weights, self.alpha_gradients = self.method.joint_gradients(self, train, valid)
         self._descend(to_weights, self.alpha_gradients if self.recipe.clip_includes_alpha else ())
-        self.method.update([g.clone() for g in self.alpha_gradients])
+        self._move_alpha()
 
     def _alpha_step(self, train: Batch, valid: Batch) -> None:
         with frozen(self.net):
             self.alpha_gradients = self.method.alpha_gradients(self, train, valid)
+        self._move_alpha()
+
+    def _move_alpha(self) -> None:
+        self.gradient_norms.append(torch.nn.utils.get_total_norm(self.alpha_gradients))
         self.method.update([g.clone() for g in self.alpha_gradients])
 
     def _weight_step(self, train: Batch, valid: Batch) -> None:
@@ -298,16 +322,27 @@ class Search:
             "discretized_recalibrated": self.recalibrated_accuracy(discretized),
         }
 
-    @torch.no_grad()
+    def _judge_held_out(self, images: ImageSet) -> dict[str, float]:
+        """Loss (nats) and accuracy (%) of the relaxed supernet on images that nothing is trained on."""
+        with leakage.undisturbed(self.net):
+            loss, accuracy = self._tested(images, self.method.judged(self.method.inference()))
+        return {"loss": loss, "accuracy": accuracy}
+
     def accuracy(self, mix: Mix) -> float:
         """Accuracy (%) of the supernet on the evaluation images under mixing weights."""
+        return self._tested(self.evaluation, mix)[1]
+
+    @torch.no_grad()
+    def _tested(self, images: ImageSet, mix: Mix) -> tuple[float, float]:
+        """Mean cross entropy (nats) and accuracy (%) of the supernet, by the batch-norm statistics of its training."""
         self.net.eval()
-        active, hits = nonzero(mix), 0
-        for start in range(0, len(self.evaluation), EVALUATION_BATCH):
-            part = self.evaluation[start : start + EVALUATION_BATCH]
+        active, loss, hits = nonzero(mix), 0.0, 0
+        for start in range(0, len(images), EVALUATION_BATCH):
+            part = images[start : start + EVALUATION_BATCH]
             logits = self._logits(normalize(part.images, self.data, self.dtype), mix, active)
+            loss += F.cross_entropy(logits.double(), part.labels, reduction="sum").item()
             hits += int((logits.argmax(dim=1) == part.labels).sum())
-        return 100 * hits / len(self.evaluation)
+        return loss / len(images), 100 * hits / len(images)
 
     @torch.no_grad()
     def recalibrated_accuracy(self, mix: Mix) -> float:
@@ -368,16 +403,35 @@ class Search:
         self.generator.set_state(state["generator"])
 
 
-def cost(device: torch.device, samples: int, training: float, total: float) -> Record:
-    """Seconds and speed of an epoch, and peak memory: of the process on a CPU, of the allocator on a GPU.
+class Moment(NamedTuple):
+    """Seconds on the wall's clock and of the process's CPU time, all threads together."""
 
-    samples: images trained on in the first `training` of its `total` seconds.
+    wall: float
+    cpu: float
+
+
+def clock() -> Moment:
+    """Now."""
+    return Moment(time.perf_counter(), time.process_time())
+
+
+def cost(device: torch.device, samples: int, started: Moment, trained: Moment, ended: Moment) -> Record:
+    """What an epoch cost, all that was done in it (judging, probes, eigenvalues) and its training alone.
+
+    samples: images trained on between `started` and `trained`. Peak memory: of the process on a CPU, of the allocator
+    on a GPU.
     """
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device)
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"seconds": total, "samples_per_second": samples / training, "peak_memory_bytes": peak}
+    return {
+        "seconds": ended.wall - started.wall,
+        "cpu_seconds": ended.cpu - started.cpu,
+        "training_cpu_seconds": trained.cpu - started.cpu,
+        "samples_per_second": samples / (trained.wall - started.wall),
+        "peak_memory_bytes": peak,
+    }
 
 
 def _check_measurable(method: Method) -> None:

@@ -341,3 +341,19 @@ def test_a_truncated_data_file_is_named(tmp_path):
     (folder / "train").write_bytes((folder / "train").read_bytes()[:9000])
     with pytest.raises(data.MissingData, match="cifar-100-python/train is missing, damaged"):
         data.load("cifar100", tmp_path)
+
+
+def test_held_out_images_are_those_after_alphas_own():
+    source = made_up()
+    _, alpha = data.search_split(source, "half", 10)
+    _, whole = data.search_split(source, "half")
+    beside = data.held_out(source, "half", 10, len(whole) - 10)
+    assert sorted([*alpha.labels.tolist(), *beside.labels.tolist()]) == sorted(whole.labels.tolist())
+    images = [image.flatten().tolist() for part in (alpha, beside) for image in part.images]
+    assert len(images) == len(whole)
+
+
+@pytest.mark.parametrize(("scheme", "images", "count"), [("half", 10, 10_000), ("half", None, 1), ("all", 10, 1)])
+def test_more_held_out_images_than_there_are_are_refused(scheme, images, count):
+    with pytest.raises(ValueError, match="held_out must be 0 to "):
+        data.held_out(made_up(), scheme, images, count)

@@ -288,7 +288,9 @@ def test_a_record_says_all_about_its_epoch():
     assert record.keys() == {
         *("epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "lr", "drop_path", "cost")
     }
-    assert record["cost"].keys() == {"seconds", "samples_per_second", "peak_memory_bytes"}
+    assert record["cost"].keys() == {
+        *("seconds", "cpu_seconds", "training_cpu_seconds", "samples_per_second", "peak_memory_bytes")
+    }
     assert min(record["cost"].values()) > 0 and json.loads(json.dumps(record)) == record
     training.net.eval()
     with torch.no_grad():

@@ -21,6 +21,7 @@ CLIPS = json.loads((Path(__file__).parent / "truth" / "relaxation.json").read_te
 NB201 = spaces.get("nasbench201")
 DIGITS = data.load("digits", resolution=8)
 TRAIN, VALID = data.search_split(DIGITS, "half", 64)
+COSTS = {"seconds", "cpu_seconds", "training_cpu_seconds", "samples_per_second", "peak_memory_bytes"}
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -70,11 +71,62 @@ def test_a_record_says_all_about_its_epoch():
     (record,) = tiny(epochs=1).run()
     assert record.keys() == {
         *("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "temperature", "weight_lr"),
+        "alpha_gradient_norm",
         *("softmax_temperature", "alpha", "mix", "entropy", "skip_count", "genotype", "supernet_accuracy", "cost"),
     }
     assert record["supernet_accuracy"].keys() == {"relaxed", "discretized", "discretized_recalibrated"}
-    assert record["cost"].keys() == {"seconds", "samples_per_second", "peak_memory_bytes"}
+    assert record["cost"].keys() == COSTS
     assert json.loads(json.dumps(record)) == record
+
+
+def test_judging_now_and_then_and_on_held_out_images_changes_no_bit_of_a_search():
+    every, rarely = tiny(epochs=5), tiny(epochs=5)
+    rarely.judge_every, rarely.held_out = 2, VALID[:16]
+    expected, found = (without_cost(search.run()) for search in (every, rarely))
+    assert ["supernet_accuracy" in record for record in found] == [False, True, False, True, True]
+    assert all(record.keys() >= {"held_out"} for record in found)
+    left_out = {"supernet_accuracy", "held_out"}
+    for a, b in zip(expected, found, strict=True):
+        assert {k: v for k, v in a.items() if k not in left_out} == {k: v for k, v in b.items() if k not in left_out}
+        assert a["supernet_accuracy"] == b.get("supernet_accuracy", a["supernet_accuracy"])
+
+
+def test_a_probed_epoch_is_judged():
+    search = tiny(epochs=3)
+    search.judge_every, search.probe_every = 3, 2
+    assert [r.keys() & {"leakage", "supernet_accuracy"} for r in search.run()] == [
+        set(),
+        {"leakage", "supernet_accuracy"},
+        {"leakage", "supernet_accuracy"},
+    ]
+
+
+def test_held_out_images_are_judged_as_the_relaxed_supernet_sees_them():
+    search = tiny(epochs=1)
+    search.held_out = search.evaluation
+    (record,) = search.run()
+    search.net.eval()
+    with torch.no_grad():
+        logits = search.net(data.normalize(VALID.images, DIGITS, torch.float64), search.method.inference())
+    assert record["held_out"]["loss"] == pytest.approx(nn.functional.cross_entropy(logits, VALID.labels).item())
+    assert record["held_out"]["accuracy"] == record["supernet_accuracy"]["relaxed"]
+
+
+def test_the_norm_of_alphas_gradient_is_the_mean_over_steps(monkeypatch):
+    search, seen = tiny(epochs=1), []
+    update = search.method.update
+    monkeypatch.setattr(search.method, "update", lambda g: seen.append(g[0].norm().item()) or update(g))
+    (record,) = search.run()
+    assert record["alpha_gradient_norm"] == pytest.approx(sum(seen) / len(seen)) and len(seen) == 2
+    assert next(tiny(epochs=2, alpha_from=1).run())["alpha_gradient_norm"] is None
+
+
+def test_costs_are_of_all_that_an_epoch_does():
+    plain, probed = tiny(epochs=1), tiny(epochs=1)
+    probed.probe_every = 1
+    (a,), (b,) = plain.run(), probed.run()
+    assert b["cost"]["cpu_seconds"] > 2 * b["cost"]["training_cpu_seconds"]
+    assert a["cost"]["training_cpu_seconds"] < a["cost"]["cpu_seconds"] <= b["cost"]["cpu_seconds"]
 
 
 def test_a_record_is_consistent_with_itself():

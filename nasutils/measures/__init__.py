@@ -1,0 +1,1 @@
+"""What the records of searches say: measures of one search, and estimates with tests from many."""

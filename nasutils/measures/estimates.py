@@ -1,0 +1,225 @@
+"""Tests of the confirmatory study: from the values of independent searches to an estimate, its interval and a p.
+
+Every test takes one array of values per arm and asks whether its statistic is above a number, one-sided; intervals are
+two-sided at 95 %, so that "the interval lies above" and "p < 2.5 %" say the same. The tests are those of scipy and
+statsmodels. Arms are not paired: over seeds their values hardly correlate.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import stats
+from scipy.optimize import brentq
+
+LEVEL = 0.025
+"""Of a one-sided test, and of each side of an interval."""
+BOTH_SIDES = 1 - 2 * LEVEL
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A statistic, its 95 % interval, the one-sided p of its being above a number, and how many values each arm has.
+
+    p is nan where nothing is tested.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    p: float
+    n: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.estimate:.3g} [{self.low:.3g}, {self.high:.3g}], n = {' and '.join(map(str, self.n))}"
+
+
+Arms = Sequence[np.ndarray]
+"""Per arm the values of its searches, (searches,)."""
+Test = Callable[[Arms, float], Finding]
+
+
+# One arm
+
+
+def share(arms: Arms, above: float) -> Finding:
+    """Share of ones among zeros and ones: exact binomial test, Clopper and Pearson's interval."""
+    (values,) = arms
+    count, n = int(values.sum()), len(values)
+    tested = stats.binomtest(count, n, above, alternative="greater")
+    interval = stats.binomtest(count, n).proportion_ci(BOTH_SIDES, method="exact")
+    return Finding(count / n, interval.low, interval.high, float(tested.pvalue), (n,))
+
+
+def median(arms: Arms, above: float) -> Finding:
+    """Median of any distribution: sign test, interval of order statistics."""
+    (values,) = arms
+    tested = stats.quantile_test(values, q=above, p=0.5, alternative="greater")
+    low, high = _median_interval(values)
+    return Finding(float(np.median(values)), low, high, float(tested.pvalue), (len(values),))
+
+
+def described(arms: Arms, above: float = math.nan) -> Finding:
+    """The same without a test, of what is only described."""
+    (values,) = arms
+    return Finding(float(np.median(values)), *_median_interval(values), math.nan, (len(values),))
+
+
+def _median_interval(values: np.ndarray) -> tuple[float, float]:
+    low, high = stats.quantile_test(values, p=0.5).confidence_interval(BOTH_SIDES)
+    return float(low), float(high)
+
+
+def centre(arms: Arms, above: float) -> Finding:
+    """Centre of a distribution with one hump: Wilcoxon's signed ranks, the Hodges-Lehmann estimate.
+
+    The interval holds the centres that the two tests do not reject: it ends at means of pairs of values.
+    """
+    (values,) = arms
+    first, second = np.triu_indices(len(values))
+    means = np.unique((values[first] + values[second]) / 2)
+    between = (means[1:] + means[:-1]) / 2
+
+    def p(centre: float, alternative: str) -> float:
+        return float(stats.wilcoxon(values - centre, alternative=alternative).pvalue)
+
+    low = means[_first(lambda i: p(between[i], "greater") > LEVEL, len(between))]
+    high = means[-1 - _first(lambda i: p(between[-1 - i], "less") > LEVEL, len(between))]
+    estimate = np.median((values[first] + values[second]) / 2)
+    return Finding(float(estimate), float(low), float(high), p(above, "greater"), (len(values),))
+
+
+def _first(holds: Callable[[int], bool], size: int) -> int:
+    """The first index from which on a condition holds, `size` if it never does; by bisection."""
+    low, high = 0, size
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return low
+
+
+def mean(arms: Arms, above: float) -> Finding:
+    """Mean of a distribution with one hump: Student's t."""
+    (values,) = arms
+    tested = stats.ttest_1samp(values, above, alternative="greater")
+    low, high = stats.ttest_1samp(values, 0.0).confidence_interval(BOTH_SIDES)
+    return Finding(float(values.mean()), float(low), float(high), float(tested.pvalue), (len(values),))
+
+
+def correlation(arms: Arms, above: float) -> Finding:
+    """Mean of correlations, one per search: Student's t of Fisher's z."""
+    found = mean([_fisher(values) for values in arms], math.atanh(above))
+    estimate, low, high = (math.tanh(z) for z in (found.estimate, found.low, found.high))
+    return replace(found, estimate=estimate, low=low, high=high)
+
+
+def _fisher(correlations: np.ndarray) -> np.ndarray:
+    """A perfect correlation, of few points, has no finite z: it counts as 0.999."""
+    return np.arctanh(np.clip(correlations, -0.999, 0.999))
+
+
+# Two arms
+
+
+def share_difference(arms: Arms, above: float = 0.0) -> Finding:
+    """Share of ones in the first arm minus that in the second: Boschloo's exact test of 0, Newcombe's interval.
+
+    Raises ValueError for another number than 0.
+    """
+    from statsmodels.stats.proportion import confint_proportions_2indep
+
+    if above:
+        raise ValueError(f"two shares are compared with a difference of 0, not of {above}")
+    (a, m), (b, n) = ((int(values.sum()), len(values)) for values in arms)
+    tested = stats.boschloo_exact([[a, b], [m - a, n - b]], alternative="greater")
+    low, high = confint_proportions_2indep(a, m, b, n, method="newcomb", compare="diff", alpha=2 * LEVEL)
+    return Finding(a / m - b / n, float(low), float(high), float(tested.pvalue), (m, n))
+
+
+def auc(arms: Arms, above: float = 0.5) -> Finding:
+    """P(X > Y) + P(X = Y) / 2 of the first arm X and the second Y: Brunner and Munzel, its interval through the logit.
+
+    Arms that do not overlap show no variance to go by: their p is that of the permutations, their interval Newcombe's.
+    Raises ValueError for another number than 0.5.
+    """
+    from statsmodels.stats.nonparametric import rank_compare_2indep
+
+    if above != 0.5:
+        raise ValueError(f"an AUC is compared with 0.5, not with {above}")
+    x, y = arms
+    sizes = len(x), len(y)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = rank_compare_2indep(x, y)
+    value, deviation = float(found.prob1), math.sqrt(found.var_prob)
+    if deviation == 0:
+        p = 1 / math.comb(sum(sizes), len(x)) if value == 1 else 1.0
+        return Finding(value, *_newcombe(value, *sizes), p, sizes)
+    p = float(stats.t.sf((value - 0.5) / deviation, found.df))
+    half = stats.t.ppf(1 - LEVEL, found.df) * deviation / (value * (1 - value))
+    low, high = (1 / (1 + math.exp(-math.log(value / (1 - value)) - side * half)) for side in (-1, 1))
+    return Finding(value, low, high, p, sizes)
+
+
+def _newcombe(found: float, m: int, n: int) -> tuple[float, float]:
+    """Interval of an AUC, Newcombe (2006), method 5: the values whose Hanley-McNeil deviation does not exclude it."""
+    z = stats.norm.ppf(1 - LEVEL)
+
+    def excess(value: float) -> float:
+        pairs = 1 + ((m + n) / 2 - 1) * ((1 - value) / (2 - value) + value / (1 + value))
+        return abs(found - value) - z * math.sqrt(value * (1 - value) * pairs / (m * n))
+
+    low = brentq(excess, 1e-9, found - 1e-9) if found > 0 else 0.0
+    high = brentq(excess, found + 1e-9, 1 - 1e-9) if found < 1 else 1.0
+    return low, high
+
+
+def difference(arms: Arms, above: float = 0.0) -> Finding:
+    """Mean of the first arm minus that of the second, of values with one hump: Welch's t."""
+    first, second = arms
+    tested = stats.ttest_ind(first - above, second, equal_var=False, alternative="greater")
+    low, high = stats.ttest_ind(first, second, equal_var=False).confidence_interval(BOTH_SIDES)
+    sizes = len(first), len(second)
+    return Finding(float(first.mean() - second.mean()), float(low), float(high), float(tested.pvalue), sizes)
+
+
+def correlation_difference(arms: Arms, above: float = 0.0) -> Finding:
+    """The same of Fisher's z of correlations, one per search, in units of z."""
+    return difference([_fisher(values) for values in arms], above)
+
+
+def paired(arms: Arms, above: float = 0.0) -> Finding:
+    """Centre of the first arm minus the second, seed by seed: of what shares a machine and an hour, as costs do."""
+    first, second = arms
+    return centre([first - second], above)
+
+
+def equivalent(arms: Arms, above: float) -> Finding:
+    """Whether a mean, or the difference of two, lies within +-`above`: two one-sided t tests, the larger p."""
+    test, mirrored = (mean, [-arms[0]]) if len(arms) == 1 else (difference, arms[::-1])
+    found = test(arms, -above)
+    return replace(found, p=max(found.p, test(mirrored, -above).p))
+
+
+TESTS: Mapping[str, Test] = {
+    "share": share,
+    "median": median,
+    "described": described,
+    "centre": centre,
+    "mean": mean,
+    "correlation": correlation,
+    "share_difference": share_difference,
+    "auc": auc,
+    "difference": difference,
+    "correlation_difference": correlation_difference,
+    "paired": paired,
+    "equivalent": equivalent,
+}
+"""By the name that a plan calls them."""
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's adjusted p of a family of tests."""
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(q) for q in multipletests(list(p), method="holm")[1]] if len(p) else []

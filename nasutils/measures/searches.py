@@ -1,0 +1,263 @@
+"""What one search or one final network says: a number from its records, by the names that a plan calls them.
+
+Accuracies of cells are those of NAS-Bench-201's table (CIFAR-10 test, %), so these measures are for searches there, but
+for those of final networks. A search in which something never changes has a correlation of 0 with it.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+
+from nasutils import spaces, stopping
+from nasutils.runs import Run
+from nasutils.spaces import nb201_cells
+from nasutils.spaces.nb201_cells import OPS
+
+Records = Sequence[Mapping[str, Any]]
+SPACE = spaces.get("nasbench201")
+SKIP, NONE, CONVOLUTION = (OPS.index(op) for op in ("skip_connect", "none", "nor_conv_3x3"))
+COLLAPSE = 60.0
+"""A cell below it, that of six skips among them, has collapsed: 3.03 % of all cells."""
+BROKEN = 12.0
+"""A network of ten classes below it has learned nothing."""
+LAST = 10
+"""Epochs at the end of a search that are looked at together."""
+EARLY = slice(5, 15)
+"""The epochs with which they are compared."""
+FIXED = 24
+"""The epoch, half of a search, at which one may stop without looking at anything."""
+
+
+@cache
+def median_cell() -> float:
+    """Accuracy (%) of the median of all 15,625 cells; a random cell is below it with probability 1/2."""
+    return float(np.median(nb201_cells.accuracies("cifar10")))
+
+
+@cache
+def collapsed_share() -> float:
+    """Share of all cells that count as a collapse."""
+    return float(np.mean(nb201_cells.accuracies("cifar10") < COLLAPSE))
+
+
+def cell_accuracy(genotype: str) -> float:
+    """Tabulated test accuracy (%) of a cell on CIFAR-10."""
+    return nb201_cells.query(genotype).test_accuracy["cifar10"]
+
+
+def trajectory(records: Records) -> np.ndarray:
+    """The same of the cell of every epoch, (epochs,)."""
+    return np.array([cell_accuracy(record["genotype"]) for record in records])
+
+
+def accuracy(records: Records) -> float:
+    """Of the last cell (%)."""
+    return cell_accuracy(records[-1]["genotype"])
+
+
+def collapsed(records: Records) -> float:
+    """Whether the last cell has collapsed."""
+    return float(accuracy(records) < COLLAPSE)
+
+
+def degraded(records: Records) -> float:
+    """Whether the last cell is below the median cell."""
+    return float(accuracy(records) < median_cell())
+
+
+def gap(records: Records) -> float:
+    """Accuracy of the supernet at the end, relaxed minus one operation per edge, batch norms recalibrated (points)."""
+    judged = records[-1]["supernet_accuracy"]
+    return judged["relaxed"] - judged["discretized_recalibrated"]
+
+
+def relaxed(records: Records) -> float:
+    """Accuracy of the relaxed supernet at the end (%)."""
+    return records[-1]["supernet_accuracy"]["relaxed"]
+
+
+def best_minus_last(records: Records) -> float:
+    """What the search loses from its best cell of any epoch to the last one (points)."""
+    found = trajectory(records)
+    return float(found.max() - found[-1])
+
+
+def late_loss(records: Records) -> float:
+    """Mean accuracy of the cells of epochs 5 to 14 minus that of the last ten (points)."""
+    found = trajectory(records)
+    return float(found[EARLY].mean() - found[-LAST:].mean())
+
+
+def late_gain(records: Records) -> float:
+    """Minus `late_loss`."""
+    return -late_loss(records)
+
+
+def log_move(records: Records) -> float:
+    """log10 of the largest move of any alpha over the last ten epochs; one below 1e-9 counts as that."""
+    now, before = (np.array(records[i]["alpha"]["cell"]) for i in (-1, -1 - LAST))
+    return float(np.log10(max(np.abs(now - before).max(), 1e-9)))
+
+
+def sharp_epochs(records: Records) -> float:
+    """Share of the epochs whose mixing weights have less than half of the largest entropy."""
+    return float(np.mean([record["entropy"]["cell"] < math.log(len(OPS)) / 2 for record in records]))
+
+
+def skip_gain(records: Records) -> float:
+    """What the last cell gains (points) if every skip in it gives way to its edge's next-best operation (not none)."""
+    mix = torch.tensor(records[-1]["mix"]["cell"], dtype=torch.float64)
+    rivals = mix.clone()
+    rivals[:, [SKIP, NONE]] = -1.0
+    chosen = torch.where(mix.argmax(dim=1) == SKIP, rivals.argmax(dim=1), mix.argmax(dim=1))
+    replaced = SPACE.discretize({"cell": torch.nn.functional.one_hot(chosen, len(OPS)).double()})
+    return cell_accuracy(str(replaced)) - accuracy(records)
+
+
+def bypass_over_spread(records: Records) -> float:
+    """Bypass at the end over the weight beside the strongest operations: 1 if all mattered by their weight alone."""
+    probed = records[-1]["leakage"]
+    return probed["bypass_total"]["cell"] / float(np.mean(probed["spread"]["cell"]))
+
+
+def matched_bypass(records: Records) -> float:
+    """Bypass at the end, at half of the largest entropy; as it is where no temperature gives that (one-hot weights)."""
+    probed = records[-1]["leakage"]
+    return (probed["matched"] or probed)["bypass_total"]["cell"]
+
+
+def bypass_gap_correlation(records: Records) -> float:
+    """Rank correlation, over the probed epochs, of the bypass at half of the largest entropy and the gap."""
+    probed = [r for r in records if "leakage" in r and r["leakage"]["matched"]]
+    bypass = [r["leakage"]["matched"]["bypass_total"]["cell"] for r in probed]
+    gaps = [gap([record]) for record in probed]
+    return rank_correlation(bypass, gaps)
+
+
+def skip_cut_over_weight(records: Records) -> float:
+    """Skips' share of what cutting single operations does to the loss, minus their share of the weights but none's."""
+    changes = np.abs(np.array(records[-1]["leakage"]["cut"]["cell"]))
+    weights = np.array(records[-1]["mix"]["cell"])
+    weights[:, NONE] = 0.0
+    return float(changes[:, SKIP].sum() / changes.sum() - weights[:, SKIP].sum() / weights.sum())
+
+
+def log_training_seconds(records: Records) -> float:
+    """log of the CPU seconds of all updates of the search: without judging and probes, which differ between arms."""
+    return math.log(sum(record["cost"]["training_cpu_seconds"] for record in records))
+
+
+def held_out_rise(records: Records) -> float:
+    """Loss (nats) of the supernet on images that nothing was trained on: at the best cell minus at the end."""
+    losses = [record["held_out"]["loss"] for record in records]
+    return losses[int(trajectory(records).argmax())] - losses[-1]
+
+
+def skip_bias(records: Records) -> float:
+    """Magnitude S of skip_connect minus that of nor_conv_3x3 at the end; both are 6/5 at the start."""
+    s = stopping.magnitudes(stopping.alphas(records[-1:], SPACE))[0]
+    return float(s[SKIP] - s[CONVOLUTION])
+
+
+def tied(records: Records) -> float:
+    """Rank correlation over epochs of the magnitude of nor_conv_3x3 and the current cell's accuracy."""
+    return rank_correlation(stopping.magnitudes(stopping.alphas(records, SPACE))[:, CONVOLUTION], trajectory(records))
+
+
+def rank_correlation(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> float:
+    """Spearman's; 0 where one of them never changes, or with less than three points."""
+    if len(first) < 3 or min(np.ptp(first), np.ptp(second)) == 0:
+        return 0.0
+    return float(stats.spearmanr(first, second).statistic)
+
+
+def _taken(records: Records, criterion: str) -> float:
+    """Accuracy (%) of the cell that a stop criterion takes."""
+    epoch = stopping.stop(records, criterion, space=SPACE).epoch
+    return next(cell_accuracy(r["genotype"]) for r in records if r["epoch"] == epoch)
+
+
+def peak_over_last(records: Records) -> float:
+    """Cell at the peak of the designated operation (selective stop) minus the last cell (points)."""
+    return _taken(records, "peak") - accuracy(records)
+
+
+def peak_over_fixed(records: Records) -> float:
+    """The same minus the cell of epoch 24, half of the search."""
+    return _taken(records, "peak") - cell_accuracy(records[FIXED]["genotype"])
+
+
+def peak_over_median(records: Records) -> float:
+    """The same minus the median cell."""
+    return _taken(records, "peak") - median_cell()
+
+
+def peak_over_two_skips(records: Records) -> float:
+    """The same minus what DARTS+ takes, the first cell with two skips."""
+    return _taken(records, "peak") - _taken(records, "skips_2")
+
+
+def peak_over_eigenvalue(records: Records) -> float:
+    """The same minus what DARTS-ES takes, before the eigenvalue's rise."""
+    return _taken(records, "peak") - _taken(records, "eigenvalue")
+
+
+def final_accuracy(result: Mapping[str, Any]) -> float:
+    """Test accuracy (%) of a final network after its last epoch."""
+    return result["test_accuracy"]
+
+
+def broken(result: Mapping[str, Any]) -> float:
+    """Whether a final network has learned nothing."""
+    return float(final_accuracy(result) <= BROKEN)
+
+
+OF_SEARCHES: Mapping[str, Callable[[Records], float]] = {
+    measure.__name__: measure
+    for measure in (
+        accuracy,
+        collapsed,
+        degraded,
+        gap,
+        relaxed,
+        best_minus_last,
+        late_loss,
+        late_gain,
+        log_move,
+        sharp_epochs,
+        skip_gain,
+        bypass_over_spread,
+        matched_bypass,
+        bypass_gap_correlation,
+        skip_cut_over_weight,
+        log_training_seconds,
+        held_out_rise,
+        skip_bias,
+        tied,
+        peak_over_last,
+        peak_over_fixed,
+        peak_over_median,
+        peak_over_two_skips,
+        peak_over_eigenvalue,
+    )
+}
+OF_NETWORKS: Mapping[str, Callable[[Mapping[str, Any]], float]] = {
+    measure.__name__: measure for measure in (final_accuracy, broken)
+}
+ACCURACIES = frozenset({"accuracy", "collapsed", "degraded", "best_minus_last", "final_accuracy", "broken"})
+"""Measures that rest on the accuracy of a cell or a network, whose distribution has two humps."""
+
+
+def values(run: Run, names: Sequence[str]) -> dict[str, float]:
+    """These measures of a finished run."""
+    if any(name in OF_NETWORKS for name in names):
+        result = run.result
+        assert result is not None
+        return {name: OF_NETWORKS[name](result) for name in names}
+    records = run.records
+    return {name: OF_SEARCHES[name](records) for name in names}

@@ -1,0 +1,32 @@
+"""The confirmatory study from the command line; see the Makefile's `confirmation` and `results`."""
+
+import argparse
+from pathlib import Path
+
+from nasutils import places
+from nasutils.experiment import Machine
+from nasutils.studies.confirmation import plan
+from nasutils.studies.confirmation.campaign import Campaign
+
+
+def main() -> None:
+    """Parse and do."""
+    parser = argparse.ArgumentParser(prog="python -m nasutils.studies.confirmation", description=__doc__)
+    parser.add_argument("action", choices=["run", "status"])
+    parser.add_argument("--part", default="searches", help="of the plan")
+    parser.add_argument("--runs", type=Path, help="folder of the runs (figures/<scale>/runs)")
+    parser.add_argument("--data", type=Path, help="folder of the data sets (NASUTILS_DATA)")
+    parser.add_argument("--scale", default="laptop", choices=["laptop", "paper"])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=2, help="runs side by side")
+    given = parser.parse_args()
+    machine = Machine(given.runs or places.runs(given.scale), given.data, device=given.device)
+    campaign = Campaign(plan.read()[given.part], machine, given.scale)
+    if given.action == "status":
+        print(campaign.status(given.workers))
+    else:
+        campaign.compute(given.workers)
+
+
+if __name__ == "__main__":
+    main()

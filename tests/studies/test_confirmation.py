@@ -1,0 +1,309 @@
+"""The plan of the confirmatory study, what it refuses, its runs and its outcomes.
+
+Run: pytest tests/studies/test_confirmation.py
+"""
+
+import json
+import math
+import subprocess
+
+import numpy as np
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from nasutils import places, schedules
+from nasutils.experiment import Experiment, Machine
+from nasutils.finalnet import Evaluation
+from nasutils.measures.estimates import Finding
+from nasutils.runs import Run, key
+from nasutils.studies import bypass_leakage, lr_swap, lr_swap_claims, sparsification
+from nasutils.studies.confirmation import outcomes, plan
+from nasutils.studies.confirmation.campaign import Campaign
+from nasutils.studies.confirmation.outcomes import REFUTED, SUPPORTED, UNRESOLVED
+from nasutils.studies.confirmation.plan import Hypothesis, Study
+
+SEARCHES = plan.read()["searches"]
+PROXY = {"batch": 32, "split": "nasbench201"}
+TINY = {
+    **{"dataset": "digits", "resolution": 8, "images": 32, "evaluation": 32, "channels": 4, "cells": 1, "epochs": 2},
+    "recipe": {"batch": 16, "split": "half"},
+}
+SMALL = {
+    "registered": None,
+    "settings": {"tiny": TINY},
+    "arms": [
+        {"name": "DARTS", "block": 1, "setting": "tiny", "search": {"method": "darts"}, "parts": [{"seeds": "5-7"}]},
+        {
+            **{"name": "S2", "block": 1, "setting": "tiny", "parts": [{"seeds": 5}]},
+            "search": {"method": "darts", "space": "s2", "cells": 3},
+            "final": {"images": 32, "test_images": 32, "channels": 4, "cells": 3, "protocol": {"epochs": 1}},
+        },
+    ],
+    "claims": {
+        "paper": [
+            {
+                **{"claim": "1", "sentence": "a", "statistic": "b", "role": "primary"},
+                "tests": [{"test": "centre", "of": "gap", "arms": ["DARTS"], "interest": 0, "at_least": 3}],
+            }
+        ]
+    },
+}
+
+
+def changed(**fields):
+    return Study.model_validate({**SMALL, **fields})
+
+
+def claim(*tests, role="primary", name="1"):
+    return {"claim": name, "sentence": "a", "statistic": "b", "role": role, "tests": list(tests)}
+
+
+def finding(low, high, p):
+    return Finding((low + high) / 2, low, high, p, (20,))
+
+
+# The plan
+
+
+def test_the_plan_is_large_enough():
+    """At least 300 new searches on NAS-Bench-201 and 80 on S2 and S4, none with a seed of the pilot."""
+    found = [search for _, _, search in SEARCHES.searches()]
+    assert sum(s.space == "nasbench201" and s.resolution == 16 and s.images == 2000 for s in found) >= 300
+    assert sum(s.space in ("s2", "s4") for s in found) == 80
+    assert min(s.seed for s in found) == 5
+    assert len({key(s.params()) for s in found}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("study", "arms"),
+    [
+        (sparsification.VARIANTS, ["DARTS", "small T", "small T + noisy", "linear", "PCD", "EDD, open loop", "EDD"]),
+        (bypass_leakage.VARIANTS, ["DARTS", "SP-DARTS", "never sparse"]),
+        (lr_swap.VARIANTS, ["DARTS", "EX-DARTS", "alpha decay x 10", "warm-up 10"]),
+    ],
+)
+def test_arms_are_the_variants_of_the_pilot(study, arms):
+    """But for seeds and what is measured: so the one and only difference between pilot and confirmation is the seed."""
+    sizes = {name: SEARCHES.settings["proxy"][name] for name in ("images", "evaluation", "channels", "cells", "epochs")}
+    for arm in arms:
+        _, search = next(iter(SEARCHES.arm(arm).experiments(SEARCHES.settings).items()))
+        same = study[arm].experiment(PROXY, seed=5, dataset="cifar10", resolution=16, **sizes)
+        measured = ("judge_every", "held_out", "probe_every", "eigenvalue_every")
+        assert {n: v for n, v in vars(search).items() if n not in measured} == {
+            n: v for n, v in vars(same).items() if n not in measured
+        }
+
+
+def test_the_linear_control_of_equal_dose_has_the_mean_log_temperature_of_pcd():
+    top = SEARCHES.arm("linear, equal dose").search["options"]["top"]
+    dose = [
+        np.mean([math.log(t(e)) for e in range(50)])
+        for t in (lambda e: schedules.pcd_temperature(e, 0.11, 5), lambda e: schedules.linear_temperature(e, 5, top))
+    ]
+    assert dose == pytest.approx([-5.462, -5.462], abs=5e-4)
+
+
+def test_arms_of_a_block_are_computed_by_turns():
+    first = [(arm.name, seed) for arm, seed, _ in SEARCHES.searches()][:4]
+    assert first == [("DARTS", 5), ("SP-DARTS", 5), ("DARTS", 6), ("SP-DARTS", 6)]
+
+
+def test_pilot_claims_that_are_named_exist():
+    known = {
+        "sparsification": sparsification.CLAIMS,
+        "bypass_leakage": bypass_leakage.CLAIMS,
+        "lr_swap": lr_swap_claims.CLAIMS,
+    }
+    for paper, claims in SEARCHES.claims.items():
+        assert {name for c in claims for name in c.pilot} <= {c.name for c in known[paper]}
+
+
+def test_every_test_of_the_plan_can_be_computed_of_its_arms():
+    """On made-up values of the arms' sizes: no claim fails when its last run arrives."""
+    rng = np.random.default_rng(0)
+    for hypothesis in (h for claims in SEARCHES.claims.values() for c in claims for h in c.tests):
+        sizes = [
+            sum(len(plan.chosen_seeds(hypothesis, SEARCHES.arm(a))) for a in group) for group in hypothesis.groups()
+        ]
+        binary = hypothesis.test.startswith("share")
+        arms = [rng.random(n).round() if binary else rng.uniform(-0.9, 0.9, n) for n in sizes]
+        found = outcomes.TESTS[hypothesis.test](arms, hypothesis.above)
+        assert not (found.low > found.estimate or found.high < found.estimate or math.isinf(found.estimate))
+        assert math.isnan(found.p) == (hypothesis.test == "described")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"claims": {"p": [claim({"test": "t", "of": "gap", "arms": ["DARTS"], "interest": 0})]}}, "unknown test 't'"),
+        ({"claims": {"p": [claim({"test": "mean", "of": "gapp", "arms": ["DARTS"], "interest": 0})]}}, "mean 'gap'"),
+        ({"claims": {"p": [claim({"test": "mean", "of": "gap", "arms": ["DRTS"], "interest": 0})]}}, "mean 'DARTS'"),
+        ({"claims": {"p": [claim({"test": "mean", "of": "gap", "arms": ["DARTS"], "interest": 0})]}}, "6 needed"),
+        ({"claims": {"p": [claim({"test": "mean", "of": "accuracy", "arms": ["DARTS"], "interest": 0})]}}, "10 needed"),
+        ({"claims": {"p": [claim({"test": "mean", "of": "gap", "arms": ["DARTS"]})]}}, "smallest effect of interest"),
+        ({"arms": [SMALL["arms"][0]] * 2}, "names of arms must differ"),
+        ({"arms": [{**SMALL["arms"][0], "parts": [{"seeds": "5-7"}, {"seeds": 6}]}]}, r"must differ: \[6\]"),
+        ({"arms": [{**SMALL["arms"][0], "parts": [{"seeds": "5 to 7"}]}]}, "written 5-16 or 7"),
+        ({"sedes": 3}, "Extra inputs"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(change, message):
+    with pytest.raises(ValidationError, match=message):
+        changed(**change)
+
+
+# Registration
+
+
+def test_what_was_registered_is_unchanged():
+    if SEARCHES.registered is None:
+        pytest.skip("the plan is not registered yet")
+    if not _has(SEARCHES.registered):
+        pytest.skip("a clone without the history that holds the registered commit")
+    assert plan.changes("searches") == []
+
+
+def _has(commit):
+    found = subprocess.run(["git", "-C", places.ROOT, "cat-file", "-e", commit], capture_output=True, check=False)
+    return found.returncode == 0
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A clone with a plan, registered in its second commit; returns a function that commits a text of the plan."""
+    monkeypatch.setattr(places, "ROOT", tmp_path)
+    plan.later_commits.cache_clear()
+
+    def git(*arguments):
+        settings = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        done = subprocess.run(
+            ["git", "-C", tmp_path, *settings, *arguments], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    def commit(study):
+        file = tmp_path / plan.FILE
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(yaml.safe_dump({"searches": study}))
+        git("add", "-A")
+        git("commit", "-m", "plan", "--allow-empty")
+        return git("rev-parse", "--short=12", "HEAD")
+
+    git("init", "-q")
+    yield commit
+    plan.later_commits.cache_clear()
+
+
+def test_a_changed_plan_is_found(repository, tmp_path):
+    before = repository(SMALL)
+    repository({**SMALL, "registered": before, "deviations": ["one seed less"]})
+    assert plan.changes("searches", tmp_path / plan.FILE) == []
+    arms = [{**SMALL["arms"][0], "parts": [{"seeds": "5-8"}]}, SMALL["arms"][1]]
+    repository({**SMALL, "registered": before, "arms": arms})
+    assert plan.changes("searches", tmp_path / plan.FILE) == ["arms"]
+
+
+def test_runs_count_from_the_registered_commit_on(repository):
+    before, registered, after = repository(SMALL), repository({**SMALL, "deviations": ["x"]}), repository(SMALL)
+    assert plan.refusal({"commit": registered}, registered) is plan.refusal({"commit": after}, registered) is None
+    assert "not built on" in plan.refusal({"commit": before}, registered)
+    assert "in no commit" in plan.refusal({"commit": f"{after}-dirty"}, registered)
+    assert "unknown" in plan.refusal({}, registered)
+
+
+# Outcomes
+
+
+@pytest.mark.parametrize(
+    ("interest", "low", "high", "p", "expected"),
+    [
+        (1.0, 2.0, 4.0, 0.001, SUPPORTED),
+        (1.0, -0.5, 0.9, 0.1, REFUTED),
+        (1.0, 0.1, 0.9, 0.001, REFUTED),  # there, but too small to matter
+        (1.0, -1.0, 3.0, 0.1, UNRESOLVED),
+        (1.0, 0.1, 3.0, 0.03, UNRESOLVED),
+    ],
+)
+def test_three_outcomes(interest, low, high, p, expected):
+    study = changed(claims={"p": [claim({**SMALL["claims"]["paper"][0]["tests"][0], "interest": interest})]})
+    assert outcomes._outcome(study.claims["p"][0], [finding(low, high, p)], p) == expected
+
+
+def test_equivalence_is_refuted_from_outside():
+    hypothesis = Hypothesis(test="equivalent", of="gap", arms=("DARTS",), above=5)
+    refuted = [outcomes._refuted(hypothesis, finding(*i, 0.5)) for i in ((6, 9), (-9, -6), (4, 6), (-1, 1))]
+    assert refuted == [True, True, False, False]
+
+
+# Runs
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory):
+    campaign = Campaign(Study.model_validate(SMALL), Machine(tmp_path_factory.mktemp("runs")))
+    campaign.compute(workers=2)
+    return campaign
+
+
+def test_a_campaign_computes_all_of_the_plan_and_then_nothing(computed, capsys):
+    results = computed.results()
+    assert [*results.searches] == [("DARTS", 5), ("S2", 5), ("DARTS", 6), ("DARTS", 7)]
+    assert [*results.networks] == [("S2", 5)] and computed.left() == {}
+    assert computed.status(2).splitlines()[-1] == "5 of 5 runs finished, about 0 h left on 2 processes"
+    computed.compute(workers=2)
+    assert "finished:" not in capsys.readouterr().out
+
+
+def test_a_claim_waits_for_its_last_run(computed):
+    whole = computed.results()
+    (done,) = outcomes.outcomes(computed.study, "paper", whole)
+    assert done.findings[0].n == (3,) and done.outcome in (SUPPORTED, REFUTED, UNRESOLVED)
+    whole.searches.pop(("DARTS", 6))
+    (waiting,) = outcomes.outcomes(computed.study, "paper", whole)
+    assert (waiting.findings, waiting.outcome) == ((), "2 of 3 runs")
+
+
+def test_damaged_and_failed_runs_do_not_stop_the_others(tmp_path):
+    arms = [{**SMALL["arms"][0], "search": {"method": "darts", "recipe": {"weight_lr": 1e30, "clip": 1e30}}}]
+    study = Study.model_validate({**SMALL, "arms": [{**SMALL["arms"][0], "parts": [{"seeds": "5-6"}]}], "claims": {}})
+    campaign = Campaign(study, Machine(tmp_path))
+    campaign.compute(workers=1)
+    homes = [run.path for run in campaign.results().searches.values()]
+    (homes[0] / "result.json").write_text("{")
+    assert "1 of 2 runs finished" in campaign.status(1) and "is damaged" in campaign.status(1)
+    campaign.compute(workers=1)
+    assert (tmp_path / f"{homes[0].name}.damaged").exists() and "2 of 2 runs" in campaign.status(1)
+    failing = Campaign(Study.model_validate({**SMALL, "arms": arms, "claims": {}}), Machine(tmp_path))
+    failing.compute(workers=1)
+    assert "failed: DARTS, seed 5: NotFinite" in failing.status(1) and "0 of 3 runs" in failing.status(1)
+
+
+# Nothing of this moves what was there
+
+
+def test_the_names_of_all_committed_runs_are_what_they_were():
+    """Every committed run is found by the parameters that made it (final networks: one of each setting)."""
+    seen = set()
+    for scale in ("laptop", "paper"):
+        for file in sorted(places.runs(scale).glob("*/params.json")):
+            params = json.loads(file.read_text())
+            kind, _ = params.pop("kind"), params.pop("version", None)
+            if kind == "search":
+                params.pop("probe_version", None)
+                task = Experiment(**params)
+            elif kind == "finalnet" and (rest := json.dumps({**params, "genotype": "", "seed": 0})) not in seen:
+                seen.add(rest)
+                task = Evaluation(**params)
+            else:
+                continue
+            assert key(task.params()) == file.parent.name
+    assert len(seen) > 5
+
+
+def test_the_damage_of_a_run_is_named_by_its_file(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "result.json").write_text("{")
+    study = Study.model_validate(SMALL)
+    refused = outcomes.Results(study, {("DARTS", 5): Run(tmp_path / "a")}, {}).refused
+    assert "result.json is damaged" in refused["a"]
