@@ -9,6 +9,7 @@ import os
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -225,12 +226,10 @@ def _halves(data: Data) -> tuple[ImageSet, ImageSet]:
 
 
 def _lists(data: Data) -> tuple[ImageSet, ImageSet]:
-    from nasutils.spaces.nb201_cells import splits
-
     if data.name not in ("cifar10", "cifar100"):
         raise ValueError(f"split 'nasbench201' has lists for cifar10 and cifar100, not for {data.name}: use 'half'")
     device = data.train.labels.device
-    index = {name: torch.as_tensor(rows, dtype=torch.long, device=device) for name, rows in splits().items()}
+    index = {name: torch.as_tensor(rows, dtype=torch.long, device=device) for name, rows in benchmark_lists().items()}
     if data.name == "cifar10":
         return data.train[index["c10_train"]], data.train[index["c10_valid"]]
     return data.train, data.test[index["c100_xvalid"]]
@@ -285,3 +284,9 @@ def normalize(images: Tensor, data: Data, dtype: torch.dtype = torch.float32) ->
     mean, std = (torch.tensor(v, dtype=dtype, device=images.device).view(3, 1, 1) for v in (data.mean, data.std))
     x = images.to(dtype=dtype, memory_format=torch.channels_last)
     return x.sub_(255 * mean).div_(255 * std)
+
+
+def benchmark_lists() -> dict[str, np.ndarray]:
+    """NAS-Bench-201's index splits by name (int32), see `tables/README.md`; the caller's own copy."""
+    with (files("nasutils") / "tables" / "nasbench201_splits.npz").open("rb") as file, np.load(file) as arrays:
+        return {name: arrays[name] for name in arrays.files}

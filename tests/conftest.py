@@ -2,7 +2,7 @@
 
 import pytest
 
-from nasutils.experiment import repeatable
+from nasutils.training.experiment import repeatable
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import time
 from multiprocessing import get_context
 from pathlib import Path
 
-from nasutils.experiment import Experiment, Machine
-from nasutils.launch import name_of, sweep
 from nasutils.runs import Run
+from nasutils.sweep.launch import name_of, sweep
+from nasutils.training.experiment import Experiment, Machine
 
 TINY = {"dataset": "digits", "resolution": 8, "images": 32, "evaluation": 32, "channels": 4, "cells": 1}
 RECIPE = {"split": "half", "batch": 16}

@@ -11,14 +11,16 @@ import pytest
 import torch
 import yaml
 
-from nasutils import analysis, claims, places
-from nasutils.experiment import Experiment, Machine
-from nasutils.launch import name_of
-from nasutils.search import Search
+from nasutils import paths
+from nasutils.measures import analysis
+from nasutils.report import claims
 from nasutils.studies import bypass_leakage as study
 from nasutils.studies.bypass_leakage import CLAIMS, PROBED, VARIANTS
 from nasutils.studies.small_spaces import searches_on
 from nasutils.studies.variants import chosen
+from nasutils.sweep.launch import name_of
+from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.search import Search
 
 SETTING = {"recipe": {"batch": 32}, "epochs": 4}
 SEEDS = range(5)
@@ -101,9 +103,9 @@ def test_searches_on_small_spaces_are_paired_by_seed():
     assert found["s2", "SP-DARTS", 1].seed == found["s2", "DARTS", 1].seed == 1
 
 
-@pytest.mark.parametrize("scale", places.SCALES)
+@pytest.mark.parametrize("scale", paths.SCALES)
 def test_the_params_files_name_known_variants(scale):
-    path = places.ROOT / "params" / scale / "bypass_leakage.yaml"
+    path = paths.ROOT / "params" / scale / "bypass_leakage.yaml"
     chosen(VARIANTS, yaml.safe_load(path.read_text()).get("variants", []))
 
 

@@ -5,8 +5,9 @@ import math
 import pandas as pd
 import pytest
 
-from nasutils import analysis, claims
-from nasutils.analysis import Estimate
+from nasutils.measures import analysis
+from nasutils.measures.analysis import Estimate
+from nasutils.report import claims
 from nasutils.studies import sparsification as study
 
 

@@ -6,14 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nasutils import relax, spaces
-from nasutils.experiment import Experiment, Machine, build, repeatable
-from nasutils.finalnet import Evaluation
-from nasutils.graphs import SEEN
-from nasutils.ops import avg_pool_3x3, max_pool_3x3
-from nasutils.search import Search
+from nasutils import spaces
+from nasutils.methods import relax
 from nasutils.spaces.base import Space, nonzero
+from nasutils.spaces.ops import avg_pool_3x3, max_pool_3x3
 from nasutils.studies.bypass_leakage import NEGLIGIBLE
+from nasutils.training.experiment import Experiment, Machine, build, repeatable
+from nasutils.training.finalnet import Evaluation
+from nasutils.training.graphs import SEEN
+from nasutils.training.search import Search
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

@@ -13,8 +13,9 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from nasutils import Genotype, drawing, genotypes, spaces
-from nasutils.spaces import darts_cells, nb201_cells
+from nasutils import Genotype, spaces
+from nasutils.report import drawing
+from nasutils.spaces import catalogue, darts_cells, nasbench201_table
 from nasutils.studies import lhd_architectures
 
 NB201 = Genotype.parse("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|skip_connect~2|")
@@ -43,7 +44,7 @@ def overlapping(ax):
 
 @pytest.mark.parametrize(("name", "cell"), SHIPPED)
 def test_every_edge_is_drawn_and_no_label_overlaps_another(ax, name, cell):
-    genotype = genotypes.get(name).genotype
+    genotype = catalogue.get(name).genotype
     drawing.draw_genotype(ax, genotype, cell)
     chosen = next(c for c in genotype.cells if c.name == cell)
     edges = sorted(f"{s}->{t} {op}" for t, node in enumerate(chosen.nodes, start=2) for op, s in node)
@@ -55,7 +56,7 @@ def test_every_edge_is_drawn_and_no_label_overlaps_another(ax, name, cell):
 
 def test_parallel_edges_are_apart(ax):
     """NASNet's fourth node takes c_{k-2} twice, by average pooling both."""
-    drawing.draw_genotype(ax, genotypes.get("NASNet").genotype)
+    drawing.draw_genotype(ax, catalogue.get("NASNet").genotype)
     (_, first), (_, second) = [edge for edge in named(ax, "edge") if edge[0] == "0->5 avg_pool_3x3"]
     gap = np.abs(first.get_ydata() - np.interp(first.get_xdata(), *second.get_data()))
     assert np.nanmax(gap) > 0.15
@@ -79,7 +80,7 @@ def test_families_differ_in_colour_and_line_style():
 
 def test_unknown_cell_is_refused(ax):
     with pytest.raises(ValueError, match=r"unknown cell 'normle': choose one of 'normal', 'reduce'; did you mean"):
-        drawing.draw_genotype(ax, genotypes.get("DARTS_V2").genotype, "normle")
+        drawing.draw_genotype(ax, catalogue.get("DARTS_V2").genotype, "normle")
 
 
 def width(artist):
@@ -89,7 +90,9 @@ def width(artist):
     return np.linalg.norm(upper[middle] - lower[::-1][middle])
 
 
-@pytest.mark.parametrize(("edges", "ops"), [(nb201_cells.EDGES, nb201_cells.OPS), (darts_cells.EDGES, ("none", "x"))])
+@pytest.mark.parametrize(
+    ("edges", "ops"), [(nasbench201_table.EDGES, nasbench201_table.OPS), (darts_cells.EDGES, ("none", "x"))]
+)
 def test_stripes_are_as_wide_as_weights(ax, edges, ops):
     weights = np.random.default_rng(0).dirichlet(np.ones(len(ops)), len(edges))
     drawing.draw_weights(ax, edges, ops, weights)
@@ -104,11 +107,11 @@ def test_stripes_are_as_wide_as_weights(ax, edges, ops):
 
 def test_weights_of_another_shape_are_refused(ax):
     with pytest.raises(ValueError, match=r"weights must be \(6, 5\), edges by operations, not \(5, 6\)"):
-        drawing.draw_weights(ax, nb201_cells.EDGES, nb201_cells.OPS, np.ones((5, 6)))
+        drawing.draw_weights(ax, nasbench201_table.EDGES, nasbench201_table.OPS, np.ones((5, 6)))
 
 
 def test_figure_has_a_titled_picture_per_cell():
-    figure = drawing.genotype_figure({"DARTS": genotypes.get("DARTS_V2").genotype, "small": NB201})
+    figure = drawing.genotype_figure({"DARTS": catalogue.get("DARTS_V2").genotype, "small": NB201})
     assert [ax.get_title() for ax in figure.axes] == ["DARTS, normal cell", "DARTS, reduce cell", "small", ""]
     plt.close(figure)
 

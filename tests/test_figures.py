@@ -14,7 +14,8 @@ import pytest
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from nasutils import plots, spaces, widgets
+from nasutils import spaces
+from nasutils.report import plots, widgets
 from nasutils.runs import Run
 from nasutils.spaces.nasbench201 import EDGES, OPS
 from nasutils.studies import bypass_figures, bypass_leakage, common_figures, lr_swap, small_spaces, sparsification

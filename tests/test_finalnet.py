@@ -14,13 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nasutils import data, finalnet, spaces
-from nasutils.experiment import Machine
-from nasutils.finalnet import PROTOCOLS, Evaluation, Protocol, Training, build
-from nasutils.ops import count_parameters, multiply_adds
+from nasutils import data, spaces
 from nasutils.runs import Run, key
-from nasutils.search import NotFinite
-from nasutils.spaces import nb201_cells
+from nasutils.spaces import nasbench201_table
+from nasutils.spaces.ops import count_parameters, multiply_adds
+from nasutils.training import finalnet
+from nasutils.training.experiment import Machine
+from nasutils.training.finalnet import PROTOCOLS, Evaluation, Protocol, Training, build
+from nasutils.training.search import NotFinite
 
 CELL = "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|none~0|avg_pool_3x3~1|nor_conv_3x3~2|"
 PAIRS = {
@@ -385,8 +386,8 @@ def test_the_result_has_the_last_accuracy_and_the_best_by_name():
 def test_the_result_says_what_was_trained(tmp_path):
     found = evaluation(protocol={"recalibration": 1}).run(Machine(runs=tmp_path)).result
     assert found["genotype"] == CELL and found["epochs"] == 3
-    assert found["params"] == nb201_cells.parameters(CELL, 4, 1)
-    assert found["macs"] == nb201_cells.multiply_adds(CELL, 4, 1, resolution=8)
+    assert found["params"] == nasbench201_table.parameters(CELL, 4, 1)
+    assert found["macs"] == nasbench201_table.multiply_adds(CELL, 4, 1, resolution=8)
     assert 0 <= found["recalibrated_test_accuracy"] <= 100
 
 
@@ -471,8 +472,8 @@ def test_params_are_all_that_determines_the_result():
 @pytest.mark.parametrize("index", [0, 1, 4_321, 11_472, 15_624])
 @pytest.mark.parametrize(("channels", "cells", "classes", "resolution"), [(16, 5, 10, 32), (4, 1, 100, 16)])
 def test_multiply_adds_of_benchmark_cells(index, channels, cells, classes, resolution):
-    net = spaces.get("nasbench201").finalnet(nb201_cells.arch_of(index), channels, cells, classes)
-    expected = nb201_cells.multiply_adds(index, channels, cells, classes, resolution)
+    net = spaces.get("nasbench201").finalnet(nasbench201_table.arch_of(index), channels, cells, classes)
+    expected = nasbench201_table.multiply_adds(index, channels, cells, classes, resolution)
     assert multiply_adds(net, resolution) == expected
 
 

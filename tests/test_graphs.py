@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from nasutils import graphs
-from nasutils.batchnorm import batch_norms_restored
-from nasutils.experiment import Experiment, Machine, build
-from nasutils.graphs import KEPT, SEEN, Graphs
 from nasutils.spaces.base import everything
 from nasutils.studies.bypass_leakage import NEGLIGIBLE
+from nasutils.training import graphs
+from nasutils.training.batchnorm import batch_norms_restored
+from nasutils.training.experiment import Experiment, Machine, build
+from nasutils.training.graphs import KEPT, SEEN, Graphs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,12 +9,12 @@ from multiprocessing import active_children
 
 import pytest
 
-from nasutils import launch, workers
 from nasutils.data import MissingData
-from nasutils.experiment import Machine
-from nasutils.finalnet import Evaluation
-from nasutils.launch import caption, finished, gather, name_of, sweep
 from nasutils.runs import Run, stamp
+from nasutils.sweep import launch, pool
+from nasutils.sweep.launch import caption, finished, gather, name_of, sweep
+from nasutils.training.experiment import Machine
+from nasutils.training.finalnet import Evaluation
 from tests.sweeps import (
     ENDLESS,
     LONG,
@@ -94,9 +94,9 @@ def no_pool(*arguments):
     raise AssertionError("a pool was opened")
 
 
-@pytest.mark.parametrize("engine", workers.ENGINES)
+@pytest.mark.parametrize("engine", pool.ENGINES)
 def test_finished_runs_train_nothing_and_need_no_engine(engine, swept, monkeypatch):
-    monkeypatch.setattr(launch, "pool", no_pool)
+    monkeypatch.setattr(launch, "open_pool", no_pool)
     machine, _, _ = swept
     watch = Watched()
     assert [run.result is not None for run in sweep([ONE, TWO, LONG], machine, 2, engine, watch=watch)] == [True] * 3
@@ -189,9 +189,9 @@ def test_one_worker_of_which_one_is_killed_gives_the_same_records(swept, tmp_pat
 
 def test_a_run_whose_process_always_dies_is_given_up_and_recorded(tmp_path):
     watch = Watched()
-    with Killer(lambda: [process.pid for process in active_children()], times=workers.ATTEMPTS) as killer:
+    with Killer(lambda: [process.pid for process in active_children()], times=pool.ATTEMPTS) as killer:
         (run,) = sweep([ONE], Machine(runs=tmp_path), workers=1, watch=watch)
-    assert len(killer.killed) == workers.ATTEMPTS and run.result is None
+    assert len(killer.killed) == pool.ATTEMPTS and run.result is None
     assert "the process died 3 times, SIGKILL (killed, or no memory left)" in run.failure["error"]
     assert watch.seen("waiting", "running", "failed") == [(1, 0, 0), (0, 1, 0)] * 3 + [(0, 0, 1)]
 
@@ -228,7 +228,7 @@ def test_a_failure_that_cannot_be_recorded_stops_the_sweep(tmp_path):
 
 def test_an_old_failure_gives_way_to_the_new_one(tmp_path):
     Run(tmp_path / name_of(ONE)).fail("of another day")
-    with Killer(lambda: [process.pid for process in active_children()], times=workers.ATTEMPTS):
+    with Killer(lambda: [process.pid for process in active_children()], times=pool.ATTEMPTS):
         (run,) = sweep([ONE], Machine(runs=tmp_path), workers=1)
     assert "the process died" in run.failure["error"]
     (run,) = sweep([experiment(1)], Machine(runs=tmp_path), workers=1)

@@ -14,10 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nasutils import analysis, curvature, data, leakage, methods, relax, runs, spaces
-from nasutils.experiment import Experiment, Machine, build
-from nasutils.search import Search
+from nasutils import data, methods, runs, spaces
+from nasutils.measures import analysis, curvature, leakage
+from nasutils.methods import relax
 from nasutils.spaces.base import everything
+from nasutils.training.experiment import Experiment, Machine, build
+from nasutils.training.search import Search
 from tests.naive import NaiveSupernet, unstack
 
 NB201 = spaces.get("nasbench201")

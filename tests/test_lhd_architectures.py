@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 import torch
 
-from nasutils import Genotype, methods, relax, spaces
+from nasutils import Genotype, methods, spaces
+from nasutils.methods import relax
 from nasutils.spaces import lhd_files
 from nasutils.spaces.lhd_final import parameters
 from nasutils.studies import lhd_architectures as study

@@ -17,10 +17,8 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from nasutils import Genotype, claims, data, methods, plots, spaces, widgets
-from nasutils.experiment import Experiment, Machine
-from nasutils.finalnet import protocol_of
-from nasutils.launch import name_of
+from nasutils import Genotype, data, methods, spaces
+from nasutils.report import claims, plots, widgets
 from nasutils.runs import Run
 from nasutils.spaces.lhd_final import parameters
 from nasutils.studies import lhd_benchmark as study
@@ -28,6 +26,9 @@ from nasutils.studies import lhd_figures as draw
 from nasutils.studies import lhd_results, lhd_tables
 from nasutils.studies.lhd_benchmark import METHODS, FinalKey, SearchKey, Training
 from nasutils.studies.lhd_results import Results
+from nasutils.sweep.launch import name_of
+from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.finalnet import protocol_of
 
 LHD = spaces.get("lhd")
 SETTING = {"resolution": 8, "evaluation": 8, "channels": 4, "cells": 3, "precision": "float64"}

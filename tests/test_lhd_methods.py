@@ -12,16 +12,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nasutils import Genotype, data, experiment, methods, relax, schedules, spaces
-from nasutils.experiment import Experiment, Machine
-from nasutils.methods import gdas
+from nasutils import Genotype, data, methods, spaces
+from nasutils.methods import gdas, relax, schedules
 from nasutils.methods.beta_darts import penalty
 from nasutils.methods.drnas import concentration, kl_to_flat
-from nasutils.schedules import TwoTemperatures
-from nasutils.search import Batch, Search
+from nasutils.methods.schedules import TwoTemperatures
 from nasutils.spaces.base import everything
 from nasutils.spaces.lhd_cells import INCOMING, KINDS
 from nasutils.spaces.mixed_cell import Plan
+from nasutils.training import experiment
+from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.search import Batch, Search
 from tests.lhd_truth import LHD, NETWORKS, alphas, batch, close, filled
 
 BASELINES = (

@@ -15,13 +15,16 @@ import pytest
 import torch
 import yaml
 
-from nasutils import claims, places, relax, spaces, stopping
-from nasutils.experiment import Experiment, Machine, build
-from nasutils.launch import name_of
+from nasutils import paths, spaces
+from nasutils.measures import stopping
+from nasutils.methods import relax
+from nasutils.report import claims
 from nasutils.studies import lr_swap as study
 from nasutils.studies import lr_swap_tables as tables
 from nasutils.studies.lr_swap import NAMED, VARIANTS
 from nasutils.studies.lr_swap_claims import CLAIMS
+from nasutils.sweep.launch import name_of
+from nasutils.training.experiment import Experiment, Machine, build
 
 SHEET = json.loads((Path(__file__).parent / "truth" / "schedules.json").read_text())["nb201_w_lr"]
 ON_THE_SHEET = {
@@ -144,9 +147,9 @@ def test_a_map_has_every_point_once_and_its_own_points_have_their_rates():
     assert study.grid([], [0.1]) == {}
 
 
-@pytest.mark.parametrize("scale", places.SCALES)
+@pytest.mark.parametrize("scale", paths.SCALES)
 def test_the_params_files_name_known_variants(scale):
-    values = yaml.safe_load((places.ROOT / "params" / scale / "lr_swap.yaml").read_text())
+    values = yaml.safe_load((paths.ROOT / "params" / scale / "lr_swap.yaml").read_text())
     assert set(study.chosen(values.get("variants", []))) <= VARIANTS.keys()
 
 

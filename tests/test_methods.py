@@ -12,7 +12,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nasutils import methods, relax, schedules, spaces
+from nasutils import methods, spaces
+from nasutils.methods import relax, schedules
 from nasutils.methods.darts import unrolled_gradients
 from nasutils.spaces.base import everything
 from tests.toys import toy_space

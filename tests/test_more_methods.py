@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from scipy import special
 from torch.distributions import Dirichlet, kl_divergence
 
-from nasutils import data, methods, relax, schedules, spaces
+from nasutils import data, methods, spaces
+from nasutils.methods import relax, schedules
 from nasutils.methods.beta_darts import penalty
 from nasutils.methods.darts_minus import auxiliary_skip, skip_masks
 from nasutils.methods.drnas import better_half, concentration, kl_to_flat
@@ -25,8 +26,8 @@ from nasutils.methods.gdas import gumbel, hard_softmax
 from nasutils.methods.milenas import mixed_level
 from nasutils.methods.pc_darts import edge_weights, incoming
 from nasutils.methods.surgenas import identity_inside
-from nasutils.search import Search
 from nasutils.spaces.nasbench201 import EDGES, KERNELS, LEAVING, PartialCell, Plan, SupernetCell
+from nasutils.training.search import Search
 from tests.toys import toy_space
 
 NB201 = spaces.get("nasbench201")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nasutils.ops import _summed_average, avg_pool_3x3
+from nasutils.spaces.ops import _summed_average, avg_pool_3x3
 
 
 @pytest.mark.parametrize("stride", [1, 2])

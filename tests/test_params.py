@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nasutils import params, places
+from nasutils import paths
+from nasutils.report import params
 
-NOTEBOOKS = sorted((places.ROOT / "notebooks").glob("*.ipynb"))
-FILES = sorted((places.ROOT / "params").glob("*/*.yaml"))
+NOTEBOOKS = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
+FILES = sorted((paths.ROOT / "params").glob("*/*.yaml"))
 
 
 def declared(name="sparsification"):
@@ -94,7 +95,7 @@ def test_injected_names_are_found_and_others_ignored():
 def test_papermill_stops_before_any_work_and_says_epochs(tmp_path):
     import papermill
 
-    notebook = str(places.ROOT / "notebooks" / "sparsification.ipynb")
+    notebook = str(paths.ROOT / "notebooks" / "sparsification.ipynb")
     with pytest.raises(papermill.PapermillExecutionError, match="did you mean 'epochs'"):
         papermill.execute_notebook(notebook, tmp_path / "out.ipynb", {"epoch": 3}, kernel_name="python3")
 

@@ -9,11 +9,11 @@ import math
 import pandas as pd
 import pytest
 
-from nasutils.experiment import Experiment, Machine
-from nasutils.finalnet import Evaluation
-from nasutils.launch import name_of
-from nasutils.planning import Outlook, budget, plan, time_left
 from nasutils.runs import Run
+from nasutils.sweep.launch import name_of
+from nasutils.sweep.planning import Outlook, budget, plan, time_left
+from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.finalnet import Evaluation
 
 nan = math.nan
 CELL = "|none~0|+|none~0|none~1|+|none~0|none~1|nor_conv_3x3~2|"

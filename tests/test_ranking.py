@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nasutils import ranking
+from nasutils.measures import ranking
 
 
 def test_ranks_with_ties_by_hand():

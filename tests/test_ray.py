@@ -9,10 +9,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from nasutils.experiment import Machine
-from nasutils.launch import name_of, sweep
 from nasutils.runs import Run
-from nasutils.workers import connected, pool
+from nasutils.sweep.cluster import connected
+from nasutils.sweep.launch import name_of, open_pool, sweep
+from nasutils.training.experiment import Machine
 from tests.sweeps import (
     ENDLESS,
     LONG,
@@ -99,4 +99,4 @@ def test_a_sweep_that_is_stopped_ends_its_workers(tmp_path):
 
 def test_a_cluster_without_a_gpu_shares_none(tmp_path):
     with pytest.raises(ValueError, match="there is no GPU to share"):
-        pool(Machine(runs=tmp_path, device="cuda"), None, "ray", 0.5)
+        open_pool(Machine(runs=tmp_path, device="cuda"), None, "ray", 0.5)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nasutils import relax
+from nasutils.methods import relax
 
 TRUTH = json.loads((Path(__file__).parent / "truth" / "relaxation.json").read_text())
 CASES = TRUTH["relaxation"]["cases"]

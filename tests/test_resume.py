@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from nasutils import runs
-from nasutils.experiment import Experiment, Machine
-from nasutils.finalnet import Evaluation
-from nasutils.launch import name_of
 from nasutils.runs import Run
+from nasutils.sweep.launch import name_of
+from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.finalnet import Evaluation
 
 FORK = get_context("forkserver")
-FORK.set_forkserver_preload(["nasutils.finalnet", "sklearn.datasets", "torch._dynamo"])
+FORK.set_forkserver_preload(["nasutils.training.finalnet", "sklearn.datasets", "torch._dynamo"])
 
 KILLS = 3
 EPOCHS = 5

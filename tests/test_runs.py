@@ -18,7 +18,7 @@ from nasutils import runs
 from nasutils.runs import BadCheckpoint, Run, run
 
 FORK = get_context("forkserver")
-FORK.set_forkserver_preload(["nasutils.experiment", "sklearn.datasets", "torch._dynamo"])
+FORK.set_forkserver_preload(["nasutils.training.experiment", "sklearn.datasets", "torch._dynamo"])
 FULL_DISK = Path("/dev/full")
 """A file of Linux to which nothing can be written: the disk is full."""
 

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from nasutils import relax, schedules
-from nasutils.methods import Recipe
-from nasutils.schedules import EDD, TwoTemperatures
+from nasutils.methods import Recipe, relax, schedules
+from nasutils.methods.schedules import EDD, TwoTemperatures
 
 TRUTH = json.loads((Path(__file__).parent / "truth" / "schedules.json").read_text())
 EPOCHS = range(50)

@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import nn
 
-from nasutils import Genotype, data, methods, relax, schedules, spaces
-from nasutils.search import NotFinite, Search, clip
+from nasutils import Genotype, data, methods, spaces
+from nasutils.methods import relax, schedules
 from nasutils.spaces.base import everything
+from nasutils.training.search import NotFinite, Search, clip
 
 CLIPS = json.loads((Path(__file__).parent / "truth" / "relaxation.json").read_text())["clip_interaction_nb201"]
 NB201 = spaces.get("nasbench201")

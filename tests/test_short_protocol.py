@@ -6,10 +6,11 @@ Run: pytest tests/test_short_protocol.py
 import pandas as pd
 import pytest
 
-from nasutils import genotypes, spaces
+from nasutils import spaces
 from nasutils.data import MissingData
-from nasutils.genotype import Genotype
 from nasutils.runs import Run
+from nasutils.spaces import catalogue
+from nasutils.spaces.genotype import Genotype
 from nasutils.studies import short_protocol
 
 NORMAL = (
@@ -66,7 +67,7 @@ def test_the_agreement_table_and_its_figure():
 
 
 def test_a_cell_is_trained_in_the_setting_that_is_asked_for():
-    text = str(genotypes.get("DARTS_V2").genotype)
+    text = str(catalogue.get("DARTS_V2").genotype)
     trained = pd.DataFrame({"genotype": [text], "accuracy": [97.0]})
     ((found, evaluation),) = short_protocol.evaluations(trained, cells=5, channels=8).items()
     assert found == evaluation.genotype == text

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from nasutils import relax, spaces, stopping
-from nasutils.diagnosis import diagnose, figure
-from nasutils.experiment import Experiment, Machine, build
+from nasutils import spaces
+from nasutils.measures import stopping
+from nasutils.measures.stopping import CRITERIA, Stopper
+from nasutils.methods import relax
+from nasutils.report.diagnosis import diagnose, figure
 from nasutils.runs import Run
-from nasutils.stopping import CRITERIA, Stopper
+from nasutils.training.experiment import Experiment, Machine, build
 
 ROOT = Path(__file__).resolve().parents[1]
 TRUTH = {

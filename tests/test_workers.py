@@ -9,9 +9,10 @@ from collections import Counter
 
 import pytest
 
-from nasutils import workers
-from nasutils.experiment import Machine
-from nasutils.workers import Ended, Event, cause, check, connected, devices, events, pool
+from nasutils.sweep.cluster import connected
+from nasutils.sweep.launch import open_pool
+from nasutils.sweep.pool import ATTEMPTS, Ended, Event, cause, check, devices, events
+from nasutils.training.experiment import Machine
 
 # Devices
 
@@ -37,16 +38,16 @@ def test_a_gpu_holds_as_many_runs_as_whole_shares(share, fit):
 def test_there_must_be_a_gpu_to_share(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     with pytest.raises(ValueError, match="there is no GPU to share"):
-        pool(Machine(device="cuda"), 2, "local", 0.5)
+        open_pool(Machine(device="cuda"), 2, "local", 0.5)
 
 
 def test_by_default_as_many_runs_as_there_are_shares_or_cores(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setattr("os.cpu_count", lambda: 5)
-    assert pool(Machine(device="cuda"), None, "local", 0.25).slots == 8
-    assert pool(Machine(device="cuda"), None, "local", 0).slots == 5
-    assert pool(Machine(), None, "local", 0).slots == 5
-    assert pool(Machine(), 7, "local", 0).slots == 7
+    assert open_pool(Machine(device="cuda"), None, "local", 0.25).slots == 8
+    assert open_pool(Machine(device="cuda"), None, "local", 0).slots == 5
+    assert open_pool(Machine(), None, "local", 0).slots == 5
+    assert open_pool(Machine(), 7, "local", 0).slots == 7
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ def test_a_run_that_dies_waits_for_its_turn_again():
 
 def test_a_run_that_always_dies_is_given_up():
     happened = run_all(Scripted(1, deaths={"a": 99}), "ab")
-    assert [e.state for e in happened if e.name == "a"].count("running") == workers.ATTEMPTS
+    assert [e.state for e in happened if e.name == "a"].count("running") == ATTEMPTS
     assert Event("a", "failed", "the process died 3 times, killed") in happened
     assert Event("b", "finished") in happened
 
@@ -141,8 +142,8 @@ def test_the_cause_of_a_death_is_told():
 def test_a_script_without_a_guard_is_told_so(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "from nasutils.experiment import Experiment, Machine\n"
-        "from nasutils.launch import finished, gather\n"
+        "from nasutils.training.experiment import Experiment, Machine\n"
+        "from nasutils.sweep.launch import finished, gather\n"
         "print(finished(gather({0: Experiment(dataset='digits', recipe={'split': 'half'})}, Machine('runs'))))\n"
     )
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)

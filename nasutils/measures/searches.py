@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from scipy import stats
 
-from nasutils import spaces, stopping
+from nasutils import spaces
+from nasutils.measures import stopping
 from nasutils.runs import Run
-from nasutils.spaces import nb201_cells
-from nasutils.spaces.nb201_cells import OPS
+from nasutils.spaces import nasbench201_table
+from nasutils.spaces.nasbench201_table import OPS
 
 Records = Sequence[Mapping[str, Any]]
 SPACE = spaces.get("nasbench201")
@@ -36,18 +37,18 @@ FIXED = 24
 @cache
 def median_cell() -> float:
     """Accuracy (%) of the median of all 15,625 cells; a random cell is below it with probability 1/2."""
-    return float(np.median(nb201_cells.accuracies("cifar10")))
+    return float(np.median(nasbench201_table.accuracies("cifar10")))
 
 
 @cache
 def collapsed_share() -> float:
     """Share of all cells that count as a collapse."""
-    return float(np.mean(nb201_cells.accuracies("cifar10") < COLLAPSE))
+    return float(np.mean(nasbench201_table.accuracies("cifar10") < COLLAPSE))
 
 
 def cell_accuracy(genotype: str) -> float:
     """Tabulated test accuracy (%) of a cell on CIFAR-10."""
-    return nb201_cells.query(genotype).test_accuracy["cifar10"]
+    return nasbench201_table.query(genotype).test_accuracy["cifar10"]
 
 
 def trajectory(records: Records) -> np.ndarray:

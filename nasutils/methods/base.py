@@ -12,12 +12,11 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from nasutils import relax, schedules
 from nasutils.data import SPLITS
 from nasutils.errors import check_fields, choose, positive, whole
-from nasutils.genotype import Genotype
-from nasutils.relax import Mix, Rule
-from nasutils.spaces.base import Active, Space, everything, nonzero
+from nasutils.methods import relax, schedules
+from nasutils.spaces.base import Active, Mix, Rule, Space, everything, nonzero
+from nasutils.spaces.genotype import Genotype
 
 PRESETS = ("published", "released")
 S_SPACES = ("s1", "s2", "s3", "s4")

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from nasutils import relax
+from nasutils.methods import relax
 from nasutils.methods.base import Method
-from nasutils.relax import Mix
-from nasutils.spaces.base import Space
+from nasutils.spaces.base import Mix, Space
 
 
 class Baseline(Method):

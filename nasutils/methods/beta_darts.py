@@ -18,8 +18,7 @@ from torch import Tensor
 from nasutils.errors import positive
 from nasutils.methods.base import Problem
 from nasutils.methods.baseline import Baseline
-from nasutils.relax import Mix
-from nasutils.spaces.base import Space
+from nasutils.spaces.base import Mix, Space
 
 
 class BetaDARTS(Baseline):

@@ -14,11 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasutils import relax
 from nasutils.errors import positive
+from nasutils.methods import relax
 from nasutils.methods.base import Method, Problem, Recipe
-from nasutils.relax import Mix
-from nasutils.spaces.base import Space, everything
+from nasutils.spaces.base import Mix, Space, everything
 
 
 class DARTS(Method):

@@ -15,12 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasutils import schedules
 from nasutils.errors import choose, positive
+from nasutils.methods import schedules
 from nasutils.methods.base import with_column
 from nasutils.methods.baseline import Baseline
-from nasutils.relax import Mix
-from nasutils.spaces.base import Space
+from nasutils.spaces.base import Mix, Space
 
 SKIP = "skip_connect"
 

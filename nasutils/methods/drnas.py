@@ -24,12 +24,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nasutils import relax
 from nasutils.errors import choose, positive, whole
+from nasutils.methods import relax
 from nasutils.methods.base import Problem, Recipe
 from nasutils.methods.sampled import Sampled
-from nasutils.relax import Mix, Rule
-from nasutils.spaces.base import Space
+from nasutils.spaces.base import Mix, Rule, Space
 
 
 class DrNAS(Sampled):

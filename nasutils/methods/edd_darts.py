@@ -7,10 +7,10 @@ it down. Specification 3.3.
 import math
 from typing import Any, ClassVar
 
-from nasutils import relax, schedules
 from nasutils.errors import positive, whole
+from nasutils.methods import relax, schedules
+from nasutils.methods.schedules import EDD
 from nasutils.methods.small_temperature import SmallTemperature
-from nasutils.schedules import EDD
 from nasutils.spaces.base import Space
 
 

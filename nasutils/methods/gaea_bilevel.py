@@ -13,11 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasutils import relax
 from nasutils.errors import positive
+from nasutils.methods import relax
 from nasutils.methods.base import Method
-from nasutils.relax import Mix, Rule
-from nasutils.spaces.base import Space
+from nasutils.spaces.base import Mix, Rule, Space
 
 HIGH = 80.0
 """Scores below it are used as they are: their exponentials, and the sums of these, are finite in float32."""

@@ -18,13 +18,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from nasutils import relax, schedules
 from nasutils.errors import positive
+from nasutils.methods import relax, schedules
 from nasutils.methods.base import with_column
 from nasutils.methods.baseline import Baseline
 from nasutils.methods.sampled import Sampled
-from nasutils.relax import Mix
-from nasutils.spaces.base import Active, Space, nonzero
+from nasutils.spaces.base import Active, Mix, Space, nonzero
 
 
 class GDAS(Sampled, Baseline):

@@ -15,12 +15,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from nasutils import relax
 from nasutils.errors import whole
+from nasutils.methods import relax
 from nasutils.methods.base import Recipe, with_column
 from nasutils.methods.baseline import Baseline
-from nasutils.relax import Mix
-from nasutils.spaces.base import Space
+from nasutils.spaces.base import Mix, Space
 
 
 class PCDARTS(Baseline):

@@ -6,8 +6,8 @@ Specification 3.1 and 3.2.
 
 from typing import Any, ClassVar
 
-from nasutils import schedules
 from nasutils.errors import choose, positive, whole
+from nasutils.methods import schedules
 from nasutils.methods.small_temperature import SmallTemperature
 from nasutils.spaces.base import Space
 

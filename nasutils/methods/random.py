@@ -6,10 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasutils import relax
+from nasutils.methods import relax
 from nasutils.methods.base import Method, Recipe
-from nasutils.relax import Mix
-from nasutils.spaces.base import Space
+from nasutils.spaces.base import Mix, Space
 
 
 class Random(Method):

@@ -5,7 +5,7 @@ from abc import abstractmethod
 import torch
 
 from nasutils.methods.base import Method
-from nasutils.relax import Mix
+from nasutils.spaces.base import Mix
 
 
 class Sampled(Method):

@@ -3,10 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-from nasutils import relax
+from nasutils.methods import relax
 from nasutils.methods.base import S_SPACES, Method, Recipe
-from nasutils.relax import Mix
-from nasutils.spaces.base import Active, Space, everything
+from nasutils.spaces.base import Active, Mix, Space, everything
 
 
 class SmallTemperature(Method):

@@ -9,12 +9,11 @@ from typing import Any, ClassVar
 
 import torch
 
-from nasutils import relax, schedules
 from nasutils.errors import choose, positive
+from nasutils.methods import relax, schedules
 from nasutils.methods.base import S_SPACES, Method, Recipe
-from nasutils.relax import Mix
-from nasutils.schedules import TwoTemperatures
-from nasutils.spaces.base import Space
+from nasutils.methods.schedules import TwoTemperatures
+from nasutils.spaces.base import Mix, Space
 
 
 class SPDARTS(Method):

@@ -18,8 +18,7 @@ from nasutils.methods.base import with_column
 from nasutils.methods.baseline import Baseline
 from nasutils.methods.darts_minus import skip_masks
 from nasutils.methods.single_level import SingleLevel
-from nasutils.relax import Mix
-from nasutils.spaces.base import Space
+from nasutils.spaces.base import Mix, Space
 
 
 class SurgeNAS(SingleLevel, Baseline):

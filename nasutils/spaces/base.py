@@ -1,16 +1,19 @@
 """What every search space is, and the checks they share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from nasutils.errors import choose
-from nasutils.genotype import Genotype
-from nasutils.relax import Mix, Rule
+from nasutils.spaces.genotype import Genotype
 
+Mix = Mapping[str, Tensor]
+"""Mixing weights, or scores of the same shape, by cell type: (edges, operations)."""
+Rule = Callable[[Tensor], Tensor]
+"""From scores to weights of what competes, which is the last dimension; both (rows, competitors)."""
 Active = Mapping[str, list[list[bool]]]
 """Per cell type and edge, whether each operation is run."""
 

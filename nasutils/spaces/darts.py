@@ -19,21 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from nasutils.errors import whole
-from nasutils.genotype import Genotype
-from nasutils.ops import (
-    POOLS,
-    DilatedConv,
-    FactorizedReduction,
-    Node,
-    PointwiseConv,
-    Random,
-    SeparableConv,
-    channels_last,
-)
-from nasutils.relax import Mix
 from nasutils.spaces import darts_policies
 from nasutils.spaces.base import (
     Active,
+    Mix,
     Space,
     check_cells,
     check_channels,
@@ -44,7 +33,18 @@ from nasutils.spaces.base import (
 )
 from nasutils.spaces.darts_cells import EDGES, HANDMADE_OPS, INCOMING, check_genotype
 from nasutils.spaces.darts_final import FinalNet
+from nasutils.spaces.genotype import Genotype
 from nasutils.spaces.mixed_cell import EdgeOps, MixedCell, Plan
+from nasutils.spaces.ops import (
+    POOLS,
+    DilatedConv,
+    FactorizedReduction,
+    Node,
+    PointwiseConv,
+    Random,
+    SeparableConv,
+    channels_last,
+)
 
 CONVS: Mapping[str, tuple[type[SeparableConv] | type[DilatedConv], int]] = {
     "sep_conv_3x3": (SeparableConv, 3),

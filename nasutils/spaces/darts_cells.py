@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from nasutils.errors import choose
-from nasutils.genotype import Cell, Genotype
+from nasutils.spaces.genotype import Cell, Genotype
 
 NODES = 4
 EDGES = tuple((source, target) for target in range(2, 2 + NODES) for source in range(target))

@@ -5,8 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasutils.errors import choose, whole
-from nasutils.genotype import Cell, Genotype
-from nasutils.ops import (
+from nasutils.spaces.base import check_cells, check_channels
+from nasutils.spaces.genotype import Cell, Genotype
+from nasutils.spaces.ops import (
     POOLS,
     DilatedConv,
     FactorizedConv,
@@ -17,7 +18,6 @@ from nasutils.ops import (
     SeparableConv,
     channels_last,
 )
-from nasutils.spaces.base import check_cells, check_channels
 
 STEMS = ("cifar", "imagenet")
 

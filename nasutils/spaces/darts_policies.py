@@ -7,8 +7,8 @@ Specification 5.4.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nasutils.genotype import Cell, Genotype
 from nasutils.spaces.darts_cells import EDGES, INCOMING, NODES
+from nasutils.spaces.genotype import Cell, Genotype
 
 Weights = Sequence[Sequence[float]]
 Pair = tuple[str, int]

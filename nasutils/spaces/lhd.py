@@ -17,14 +17,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from nasutils import relax
 from nasutils.errors import choose, whole
-from nasutils.genotype import Genotype
-from nasutils.ops import POOLS, Node, PointwiseConv, channels_last, mixed_sum
-from nasutils.relax import Mix, Rule
 from nasutils.spaces import darts, lhd_policies, mixed_cell
 from nasutils.spaces.base import (
     Active,
+    Mix,
+    Rule,
     Space,
     check_cells,
     check_channels,
@@ -34,9 +32,11 @@ from nasutils.spaces.base import (
     nonzero,
 )
 from nasutils.spaces.darts_final import cifar_stem
+from nasutils.spaces.genotype import Genotype
 from nasutils.spaces.lhd_cells import EDGES, INCOMING, KINDS, NODES, OPS, architectures, check_genotype
 from nasutils.spaces.lhd_final import FinalNet, channels_of, make_operation, reductions
 from nasutils.spaces.mixed_cell import MixedCell
+from nasutils.spaces.ops import POOLS, Node, PointwiseConv, channels_last, mixed_sum
 
 EXTRA = ("auxiliary_skip", "inner_skip", "one", "rest")
 """What a supernet can have on each edge besides its operations, each with a column of its own in the mixing weights:
@@ -88,9 +88,9 @@ class LHD(Space):
         mix = {}
         for name in self.alpha_shapes:
             if name not in KINDS:
-                mix[name] = relax.two_outputs(scores[name], rule, gates)
+                mix[name] = two_outputs(scores[name], rule, gates)
             else:
-                mix[name] = rule(scores[name]) if single else relax.by_node(scores[name], _SIZES, rule)
+                mix[name] = rule(scores[name]) if single else by_node(scores[name], _SIZES, rule)
         return mix
 
     def competing(self, scores: Mix, single: bool = False) -> dict[str, list[Tensor]]:
@@ -236,3 +236,19 @@ class Supernet(nn.Module):
         for cell in self.cells:
             first, second = (Node(x) for x in cell(first, second, plans[cell.kind]))  # type: ignore[index]
         return self.linear(torch.cat([first.x.mean(dim=(2, 3)), second.x.mean(dim=(2, 3))], dim=1))
+
+
+def by_node(scores: Tensor, edges: Sequence[int], rule: Rule) -> Tensor:
+    """A rule under which all operations of all edges into a node compete: (edges, operations) -> the same shape.
+
+    edges: how many enter each node, in the order of the rows. Source: LHD, section 1.2 of its specification.
+    """
+    return torch.cat([rule(part.reshape(1, -1)).reshape(part.shape) for part in scores.split(list(edges))])
+
+
+def two_outputs(scores: Tensor, rule: Rule, gates: Rule = torch.sigmoid) -> Tensor:
+    """Weights of nodes in a cell's outputs: for the first row (a sum) they compete under the rule, the second is gates.
+
+    (2, nodes) -> the same shape. Gates compete with nothing: sigmoids, of no temperature. Source: LHD, section 1.2.
+    """
+    return torch.cat([rule(scores[:1]), gates(scores[1:])])

@@ -5,7 +5,7 @@ from itertools import chain, combinations
 from math import comb, prod
 
 from nasutils.errors import choose
-from nasutils.genotype import Cell, Genotype
+from nasutils.spaces.genotype import Cell, Genotype
 
 NODES = 5
 KINDS = ("normal", "reduce")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nasutils.relax import Mix
+from nasutils.spaces.base import Mix
 from nasutils.spaces.lhd import LHD
 
 SIZE = 1480

@@ -9,8 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from nasutils.errors import choose, whole
-from nasutils.genotype import Cell, Genotype
-from nasutils.ops import (
+from nasutils.spaces.base import check_cells, check_channels
+from nasutils.spaces.darts_final import STEMS, AuxiliaryHead, cifar_stem, dropped
+from nasutils.spaces.genotype import Cell, Genotype
+from nasutils.spaces.lhd_policies import Rule
+from nasutils.spaces.ops import (
     POOLS,
     FactorizedReduction,
     Node,
@@ -20,9 +23,6 @@ from nasutils.ops import (
     ThinSeparableConv,
     channels_last,
 )
-from nasutils.spaces.base import check_cells, check_channels
-from nasutils.spaces.darts_final import STEMS, AuxiliaryHead, cifar_stem, dropped
-from nasutils.spaces.lhd_policies import Rule
 
 CONVS: Mapping[str, tuple[type[ThinSeparableConv] | type[ThinDilatedConv], int]] = {
     "sep_conv_3x3": (ThinSeparableConv, 3),

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nasutils.genotype import Cell, Genotype
-from nasutils.relax import Mix
+from nasutils.spaces.base import Mix
+from nasutils.spaces.genotype import Cell, Genotype
 from nasutils.spaces.lhd_cells import EDGES, INCOMING, KINDS, NODES, OPS
 
 Pair = tuple[str, int]

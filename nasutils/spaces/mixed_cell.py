@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasutils.ops import POOLS, DilatedConv, Node, PartialNode, from_lattice, mixed_sum, pick
+from nasutils.spaces.ops import POOLS, DilatedConv, Node, PartialNode, from_lattice, mixed_sum, pick
 
 EdgeOps = tuple[tuple[str, ...], ...]
 

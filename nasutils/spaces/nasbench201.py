@@ -15,8 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasutils.errors import whole
-from nasutils.genotype import Genotype
-from nasutils.ops import (
+from nasutils.spaces.base import Active, Mix, Space, check_mix, check_partial, everything, nonzero
+from nasutils.spaces.genotype import Genotype
+from nasutils.spaces.nasbench201_table import EDGES, OPS, arch_of, num_architectures, query
+from nasutils.spaces.ops import (
     Fan,
     Node,
     PartialNode,
@@ -27,9 +29,6 @@ from nasutils.ops import (
     mixed_sum,
     pick,
 )
-from nasutils.relax import Mix
-from nasutils.spaces.base import Active, Space, check_mix, check_partial, everything, nonzero
-from nasutils.spaces.nb201_cells import EDGES, OPS, arch_of, num_architectures, query
 
 __all__ = ["EDGES", "OPS", "FinalNet", "NASBench201", "Supernet", "query"]
 

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from nasutils import analysis, plots, schedules
+from nasutils.measures import analysis
+from nasutils.methods import schedules
+from nasutils.report import plots
 from nasutils.spaces.nasbench201 import EDGES, OPS
 from nasutils.studies import robustdarts
 from nasutils.studies.bypass_leakage import PROBED, VARIANTS, Results

@@ -1,6 +1,6 @@
 """Robustifying DARTS by Eliminating Information Bypass Leakage (SP-DARTS): the variants compared and the claims tested.
 
-The claims are the abstract's (arXiv 2306.06858); the definitions of leakage (`nasutils.leakage`), the statistics and
+The claims are the abstract's (arXiv 2306.06858); the definitions of leakage (`measures.leakage`), the statistics and
 all thresholds are ours. A first set of statistics met the laptop runs and was found wanting (bypass at a small
 temperature is small for any network, `none` counted as bypassed, two claims repeated the first study); those here were
 fixed after that, and before leakage was measured at equal sparsity and the controls were searched. The caveats came
@@ -17,14 +17,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nasutils import analysis
-from nasutils.analysis import Estimate
-from nasutils.claims import Claim
-from nasutils.experiment import Experiment, Machine, build, measured
+from nasutils.measures import analysis
+from nasutils.measures.analysis import Estimate
+from nasutils.report.claims import Claim
 from nasutils.runs import Run
 from nasutils.studies import variants
 from nasutils.studies.small_spaces import Key, finals_table
 from nasutils.studies.variants import Variant, Variants
+from nasutils.training.experiment import Experiment, Machine, build, measured
 
 NEGLIGIBLE = 2.0**-24
 """Operations of at most this weight are not run in the weight steps of SP-DARTS: float32 cannot add them to 1."""

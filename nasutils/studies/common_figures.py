@@ -8,7 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nasutils import analysis, drawing, plots
+from nasutils.measures import analysis
+from nasutils.report import drawing, plots
 from nasutils.runs import Run
 from nasutils.spaces.nasbench201 import EDGES, OPS
 from nasutils.studies.published import NASBENCH201

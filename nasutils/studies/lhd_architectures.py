@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nasutils import relax
-from nasutils.genotype import Cell, Genotype
-from nasutils.relax import Mix
+from nasutils.methods import relax
+from nasutils.spaces.base import Mix
+from nasutils.spaces.genotype import Cell, Genotype
 from nasutils.spaces.lhd import LHD
 from nasutils.spaces.lhd_cells import KINDS
 from nasutils.spaces.lhd_final import parameters

@@ -14,17 +14,17 @@ import torch
 
 from nasutils import data, methods, spaces
 from nasutils.errors import choose
-from nasutils.experiment import Experiment, Machine
-from nasutils.finalnet import Evaluation
-from nasutils.genotype import Genotype
 from nasutils.methods.base import LHD as COMMON
 from nasutils.methods.base import Recipe
-from nasutils.relax import Mix
 from nasutils.runs import Run
-from nasutils.search import PRECISIONS
+from nasutils.spaces.base import Mix
+from nasutils.spaces.genotype import Genotype
 from nasutils.spaces.lhd_final import channels_of
 from nasutils.spaces.lhd_policies import POLICIES
-from nasutils.workers import home_of
+from nasutils.sweep.pool import home_of
+from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.finalnet import Evaluation
+from nasutils.training.search import PRECISIONS
 
 SPACE = spaces.get("lhd")
 METHODS: Mapping[str, str] = {

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import FancyArrowPatch
 
-from nasutils import analysis, drawing, plots, ranking
-from nasutils.genotype import Genotype
+from nasutils.measures import analysis, ranking
+from nasutils.report import drawing, plots
+from nasutils.spaces.genotype import Genotype
 from nasutils.spaces.lhd_cells import EDGES, NODES
 from nasutils.studies import lhd_architectures
 from nasutils.studies.common_figures import Drawn

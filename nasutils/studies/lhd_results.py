@@ -11,12 +11,14 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from nasutils import analysis, methods, planning, ranking, spaces
-from nasutils.analysis import Estimate
-from nasutils.claims import Claim
-from nasutils.experiment import Experiment, Machine, measured
+from nasutils import methods, spaces
+from nasutils.measures import analysis, ranking
+from nasutils.measures.analysis import Estimate
+from nasutils.report.claims import Claim
 from nasutils.runs import Result, Run
 from nasutils.studies.lhd_benchmark import METHODS, POLICY_NAMES, FinalKey, SearchKey
+from nasutils.sweep import planning
+from nasutils.training.experiment import Experiment, Machine, measured
 
 Condition = tuple[str, str]
 """Data set and policy."""

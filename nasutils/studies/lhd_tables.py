@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 
-from nasutils import analysis, planning, ranking, spaces
-from nasutils.analysis import Estimate
+from nasutils import spaces
+from nasutils.measures import analysis, ranking
+from nasutils.measures.analysis import Estimate
 from nasutils.spaces import lhd_cells
 from nasutils.studies.lhd_benchmark import BUDGETS, METHODS, POLICY_NAMES, Budget, budget
 from nasutils.studies.lhd_results import SPACES, Results, deviation, separable, single_seed_agreement
+from nasutils.sweep import planning
 
 PRESETS = pd.DataFrame(
     [

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nasutils import analysis, methods, spaces, stopping
+from nasutils import methods, spaces
 from nasutils.errors import choose
-from nasutils.experiment import Experiment
+from nasutils.measures import analysis, stopping
 from nasutils.methods.base import Method, Recipe
 from nasutils.runs import Run
 from nasutils.studies import variants
 from nasutils.studies.sparsification import RANDOM_CELL
+from nasutils.training.experiment import Experiment
 
 SPACE = spaces.get("nasbench201")
 EPOCHS = 50

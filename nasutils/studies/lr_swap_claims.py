@@ -9,9 +9,9 @@ from functools import partial
 
 import pandas as pd
 
-from nasutils import analysis
-from nasutils.analysis import Estimate
-from nasutils.claims import Claim
+from nasutils.measures import analysis
+from nasutils.measures.analysis import Estimate
+from nasutils.report.claims import Claim
 from nasutils.studies.lr_swap import Results
 
 

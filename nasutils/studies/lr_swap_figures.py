@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nasutils import plots
+from nasutils.report import plots
 from nasutils.studies.common_figures import NAMES, RANGE, Drawn
 from nasutils.studies.lr_swap import EPOCHS, JUDGED, LONG, SCHEDULES, SPACE, VARIANTS, Point, Results, rules
 from nasutils.studies.lr_swap_tables import OUTSIDE, outside_table

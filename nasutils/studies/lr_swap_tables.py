@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from nasutils import analysis, genotypes, stopping
+from nasutils.measures import analysis, stopping
+from nasutils.spaces import catalogue
 from nasutils.studies import robustdarts
 from nasutils.studies.common_figures import NAMES
 from nasutils.studies.lr_swap import JUDGED, SPACE, VARIANTS, Results, online
@@ -109,7 +110,7 @@ def cells_table() -> pd.DataFrame:
                 "cifar10_error": np.nan,
                 "source": p.source,
             }
-            for p in genotypes.catalogue().values()
+            for p in catalogue.catalogue().values()
             if p.name.startswith("SS-DARTS")
         ]
     )

@@ -12,11 +12,12 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from nasutils import plots, ranking
 from nasutils.data import MissingData
-from nasutils.finalnet import Evaluation
-from nasutils.genotype import Cell, Genotype
+from nasutils.measures import ranking
+from nasutils.report import plots
 from nasutils.runs import Run
+from nasutils.spaces.genotype import Cell, Genotype
+from nasutils.training.finalnet import Evaluation
 
 COLUMNS = ("normal", "reduce", "c10_test_final")
 

@@ -8,14 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from nasutils import analysis, drawing, genotypes
-from nasutils.experiment import Experiment
-from nasutils.finalnet import Evaluation
-from nasutils.genotype import Genotype
+from nasutils.measures import analysis
+from nasutils.report import drawing
 from nasutils.runs import Run
+from nasutils.spaces import catalogue
+from nasutils.spaces.genotype import Genotype
 from nasutils.studies.common_figures import Drawn
 from nasutils.studies.published import DARTS_SPACE, S_SPACES
 from nasutils.studies.variants import Variants, searches
+from nasutils.training.experiment import Experiment
+from nasutils.training.finalnet import Evaluation
 
 Key = tuple[str, str, int]
 
@@ -119,7 +121,7 @@ def darts_space_table() -> pd.DataFrame:
     ours = pd.DataFrame(
         [
             {"method": f"cell {p.name}", "params": p.params / 1e6, "macs": p.macs / 1e6, "source": p.source}
-            for p in genotypes.catalogue().values()
+            for p in catalogue.catalogue().values()
             if p.space == "darts"
         ]
     )

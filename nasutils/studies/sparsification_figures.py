@@ -4,9 +4,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nasutils import analysis, planning, plots, schedules
+from nasutils.measures import analysis
+from nasutils.methods import schedules
+from nasutils.report import plots
 from nasutils.studies.common_figures import NAMES, RANGE, Drawn, every_search, present
 from nasutils.studies.sparsification import RANDOM_CELL, VARIANTS, Results
+from nasutils.sweep import planning
 
 
 def toy_edge(scale: float = 1e-3, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

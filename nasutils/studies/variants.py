@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nasutils.errors import choose
-from nasutils.experiment import Experiment
+from nasutils.training.experiment import Experiment
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ from torchvision import transforms
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from nasutils import data, runs, spaces
-from nasutils.graphs import SEEN
-from nasutils.search import Batch
+from nasutils.training.graphs import SEEN
+from nasutils.training.search import Batch
 from tests.benchmarks.variants import (
     SMALL_T,
     SMALL_T_NOISY,

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from nasutils import methods, spaces
 from nasutils.data import Data, ImageSet
-from nasutils.experiment import supernet_options
-from nasutils.search import Batch, Search
 from nasutils.spaces import Space
 from nasutils.spaces.base import Active
+from nasutils.training.experiment import supernet_options
+from nasutils.training.search import Batch, Search
 from tests import naive, naive_darts, naive_lhd
 
 Ops = Mapping[str, Sequence[int]]

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from nasutils import places
+from nasutils import paths
 from nasutils.measures import searches
 from nasutils.runs import Run, key
 
@@ -26,7 +26,7 @@ def pilot(method, options=None, seeds=range(5), recipe=None, **more):
     """The committed searches of the pilot."""
     recipe = {"batch": 32, "split": "nasbench201", **(recipe or {})}
     found = [{**PROXY, "method": method, "options": options or {}, "recipe": recipe, "seed": s, **more} for s in seeds]
-    return [Run(places.runs("laptop") / key(params)) for params in found]
+    return [Run(paths.runs("laptop") / key(params)) for params in found]
 
 
 def of(measure, runs):

@@ -14,12 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nasutils import Genotype, genotypes, methods, spaces
-from nasutils.genotype import Cell
-from nasutils.ops import DilatedConv, Node, Random, count_parameters, from_lattice
+from nasutils import Genotype, methods, spaces
+from nasutils.spaces import catalogue
 from nasutils.spaces.base import everything
 from nasutils.spaces.darts_cells import EDGES
 from nasutils.spaces.darts_final import AuxiliaryHead, dropped
+from nasutils.spaces.genotype import Cell
+from nasutils.spaces.ops import DilatedConv, Node, Random, count_parameters, from_lattice
 from tests.naive_darts import Supernet as NaiveSupernet
 
 TRUTH = json.loads((Path(__file__).parents[1] / "truth" / "darts.json").read_text())
@@ -40,7 +41,7 @@ def of_truth(name):
 
 def home(name):
     """The space of a published genotype, as the counts of the truth were taken for it."""
-    known = genotypes.catalogue()
+    known = catalogue.catalogue()
     return spaces.get(known[name].space)
 
 
@@ -75,7 +76,7 @@ def test_finalnet_has_the_parameters_of_the_released_one(network):
         auxiliary = case.get("auxiliary", True)
         with torch.device("meta"):
             net = home(case["genotype"]).finalnet(
-                genotypes.get(case["genotype"]).genotype,
+                catalogue.get(case["genotype"]).genotype,
                 case["C"],
                 case["layers"],
                 case["num_classes"],
@@ -150,7 +151,7 @@ def test_supernet_computes_what_the_released_one_does(case):
 @pytest.mark.parametrize("case", FINALNETS, ids=lambda case: case["net"].split("genotype ")[1].split()[0])
 def test_finalnet_computes_what_the_released_one_does(case):
     name = case["net"].split("genotype ")[1].split()[0]
-    net, (images, labels) = filled(home(name).finalnet(genotypes.get(name).genotype, 4, 8, 10, auxiliary=True)), wave()
+    net, (images, labels) = filled(home(name).finalnet(catalogue.get(name).genotype, 4, 8, 10, auxiliary=True)), wave()
     logits, auxiliary = net(images)
     loss = F.cross_entropy(logits, labels) + 0.4 * F.cross_entropy(auxiliary, labels)
     assert logits[0].tolist() == pytest.approx(case["logits_sample0"], rel=1e-7)
@@ -373,7 +374,7 @@ def test_what_is_derived_fits_and_trains(name):
 
 
 def test_published_genotypes_are_complete():
-    known = genotypes.catalogue()
+    known = catalogue.catalogue()
     assert {"DARTS_V1", "DARTS_V2", "PC_DARTS_cifar", "GDAS_V1", "DrNAS_cifar10", "SP-DARTS"} < set(known)
     assert {f"SS-DARTS-{op}{k}" for op in ("SepConv", "DilConv") for k in (3, 5)} < set(known)
     for published in list(known.values())[::6]:
@@ -384,12 +385,12 @@ def test_published_genotypes_are_complete():
 
 def test_unknown_published_genotype():
     with pytest.raises(ValueError, match="DARTS_V2"):
-        genotypes.get("DARTS_V3")
+        catalogue.get("DARTS_V3")
 
 
 # Bad input
 
-V2 = genotypes.get("DARTS_V2").genotype
+V2 = catalogue.get("DARTS_V2").genotype
 
 
 @pytest.mark.parametrize(
@@ -420,7 +421,7 @@ def test_wrong_number_of_edges():
     with pytest.raises(ValueError, match="normal and reduce"):
         spaces.get("darts").finalnet("|skip_connect~0|", 4, 3, 5)
     with pytest.raises(ValueError, match="8 edges"):
-        spaces.get("s1").finalnet(genotypes.get("NASNet").genotype, 4, 3, 5)
+        spaces.get("s1").finalnet(catalogue.get("NASNet").genotype, 4, 3, 5)
 
 
 @pytest.mark.parametrize(
@@ -444,7 +445,7 @@ def test_operation_that_the_space_lacks(space, op, known):
 
 
 def test_only_darts_takes_the_hand_made_cells_and_not_with_any_operation():
-    handmade = genotypes.get("AmoebaNet").genotype
+    handmade = catalogue.get("AmoebaNet").genotype
     spaces.get("darts").finalnet(handmade, 4, 3, 5)
     with pytest.raises(ValueError, match="the normal cell of darts7 has 8 edges, two per node, not 10"):
         spaces.get("darts7").finalnet(handmade, 4, 3, 5)

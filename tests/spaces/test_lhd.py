@@ -12,13 +12,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nasutils import Genotype, relax, spaces
-from nasutils.genotype import Cell
-from nasutils.ops import Node, ThinDilatedConv, count_parameters
+from nasutils import Genotype, spaces
+from nasutils.methods import relax
 from nasutils.spaces import lhd_cells
 from nasutils.spaces.base import everything
+from nasutils.spaces.genotype import Cell
 from nasutils.spaces.lhd_cells import EDGES, INCOMING, KINDS, NODES, OPS
 from nasutils.spaces.lhd_final import parameters
+from nasutils.spaces.ops import Node, ThinDilatedConv, count_parameters
 from tests.lhd_truth import COPIES, FULL, LHD, NETWORKS, batch, close, filled, wave
 from tests.naive_lhd import Supernet as NaiveSupernet
 

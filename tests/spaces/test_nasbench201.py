@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nasutils import relax, spaces
-from nasutils.ops import Fan, count_parameters, mixed_sum
+from nasutils import spaces
+from nasutils.methods import relax
 from nasutils.spaces.base import everything
+from nasutils.spaces.ops import Fan, count_parameters, mixed_sum
 from tests.naive import NaiveSupernet, stack, unstack
 
 TRUTH = json.loads((Path(__file__).parents[1] / "truth" / "nasbench201.json").read_text())

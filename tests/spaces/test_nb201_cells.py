@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasutils import Genotype
+from nasutils import Genotype, data
 from nasutils.spaces import nasbench201
-from nasutils.spaces import nb201_cells as cells
+from nasutils.spaces import nasbench201_table as cells
 
 TRUTH = Path(__file__).parents[1] / "truth"
 COSTS = np.load(TRUTH / "nasbench201_costs.npz")
@@ -88,8 +88,8 @@ def test_query_gives_the_published_numbers():
 def test_the_table_cannot_be_overwritten():
     with pytest.raises(ValueError, match="read-only"):
         cells.accuracies("cifar10")[0] = 100
-    cells.splits()["c10_train"][0] = -1
-    assert cells.splits()["c10_train"][0] >= 0
+    data.benchmark_lists()["c10_train"][0] = -1
+    assert data.benchmark_lists()["c10_train"][0] >= 0
 
 
 def test_unknown_data_set_and_kind_name_the_nearest():
@@ -106,7 +106,7 @@ def test_twelve_epoch_accuracies_are_not_the_final_ones():
 
 
 def test_splits_are_the_papers_halves():
-    train, valid = cells.splits()["c10_train"], cells.splits()["c10_valid"]
+    train, valid = data.benchmark_lists()["c10_train"], data.benchmark_lists()["c10_valid"]
     assert len(train) == len(valid) == 25_000
     assert not set(train.tolist()) & set(valid.tolist())
 

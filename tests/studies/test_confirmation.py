@@ -12,16 +12,17 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from nasutils import places, schedules
-from nasutils.experiment import Experiment, Machine
-from nasutils.finalnet import Evaluation
+from nasutils import paths
 from nasutils.measures.estimates import Finding
+from nasutils.methods import schedules
 from nasutils.runs import Run, key
 from nasutils.studies import bypass_leakage, lr_swap, lr_swap_claims, sparsification
 from nasutils.studies.confirmation import outcomes, plan
 from nasutils.studies.confirmation.campaign import Campaign
 from nasutils.studies.confirmation.outcomes import REFUTED, SUPPORTED, UNRESOLVED
 from nasutils.studies.confirmation.plan import Hypothesis, Study
+from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.finalnet import Evaluation
 
 SEARCHES = plan.read()["searches"]
 PROXY = {"batch": 32, "split": "nasbench201"}
@@ -165,14 +166,14 @@ def test_what_was_registered_is_unchanged():
 
 
 def _has(commit):
-    found = subprocess.run(["git", "-C", places.ROOT, "cat-file", "-e", commit], capture_output=True, check=False)
+    found = subprocess.run(["git", "-C", paths.ROOT, "cat-file", "-e", commit], capture_output=True, check=False)
     return found.returncode == 0
 
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
     """A clone with a plan, registered in its second commit; returns a function that commits a text of the plan."""
-    monkeypatch.setattr(places, "ROOT", tmp_path)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
     plan.later_commits.cache_clear()
 
     def git(*arguments):
@@ -286,7 +287,7 @@ def test_the_names_of_all_committed_runs_are_what_they_were():
     """Every committed run is found by the parameters that made it (final networks: one of each setting)."""
     seen = set()
     for scale in ("laptop", "paper"):
-        for file in sorted(places.runs(scale).glob("*/params.json")):
+        for file in sorted(paths.runs(scale).glob("*/params.json")):
             params = json.loads(file.read_text())
             kind, _ = params.pop("kind"), params.pop("version", None)
             if kind == "search":

@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from nasutils import places
-from nasutils.experiment import Machine
+from nasutils import paths
 from nasutils.studies.confirmation import plan
 from nasutils.studies.confirmation.campaign import Campaign
+from nasutils.training.experiment import Machine
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=2, help="runs side by side")
     given = parser.parse_args()
-    machine = Machine(given.runs or places.runs(given.scale), given.data, device=given.device)
+    machine = Machine(given.runs or paths.runs(given.scale), given.data, device=given.device)
     campaign = Campaign(plan.read()[given.part], machine, given.scale)
     if given.action == "status":
         print(campaign.status(given.workers))

@@ -12,15 +12,15 @@ from math import ceil, isnan, nan
 from pathlib import Path
 from statistics import fmean
 
-from nasutils import places
-from nasutils.experiment import Machine
-from nasutils.finalnet import Evaluation
-from nasutils.launch import States, sweep
-from nasutils.planning import seconds
+from nasutils import paths
 from nasutils.runs import BadRun, Run
 from nasutils.studies.confirmation.outcomes import Results
 from nasutils.studies.confirmation.plan import Study
-from nasutils.workers import Task, home_of, name_of
+from nasutils.sweep.launch import States, sweep
+from nasutils.sweep.planning import seconds
+from nasutils.sweep.pool import Task, home_of, name_of
+from nasutils.training.experiment import Machine
+from nasutils.training.finalnet import Evaluation
 
 Key = tuple[str, int]
 """Arm and seed."""
@@ -59,7 +59,7 @@ class Campaign:
 
     def run(self, task: Task) -> Run | None:
         """The finished run of a task, wherever it is. None if it is not finished or damaged."""
-        for root in (Path(self.machine.runs), places.runs(self.scale)):
+        for root in (Path(self.machine.runs), paths.runs(self.scale)):
             run = Run(root / name_of(task))
             try:
                 if run.result is not None:

@@ -13,12 +13,12 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from nasutils import places
+from nasutils import paths
 from nasutils.errors import choose
-from nasutils.experiment import Experiment
-from nasutils.finalnet import Evaluation
 from nasutils.measures import searches as measures
 from nasutils.measures.estimates import TESTS
+from nasutils.training.experiment import Experiment
+from nasutils.training.finalnet import Evaluation
 
 FILE = "params/confirmation.yaml"
 FEWEST, FEWEST_ACCURACIES = 6, 10
@@ -191,7 +191,7 @@ def _distinct(what: str, values: Sequence[Any]) -> None:
         raise ValueError(f"{what} must differ: {twice} more than once")
 
 
-def read(file: Path = places.ROOT / FILE) -> dict[str, Study]:
+def read(file: Path = paths.ROOT / FILE) -> dict[str, Study]:
     """The parts of the plan by name. Raises ValueError for what cannot be, naming it."""
     return _parse(file.read_text())
 
@@ -203,7 +203,7 @@ def _parse(text: str) -> dict[str, Study]:
 # Registration
 
 
-def changes(part: str, file: Path = places.ROOT / FILE) -> list[str]:
+def changes(part: str, file: Path = paths.ROOT / FILE) -> list[str]:
     """What of a part differs from what was registered: names of its fields; empty if nothing does.
 
     Raises ValueError if the part is not registered, or its commit is not in this clone.
@@ -239,7 +239,7 @@ def refusal(stamp: Mapping[str, Any], registered: str) -> str | None:
 def _git(*arguments: str) -> str:
     try:
         done = subprocess.run(
-            ["git", "-C", str(places.ROOT), *arguments], capture_output=True, text=True, check=True, timeout=60
+            ["git", "-C", str(paths.ROOT), *arguments], capture_output=True, text=True, check=True, timeout=60
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise ValueError(

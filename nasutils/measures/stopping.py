@@ -20,11 +20,11 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 
-from nasutils import relax
 from nasutils.errors import choose, positive
-from nasutils.genotype import Genotype
-from nasutils.leakage import FREE_OPS
+from nasutils.measures.leakage import FREE_OPS
+from nasutils.methods import relax
 from nasutils.spaces.base import Space
+from nasutils.spaces.genotype import Genotype
 
 Records = Sequence[Mapping[str, Any]]
 SKIP = "skip_connect"

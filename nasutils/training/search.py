@@ -16,14 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasutils import leakage, relax
-from nasutils.batchnorm import EVALUATION_BATCH, batch_norms_restored, recalibrate
 from nasutils.data import Data, ImageSet, augment, index_batches, normalize
 from nasutils.errors import choose, whole
-from nasutils.graphs import Graphs
-from nasutils.methods import Method, Recipe
-from nasutils.relax import Mix
-from nasutils.spaces.base import Active, nonzero
+from nasutils.measures import leakage
+from nasutils.methods import Method, Recipe, relax
+from nasutils.spaces.base import Active, Mix, nonzero
+from nasutils.training.batchnorm import EVALUATION_BATCH, batch_norms_restored, recalibrate
+from nasutils.training.graphs import Graphs
 
 Record = dict[str, Any]
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.float32}

@@ -13,14 +13,15 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from nasutils import data, places, workers
+from nasutils import data, paths
 from nasutils.errors import choose
-from nasutils.experiment import check_device
 from nasutils.methods.base import PRESETS, S_SPACES
-from nasutils.protocols import PROTOCOLS
-from nasutils.search import PRECISIONS
 from nasutils.spaces.base import check_cells, check_channels
 from nasutils.spaces.nasbench201 import OPS
+from nasutils.sweep import pool
+from nasutils.training.experiment import check_device
+from nasutils.training.protocols import PROTOCOLS
+from nasutils.training.search import PRECISIONS
 
 
 def _one_of(kind: str, choices: Iterable[str]) -> Any:
@@ -28,13 +29,13 @@ def _one_of(kind: str, choices: Iterable[str]) -> Any:
     return Annotated[str, AfterValidator(lambda value: choose(kind, value, allowed))]
 
 
-Scale = _one_of("scale", places.SCALES)
+Scale = _one_of("scale", paths.SCALES)
 DataSet = _one_of("data set", data.NAMES)
 Split = _one_of("split", data.SPLITS)
 Preset = _one_of("preset", PRESETS)
 ProtocolName = _one_of("protocol", PROTOCOLS)
 Precision = _one_of("precision", PRECISIONS)
-Engine = _one_of("engine", workers.ENGINES)
+Engine = _one_of("engine", pool.ENGINES)
 OperationName = _one_of("operation of nasbench201", OPS)
 
 
@@ -119,7 +120,7 @@ def injected(cells: Iterable[str]) -> list[str]:
 
 def _cell(notebook: str) -> Iterator[tuple[str, ast.AnnAssign]]:
     """The annotated assignments of a notebook's parameters cell, by name."""
-    cells = json.loads(places.notebook(notebook).read_text())["cells"]
+    cells = json.loads(paths.notebook(notebook).read_text())["cells"]
     source = next("".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", []))
     for node in ast.parse(source).body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
@@ -142,7 +143,7 @@ WHERE = ("workers", "engine", "gpus", "device", "data_root", "download", "traine
 
 def departures(given: BaseModel, notebook: str, scale: str) -> dict[str, Any]:
     """The parameters that differ from params/<scale>/<notebook>.yaml (and the notebook's defaults), but for WHERE."""
-    file = places.params(scale, notebook)
+    file = paths.params(scale, notebook)
     usual = defaults(notebook) | (yaml.safe_load(file.read_text()) if file.exists() else {})
     kinds = {name: kind for name, kind in declared(notebook).items() if name not in WHERE}
     values = validate(kinds, {name: usual[name] for name in kinds}).model_dump()

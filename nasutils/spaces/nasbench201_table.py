@@ -16,7 +16,7 @@ from operator import index
 import numpy as np
 
 from nasutils.errors import choose
-from nasutils.genotype import Genotype
+from nasutils.spaces.genotype import Genotype
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -150,12 +150,6 @@ def accuracies(dataset: str, kind: str = "test_200") -> np.ndarray:
     short = DATASETS[choose("data set of NAS-Bench-201", dataset, DATASETS)]
     column: np.ndarray = _table()[f"{short}_{choose('kind of accuracy', kind, KINDS)}"]
     return column
-
-
-def splits() -> dict[str, np.ndarray]:
-    """The benchmark's index splits by name (int32), see `tables/README.md`; the caller's own copy."""
-    with (files("nasutils") / "tables" / "nasbench201_splits.npz").open("rb") as file, np.load(file) as arrays:
-        return {name: arrays[name] for name in arrays.files}
 
 
 @cache

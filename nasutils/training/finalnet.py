@@ -15,14 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasutils import data, runs, spaces
-from nasutils.batchnorm import EVALUATION_BATCH, batch_norms_restored, recalibrate
 from nasutils.data import Data, ImageSet, augment, cutout, index_batches, normalize
 from nasutils.errors import choose
-from nasutils.experiment import Machine, check_setting, finish
-from nasutils.ops import count_parameters, multiply_adds
-from nasutils.protocols import PROTOCOLS, Protocol
 from nasutils.runs import Run
-from nasutils.search import PRECISIONS, Batch, Log, Record, clip, clock, cost
+from nasutils.spaces.ops import count_parameters, multiply_adds
+from nasutils.training.batchnorm import EVALUATION_BATCH, batch_norms_restored, recalibrate
+from nasutils.training.experiment import Machine, check_setting, finish
+from nasutils.training.protocols import PROTOCOLS, Protocol
+from nasutils.training.search import PRECISIONS, Batch, Log, Record, clip, clock, cost
 
 VERSION = 1
 """Raise by hand when the meaning of an evaluation or of a named protocol changes, see `experiment.VERSION`."""

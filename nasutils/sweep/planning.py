@@ -13,9 +13,9 @@ import pandas as pd
 import torch
 
 from nasutils.errors import whole
-from nasutils.experiment import Machine
 from nasutils.runs import Params, Run
-from nasutils.workers import Task, home_of, name_of
+from nasutils.sweep.pool import Task, home_of, name_of
+from nasutils.training.experiment import Machine
 
 
 def seconds(records: Sequence[Mapping[str, Any]]) -> float:

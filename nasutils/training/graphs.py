@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasutils.ops import Random
-from nasutils.relax import Mix
-from nasutils.spaces.base import Active
+from nasutils.spaces.base import Active, Mix
+from nasutils.spaces.ops import Random
 
 Loss = Callable[[Tensor, Tensor, Mix, Active], tuple[Tensor, Tensor]]
 """(images, labels, mix, active) -> mean loss, logits."""

@@ -26,9 +26,9 @@ from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 from numpy.typing import ArrayLike
 
-from nasutils import plots
 from nasutils.errors import choose
-from nasutils.genotype import Cell, Genotype
+from nasutils.report import plots
+from nasutils.spaces.genotype import Cell, Genotype
 
 SHORT = {
     "none": "none",

@@ -13,7 +13,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from nasutils import plots, relax, spaces, stopping
+from nasutils import spaces
+from nasutils.measures import stopping
+from nasutils.methods import relax
+from nasutils.report import plots
 from nasutils.spaces import nasbench201
 
 

@@ -12,9 +12,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nasutils import params, places, runs
-from nasutils.analysis import Estimate
+from nasutils import paths, runs
 from nasutils.errors import choose
+from nasutils.measures.analysis import Estimate
+from nasutils.report import params
 
 Dashes = str | tuple[int, tuple[int, ...]]
 LOOKS: Mapping[str, tuple[str, Dashes, str]] = {
@@ -109,7 +110,7 @@ class Gallery:
     def __init__(self, p: Any, notebook: str, caption: str) -> None:
         self.departures = params.departures(p, notebook, p.scale)
         folder = f"{notebook}-{runs.key(self.departures)[:6]}" if self.departures else notebook
-        self.folder, self.caption = places.figures(p.scale, folder), caption
+        self.folder, self.caption = paths.figures(p.scale, folder), caption
         self.runs: set[runs.Run] = set()
         self._made: dict[str, Any] = {"drawn on": runs.stamp(), "runs at hand": {}}
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -152,7 +153,7 @@ class Gallery:
 
 def best_picture(notebook: str, name: str) -> Path | None:
     """A figure from the largest scale that has it in figures/ (None: nowhere yet)."""
-    candidates = (places.figures(scale, notebook) / f"{name}.png" for scale in places.SCALES)
+    candidates = (paths.figures(scale, notebook) / f"{name}.png" for scale in paths.SCALES)
     return next((path for path in candidates if path.exists()), None)
 
 

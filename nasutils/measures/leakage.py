@@ -17,7 +17,7 @@ that batch, as in the two steps of a search. Losses are mean cross entropies in 
 * Gradient: of the squared norms of what reaches the inputs of edges, the share through operations without parameters.
 * Mixing weights: dominance of those operations, entropy, margin.
 * Curvature: the largest eigenvalue of the Hessian of the loss in alpha, as RobustDARTS (ICLR 2020) follows it
-  (`nasutils.curvature`).
+  (`nasutils.measures.curvature`).
 """
 
 import math
@@ -30,10 +30,9 @@ import torch.nn.functional as F
 from scipy.optimize import brentq
 from torch import Tensor, nn
 
-from nasutils import relax
-from nasutils.curvature import Loss, curvature
-from nasutils.relax import Mix
-from nasutils.spaces.base import nonzero
+from nasutils.measures.curvature import Loss, curvature
+from nasutils.methods import relax
+from nasutils.spaces.base import Mix, nonzero
 
 FREE_OPS = frozenset({"none", "skip_connect", "avg_pool_3x3", "max_pool_3x3", "noise"})
 """Operations without parameters (a skip connection of stride 2, which has some, counts as what it stands for)."""

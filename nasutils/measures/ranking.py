@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nasutils import analysis
-from nasutils.analysis import Estimate
+from nasutils.measures import analysis
+from nasutils.measures.analysis import Estimate
 
 
 def ranks(scores: np.ndarray) -> np.ndarray:

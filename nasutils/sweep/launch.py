@@ -4,20 +4,24 @@
         searches = gather({("DARTS", 0): Experiment(...), ...}, machine, workers=8)
 
 is the same call in a notebook and in a batch job (a script needs the guard, since the processes that run begin by
-importing it). Where runs are computed, see `nasutils.workers`.
+importing it). Where runs are computed, see `nasutils.sweep.pool`.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from math import ceil, isnan
 from typing import Literal, TypeVar
 
+import torch
+
 from nasutils.data import MissingData
-from nasutils.experiment import Machine
-from nasutils.planning import Outlook
 from nasutils.runs import Run, computed_on
-from nasutils.workers import Task, check, events, home_of, name_of, pool
+from nasutils.sweep.cluster import Cluster
+from nasutils.sweep.planning import Outlook
+from nasutils.sweep.pool import Local, Pool, Task, check, devices, events, fitting, home_of, name_of
+from nasutils.training.experiment import Machine
 
 State = Literal["cached", "waiting", "running", "finished", "failed"]
 States = Mapping[str, State]
@@ -46,7 +50,7 @@ def sweep(
     are run once. A second call trains nothing that is finished. Interrupted, the processes are ended; a later
     call goes on from the checkpoints.
 
-    Raises ValueError for what cannot be, see `workers.check` and `workers.pool`, RuntimeError if a failure cannot be
+    Raises ValueError for what cannot be, see `pool.check` and `open_pool`, RuntimeError if a failure cannot be
     recorded (a full disk).
     """
     check(machine, workers, engine, gpus)
@@ -57,7 +61,7 @@ def sweep(
     report = watch or (lambda states: None)
     report(states)
     if todo:
-        with closing(pool(machine, workers, engine, gpus)) as where:
+        with closing(open_pool(machine, workers, engine, gpus)) as where:
             for event in events(todo, where):
                 if event:
                     states[event.name] = event.state
@@ -65,6 +69,19 @@ def sweep(
                         _record(homes[event.name], event.error)
                 report(states)
     return [homes[name_of(task)] for task in tasks]
+
+
+def open_pool(machine: Machine, workers: int | None, engine: str, gpus: float) -> Pool:
+    """A pool for at most `workers` runs side by side; None: as many as cores or shares of GPUs hold.
+
+    engine: local or ray. gpus: share of a GPU that each run takes; 0: all are on the device of the machine. Raises
+    ValueError where there is no GPU to share, ModuleNotFoundError without Ray, ConnectionError if RAY_ADDRESS leads
+    nowhere.
+    """
+    if engine == "ray":
+        return Cluster(machine, workers, gpus)
+    cores, count = os.cpu_count() or 1, torch.cuda.device_count() if gpus else 0
+    return Local(machine, devices(machine.device, gpus, count, workers or (fitting(gpus, count) if gpus else cores)))
 
 
 def _record(home: Run, error: str) -> None:

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from nasutils import leakage, relax, stopping
+from nasutils.measures import leakage, stopping
+from nasutils.methods import relax
 from nasutils.runs import Run
 from nasutils.spaces import nasbench201
 
@@ -87,7 +88,7 @@ def _epoch(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def leakage_table(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
-    """A row per method, seed and probed epoch; cell types are averaged. Measures: see `nasutils.leakage`.
+    """A row per method, seed and probed epoch; cell types are averaged. Measures: see `nasutils.measures.leakage`.
 
     Columns: bypass, spread, matched_bypass (at half of the largest entropy), skip_cut (share of skips in what cutting
     any one operation changes), free_gradient, free_weight, free_strongest (shares), margin, entropy (nats per edge),

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from nasutils import schedules
 from nasutils.errors import check_fields, choose, positive
+from nasutils.methods import schedules
 
 
 @dataclass(frozen=True)

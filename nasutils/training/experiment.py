@@ -10,10 +10,10 @@ import torch
 
 from nasutils import data, methods, runs, spaces
 from nasutils.errors import choose, whole
+from nasutils.measures.stopping import Decision, Records, Stopper
 from nasutils.methods.base import PRESETS
 from nasutils.runs import Run
-from nasutils.search import PRECISIONS, Search
-from nasutils.stopping import Decision, Records, Stopper
+from nasutils.training.search import PRECISIONS, Search
 
 VERSION = 1
 """Raise by hand when the meaning of a search changes: finished runs of older versions are then not found."""
@@ -110,7 +110,7 @@ class Experiment:
         for name in self.stop:
             choose("argument of stop", name, ("criterion", "operation", "patience"))
         if "criterion" not in self.stop:
-            raise ValueError("stop needs a criterion, see nasutils.stopping.CRITERIA")
+            raise ValueError("stop needs a criterion, see nasutils.measures.stopping.CRITERIA")
         stopper = Stopper(space=spaces.get(self.space), **self.stop, records=records[:-1])
         return stopper(records[-1]) if records else None
 

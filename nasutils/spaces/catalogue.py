@@ -6,7 +6,7 @@ from functools import cache
 from importlib.resources import files
 
 from nasutils.errors import choose
-from nasutils.genotype import Genotype
+from nasutils.spaces.genotype import Genotype
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,12 @@ softmax runs over the operations of an edge. Sources: `papers.md` 1.2 and 3.2 of
 released code of PCD/EDD-DARTS and SP-DARTS.
 """
 
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-Mix = Mapping[str, Tensor]
+from nasutils.spaces.base import Mix
 
 
 def softmax(alpha: Tensor, temperature: float) -> Tensor:
@@ -108,23 +107,3 @@ def dirichlet(concentration: Tensor, generator: torch.Generator) -> Tensor:
     approximation with a relative error of up to 1e-3 or so).
     """
     return _Dirichlet.apply(concentration, generator)
-
-
-Rule = Callable[[Tensor], Tensor]
-"""From scores to weights of what competes, which is the last dimension; both (rows, competitors)."""
-
-
-def by_node(scores: Tensor, edges: Sequence[int], rule: Rule) -> Tensor:
-    """A rule under which all operations of all edges into a node compete: (edges, operations) -> the same shape.
-
-    edges: how many enter each node, in the order of the rows. Source: LHD, section 1.2 of its specification.
-    """
-    return torch.cat([rule(part.reshape(1, -1)).reshape(part.shape) for part in scores.split(list(edges))])
-
-
-def two_outputs(scores: Tensor, rule: Rule, gates: Rule = torch.sigmoid) -> Tensor:
-    """Weights of nodes in a cell's outputs: for the first row (a sum) they compete under the rule, the second is gates.
-
-    (2, nodes) -> the same shape. Gates compete with nothing: sigmoids, of no temperature. Source: LHD, section 1.2.
-    """
-    return torch.cat([rule(scores[:1]), gates(scores[1:])])

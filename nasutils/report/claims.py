@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from nasutils.analysis import Estimate
+from nasutils.measures.analysis import Estimate
 
 SEEDS_NEEDED = 5
 

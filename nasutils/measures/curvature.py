@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nasutils import relax
-from nasutils.relax import Mix
+from nasutils.methods import relax
+from nasutils.spaces.base import Mix
 
 Loss = Callable[[Mix], Tensor]
 """Mean cross entropy (nats) of a supernet under mixing weights."""

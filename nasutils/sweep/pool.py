@@ -1,4 +1,4 @@
-"""Where runs are computed: processes of this machine, or a Ray cluster, behind one small interface.
+"""Where runs are computed, behind one small interface: processes of this machine (here), or a Ray cluster (`cluster`).
 
 A pool computes at most `slots` runs at once: `start` hands it one, `ended` waits until some are over. What is tried
 again and how often is decided in one place for both, `events`. A pool keeps no results: those are in the run
@@ -7,24 +7,23 @@ folders, which a cluster's machines must share.
 
 import math
 import os
-import secrets
 import signal
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from threading import Thread
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 
 from nasutils import runs
 from nasutils.errors import choose
-from nasutils.experiment import Machine
 from nasutils.runs import Run
+from nasutils.training.experiment import Machine
 
 ENGINES = ("local", "ray")
 
@@ -121,7 +120,7 @@ def events(tasks: Mapping[str, Task], pool: Pool) -> Iterator[Event | None]:
 
 
 def check(machine: Machine, workers: int | None, engine: str, gpus: float) -> None:
-    """Raises ValueError, naming the parameter, for what no pool can do; see `pool`."""
+    """Raises ValueError, naming the parameter, for what no pool can do; see `launch.open_pool`."""
     choose("engine", engine, ENGINES)
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers}")
@@ -133,19 +132,6 @@ def check(machine: Machine, workers: int | None, engine: str, gpus: float) -> No
         raise ValueError(f"gpus must be above 0 for engine 'ray' on device {machine.device!r}: Ray hides other GPUs")
 
 
-def pool(machine: Machine, workers: int | None, engine: str, gpus: float) -> Pool:
-    """A pool for at most `workers` runs side by side; None: as many as cores or shares of GPUs hold.
-
-    engine: local or ray. gpus: share of a GPU that each run takes; 0: all are on the device of the machine. Raises
-    ValueError where there is no GPU to share, ModuleNotFoundError without Ray, ConnectionError if RAY_ADDRESS leads
-    nowhere.
-    """
-    if engine == "ray":
-        return Cluster(machine, workers, gpus)
-    cores, count = os.cpu_count() or 1, torch.cuda.device_count() if gpus else 0
-    return Local(machine, devices(machine.device, gpus, count, workers or (_fitting(gpus, count) if gpus else cores)))
-
-
 def devices(device: str, share: float, gpus: int, workers: int) -> list[str]:
     """The device of each run that fits side by side, at most `workers`.
 
@@ -154,10 +140,10 @@ def devices(device: str, share: float, gpus: int, workers: int) -> list[str]:
     """
     if not share:
         return [device] * workers
-    return [f"cuda:{i % gpus}" for i in range(min(workers, _fitting(share, gpus)))]
+    return [f"cuda:{i % gpus}" for i in range(min(workers, fitting(share, gpus)))]
 
 
-def _fitting(share: float, gpus: int) -> int:
+def fitting(share: float, gpus: int) -> int:
     """How many runs fit on the GPUs; a run is on one GPU. Raises ValueError without a GPU."""
     if gpus < 1:
         raise ValueError(f"gpus must be 0, not {share}: there is no GPU to share")
@@ -260,71 +246,3 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
-
-
-# Ray
-
-
-class Cluster:
-    """A Ray cluster: the one that is running, else this machine. A run takes a core and its share of a GPU."""
-
-    def __init__(self, machine: Machine, workers: int | None, gpus: float) -> None:
-        data = None if machine.data is None else Path(machine.data).resolve()
-        self._machine = replace(machine, runs=Path(machine.runs).resolve(), data=data)
-        self._busy: dict[Any, str] = {}
-        with ExitStack() as stack:
-            self._ray = stack.enter_context(connected())
-            # Ray's own retries would start a run again that `events` does not know of.
-            self._attempt = self._ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(attempt)
-            there = self._ray.cluster_resources()
-            fitting = int(there.get("CPU", 1))
-            if gpus:
-                fitting = min(fitting, _fitting(gpus, int(there.get("GPU", 0))))
-            self.slots = min(fitting, workers or fitting)
-            self._connection = stack.pop_all()
-
-    def start(self, name: str, task: Task) -> None:
-        self._busy[self._attempt.remote(task, self._machine)] = name
-
-    def ended(self, seconds: float) -> list[Ended]:
-        over, _ = self._ray.wait(list(self._busy), timeout=seconds)
-        return [self._ended(reference) for reference in over]
-
-    def _ended(self, reference: Any) -> Ended:
-        name = self._busy.pop(reference)
-        try:
-            return Ended(name, self._ray.get(reference))
-        except self._ray.exceptions.RayError as error:
-            reason, _, _ = str(error).partition("\n")
-            return Ended(name, f"{type(error).__name__}: {reason}", died=True)
-
-    def close(self) -> None:
-        with self._connection:
-            for reference in self._busy:
-                self._ray.cancel(reference, force=True)
-
-
-@contextmanager
-def connected() -> Iterator[Any]:
-    """The module ray, connected: as it already is, else to the cluster that is running, else to one of this machine.
-
-    Raises ModuleNotFoundError without Ray, ConnectionError if RAY_ADDRESS is set and nothing answers there.
-    """
-    try:
-        import ray
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("engine 'ray' needs the package ray: pip install -e '.[ray]'") from error
-    if ray.is_initialized():
-        yield ray
-        return
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    try:
-        context = ray.init(address="auto", **quiet)
-    except ConnectionError:
-        if os.environ.get("RAY_ADDRESS"):
-            raise
-        # Otherwise Ray writes a token file into the home directory.
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex())
-        context = ray.init(address="local", include_dashboard=False, **quiet)
-    with context:
-        yield ray
