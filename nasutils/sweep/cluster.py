@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nasutils.sweep.pool import Ended, Task, attempt
+from nasutils.sweep.pool import Ended, Task, attempt, fitting
 from nasutils.training.experiment import Machine
 
 
