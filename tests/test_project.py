@@ -3,6 +3,8 @@
 Run: pytest tests/test_project.py
 """
 
+import ast
+import importlib
 import os
 import re
 import subprocess
@@ -13,6 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
+
+import nasutils
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -98,3 +102,67 @@ def test_no_file_names_a_path_of_the_machine_that_made_it():
     files = [ROOT / name for name in output(*listed).split("\0") if name]
     leak = re.compile(rb"(?<![\w.])/(?:work|root)/")
     assert [path for path in files if path.is_file() and leak.search(path.read_bytes())] == []
+
+
+# The architecture
+
+ROOMS = ["studies", "report", "sweep", "training", "measures", "methods", "spaces", "data", "runs", "errors", "paths"]
+"""From top to bottom: a module imports from its own room and from those below it."""
+
+
+def room(module):
+    """`nasutils.spaces.base` -> its place in ROOMS; the package itself is above all."""
+    _, *names = module.split(".")
+    return ROOMS.index(names[0]) if names else -1
+
+
+def imports(file):
+    """The modules of the package that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "nasutils":
+            for name in node.names:
+                whole = f"{node.module}.{name.name}"
+                yield whole if (ROOT / f"{whole.replace('.', '/')}.py").exists() or room_exists(whole) else node.module
+        elif isinstance(node, ast.Import):
+            yield from (name.name for name in node.names if name.name.partition(".")[0] == "nasutils")
+
+
+def room_exists(module):
+    return (ROOT / module.replace(".", "/") / "__init__.py").exists()
+
+
+def test_imports_go_downwards_only():
+    upwards = []
+    for file in sorted((ROOT / "nasutils").rglob("*.py")):
+        module = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        upwards += [f"{module} imports {other}" for other in imports(file) if room(other) < room(module)]
+    assert upwards == []
+
+
+def test_no_room_imports_private_names_of_another():
+    private = []
+    for file in (ROOT / "nasutils").rglob("*.py"):
+        here = file.relative_to(ROOT).parts[1]
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nasutils."):
+                away = node.module.split(".")[1] != here
+                private += [f"{file.name}: {n.name}" for n in node.names if away and n.name.startswith("_")]
+    assert private == []
+
+
+def test_every_folder_of_the_package_is_a_room():
+    found = {path.name for path in (ROOT / "nasutils").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    files = {path.stem for path in (ROOT / "nasutils").glob("*.py")} - {"__init__"}
+    assert (found | files) - {"tables"} == set(ROOMS)
+
+
+@pytest.mark.parametrize("study", ["sparsification", "bypass_leakage", "lhd_benchmark", "lr_swap"])
+def test_who_knows_one_study_knows_four(study):
+    found = {path.stem for path in (ROOT / "nasutils" / "studies" / study).glob("*.py")}
+    assert found >= {"variants", "results", "claims", "figures"}
+
+
+@pytest.mark.parametrize("name", nasutils.MOVED)
+def test_short_names_are_the_modules_themselves(name):
+    short, full = (importlib.import_module(f"nasutils.{n}") for n in (name, nasutils.MOVED[name]))
+    assert short is full and full.__spec__.name == f"nasutils.{nasutils.MOVED[name]}"

@@ -13,7 +13,7 @@ from nasutils.report import drawing
 from nasutils.runs import Run
 from nasutils.spaces import catalogue
 from nasutils.spaces.genotype import Genotype
-from nasutils.studies.common_figures import Drawn
+from nasutils.studies.figures import Drawn
 from nasutils.studies.published import DARTS_SPACE, S_SPACES
 from nasutils.studies.variants import Variants, searches
 from nasutils.training.experiment import Experiment

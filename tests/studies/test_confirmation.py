@@ -16,11 +16,12 @@ from nasutils import paths
 from nasutils.measures.estimates import Finding
 from nasutils.methods import schedules
 from nasutils.runs import Run, key
-from nasutils.studies import bypass_leakage, lr_swap, lr_swap_claims, sparsification
+from nasutils.studies import bypass_leakage, lr_swap, sparsification
 from nasutils.studies.confirmation import outcomes, plan
 from nasutils.studies.confirmation.campaign import Campaign
 from nasutils.studies.confirmation.outcomes import REFUTED, SUPPORTED, UNRESOLVED
 from nasutils.studies.confirmation.plan import Hypothesis, Study
+from nasutils.studies.lr_swap import claims as lr_swap_claims
 from nasutils.training.experiment import Experiment, Machine
 from nasutils.training.finalnet import Evaluation
 

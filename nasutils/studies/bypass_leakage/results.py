@@ -1,0 +1,85 @@
+"""What the claims, tables and figures of the study are computed from."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from nasutils.measures import analysis
+from nasutils.runs import Run
+from nasutils.studies.small_spaces import Key, finals_table
+from nasutils.training.experiment import Experiment, Machine, build, measured
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the claims are computed from: searches on NAS-Bench-201, and final networks of cells found on S1-S4.
+
+    epochs: see `analysis.epochs_table`; last: its last epochs. leakage: see `analysis.leakage_table`. speedup: see
+    `speedups`. finals: see `small_spaces.finals_table`.
+    """
+
+    runs: Mapping[tuple[str, int], Run]
+    epochs: pd.DataFrame
+    last: pd.DataFrame
+    leakage: pd.DataFrame
+    speedup: pd.DataFrame
+    finals: pd.DataFrame
+
+    @classmethod
+    def of(cls, runs: Mapping[tuple[str, int], Run], speedup: pd.DataFrame, finals: Mapping[Key, Run]) -> "Results":
+        """Of the searches that finished (their number shows in n), and of final networks, finished or not."""
+        epochs, leakage = analysis.epochs_table(runs), analysis.leakage_table(runs)
+        return cls(runs, epochs, analysis.last_epoch(epochs), leakage, speedup, finals_table(finals))
+
+    def leaks(self) -> pd.DataFrame:
+        """The measures of leakage at the end of each search, a row per method and seed."""
+        return analysis.last_epoch(self.leakage)
+
+
+def speedups(
+    searches: Mapping[tuple[str, int], Experiment],
+    found: Mapping[tuple[str, int], Run],
+    machine: Machine,
+    pairs: int = 8,
+) -> pd.DataFrame:
+    """How much faster a sparse iteration is than a dense one: columns method, seed, ratio (of seconds).
+
+    Both updates of an iteration, with alpha as the search left it; the median over pairs, measured in turns. Measured
+    once and kept among the runs.
+    """
+    rows = [
+        {"method": label, "seed": seed, "ratio": _speedup(searches[label, seed], run, machine, pairs)}
+        for (label, seed), run in found.items()
+        if label == "SP-DARTS"
+    ]
+    return pd.DataFrame(rows, columns=["method", "seed", "ratio"])
+
+
+def _speedup(experiment: Experiment, search: Run, machine: Machine, pairs: int) -> float:
+    params = {"kind": "speedup", "version": 1, "search": search.path.name, "pairs": pairs}
+    return measured(lambda: {"ratio": _ratio(experiment, search.records[-1], machine, pairs)}, params, machine)["ratio"]
+
+
+def _ratio(experiment: Experiment, record: Mapping[str, Any], machine: Machine, pairs: int) -> float:
+    search = build(experiment, machine)
+    method: Any = search.method
+    with torch.no_grad():
+        for kind, alpha in method.alphas.items():
+            alpha.copy_(torch.tensor(record["alpha"][kind]))
+    method.begin_epoch(record["epoch"])
+    index = torch.arange(min(search.recipe.batch, len(search.train)))
+    train, valid = search.batch("train", search.train, index), search.batch("valid", search.valid, index)
+
+    def seconds(sparse: bool) -> float:
+        method.now = replace(method.now, probability=float(sparse))
+        started = time.perf_counter()
+        search.step(train, valid)
+        search.weights[0].detach().sum().item()  # waits for a GPU
+        return time.perf_counter() - started
+
+    return float(np.median([seconds(False) / seconds(True) for _ in range(pairs + 1)][1:]))

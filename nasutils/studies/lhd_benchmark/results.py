@@ -1,0 +1,225 @@
+"""Results of the LHD benchmark: accuracies by method and condition, what is computed from them, and the claims."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+
+from nasutils import methods, spaces
+from nasutils.measures import ranking
+from nasutils.measures.analysis import Estimate
+from nasutils.runs import Result, Run
+from nasutils.studies.lhd_benchmark.variants import METHODS, POLICY_NAMES, FinalKey, SearchKey
+from nasutils.sweep import planning
+from nasutils.training.experiment import Experiment, Machine, measured
+
+Condition = tuple[str, str]
+"""Data set and policy."""
+
+
+SPACES = {"lhd": "LHD", "darts": "DARTS space"}
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the claims are computed from.
+
+    searches: the finished ones. finals: a row per finished training of a final network: the fields of `FinalKey`,
+    accuracy (of the test images after the last epoch, %), best (the highest in the last third of the epochs), params,
+    macs, seconds, genotype. steps: see `step_seconds`. missing: data sets whose images were not there.
+    """
+
+    searches: Mapping[SearchKey, tuple[Experiment, Run]]
+    finals: pd.DataFrame
+    steps: pd.DataFrame
+    missing: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        searches: Mapping[SearchKey, tuple[Experiment, Run]],
+        finals: Mapping[FinalKey, Run],
+        steps: pd.DataFrame,
+        missing: Sequence[str] = (),
+    ) -> "Results":
+        """Of the runs that finished (their number shows in n)."""
+        rows = [{**key._asdict(), **_row(run)} for key, run in finals.items()]
+        columns = [*FinalKey._fields, "accuracy", "best", "params", "macs", "seconds", "genotype"]
+        return cls(searches, pd.DataFrame(rows, columns=columns), steps, tuple(missing))
+
+    @cached_property
+    def budgets(self) -> list[str]:
+        """In the order of the searches; all policies were judged under the first."""
+        return list(dict.fromkeys(key.budget for key in self.searches))
+
+    @cached_property
+    def methods(self) -> list[str]:
+        return [m for m in METHODS if any(key.method == m for key in self.searches)]
+
+    @cached_property
+    def datasets(self) -> list[str]:
+        return list(dict.fromkeys(key.dataset for key in self.searches))
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """Of the searches."""
+        return sorted({key.seed for key in self.searches})
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """Data sets by policies, in the order of the last two axes but one of `scores`."""
+        return [(dataset, policy) for dataset in self.datasets for policy in POLICY_NAMES]
+
+    def kind(self, name: str) -> pd.DataFrame:
+        """The rows of `finals` of one kind."""
+        return self.finals[self.finals["kind"] == name]
+
+    @cached_property
+    def own(self) -> pd.DataFrame:
+        """The rows of networks that are judged on the data set of their search."""
+        table = self.kind("final")
+        return table[table["searched"] == table["target"]]
+
+    def scores(self, budget: str | None = None) -> np.ndarray:
+        """Test accuracy (%), mean over evaluation seeds: (methods, data sets, policies, search seeds), nan: none."""
+        table = self.own[self.own["budget"] == (self.budgets[0] if budget is None else budget)]
+        means = table.groupby(["method", "target", "policy", "seed"])["accuracy"].mean()
+        axes = [self.methods, self.datasets, POLICY_NAMES, self.seeds]
+        index = pd.MultiIndex.from_product(axes, names=["method", "target", "policy", "seed"])
+        return means.reindex(index).to_numpy(dtype=float).reshape([len(axis) for axis in axes])
+
+    def by_condition(self, budget: str | None = None) -> np.ndarray:
+        """Mean over seeds: (methods, conditions)."""
+        return ranking.mean(self.scores(budget)).reshape(len(self.methods), -1)
+
+    def drawn(self, space: str) -> np.ndarray:
+        """Test accuracy (%) of random networks: (networks, evaluation seeds)."""
+        table = self.kind("random")
+        table = table[table["method"] == space]
+        return table.pivot_table(index="seed", columns="eval_seed", values="accuracy").to_numpy(dtype=float)
+
+
+def _row(run: Run) -> dict[str, object]:
+    found = run.result or {}
+    return {
+        "accuracy": found["test_accuracy"],
+        "best": found["best_test_accuracy"],
+        "params": found["params"],
+        "macs": found["macs"],
+        "seconds": planning.seconds(run.records),
+        "genotype": found["genotype"],
+    }
+
+
+def separable(scores: np.ndarray) -> float:
+    """Discernibility of networks: the share of pairs whose means differ by more than their noise explains, at 95 %.
+
+    scores: (networks, repeats). The noise is the pooled deviation s within networks; a pair is told apart if its means
+    differ by more than t s sqrt(2 / repeats), t of Student's distribution. nan for one repeat or network.
+    """
+    from scipy.stats import t
+
+    scores = scores[~np.isnan(scores).any(axis=1)]
+    networks, repeats = scores.shape
+    if networks < 2 or repeats < 2:
+        return math.nan
+    noise = math.sqrt(scores.var(axis=1, ddof=1).mean())
+    bound = t.ppf(0.975, networks * (repeats - 1)) * noise * math.sqrt(2 / repeats)
+    i, j = np.triu_indices(networks, 1)
+    means = scores.mean(axis=1)
+    return float((np.abs(means[i] - means[j]) > bound).mean())
+
+
+def contrast(results: Results, measure: Callable[[np.ndarray], float], draws: int = 1000) -> Estimate:
+    """A measure of random networks (networks, repeats) on LHD minus that on the DARTS space.
+
+    Its interval: of resampled networks, each space on its own.
+    """
+    lhd, darts = (results.drawn(space) for space in SPACES)
+    n = min(len(lhd), len(darts))
+    if n < 2:
+        return Estimate(math.nan, math.nan, math.nan, n)
+    generator = np.random.default_rng(0)
+    found = [
+        measure(lhd[generator.integers(len(lhd), size=len(lhd))])
+        - measure(darts[generator.integers(len(darts), size=len(darts))])
+        for _ in range(draws)
+    ]
+    return ranking.interval(measure(lhd) - measure(darts), np.array(found), n)
+
+
+def deviation(scores: np.ndarray) -> float:
+    """Standard deviation between networks (networks, repeats) of their means over repeats."""
+    return float(np.nanmean(scores, axis=1).std(ddof=1))
+
+
+def discernibility(results: Results) -> np.ndarray:
+    """Per condition the share of pairs of methods that are told apart, (conditions,), see `ranking.told_apart`."""
+    scores = results.scores()
+    return np.array([ranking.told_apart(s.T) for s in scores.reshape(len(scores), -1, scores.shape[-1]).swapaxes(0, 1)])
+
+
+def single_seed_agreement(results: Results, same_dataset: bool, same_policy: bool) -> np.ndarray:
+    """Kendall's tau between the rankings of single search seeds, (seeds, seeds), nan where there is none.
+
+    Mean over all pairs of conditions on the same or different data sets, of the same or different policies. The
+    agreement of different seeds within a condition is what the noise of the searches leaves.
+    """
+    scores = results.scores()  # (methods, data sets, policies, seeds)
+    _, datasets, policies, seeds = scores.shape
+    columns = np.moveaxis(scores, 0, -1).reshape(-1, len(scores))
+    tau = ranking.kendall(columns[:, None], columns[None]).reshape(datasets, policies, seeds, datasets, policies, seeds)
+    of_datasets = (np.eye(datasets, dtype=bool) == same_dataset)[:, None, :, None]
+    of_policies = (np.eye(policies, dtype=bool) == same_policy)[None, :, None, :]
+    return ranking.mean(np.moveaxis(tau, (2, 5), (0, 1))[:, :, of_datasets & of_policies])
+
+
+def _lost(results: Results, same_dataset: bool, same_policy: bool) -> Estimate:
+    """Agreement within a condition minus that between conditions."""
+    within = single_seed_agreement(results, True, True)
+    return ranking.over_pairs(within - single_seed_agreement(results, same_dataset, same_policy))
+
+
+def step_seconds(
+    machine: Machine, channels: int, cells: int, resolution: int, batch: int, repeats: int = 5
+) -> pd.DataFrame:
+    """Processor seconds of one search step (alpha and weights, random images) on LHD and on the DARTS space.
+
+    A row per repeat, columns lhd and darts, taken in turn after a step that warms up. On one thread of the CPU.
+    Measured once and kept among the runs.
+    """
+    sizes = {"channels": channels, "cells": cells, "resolution": resolution, "batch": batch}
+
+    def measure() -> Result:
+        steps = {name: _step(name, **sizes) for name in SPACES}
+        rows = [{name: _seconds(step) for name, step in steps.items()} for _ in range(repeats + 1)]
+        return {"seconds": rows[1:]}
+
+    params = {"kind": "step seconds", "version": 1, "repeats": repeats, **sizes}
+    return pd.DataFrame(measured(measure, params, replace(machine, device="cpu"))["seconds"])
+
+
+def _seconds(step: Callable[[], None]) -> float:
+    start = time.process_time()
+    step()
+    return time.process_time() - start
+
+
+def _step(name: str, channels: int, cells: int, resolution: int, batch: int) -> Callable[[], None]:
+    """Two forward and backward passes of a supernet under DARTS's mixing weights."""
+    space = spaces.get(name)
+    net: torch.nn.Module = space.supernet(channels, cells, 10)
+    method = methods.get("darts", space)
+    images, labels = torch.randn(batch, 3, resolution, resolution), torch.arange(batch) % 10
+
+    def step() -> None:
+        for wanted in (list(method.alphas.values()), list(net.parameters())):
+            torch.autograd.grad(F.cross_entropy(net(images, method.mixing()), labels), wanted, allow_unused=True)
+
+    return step

@@ -1,0 +1,394 @@
+"""Rethink DARTS Search Space and Renovate a New Benchmark (LHD): twelve methods under twelve conditions.
+
+A condition is a data set and a discretization policy. One search gives four cells, one per policy; each is trained
+and tested. The claims are the abstract's (arXiv 2306.06852); the statistics and all thresholds are ours and were fixed
+before any search of the benchmark was judged. Specification (LHD): 2 to 5.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+
+from nasutils import data, methods, spaces
+from nasutils.errors import choose
+from nasutils.methods.base import LHD as COMMON
+from nasutils.methods.base import Recipe
+from nasutils.runs import Run
+from nasutils.spaces.base import Mix
+from nasutils.spaces.genotype import Genotype
+from nasutils.spaces.lhd_final import channels_of
+from nasutils.spaces.lhd_policies import POLICIES
+from nasutils.sweep.pool import home_of
+from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.finalnet import Evaluation
+from nasutils.training.search import PRECISIONS
+
+SPACE = spaces.get("lhd")
+
+
+METHODS: Mapping[str, str] = {
+    "Random": "random",
+    "DARTS": "darts",
+    "MiLeNAS": "milenas",
+    "GAEA-bilevel": "gaea-bilevel",
+    "GAEA-ERM": "gaea-erm",
+    "DrNAS": "drnas",
+    "GDAS": "gdas",
+    "PC-DARTS": "pc-darts",
+    "SP-DARTS": "sp-darts",
+    "DARTS-": "darts-minus",
+    "Beta-DARTS": "beta-darts",
+    "SurgeNAS": "surgenas",
+}
+"""Label -> name as in `methods.get`: the twelve baselines."""
+
+
+BUDGETS = ("released", "equal")
+"""released: batch, weight rate and data as in the method's own recipe. equal: those of DARTS for all, so that the
+weights see the same images in the same number of updates."""
+
+
+POLICY_NAMES = tuple(POLICIES)
+
+
+CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "svhn": 10}
+
+
+EPOCHS = 50
+"""Length of the published searches, to which the epochs in which alpha rests refer."""
+
+
+def chosen(labels: Sequence[str]) -> list[str]:
+    """These methods, all of them if there is none. Raises ValueError for an unknown label."""
+    return [choose("method", label, METHODS) for label in labels or METHODS]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a search may use. images: for the weights, and as many for alpha unless it is of a single level.
+
+    alpha_from: first epoch in which alpha moves. single_level: alpha follows the batches of the weights.
+    """
+
+    batch: int
+    weight_lr: float
+    weight_lr_end: float
+    split: str
+    images: int
+    epochs: int
+    alpha_from: int
+    single_level: bool
+
+    @property
+    def updates(self) -> int:
+        """Of the weights."""
+        return -(-self.images // self.batch) * self.epochs
+
+    @property
+    def alpha_updates(self) -> int:
+        return -(-self.images // self.batch) * max(self.epochs - self.alpha_from, 0)
+
+    @property
+    def passes(self) -> int:
+        """Images passed forward and backward through the supernet."""
+        return self.images * (self.epochs + (0 if self.single_level else max(self.epochs - self.alpha_from, 0)))
+
+
+@cache
+def own_recipe(label: str, preset: str) -> Recipe:
+    """The recipe of a method on LHD, in a search of published length."""
+    return methods.get(METHODS[label], SPACE, epochs=EPOCHS, preset=preset).recipe
+
+
+def budget(
+    label: str,
+    kind: str = "released",
+    *,
+    epochs: int = EPOCHS,
+    batch: int = COMMON.batch,
+    images: int = 25_000,
+    preset: str = "published",
+) -> Budget:
+    """The budget of a method; batch, images: of DARTS, to which those of the others stay in proportion.
+
+    released: single-level methods train their weights on all images, twice as many. equal: batch, initial rate and
+    images of DARTS for all; a rate that stays constant belongs to the method (SP-DARTS) and stays so. In both, the
+    epochs in which alpha rests (PC-DARTS, DrNAS) are in proportion to those of the search.
+    Raises ValueError for an unknown kind.
+    """
+    own = own_recipe(label, preset)
+    single = own.split == "all"
+    if choose("budget", kind, BUDGETS) == "released":
+        size, start, end = round(own.batch * batch / COMMON.batch), own.weight_lr, own.weight_lr_end
+        used, split = images * (2 if single else 1), own.split
+    else:
+        constant = own.weight_lr == own.weight_lr_end
+        size, start, used, split = batch, COMMON.weight_lr, images, COMMON.split
+        end = start if constant else COMMON.weight_lr_end
+    length, resting = (epochs, round(own.alpha_from * epochs / EPOCHS)) if own.epochs else (0, 0)
+    return Budget(min(size, used), start, end, split, used, length, resting, single)
+
+
+class SearchKey(NamedTuple):
+    budget: str
+    method: str
+    dataset: str
+    seed: int
+
+
+def searches(
+    labels: Iterable[str],
+    datasets: Sequence[str],
+    seeds: Sequence[int],
+    budgets: Sequence[str],
+    *,
+    batch: int,
+    images: int,
+    epochs: int,
+    preset: str,
+    **setting: Any,
+) -> dict[SearchKey, Experiment]:
+    """All searches. A method whose budgets coincide is searched once. setting: fields of `Experiment`.
+
+    Images of SVHN are not augmented.
+    """
+    found = {}
+    for label in labels:
+        for kind in budgets:
+            b = budget(label, kind, epochs=epochs, batch=batch, images=images, preset=preset)
+            fields = ("batch", "weight_lr", "weight_lr_end", "split", "alpha_from")
+            recipe = {name: getattr(b, name) for name in fields}
+            for dataset in datasets:
+                for seed in seeds:
+                    found[SearchKey(kind, label, dataset, seed)] = Experiment(
+                        space=SPACE.name,
+                        method=METHODS[label],
+                        preset=preset,
+                        recipe={**recipe, "augment": False} if dataset == "svhn" else recipe,
+                        dataset=dataset,
+                        images=b.images,
+                        epochs=epochs,
+                        seed=seed,
+                        **setting,
+                    )
+    return found
+
+
+def at_hand(tasks: Mapping[SearchKey, Experiment], machine: Machine) -> tuple[list[str], list[str]]:
+    """The data sets whose searches are finished or whose images are there, and those that are left out."""
+    found: list[str] = []
+    missing: list[str] = []
+    for name in dict.fromkeys(key.dataset for key in tasks):
+        (found if _finished(name, tasks, machine) or _images(name, machine) else missing).append(name)
+    return found, missing
+
+
+def _finished(dataset: str, tasks: Mapping[SearchKey, Experiment], machine: Machine) -> bool:
+    return all(home_of(task, machine).result is not None for key, task in tasks.items() if key.dataset == dataset)
+
+
+def _images(dataset: str, machine: Machine) -> bool:
+    try:
+        data.load(dataset, machine.data, download=machine.download)
+    except data.MissingData:
+        return False
+    return True
+
+
+def final_mix(experiment: Experiment, run: Run) -> Mix:
+    """The mixing weights that a finished search ends with; those it starts with for a method that does not train."""
+    records = run.records
+    dtype = PRECISIONS[experiment.precision]
+    if records:
+        return {name: torch.tensor(rows, dtype=dtype) for name, rows in records[-1]["mix"].items()}
+    e = experiment
+    method = methods.get(e.method, SPACE, epochs=e.epochs, preset=e.preset, seed=e.seed, dtype=dtype)
+    return method.inference()
+
+
+class FinalKey(NamedTuple):
+    """kind: `final`; `released`, tested as the authors did; `long`, trained longer; `random`, a drawn network.
+
+    searched: the data set of the search, target: that of training and test. Of a drawn network method is its space,
+    seed its number.
+    """
+
+    kind: str
+    budget: str
+    method: str
+    searched: str
+    target: str
+    policy: str
+    seed: int
+    eval_seed: int
+
+
+@dataclass(frozen=True)
+class Training:
+    """How final networks are trained, beside what `protocols` prescribes for the data set.
+
+    channels, cells: of the policies but `1m`, which has a quarter more cells and as many channels as give `capacity`
+    weights. images, test_images: None: all. setting: further fields of `Evaluation`.
+    """
+
+    channels: int = 36
+    cells: int = 20
+    capacity: int = 1_500_000
+    epochs: int = 600
+    batch: int = 64
+    auxiliary: float = 0.4
+    images: int | None = None
+    test_images: int | None = None
+    resolution: int | None = None
+    precision: str = "float32"
+
+    def size(self, genotype: Genotype | str, policy: str, classes: int) -> tuple[int, int]:
+        """Channels and cells of a policy's network."""
+        genotype = Genotype.parse(genotype) if isinstance(genotype, str) else genotype
+        if policy != "1m":
+            return self.channels, self.cells
+        cells = round(self.cells * POLICIES["1m"].cells / POLICIES["base"].cells)
+        rule = replace(POLICIES["1m"], channels=self.channels, cells=cells, capacity=self.capacity)
+        return channels_of(genotype, rule, classes), cells
+
+    def of(
+        self, genotype: str, policy: str, target: str, eval_seed: int, *, released: bool = False, longer: int = 1
+    ) -> Evaluation:
+        """The evaluation of a cell; released: tested as the authors did. longer: factor of the epochs."""
+        channels, cells = self.size(genotype, policy, CLASSES[target])
+        name = f"lhd-{'cifar10' if target == 'digits' else target}"
+        rest = "-released" if released else "-1m" if policy == "1m" else ""
+        return self._evaluation(genotype, SPACE.name, name + rest, target, eval_seed, channels, cells, longer)
+
+    def drawn(self, space: str, number: int, target: str, eval_seed: int) -> Evaluation:
+        """The evaluation of a random network of a space, the same protocol without dropped paths for all spaces."""
+        cell = methods.get("random", spaces.get(space), seed=number).genotype()
+        return self._evaluation(
+            str(cell),
+            space,
+            "lhd-cifar10",
+            target,
+            eval_seed,
+            self.channels,
+            self.cells,
+            1,
+            drop_path=0.0,
+            drop_path_per_output=False,
+        )
+
+    def _evaluation(
+        self,
+        genotype: str,
+        space: str,
+        preset: str,
+        target: str,
+        seed: int,
+        channels: int,
+        cells: int,
+        longer: int,
+        **protocol: Any,
+    ) -> Evaluation:
+        """Tested in the last third only, whatever the protocol: nothing looks at the other tests."""
+        return Evaluation(
+            genotype=genotype,
+            space=space,
+            preset=preset,
+            protocol={
+                "epochs": longer * self.epochs,
+                "batch": self.batch,
+                "auxiliary": self.auxiliary,
+                "test_late": True,
+                **protocol,
+            },
+            dataset=target,
+            channels=channels,
+            cells=cells,
+            seed=seed,
+            resolution=self.resolution,
+            images=self.images,
+            test_images=self.test_images,
+            precision=self.precision,
+        )
+
+
+def cells(found: Mapping[SearchKey, tuple[Experiment, Run]]) -> dict[tuple[SearchKey, str], str]:
+    """The four genotypes of every finished search: {(search, policy): text}."""
+    mixes = {key: final_mix(e, run) for key, (e, run) in found.items() if run.result is not None}
+    return {(key, policy): str(SPACE.discretize(mix, policy)) for key, mix in mixes.items() for policy in POLICY_NAMES}
+
+
+def expected_cells(tasks: Mapping[SearchKey, Experiment], machine: Machine) -> dict[tuple[SearchKey, str], str]:
+    """`cells` before the searches are over, to plan by: a random architecture stands in for one that is not found."""
+    runs = {key: (task, home_of(task, machine)) for key, task in tasks.items()}
+    mix = methods.get("random", SPACE).inference()
+    blank = {policy: str(SPACE.discretize(mix, policy)) for policy in POLICY_NAMES}
+    found = cells(runs)
+    return {(key, policy): found.get((key, policy), blank[policy]) for key in tasks for policy in POLICY_NAMES}
+
+
+def evaluations(
+    genotypes: Mapping[tuple[SearchKey, str], str],
+    training: Training,
+    eval_seeds: Sequence[int],
+    *,
+    transfer: bool = True,
+    proxy_cells: int = 12,
+    proxy_factor: int = 4,
+    random_networks: int = 20,
+) -> dict[FinalKey, Evaluation]:
+    """Every training of a final network.
+
+    The first budget is judged under all policies with the first evaluation seed; further evaluation seeds, further
+    budgets, and transfer to the other data sets under `base` only. proxy_cells of them, `base`, of the first data
+    set, are trained proxy_factor times as long. random_networks: drawn from LHD, and as many from the DARTS space.
+    """
+    main = next(iter(genotypes))[0].budget if genotypes else BUDGETS[0]
+    datasets = list(dict.fromkeys(key.dataset for key, _ in genotypes))
+    found = {}
+    for (key, policy), genotype in genotypes.items():
+        if policy != "base" and key.budget != main:
+            continue
+        targets = datasets if transfer and policy == "base" and key.budget == main else [key.dataset]
+        for target in targets:
+            repeated = policy == "base" and target == key.dataset and key.budget == main
+            for eval_seed in eval_seeds if repeated else eval_seeds[:1]:
+                place = FinalKey("final", key.budget, key.method, key.dataset, target, policy, key.seed, eval_seed)
+                found[place] = training.of(genotype, policy, target, eval_seed)
+    extra = _extra(genotypes, training, main, datasets, eval_seeds[0], proxy_cells, proxy_factor)
+    return found | dict(extra) | drawn_networks(training, datasets[:1], eval_seeds, random_networks)
+
+
+def _extra(
+    genotypes: Mapping[tuple[SearchKey, str], str],
+    training: Training,
+    main: str,
+    datasets: Sequence[str],
+    eval_seed: int,
+    proxy_cells: int,
+    proxy_factor: int,
+) -> Iterator[tuple[FinalKey, Evaluation]]:
+    """Cells of each method's first seed, tested as released, and the first of them trained longer."""
+    firsts = {(key.method, key.dataset): key for key, _ in reversed(list(genotypes)) if key.budget == main}
+    for key in sorted(firsts.values(), key=lambda k: (datasets.index(k.dataset), list(METHODS).index(k.method))):
+        text = genotypes[key, "base"]
+        place = FinalKey("released", main, key.method, key.dataset, key.dataset, "base", key.seed, eval_seed)
+        yield place, training.of(text, "base", key.dataset, eval_seed, released=True)
+        if key.dataset == datasets[0] and proxy_cells > 0:
+            proxy_cells -= 1
+            yield place._replace(kind="long"), training.of(text, "base", key.dataset, eval_seed, longer=proxy_factor)
+
+
+def drawn_networks(
+    training: Training, datasets: Sequence[str], eval_seeds: Sequence[int], count: int
+) -> dict[FinalKey, Evaluation]:
+    """Random networks of LHD and of the DARTS space, each with every evaluation seed."""
+    return {
+        FinalKey("random", "", space, target, target, "", number, seed): training.drawn(space, number, target, seed)
+        for target in datasets
+        for space in (SPACE.name, "darts")
+        for number in range(count)
+        for seed in eval_seeds
+    }

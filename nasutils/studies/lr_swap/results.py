@@ -1,0 +1,113 @@
+"""What the claims, tables and figures of the study are computed from."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from nasutils import spaces
+from nasutils.measures import analysis, stopping
+from nasutils.measures.analysis import RANDOM_CELL
+from nasutils.runs import Run
+from nasutils.studies.lr_swap.variants import JUDGED, SPACE, VARIANTS
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the claims are computed from.
+
+    epochs: see `analysis.epochs_table`, and S_<operation>, see `stopping.magnitudes`; last: its last epochs.
+    decisions: see `decisions`. operation: the designated one.
+    """
+
+    runs: Mapping[tuple[str, int], Run]
+    epochs: pd.DataFrame
+    last: pd.DataFrame
+    decisions: pd.DataFrame
+    operation: str
+
+    @classmethod
+    def of(cls, runs: Mapping[tuple[str, int], Run], operation: str) -> "Results":
+        """Of the runs that finished (their number shows in n)."""
+        s = [stopping.magnitudes(stopping.alphas(run.records, SPACE)) for run in runs.values()]
+        columns = [f"S_{op}" for op in SPACE.ops]
+        epochs = analysis.epochs_table(runs)
+        epochs = epochs.join(pd.DataFrame(np.concatenate(s) if s else [], columns=columns))
+        table = decisions({key: run for key, run in runs.items() if key[0] in JUDGED})
+        return cls(runs, epochs, analysis.last_epoch(epochs), table, operation)
+
+    def present(self, labels: Iterable[str] = tuple(VARIANTS)) -> list[str]:
+        """Those of these labels that were searched, in order."""
+        return [label for label in labels if label in set(self.last["method"])]
+
+    def degradation(self, label: str) -> pd.Series:
+        """Best cell of any epoch minus last cell on CIFAR-10 (points), by seed."""
+        best = self.epochs[self.epochs["method"] == label].groupby("seed")["cifar10"].max()
+        return best - analysis.by_seed(self.last, label, "cifar10")
+
+    def gain(self, label: str) -> pd.Series:
+        """Last cell minus DARTS's last cell on CIFAR-10 (points), by seed."""
+        return analysis.by_seed(self.last, label, "cifar10") - analysis.by_seed(self.last, "DARTS", "cifar10")
+
+    def references(self, label: str) -> dict[str, pd.Series]:
+        """CIFAR-10 accuracy (%) of what no criterion chooses, by seed."""
+        table = self.epochs[self.epochs["method"] == label].sort_values("epoch")
+        found = table.groupby("seed")["cifar10"].agg(["last", "max", "mean"])
+        return {
+            "last epoch": found["last"],
+            "best epoch (hindsight)": found["max"],
+            "an epoch at random": found["mean"],
+            "a cell at random": found["last"] * 0 + RANDOM_CELL,
+        }
+
+    def stops(self, label: str, criterion: str, operation: str | None = None) -> pd.DataFrame:
+        """What a criterion decides on the searches of a label, indexed by seed; operation: if not the designated."""
+        table, wanted = self.decisions, operation or self.operation
+        table = table[(table["method"] == label) & (table["criterion"] == criterion)]
+        return table[table["operation"].isna() | (table["operation"] == wanted)].set_index("seed")
+
+
+def decisions(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
+    """A row per search and criterion, and per operation where one is designated; see `stopping.decide_all`.
+
+    Beside its columns: method, seed, the tabulated test accuracy (%) of the cell taken per data set, share (of the
+    search, until nothing could change the decision) and seconds (the same; nan where it cannot be judged).
+    """
+    tables = [_decisions(label, seed, run.records) for (label, seed), run in runs.items()]
+    columns = ["method", "seed", "criterion", "operation", "epoch", "fired", "decided", "reason", "share", "seconds"]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*columns, *analysis.DATASETS])
+
+
+def _decisions(label: str, seed: int, records: stopping.Records) -> pd.DataFrame:
+    table = stopping.decide_all(records, SPACE, SPACE.ops)
+    epochs = pd.DataFrame(
+        [{"epoch": r["epoch"], **_accuracies(r["genotype"])} for r in records],
+    ).astype({"epoch": "Int64"})
+    seconds = np.cumsum([r["cost"]["seconds"] for r in records])
+    passed = np.where(table["decided"].isna(), len(records), table["decided"].fillna(0) + 1).astype(int)
+    known = table["epoch"].notna()
+    table = table.assign(
+        method=label,
+        seed=seed,
+        share=np.where(known, passed / len(records), np.nan),
+        seconds=np.where(known, seconds[passed - 1], np.nan),
+    )
+    return table.merge(epochs, on="epoch", how="left")
+
+
+def _accuracies(genotype: str) -> Mapping[str, float]:
+    return spaces.nasbench201.query(genotype).test_accuracy
+
+
+def online(records: stopping.Records, criterion: str, operation: str, patience: int) -> tuple[int, float]:
+    """Epochs after which the criterion stops the running search, and the CIFAR-10 accuracy (%) of the cell it takes.
+
+    All of the epochs, and the last cell, if it does not.
+    """
+    stopper = stopping.Stopper(criterion, SPACE, operation=operation, patience=patience)
+    for count, record in enumerate(records, 1):
+        if decision := stopper(record):
+            taken = next(r for r in records if r["epoch"] == decision.epoch)
+            return count, _accuracies(taken["genotype"])["cifar10"]
+    return len(records), _accuracies(records[-1]["genotype"])["cifar10"]

@@ -1,0 +1,197 @@
+"""Tables of `notebooks/lr_swap.ipynb`: functions of results."""
+
+import time
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+
+from nasutils.measures import analysis, stopping
+from nasutils.spaces import catalogue
+from nasutils.studies import outside
+from nasutils.studies.figures import NAMES
+from nasutils.studies.lr_swap.claims import tied
+from nasutils.studies.lr_swap.results import Results, online
+from nasutils.studies.lr_swap.variants import JUDGED, SPACE, VARIANTS
+from nasutils.studies.published import NASBENCH201
+
+
+def settings_table(results: Results) -> pd.DataFrame:
+    """A row per setting: last cell on three data sets, best minus last and gain on DARTS on CIFAR-10 (points).
+
+    Means with their intervals over seeds, n; published numbers of other methods below.
+    """
+    table = analysis.summary(results.last, list(NAMES))
+    table = table[table["method"].isin(VARIANTS)].reset_index(drop=True)
+    measures = {"best_minus_last": results.degradation, "gain_on_darts": results.gain}
+    for name, measure in measures.items():
+        found = [analysis.estimate(measure(label).to_numpy(dtype=float)) for label in table["method"]]
+        table[name], table[f"{name}_low"], table[f"{name}_high"] = (
+            [getattr(e, part) for e in found] for part in ("mean", "low", "high")
+        )
+    order = {label: i for i, label in enumerate(VARIANTS)}
+    ours = table.sort_values("method", key=lambda column: column.map(order)).assign(source="this run")
+    return pd.concat([ours, NASBENCH201.assign(source="published: " + NASBENCH201["source"])], ignore_index=True)
+
+
+def wilcoxon(differences: pd.Series) -> float:
+    """Two-sided p value of Wilcoxon's signed-rank test; 1 if all differences are 0, nan if there is none."""
+    from scipy.stats import wilcoxon
+
+    x = differences.dropna().to_numpy(dtype=float)
+    if len(x) == 0:
+        return np.nan
+    return float(wilcoxon(x).pvalue) if np.any(x) else 1.0
+
+
+def criteria_table(results: Results) -> pd.DataFrame:
+    """T1: per setting and criterion the cell it takes, against last, best and random ones (CIFAR-10 test, points).
+
+    Paired over seeds: mean, interval, and Wilcoxon's p against the last epoch. n: searches that it can judge.
+    """
+    rows = [row for label in results.present(JUDGED) for row in _criteria_rows(results, label)]
+    return pd.DataFrame(rows)
+
+
+def _criteria_rows(results: Results, label: str) -> Iterator[dict[str, object]]:
+    references = results.references(label)
+    for name, values in references.items():
+        yield {"method": label, "criterion": name, **_compared(values, references)}
+    for name in stopping.CRITERIA:
+        found = results.stops(label, name).dropna(subset=["epoch"])
+        fired = {"epoch": found["epoch"].astype(float).mean(), "fired": found["fired"].astype(float).mean()}
+        row = _compared(found["cifar10"], references)
+        yield {"method": label, "criterion": name, **(fired if len(found) else {}), **row}
+
+
+def _compared(values: pd.Series, references: Mapping[str, pd.Series]) -> dict[str, object]:
+    row: dict[str, object] = {"n": values.notna().sum()}
+    last, best, cell = (references[k] for k in ("last epoch", "best epoch (hindsight)", "a cell at random"))
+    columns = {
+        "cifar10": values,
+        "minus_last": values - last,
+        "minus_best": values - best,
+        "minus_random": values - cell,
+    }
+    for name, column in columns.items():
+        e = analysis.estimate(column.to_numpy(dtype=float))
+        row |= {name: e.mean, f"{name}_low": e.low, f"{name}_high": e.high}
+    return {**row, "p": wilcoxon(values - last)}
+
+
+def operations_table(results: Results) -> pd.DataFrame:
+    """What selective stop (`peak`) does with each operation as the designated one, and how S goes with accuracy."""
+    rows = []
+    for label in results.present(JUDGED):
+        last = results.references(label)["last epoch"]
+        for op in SPACE.ops:
+            found = results.stops(label, "peak", op)
+            row = {"method": label, "operation": op, "epoch": found["epoch"].astype(float).mean(), "n": len(found)}
+            measures = {
+                "cifar10": found["cifar10"],
+                "minus_last": found["cifar10"] - last,
+                "correlation": tied(results, label, op),
+            }
+            for name, column in measures.items():
+                e = analysis.estimate(column.to_numpy(dtype=float))
+                row |= {name: e.mean, f"{name}_low": e.low, f"{name}_high": e.high}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def cells_table() -> pd.DataFrame:
+    """T2: the four SS-DARTS cells of the DARTS space, by the operation that stopped their search."""
+    return pd.DataFrame(
+        [
+            {
+                "cell": p.name,
+                "skips_normal": sum(op == stopping.SKIP for node in p.genotype.cells[0].nodes for op, _ in node),
+                "params": p.params / 1e6,
+                "macs": p.macs / 1e6,
+                "cifar10_error": np.nan,
+                "source": p.source,
+            }
+            for p in catalogue.catalogue().values()
+            if p.name.startswith("SS-DARTS")
+        ]
+    )
+
+
+def cost_table(results: Results, label: str = "DARTS") -> pd.DataFrame:
+    """T3: what each criterion costs, means over the searches of a label.
+
+    share: of the search until nothing could change its decision; seconds: the same. online_share: until it stops a
+    running search, where a maximum counts as found once a fifth of the search has passed without a higher one;
+    online_cifar10: of the cell that it then takes. judging_ms: to judge the whole record.
+    """
+    rows = []
+    for (method, _), run in results.runs.items():
+        if method != label:
+            continue
+        records = run.records
+        patience = max(round(len(records) / 5), 1)
+        for name in stopping.CRITERIA:
+            found = results.stops(label, name)
+            if found["epoch"].isna().any() or name == "eigenvalue_released":
+                continue
+            start = time.perf_counter()
+            stopping.stop(records, name, space=SPACE, operation=results.operation)
+            row = {"criterion": name, "judging_ms": 1e3 * (time.perf_counter() - start)}
+            try:
+                count, taken = online(records, name, results.operation, patience)
+                row |= {"online_share": count / len(records), "online_cifar10": taken}
+            except ValueError:  # its first eigenvalue comes too late for its patience
+                row |= {"online_share": np.nan, "online_cifar10": np.nan}
+            rows.append(row)
+    columns = ["criterion", "judging_ms", "online_share", "online_cifar10"]
+    measured = pd.DataFrame(rows, columns=columns).groupby("criterion", sort=False).mean()
+    own = results.decisions[results.decisions["method"] == label]
+    own = own[own["operation"].isna() | (own["operation"] == results.operation)]
+    decided = own.groupby("criterion", sort=False)[["share", "seconds"]].mean()
+    return decided.dropna().join(measured).reset_index()
+
+
+OUTSIDE = {"hard_exit": 8, "skips_2": 2, "skips_3": 3, "skips_4": 4}
+"""Criteria that count skips -> how many of the normal cell's 8 edges."""
+
+
+def outside_table() -> pd.DataFrame:
+    """The criteria applied to RobustDARTS's 211 searches: a row per search and criterion that can be judged there.
+
+    epoch, fired, decided (epoch); skips and one-shot validation error (%) at the stop and at the end.
+    """
+    rows = []
+    for (search, space, decay, drop), table in outside.searches().groupby(
+        ["search", "space", "weight_decay", "drop_path"]
+    ):
+        end = table.iloc[-1]
+        for name, (at, decided) in _outside_stops(table):
+            here = end if at is None else table.iloc[at]
+            rows.append(
+                {"search": search, "space": space, "weight_decay": decay, "drop_path": drop, "criterion": name}
+                | {"epoch": here["epoch"], "fired": at is not None}
+                | {"decided": np.nan if decided is None else table["epoch"].iloc[decided]}
+                | {"skips": here["skips"], "skips_end": end["skips"]}
+                | {"error": here["valid_error"], "error_end": end["valid_error"]}
+            )
+    return pd.DataFrame(rows)
+
+
+def _outside_stops(table: pd.DataFrame) -> Iterator[tuple[str, tuple[int | None, int | None]]]:
+    """Criterion, and the positions that it takes and after which it has decided."""
+    for name, skips in OUTSIDE.items():
+        at = stopping.first(table["skips"] >= skips)
+        yield name, (at, at)
+    where = np.flatnonzero(table["eigenvalue"].notna())
+    if len(where):
+        found = stopping.darts_es(table["epoch"].iloc[where].tolist(), table["eigenvalue"].iloc[where])
+        yield "eigenvalue", (None, None) if found is None else (int(where[found[1]]), int(where[found[0]]))
+
+
+def outside_summary() -> pd.DataFrame:
+    """Per space and criterion: searches, how many it stops, where, skips and one-shot error there and at the end."""
+    table = outside_table()
+    fired = table[table["fired"]].groupby(["space", "criterion"], sort=False)
+    means = fired[["epoch", "decided", "skips", "skips_end", "error", "error_end"]].mean()
+    counts = table.groupby(["space", "criterion"], sort=False)["fired"].agg(["size", "mean"])
+    return counts.set_axis(["searches", "fired"], axis=1).join(means).reset_index()

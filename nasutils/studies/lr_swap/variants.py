@@ -1,0 +1,196 @@
+"""Delve into the Performance Degradation of DARTS (EX-DARTS, selective stop): the variants compared and their results.
+
+The settings are those of the authors' experiment sheet, sections 4.1 and 4.2 of the specification of the sparsity and
+learning-rate methods. The claims: `lr_swap_claims`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from nasutils import methods, spaces
+from nasutils.errors import choose
+from nasutils.measures import stopping
+from nasutils.methods.base import Method, Recipe
+from nasutils.studies import variants
+from nasutils.training.experiment import Experiment
+
+SPACE = spaces.get("nasbench201")
+
+
+EPOCHS = 50
+"""Length of the searches that the lengths of the warm-ups refer to."""
+
+
+PROPORTION = 0.001 / 0.025
+"""What a cosine of the study leaves of the weight rate at its end."""
+
+
+@dataclass(frozen=True)
+class Variant(variants.Variant):
+    """How a search departs from DARTS on NAS-Bench-201.
+
+    warmup: epochs, of a search of 50, by which it is longer and in which the weights warm up and alpha stands still;
+    rule: see `Recipe.warmup_rule`. horizon: its length in multiples of the baseline's. curved: whether the
+    Hessian's eigenvalue is measured.
+    """
+
+    method: str = "darts"
+    warmup: int = 0
+    rule: str = "proper"
+    horizon: int = 1
+    curved: bool = False
+
+    def warmup_epochs(self, epochs: int) -> int:
+        """The warm-up beside a search of so many epochs: in proportion, at least one."""
+        return max(round(self.warmup * epochs / EPOCHS), 1) if self.warmup else 0
+
+    def experiment(
+        self, recipe: Mapping[str, Any], epochs: int = EPOCHS, eigenvalue_every: int = 0, **setting: Any
+    ) -> Experiment:
+        """The search; epochs: of the baseline. recipe, setting: of all searches, fields of `Experiment`."""
+        warmup = self.warmup_epochs(epochs)
+        frozen = {"warmup": warmup, "warmup_rule": self.rule, "alpha_from": warmup} if warmup else {}
+        return super().experiment(
+            {**recipe, **frozen},
+            epochs=self.horizon * epochs + warmup,
+            eigenvalue_every=eigenvalue_every if self.curved else 0,
+            **setting,
+        )
+
+
+def constant(rate: float) -> dict[str, float]:
+    """A constant weight rate, as fields of the recipe."""
+    return {"weight_lr": rate, "weight_lr_end": rate}
+
+
+def _warmups(length: int) -> dict[str, Variant]:
+    return {
+        f"warm-up {length}": Variant(warmup=length),
+        f"warm-up {length}, as released": Variant(warmup=length, rule="released"),
+    }
+
+
+VARIANTS: Mapping[str, Variant] = {
+    "DARTS": Variant(curved=True),
+    "alpha decay x 5": Variant(options={"alpha_decay": 5e-3}),
+    "alpha decay x 10": Variant(options={"alpha_decay": 1e-2}),
+    "alpha rate 1e-3": Variant(options={"alpha_lr": 1e-3}),
+    "alpha rate 2e-3": Variant(options={"alpha_lr": 2e-3}),
+    "alpha rate 3e-3": Variant(options={"alpha_lr": 3e-3}),
+    **_warmups(10),
+    **_warmups(20),
+    **_warmups(30),
+    **_warmups(100),
+    "SS setting": Variant(options={"alpha_lr": 1e-3}, recipe=constant(0.015)),
+    "EX-DARTS": Variant("ex-darts", curved=True),
+    "EX-DARTS, weight rate x 10": Variant("ex-darts", recipe=constant(3e-3)),
+    "long horizon": Variant(options={"alpha_lr": 2.5e-3}, recipe=constant(3e-4), horizon=10),
+    "very long horizon": Variant(options={"alpha_lr": 1e-3}, recipe=constant(3e-5), horizon=200),
+}
+"""Label -> setting. `SS setting`: the one in which the paper's code tries selective stop. `EX-DARTS, weight rate x 10`
+is ours, for searches that are too short to train weights at 3e-4."""
+
+
+LONG = ("long horizon", "very long horizon")
+"""10 and 200 times the baseline: searched only where they are named."""
+
+
+CORE = ("DARTS", "EX-DARTS")
+"""Searched from all seeds."""
+
+
+JUDGED = ("DARTS", "SS setting", "EX-DARTS")
+"""Judged by the stop criteria."""
+
+
+def chosen(labels: Sequence[str]) -> Mapping[str, Variant]:
+    """The variants of these labels, all but the long ones if there is none. Raises ValueError for an unknown label."""
+    default = [label for label in VARIANTS if label not in LONG]
+    return {choose("variant", label, VARIANTS): VARIANTS[label] for label in labels or default}
+
+
+def searches(
+    chosen: Mapping[str, Variant], seeds: Sequence[int], others: Sequence[int], **setting: Any
+) -> dict[tuple[str, int], Experiment]:
+    """The searches by label and seed; others: the seeds of variants that are not CORE. setting: see `Variant`."""
+    return {
+        (label, seed): variant.experiment(seed=seed, **setting)
+        for label, variant in chosen.items()
+        for seed in (seeds if label in CORE else others)
+    }
+
+
+SS_CELLS = {
+    "SS-DARTS-SepConv3": "sep_conv_3x3",
+    "SS-DARTS-SepConv5": "sep_conv_5x5",
+    "SS-DARTS-DilConv3": "dil_conv_3x3",
+    "SS-DARTS-DilConv5": "dil_conv_5x5",
+}
+"""Published cell of the DARTS space -> the operation at whose peak it was taken."""
+
+
+def ss_search(epochs: int = 75, **setting: Any) -> Experiment:
+    """The one search on the DARTS space that all of SS_CELLS come from (4.2); setting: fields of `Experiment`."""
+    recipe = {"batch": 80, **constant(0.025)}
+    options = {"alpha_lr": 1e-3, "alpha_decay": 1e-3}
+    return Experiment("darts7", "darts", epochs=epochs, options=options, recipe=recipe, **setting)
+
+
+def ss_cells(records: stopping.Records) -> dict[str, str]:
+    """The genotype of such a search at the peak of each operation, by the name of the published cell."""
+    space, by_epoch = spaces.get("darts7"), {r["epoch"]: r["genotype"] for r in records}
+    return {
+        name: by_epoch[stopping.stop(records, "peak_ungated", space=space, operation=op).epoch]
+        for name, op in SS_CELLS.items()
+    }
+
+
+Point = tuple[str, float, float]
+"""Weight schedule (constant or cosine), initial weight rate, alpha rate: a point of the map over learning rates."""
+
+
+SCHEDULES = ("constant", "cosine")
+
+
+NAMED: Mapping[Point, str] = {
+    ("cosine", 0.025, 3e-4): "DARTS",
+    ("cosine", 0.025, 1e-3): "alpha rate 1e-3",
+    ("cosine", 0.025, 2e-3): "alpha rate 2e-3",
+    ("cosine", 0.025, 3e-3): "alpha rate 3e-3",
+    ("constant", 0.015, 1e-3): "SS setting",
+    ("constant", 3e-4, 0.025): "EX-DARTS",
+    ("constant", 3e-3, 0.025): "EX-DARTS, weight rate x 10",
+}
+"""The variants that are points of the map: they are not searched again."""
+
+
+def grid(weight_rates: Iterable[float], alpha_rates: Iterable[float]) -> dict[Point, str]:
+    """The points of the map over learning rates, with the label of each."""
+    return {
+        (schedule, w, a): NAMED.get((schedule, w, a), f"{schedule}, weights {w:g}, alpha {a:g}")
+        for schedule in SCHEDULES
+        for w in weight_rates
+        for a in alpha_rates
+    }
+
+
+def grid_variants(points: Mapping[Point, str]) -> dict[str, Variant]:
+    """The variant of every point; a cosine leaves 4 % of the rate, as in the baseline."""
+    return {
+        label: VARIANTS[label]
+        if label in VARIANTS
+        else Variant(
+            options={"alpha_lr": a},
+            recipe={"weight_lr": w, "weight_lr_end": w * PROPORTION if schedule == "cosine" else w},
+        )
+        for (schedule, w, a), label in points.items()
+    }
+
+
+def rules(experiment: Experiment) -> tuple[Method, Recipe]:
+    """The method of a search, and the recipe that its loop follows."""
+    method = methods.get(
+        experiment.method, SPACE, epochs=experiment.epochs, preset=experiment.preset, **experiment.options
+    )
+    return method, replace(method.recipe, **experiment.recipe)

@@ -1,0 +1,76 @@
+"""Figures and tables of `notebooks/sparsification.ipynb` alone: functions of results that return figure and table."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from nasutils.measures import analysis
+from nasutils.measures.analysis import RANDOM_CELL
+from nasutils.methods import schedules
+from nasutils.report import plots
+from nasutils.studies.figures import NAMES, RANGE, Drawn, every_search, present
+from nasutils.studies.sparsification.results import Results
+from nasutils.studies.sparsification.variants import VARIANTS
+
+
+def toy_edge(scale: float = 1e-3, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """alpha ~ N(0, scale^2) and dL/dp ~ N(0, 1) of a cell, (6, 5) each, in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    draw = torch.randn(2, 6, 5, generator=generator, dtype=torch.float64)
+    return scale * draw[0], draw[1]
+
+
+def gradients() -> Drawn:
+    """Size and direction of the alpha gradient against T, at the scale alpha starts with and a later one."""
+    temperatures = np.logspace(0.5, -4.3, 97)
+    tables = {}
+    for scale, when in ((1e-3, "at the start (alpha ~ 0.001)"), (3e-2, "later (alpha ~ 0.03)")):
+        tables[when] = analysis.gradient_profile(*toy_edge(scale), temperatures.tolist())
+    figure, axes = plots.panels(2, 2, 2.0, sharex=True, sharey="row")
+    for column, (when, table) in enumerate(tables.items()):
+        for (name, rows), style in zip(table.groupby("softmax", sort=False), ("-", "--"), strict=True):
+            seen = rows[rows["norm"] > 0]
+            axes[0, column].loglog(seen["temperature"], seen["norm"], style, label=name)
+            axes[1, column].semilogx(rows["temperature"], rows["cosine"], style)
+        axes[0, column].set_title(when)
+        axes[1, column].set_xlabel("temperature T")
+    axes[0, 0].set(ylabel="gradient norm", ylim=(1e-4, None))
+    axes[1, 0].set(ylabel="cosine to the\ngradient at T = 1")
+    axes[0, 0].invert_xaxis()
+    axes[0, 0].legend(title="softmax")
+    return figure, pd.concat([t.assign(alpha=when) for when, t in tables.items()])
+
+
+def temperatures(epochs: int) -> Drawn:
+    """Temperature per epoch of every schedule, and exp(mu / T), what it does to a typical positive alpha."""
+    state, edd = schedules.EDD(), []
+    for epoch in range(epochs):
+        if schedules.edd_due(epoch, 10):
+            state = schedules.edd_update(state, epoch, 6 * np.log(5), 0.04)
+        edd.append(state.temperature)
+    curves = {
+        "linear": [schedules.linear_temperature(e, 5) for e in range(epochs)],
+        "PCD": [schedules.pcd_temperature(e, 0.11, 5) for e in range(epochs)],
+        "EDD, open loop": edd,
+    }
+    table = pd.DataFrame({"epoch": range(epochs), **curves})
+    figure, ((left, right),) = plots.panels(1, 2)
+    for label, curve in curves.items():
+        style = plots.look(label) | {"marker": ""}
+        left.semilogy(table["epoch"], curve, label=label, **style)
+        right.plot(table["epoch"], np.exp(schedules.MU / np.array(curve)), **style)
+    left.set(xlabel="epoch", ylabel="temperature T")
+    right.set(xlabel="epoch", ylabel="exp(E0 / T)")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return figure, table
+
+
+def final_cells(results: Results) -> Drawn:
+    """Every search's last cell on CIFAR-10: a point per seed, mean and 95 % interval per method."""
+    labels = present(results, VARIANTS)
+    figure, ((ax,),) = plots.panels(1, 1, 2.8)
+    every_search(ax, results, labels, "cifar10")
+    ax.axvline(RANDOM_CELL, color="0.4", ls="--", lw=0.9)
+    ax.text(RANDOM_CELL, -0.75, "mean of all cells ", ha="right", va="center", fontsize="small", color="0.3")
+    ax.set(xlabel="CIFAR-10 test accuracy of the last cell (%)", ylim=(len(labels) - 0.4, -1.1), xlim=RANGE["cifar10"])
+    return figure, results.last[["method", "seed", "genotype", *NAMES]]

@@ -1,0 +1,239 @@
+"""The looks of the figures, the common figures on small results, published errors, and the widgets' controls.
+
+Run: pytest tests/report/test_figures.py
+"""
+
+import json
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import matplotlib
+import pandas as pd
+import pytest
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from nasutils import spaces
+from nasutils.report import plots, widgets
+from nasutils.runs import Run
+from nasutils.spaces.nasbench201 import EDGES, OPS
+from nasutils.studies import bypass_leakage, lr_swap, small_spaces, sparsification
+from nasutils.studies import figures as common_figures
+from nasutils.studies.bypass_leakage import figures as bypass_figures
+from nasutils.studies.lr_swap.figures import rates
+from nasutils.studies.published import S_SPACES
+
+STUDIES = {"sparsification": sparsification, "bypass_leakage": bypass_leakage}
+CELL = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|skip_connect~2|"
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+# Looks
+
+
+@pytest.mark.parametrize("study", [*STUDIES.values(), lr_swap], ids=lambda study: study.__name__)
+def test_every_variant_has_a_look(study):
+    assert set(study.VARIANTS) <= set(plots.LOOKS)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [*(s.VARIANTS for s in STUDIES.values()), *(spaces.get(name).ops for name in spaces.names)],
+    ids=[*STUDIES, *spaces.names],
+)
+def test_looks_that_meet_differ_in_colour_line_and_marker(labels):
+    for part in zip(*(plots.LOOKS[label] for label in labels), strict=True):
+        assert len(set(part)) == len(labels)
+
+
+def test_no_two_methods_and_no_two_operations_look_the_same():
+    ops = {op for name in spaces.names for op in spaces.get(name).ops}
+    for labels in (ops, plots.LOOKS.keys() - ops):
+        assert len({plots.LOOKS[label] for label in labels}) == len(labels)
+
+
+def test_a_label_without_a_look_is_named():
+    with pytest.raises(ValueError, match="unknown label 'SP-DART'.*did you mean 'SP-DARTS'"):
+        plots.look("SP-DART")
+
+
+def test_a_method_has_the_same_look_in_every_notebook():
+    figure, _ = common_figures.accuracy(results(), ["DARTS", "SP-DARTS"])
+    other, _ = bypass_figures.speed(results())
+    for drawn in (figure, other):
+        lines = {line.get_label(): line for line in drawn.axes[0].lines}
+        found = lines["SP-DARTS"]
+        assert (found.get_color(), found.get_marker()) == (plots.LOOKS["SP-DARTS"][0], plots.LOOKS["SP-DARTS"][2])
+
+
+# The gallery
+
+
+@dataclass
+class Parameters:
+    scale: str = "smoke"
+    departures: dict = field(default_factory=dict)
+
+
+@pytest.fixture
+def gallery(tmp_path, monkeypatch):
+    monkeypatch.setattr(plots.paths, "ROOT", tmp_path)
+    monkeypatch.setattr(plots.params, "departures", lambda p, notebook, scale: p.departures)
+    return lambda caption, **departures: plots.Gallery(Parameters(departures=departures), "lr_swap", caption)
+
+
+def stamped(gallery):
+    return [(entry["files"], entry["what"]) for entry in json.loads((gallery.folder / "stamp.json").read_text())]
+
+
+def test_the_stamp_says_how_each_file_was_made(gallery, tmp_path):
+    table, first = pd.DataFrame({"a": [1 / 3]}), gallery("before")
+    for name in ("one", "two"):
+        first.table(name, table)
+    first.figure("drawn", plt.figure(), table, caption="its own")
+    assert stamped(first) == [(["one", "two"], "before"), (["drawn"], "its own")]
+    second = gallery("after")
+    assert stamped(second) == stamped(first)  # nothing has been drawn yet
+    home = Run(tmp_path / "run")
+    home.path.mkdir()
+    (home.path / "stamp.json").write_text('{"device": "a machine"}')
+    (home.path / "result.json").write_text("{}")
+    second.drawn_from({0: home, 1: home})
+    second.table("one", table)
+    assert stamped(second) == [(["two"], "before"), (["drawn"], "its own"), (["one"], "after")]
+    assert json.loads((second.folder / "stamp.json").read_text())[2]["runs at hand"] == {"a machine": 1}
+    assert {file.name for file in second.folder.iterdir()} == {
+        *("stamp.json", "one.csv", "two.csv", "drawn.csv", "drawn.png", "drawn.svg")
+    }
+
+
+def test_other_parameters_overwrite_nothing(gallery, capsys):
+    usual, other, same = gallery("usual"), gallery("other", seeds=[7]), gallery("other", seeds=[7])
+    assert usual.folder.name == "lr_swap" and other.folder == same.folder != usual.folder
+    assert other.folder.parent == usual.folder.parent and other.folder.name.startswith("lr_swap-")
+    assert f"figures go to {other.folder.name}" in capsys.readouterr().out
+    other.table("one", pd.DataFrame())
+    assert json.loads((other.folder / "stamp.json").read_text())[0]["other parameters"] == {"seeds": [7]}
+
+
+# Common figures
+
+
+@dataclass(frozen=True)
+class Results:
+    runs: dict
+    epochs: pd.DataFrame
+    last: pd.DataFrame
+
+
+def record(epoch):
+    mix = [[0.2, 0.1, 0.4, 0.2, 0.1]] * 6
+    probe = {
+        "loss": 2.0,
+        "cut": {"cell": [[0.0, 0.1, 0.25, -0.1, epoch / 10]] * 6},
+        "only": {"cell": [[1.0, 0.5, 0.125, 0.2, 0.3]] * 6},
+    }
+    return {
+        **{"epoch": epoch, "genotype": CELL, "temperature": 1.0, "mix": {"cell": mix}, "entropy": {"cell": 1.4}},
+        **({"leakage": probe} if epoch % 2 == 0 else {}),
+        "cost": {"samples_per_second": 100.0, "seconds": 1.0},
+    }
+
+
+def results(labels=("DARTS", "SP-DARTS", "of mine"), seeds=(0, 1), epochs=5):
+    keys = [(label, seed) for seed in seeds for label in labels]
+    columns = {"cifar10": 90.0, "cifar100": 60.0, "imagenet16-120": 30.0, "genotype": CELL}
+    columns |= {"relaxed": 50.0, "discretized": 20.0, "recalibrated": 30.0, "gap": 20.0}
+    table = pd.DataFrame([{"method": m, "seed": s, "epoch": e} | columns for m, s in keys for e in range(epochs)])
+    runs = {key: SimpleNamespace(records=[record(e) for e in range(epochs)]) for key in keys}
+    return Results(runs, table, table[table["epoch"] == epochs - 1])
+
+
+def test_what_was_searched_is_shown_in_the_order_asked_for():
+    assert common_figures.present(results(), ["SP-DARTS", "PCD", "DARTS"]) == ["SP-DARTS", "DARTS"]
+    assert common_figures.present(results(), ["PCD"]) == ["DARTS", "SP-DARTS"]
+
+
+def test_one_search_is_picked_by_label_and_seed_and_named():
+    found = results()
+    name, run = common_figures.one_search(found, "SP-DARTS", 1)
+    assert name == "SP-DARTS, seed 1" and run is found.runs["SP-DARTS", 1]
+    name, run = common_figures.one_search(found, "PCD", 1)
+    assert name == "DARTS, seed 0" and run is found.runs["DARTS", 0]
+
+
+@pytest.mark.parametrize("draw", [common_figures.accuracy, common_figures.gap, common_figures.distributions])
+def test_common_figures_show_every_label(draw):
+    figure, table = draw(results(), ["DARTS", "SP-DARTS"])
+    figure.canvas.draw()
+    titles = {ax.get_title() for ax in figure.axes}
+    legend = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert {"DARTS", "SP-DARTS"} <= titles | legend
+    assert {"DARTS", "SP-DARTS"} <= set(table["method"])
+
+
+def test_rates_of_every_setting_are_told_apart():
+    labels = ["DARTS", "warm-up 10", "warm-up 30, as released", "warm-up 100, as released", "SS setting", "EX-DARTS"]
+    figure, table = rates(labels, 50)
+    drawn = [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in figure.axes[0].lines]
+    assert len({color for color, _, _ in drawn}) == len({drawing[1:] for drawing in drawn}) == len(labels)
+    assert list(table["setting"].unique()) == labels
+
+
+# Published errors on S1-S4
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar100", "svhn", "digits"])
+def test_published_errors_are_those_on_the_data_set(dataset):
+    columns = ["space", "method", "test_accuracy", "params"]
+    finals = pd.DataFrame([("s2", "DARTS", 80.0, 1e6), ("s2", "DARTS", 82.0, 1e6)], columns=columns)
+    table = small_spaces.errors_table(finals, dataset)
+    assert tuple(table.loc[0, ["dataset", "space", "method", "error", "n"]]) == (dataset, "s2", "DARTS", 19.0, 2)
+    published = table[table["source"].str.startswith("published")]
+    assert set(published["dataset"]) == {"cifar10" if dataset == "digits" else dataset}
+    assert set(published.groupby("space").size()) == {8}
+
+
+def test_published_errors_are_complete():
+    assert len(S_SPACES) == 3 * 4 * 8 and S_SPACES["source"].notna().all()
+    rome = S_SPACES[S_SPACES["method"] == "ROME"].set_index(["dataset", "space"])
+    assert rome.loc[("cifar10", "s3"), "error"] == 2.61 and "restored" in rome.loc[("svhn", "s4"), "source"]
+
+
+# Widgets
+
+
+def controls(box):
+    *found, picture = box.children
+    return {control.description: control for control in found}, picture
+
+
+def test_leakage_explorer_cuts_the_operation_that_is_picked():
+    edges = [f"{s} to {t}" for s, t in EDGES]
+    found, picture = controls(widgets.leakage_explorer([record(e) for e in range(5)], edges, OPS))
+    assert list(found) == ["epoch", "edge", "cut"]
+    assert found["epoch"].options == (0, 2, 4) and found["epoch"].value == 4
+    assert [name for name, _ in found["edge"].options] == edges
+    assert [name for name, _ in found["cut"].options] == list(OPS)
+    assert found["cut"].label == "nor_conv_1x1"  # the strongest
+    seen = [picture.value]
+    for name, label in (("cut", "skip_connect"), ("edge", "1 to 3")):
+        found[name].label = label
+        seen.append(picture.value)
+    found["epoch"].value = 2
+    assert len({*seen, picture.value}) == 4
+
+
+def test_leakage_explorer_says_what_the_cut_costs(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(widgets.plt, "close", drawn.append)
+    found, _ = controls(widgets.leakage_explorer([record(0)], [str(e) for e in range(6)], OPS))
+    assert drawn[-1].get_suptitle() == "without nor_conv_1x1: loss 2.250 (+0.250); with nothing but it: 2.125 (+0.125)"
+    found["cut"].label = "nor_conv_3x3"
+    assert drawn[-1].get_suptitle() == "without nor_conv_3x3: loss 1.900 (-0.100); with nothing but it: 2.200 (+0.200)"

@@ -1,0 +1,102 @@
+"""Sweeps on a Ray cluster: the same records as anywhere, whoever is killed.
+
+One cluster on this machine for the whole file: starting it takes longer than all the runs.
+
+Run: pytest tests/sweep/test_cluster.py
+"""
+
+from contextlib import ExitStack
+
+import pytest
+
+from nasutils.runs import Run
+from nasutils.sweep.cluster import connected
+from nasutils.sweep.launch import name_of, open_pool, sweep
+from nasutils.training.experiment import Machine
+from tests.sweeps import (
+    ENDLESS,
+    LONG,
+    NOT_FINITE,
+    ONE,
+    UNKNOWN_OPTION,
+    Killer,
+    holders,
+    killed_sweep,
+    stamps,
+    trace,
+    until,
+)
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    """A cluster whose address is in the environment, so that other processes join it.
+
+    Ray gives its own processes 30 seconds to start, fixed: on a machine too busy for that there is no cluster to test.
+    """
+    with ExitStack() as stack:
+        try:
+            ray = stack.enter_context(connected())
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            pytest.skip(f"Ray did not start on this busy machine: {error}")
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
+        yield
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The traces of ONE and LONG, computed in this process."""
+    machine = Machine(runs=tmp_path_factory.mktemp("undisturbed"))
+    return [trace(task.run(machine)) for task in (ONE, LONG)]
+
+
+def test_a_worker_is_killed_others_fail_and_the_records_are_the_same(undisturbed, tmp_path):
+    long, states = Run(tmp_path / name_of(LONG)), []
+    with Killer(lambda: holders(long) if len(long.records) >= 3 else [], times=1) as killer:
+        done = sweep(
+            [LONG, UNKNOWN_OPTION, NOT_FINITE, ONE],
+            Machine(runs=tmp_path),
+            engine="ray",
+            watch=lambda now: states.append(now[long.path.name]),
+        )
+    assert len(killer.killed) == 1 and states.count("waiting") > 1
+    long, unknown, not_finite, one = done
+    assert [trace(one), trace(long)] == undisturbed
+    assert "did you mean 'sparse'" in unknown.failure["error"] and "NotFinite" in not_finite.failure["error"]
+    assert "Traceback" in unknown.failure["traceback"]
+
+
+def test_the_sweep_is_killed_and_started_again_and_trains_nothing_twice(undisturbed, tmp_path):
+    one, long = killed_sweep(tmp_path, "ray")
+    assert until(lambda: not holders(long), seconds=30)
+    before = stamps([one])
+    again = sweep([ONE, LONG], Machine(runs=tmp_path), workers=1, engine="ray")
+    assert [trace(run) for run in again] == undisturbed
+    assert stamps([one]) == before
+
+
+class Stopped(Exception):
+    """Raised by a watch, as Ctrl-C would be."""
+
+
+def test_a_sweep_that_is_stopped_ends_its_workers(tmp_path):
+    endless = Run(tmp_path / name_of(ENDLESS))
+
+    def stop(states):
+        if "running" in states.values() and until(lambda: endless.records):
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        sweep([ENDLESS], Machine(runs=tmp_path), workers=1, engine="ray", watch=stop)
+    assert until(lambda: not holders(endless), seconds=30)
+
+
+def test_a_cluster_without_a_gpu_shares_none(tmp_path):
+    with pytest.raises(ValueError, match="there is no GPU to share"):
+        open_pool(Machine(runs=tmp_path, device="cuda"), None, "ray", 0.5)
