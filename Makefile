@@ -13,7 +13,7 @@ EVIDENCE := $(if $(filter paper,$(SCALE)),paper,laptop)
 RUNS     ?= figures/$(EVIDENCE)/runs
 WORKERS  ?= 2
 
-.PHONY: setup figures $(FOLDERS) confirmation test lint lab bench clean
+.PHONY: setup figures $(FOLDERS) confirmation results test lint lab bench clean
 
 setup: $(INSTALLED)
 
@@ -36,6 +36,9 @@ $(FOLDERS): figures/$(SCALE)/%: notebooks/%.ipynb params/$(SCALE)/%.yaml $(INSTA
 # Runs are named by what they are, so another folder (RUNS=...) can be copied into figures/laptop/runs at any time.
 confirmation: $(INSTALLED)
 	.venv/bin/python -m nasutils.studies.confirmation $(if $(STATUS),status,run) --scale $(EVIDENCE) --runs $(RUNS) --workers $(WORKERS)
+
+results: $(INSTALLED)
+	.venv/bin/python -m nasutils.studies.confirmation results
 
 test: lint
 	.venv/bin/pytest

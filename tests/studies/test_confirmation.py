@@ -17,7 +17,7 @@ from nasutils.measures.estimates import Finding
 from nasutils.methods import schedules
 from nasutils.runs import Run, key
 from nasutils.studies import bypass_leakage, lr_swap, sparsification
-from nasutils.studies.confirmation import outcomes, plan
+from nasutils.studies.confirmation import outcomes, page, plan
 from nasutils.studies.confirmation.campaign import Campaign
 from nasutils.studies.confirmation.outcomes import REFUTED, SUPPORTED, UNRESOLVED
 from nasutils.studies.confirmation.plan import Hypothesis, Study
@@ -309,3 +309,24 @@ def test_the_damage_of_a_run_is_named_by_its_file(tmp_path):
     study = Study.model_validate(SMALL)
     refused = outcomes.Results(study, {("DARTS", 5): Run(tmp_path / "a")}, {}).refused
     assert "result.json is damaged" in refused["a"]
+
+
+# The page
+
+
+def test_the_page_of_results_is_that_of_the_committed_runs():
+    if SEARCHES.registered is None or not _has(SEARCHES.registered):
+        pytest.skip("a clone without the history that holds the registered commit")
+    assert (paths.ROOT / "figures" / "README.md").read_text() == page.current()
+
+
+def test_the_page_says_what_became_of_each_claim():
+    study = SEARCHES.claims["sparsification"][0]
+    ended = outcomes.Outcome(study, (finding(20, 40, 1e-6),), 1e-6, 9e-6, SUPPORTED)
+    waits = outcomes.Outcome(SEARCHES.claims["bypass_leakage"][1], (), math.nan, math.nan, "3 of 20 runs")
+    text = page.page(changed(deviations=["a seed less"]), {"sparsification": [ended], "bypass_leakage": [waits]})
+    row = next(line for line in text.splitlines() if line.startswith("| **1 gap**"))
+    pilot, confirmed = "37.3 [31.8, 42.8], n = 5: supported", "30 [20, 40], n = 20"
+    assert row.endswith(f"| Wilcoxon | {pilot} | {confirmed} | < 0.0001 | < 0.0001 | supported |")
+    assert "| 3 of 20 runs |" in text and "- a seed less" in text
+    assert "- *supported*: Pruning the relaxed supernet" in text and "1 of 1 claims wait for runs." in text

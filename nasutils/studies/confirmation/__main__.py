@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from nasutils import paths
-from nasutils.studies.confirmation import plan
+from nasutils.studies.confirmation import page, plan
 from nasutils.studies.confirmation.campaign import Campaign
 from nasutils.training.experiment import Machine
 
@@ -12,7 +12,7 @@ from nasutils.training.experiment import Machine
 def main() -> None:
     """Parse and do."""
     parser = argparse.ArgumentParser(prog="python -m nasutils.studies.confirmation", description=__doc__)
-    parser.add_argument("action", choices=["run", "status"])
+    parser.add_argument("action", choices=["run", "status", "results"])
     parser.add_argument("--part", default="searches", help="of the plan")
     parser.add_argument("--runs", type=Path, help="folder of the runs (figures/<scale>/runs)")
     parser.add_argument("--data", type=Path, help="folder of the data sets (NASUTILS_DATA)")
@@ -22,10 +22,12 @@ def main() -> None:
     given = parser.parse_args()
     machine = Machine(given.runs or paths.runs(given.scale), given.data, device=given.device)
     campaign = Campaign(plan.read()[given.part], machine, given.scale)
-    if given.action == "status":
+    if given.action == "run":
+        campaign.compute(given.workers)
+    elif given.action == "status":
         print(campaign.status(given.workers))
     else:
-        campaign.compute(given.workers)
+        (paths.ROOT / "figures" / "README.md").write_text(page.current())
 
 
 if __name__ == "__main__":

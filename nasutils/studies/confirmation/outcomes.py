@@ -55,11 +55,14 @@ class Results:
             return False
         return finished
 
-    def samples(self, hypothesis: Hypothesis) -> list[list[Run | None]]:
-        """The runs of each of a test's samples; None stands for one that is missing."""
-        there = self.networks if hypothesis.of in OF_NETWORKS else self.searches
+    def runs_for(self, hypothesis: Hypothesis) -> Mapping[tuple[str, int], Run]:
+        """Where the runs of a test are: searches, or final networks."""
+        return self.networks if hypothesis.of in OF_NETWORKS else self.searches
+
+    def samples(self, hypothesis: Hypothesis) -> list[list[tuple[str, int]]]:
+        """Arm and seed of all runs that the samples of a test consist of, finished or not."""
         return [
-            [there.get((arm, seed)) for arm in group for seed in chosen_seeds(hypothesis, self.study.arm(arm))]
+            [(arm, seed) for arm in group for seed in chosen_seeds(hypothesis, self.study.arm(arm))]
             for group in hypothesis.groups()
         ]
 
@@ -82,12 +85,18 @@ def outcomes(study: Study, paper: str, results: Results) -> list[Outcome]:
 
 def _findings(claim: Claim, results: Results) -> tuple[Finding, ...] | str:
     """Of all tests of a claim; while runs are missing, how many there are."""
-    samples = [results.samples(hypothesis) for hypothesis in claim.tests]
-    runs = [[[run for run in sample if run is not None] for sample in test] for test in samples]
-    wanted, there = (sum(len(sample) for test in tests for sample in test) for tests in (samples, runs))
-    if there < wanted:
-        return f"{there} of {wanted} runs"
-    return tuple(finding(h, test) for h, test in zip(claim.tests, runs, strict=True))
+    there: set[Run] = set()
+    missing: set[tuple[str, int]] = set()
+    for hypothesis in claim.tests:
+        runs = results.runs_for(hypothesis)
+        keys = [key for sample in results.samples(hypothesis) for key in sample]
+        there |= {runs[key] for key in keys if key in runs}
+        missing |= {key for key in keys if key not in runs}
+    if missing:
+        return f"{len(there)} of {len(there) + len(missing)} runs"
+    return tuple(
+        finding(h, [[results.runs_for(h)[key] for key in sample] for sample in results.samples(h)]) for h in claim.tests
+    )
 
 
 def finding(hypothesis: Hypothesis, samples: Sequence[Sequence[Run]]) -> Finding:

@@ -1,0 +1,140 @@
+"""The page of results, figures/README.md: every claim, its pilot and its confirmation. Written by `make results`."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import pandas as pd
+
+from nasutils import paths
+from nasutils.studies.confirmation import plan
+from nasutils.studies.confirmation.campaign import Campaign
+from nasutils.studies.confirmation.outcomes import (
+    DESCRIBED,
+    REFUTED,
+    SUPPORTED,
+    UNRESOLVED,
+    Outcome,
+    Results,
+    outcomes,
+)
+from nasutils.studies.confirmation.plan import Study
+from nasutils.training.experiment import Machine
+
+TITLES = {
+    "sparsification": "Small Temperature is All You Need for DARTS",
+    "bypass_leakage": "Robustifying DARTS by Eliminating Information Bypass Leakage",
+    "lhd_benchmark": "Rethink DARTS Search Space and Renovate a New Benchmark",
+    "lr_swap": "Delve into the Performance Degradation of DARTS",
+}
+TEST_NAMES = {
+    "share": "exact binomial",
+    "median": "sign",
+    "described": "none",
+    "centre": "Wilcoxon",
+    "mean": "t",
+    "correlation": "t of Fisher's z",
+    "share_difference": "Boschloo",
+    "auc": "Brunner-Munzel",
+    "difference": "Welch",
+    "correlation_difference": "Welch of Fisher's z",
+    "paired": "Wilcoxon, paired",
+    "equivalent": "two one-sided t",
+}
+HEAD = """# Results: every claim, pilot and confirmation
+
+Written by `make results` from the runs in this folder; do not edit.
+
+The **pilot** is what was looked at first: seeds 0 to 4, with tests chosen along the way
+([what to know about it](../docs/pilot.md)). The **confirmation** is a study of its own: its tests and seeds (5 and up)
+were fixed in [params/confirmation.yaml](../params/confirmation.yaml) before its first run, and no claim is judged
+before all runs of its arms are there. Laptop scale throughout, unless a claim says otherwise: CIFAR-10 at 16 x 16
+pixels, 2,000 images for the weights and as many for alpha, 8 channels, 2 cells a stage, 50 epochs; the accuracies of
+the cells are those of NAS-Bench-201's table, networks of full size.
+
+*Supported*: all tests of the claim pass, one-sided at 2.5 %, primary claims by Holm's correction over their paper.
+*Refuted or negligible*: a 95 % interval lies wholly below the smallest effect of interest. *Unresolved*: neither.
+How often each test errs where nothing is to be found: [calibration.csv](calibration.csv).
+"""
+
+
+def page(study: Study, found: Mapping[str, Sequence[Outcome]]) -> str:
+    """The page as Markdown; found: the outcomes by paper."""
+    parts = [HEAD, _counts(found)]
+    parts += [_paper(paper, ended) for paper, ended in found.items()]
+    deviations = [f"- {text}" for text in study.deviations] or ["None."]
+    parts.append("\n".join([f"## Deviations from the plan registered as `{study.registered}`", "", *deviations, ""]))
+    return "\n".join(parts)
+
+
+def current() -> str:
+    """The page of the committed runs."""
+    study = plan.read()["searches"]
+    found = [Campaign(study, Machine(paths.runs(scale)), scale).results() for scale in ("laptop", "paper")]
+    results = Results(study, found[0].searches | found[1].searches, found[0].networks | found[1].networks)
+    return page(study, {paper: outcomes(study, paper, results) for paper in study.claims})
+
+
+def _counts(found: Mapping[str, Sequence[Outcome]]) -> str:
+    words = [SUPPORTED, REFUTED, UNRESOLVED, DESCRIBED, "waits for runs"]
+    rows = []
+    for paper, ended in found.items():
+        count = Counter(o.outcome if o.findings else "waits for runs" for o in ended)
+        pilot = Counter(pilot_verdicts(paper)["verdict"])
+        before = ", ".join(f"{pilot[word]} {word}" for word in ("supported", "not supported", "inconclusive"))
+        rows.append([f"[{TITLES[paper]}](#{paper.replace('_', '-')})", before, *(str(count[word]) for word in words)])
+    return _table(["paper", "pilot", *words], rows)
+
+
+def _paper(paper: str, ended: Sequence[Outcome]) -> str:
+    pilot = pilot_verdicts(paper)
+    head = ["claim", "the paper says", "tested", "test", "pilot", "confirmation", "p", "Holm", "outcome"]
+    rows = [row for outcome in ended for row in _rows(outcome, pilot)]
+    anchor = f'<a id="{paper.replace("_", "-")}"></a>'
+    return "\n".join([f"## {TITLES[paper]}", "", anchor, "", *_learned(ended), "", _table(head, rows)])
+
+
+def _rows(outcome: Outcome, pilot: pd.DataFrame) -> Iterator[list[str]]:
+    """A row per test of a claim; what concerns the whole claim stands in the first."""
+    claim = outcome.claim
+    for i, hypothesis in enumerate(claim.tests):
+        result = str(outcome.findings[i]) if outcome.findings else ""
+        test = TEST_NAMES[hypothesis.test]
+        if i:
+            yield ["", "", "", test, "", result, "", "", ""]
+            continue
+        name = f"**{claim.claim}**" if claim.role == "primary" else claim.claim
+        before = "; ".join(_before(pilot, earlier) for earlier in claim.pilot)
+        said = [name, claim.sentence, claim.statistic, test, before, result]
+        yield [*said, _p(outcome.p), _p(outcome.holm), outcome.outcome]
+
+
+def _before(pilot: pd.DataFrame, name: str) -> str:
+    row = pilot.loc[name]
+    return f"{row['mean']:.3g} [{row['low']:.3g}, {row['high']:.3g}], n = {row['n']}: {row['verdict']}"
+
+
+def _p(value: float) -> str:
+    if math.isnan(value):
+        return ""
+    return f"{value:.2g}" if value >= 1e-4 else "< 0.0001"
+
+
+def _learned(found: Sequence[Outcome]) -> list[str]:
+    """In words: what the claims that have an outcome came to."""
+    lines = []
+    for word in (SUPPORTED, REFUTED, UNRESOLVED):
+        ended = [o for o in found if o.findings and o.outcome == word]
+        lines += [f"- *{word}*: {o.claim.sentence} ({o.claim.statistic}: {o.findings[0]})" for o in ended]
+    waiting = sum(not o.findings for o in found)
+    return [*lines, f"{waiting} of {len(found)} claims wait for runs." if waiting else "All claims have an outcome."]
+
+
+def pilot_verdicts(paper: str) -> pd.DataFrame:
+    """The verdicts of the first study at laptop scale, by claim."""
+    return pd.read_csv(paths.figures("laptop", paper) / "verdicts.csv").set_index("claim")
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
