@@ -1,1 +1,1 @@
-"""What the records of searches say: measures of one search, and estimates with tests from many."""
+"""What the records of searches say: leakage, curvature, when to stop, a diagnosis; tables, estimates, tests, ranks."""

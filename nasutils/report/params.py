@@ -20,8 +20,8 @@ from nasutils.spaces.base import check_cells, check_channels
 from nasutils.spaces.nasbench201 import OPS
 from nasutils.sweep import pool
 from nasutils.training.experiment import check_device
+from nasutils.training.loop import PRECISIONS
 from nasutils.training.protocols import PROTOCOLS
-from nasutils.training.search import PRECISIONS
 
 
 def _one_of(kind: str, choices: Iterable[str]) -> Any:

@@ -1,4 +1,7 @@
-"""Search spaces by name."""
+"""What can be found: search spaces, their supernets and final networks, their genotypes.
+
+base: what a space is. genotype, catalogue: a cell as a value, and published ones. ops: candidate operations.
+"""
 
 from nasutils.errors import choose
 from nasutils.spaces import nasbench201

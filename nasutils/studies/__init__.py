@@ -1,1 +1,1 @@
-"""What each notebook compares and claims: variants and claims, written down before any run."""
+"""The four papers, a folder each: variants, results, claims, tables, figures. And the confirmatory study."""

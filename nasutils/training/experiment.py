@@ -13,7 +13,8 @@ from nasutils.errors import choose, whole
 from nasutils.measures.stopping import Decision, Records, Stopper
 from nasutils.methods.base import PRESETS
 from nasutils.runs import Run
-from nasutils.training.search import PRECISIONS, Search
+from nasutils.training.loop import PRECISIONS
+from nasutils.training.search import Search
 
 VERSION = 1
 """Raise by hand when the meaning of a search changes: finished runs of older versions are then not found."""

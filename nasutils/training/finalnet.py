@@ -21,8 +21,8 @@ from nasutils.runs import Run
 from nasutils.spaces.ops import count_parameters, multiply_adds
 from nasutils.training.batchnorm import EVALUATION_BATCH, batch_norms_restored, recalibrate
 from nasutils.training.experiment import Machine, check_setting, finish
+from nasutils.training.loop import PRECISIONS, Batch, Log, Record, clip, clock, cost
 from nasutils.training.protocols import PROTOCOLS, Protocol
-from nasutils.training.search import PRECISIONS, Batch, Log, Record, clip, clock, cost
 
 VERSION = 1
 """Raise by hand when the meaning of an evaluation or of a named protocol changes, see `experiment.VERSION`."""

@@ -5,12 +5,9 @@ the recipe asks for, or both from gradients at the same point (single-level and 
 differ in what they implement; the loop asks no method what it is.
 """
 
-import resource
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,48 +20,7 @@ from nasutils.methods import Method, Recipe, relax
 from nasutils.spaces.base import Active, Mix, nonzero
 from nasutils.training.batchnorm import EVALUATION_BATCH, batch_norms_restored, recalibrate
 from nasutils.training.graphs import Graphs
-
-Record = dict[str, Any]
-PRECISIONS = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.float32}
-"""Type of weights and images by precision; `bf16` runs the network under autocast, alpha and mix stay float32."""
-
-
-class NotFinite(FloatingPointError):
-    """A loss became NaN or infinite; the message says at which epoch and step."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """images: (batch, 3, H, W), augmented and normalised; labels: (batch,); role: "train", "valid" or "test"."""
-
-    role: str
-    images: Tensor
-    labels: Tensor
-
-
-class Log:
-    """Losses and hits of the batches of an epoch, read off the device once, at its end."""
-
-    def __init__(self, *roles: str) -> None:
-        self._rows: dict[str, list[Tensor]] = {role: [] for role in roles}
-
-    def add(self, batch: Batch, loss: Tensor, logits: Tensor) -> None:
-        hits = (logits.argmax(dim=1) == batch.labels).sum()
-        size = len(batch.labels)
-        self._rows[batch.role].append(torch.stack([loss.detach().double() * size, hits.double()]))
-
-    def means(self, epoch: int, sizes: int) -> dict[str, float | None]:
-        """Of every role `<role>_loss` (nats) and `<role>_accuracy` (%), None without batches. Raises NotFinite."""
-        means: dict[str, float | None] = {}
-        for role, rows in self._rows.items():
-            table = torch.stack(rows).cpu() if rows else torch.zeros(0, 2)
-            bad = (~table[:, 0].isfinite()).nonzero()
-            if len(bad):
-                raise NotFinite(f"the {role} loss is not finite at epoch {epoch}, step {int(bad[0])}")
-            loss, hits = (table.sum(dim=0) / sizes).tolist() if rows else (None, None)
-            means[f"{role}_loss"] = loss
-            means[f"{role}_accuracy"] = None if hits is None else 100 * hits
-        return means
+from nasutils.training.loop import PRECISIONS, Batch, Log, NotFinite, Record, clip, clock, cost
 
 
 class Search:
@@ -402,37 +358,6 @@ class Search:
         self.generator.set_state(state["generator"])
 
 
-class Moment(NamedTuple):
-    """Seconds on the wall's clock and of the process's CPU time, all threads together."""
-
-    wall: float
-    cpu: float
-
-
-def clock() -> Moment:
-    """Now."""
-    return Moment(time.perf_counter(), time.process_time())
-
-
-def cost(device: torch.device, samples: int, started: Moment, trained: Moment, ended: Moment) -> Record:
-    """What an epoch cost, all that was done in it (judging, probes, eigenvalues) and its training alone.
-
-    samples: images trained on between `started` and `trained`. Peak memory: of the process on a CPU, of the allocator
-    on a GPU.
-    """
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(device)
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {
-        "seconds": ended.wall - started.wall,
-        "cpu_seconds": ended.cpu - started.cpu,
-        "training_cpu_seconds": trained.cpu - started.cpu,
-        "samples_per_second": samples / (trained.wall - started.wall),
-        "peak_memory_bytes": peak,
-    }
-
-
 def _check_measurable(method: Method) -> None:
     """Raise ValueError where leakage and the Hessian's eigenvalue are not defined."""
     space, none = method.space, "probe_every and eigenvalue_every must be 0"
@@ -445,14 +370,6 @@ def _check_measurable(method: Method) -> None:
 def _mean_entropy(rows: Sequence[Tensor]) -> float:
     """Of distributions (rows, K); weights whose sum is that of an edge (PC-DARTS) are taken relatively."""
     return torch.cat([relax.entropy(p / p.sum(dim=1, keepdim=True)) for p in rows]).mean().item()
-
-
-def clip(gradients: Iterable[Tensor], bound: float, others: Iterable[Tensor] = ()) -> Tensor:
-    """Scale gradients in place to a norm of at most `bound`, taken together with `others`; returns that norm before."""
-    gradients = list(gradients)
-    norm = torch.nn.utils.get_total_norm([*gradients, *others])
-    torch._foreach_mul_(gradients, (bound / (norm + 1e-6)).clamp(max=1.0))
-    return norm
 
 
 @contextmanager

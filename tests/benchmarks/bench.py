@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from nasutils import data, runs, spaces
 from nasutils.training.graphs import SEEN
-from nasutils.training.search import Batch
+from nasutils.training.loop import Batch
 from tests.benchmarks.variants import (
     SMALL_T,
     SMALL_T_NOISY,

@@ -14,7 +14,8 @@ from nasutils.data import Data, ImageSet
 from nasutils.spaces import Space
 from nasutils.spaces.base import Active
 from nasutils.training.experiment import supernet_options
-from nasutils.training.search import Batch, Search
+from nasutils.training.loop import Batch
+from nasutils.training.search import Search
 from tests import naive, naive_darts, naive_lhd
 
 Ops = Mapping[str, Sequence[int]]

@@ -22,7 +22,8 @@ from nasutils.spaces.lhd_cells import INCOMING, KINDS
 from nasutils.spaces.mixed_cell import Plan
 from nasutils.training import experiment
 from nasutils.training.experiment import Experiment, Machine
-from nasutils.training.search import Batch, Search
+from nasutils.training.loop import Batch
+from nasutils.training.search import Search
 from tests.lhd_truth import LHD, NETWORKS, alphas, batch, close, filled
 
 BASELINES = (

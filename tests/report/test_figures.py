@@ -83,9 +83,9 @@ class Parameters:
 
 @pytest.fixture
 def gallery(tmp_path, monkeypatch):
-    monkeypatch.setattr(plots.paths, "ROOT", tmp_path)
-    monkeypatch.setattr(plots.params, "departures", lambda p, notebook, scale: p.departures)
-    return lambda caption, **departures: plots.Gallery(Parameters(departures=departures), "lr_swap", caption)
+    monkeypatch.setattr(galleries.paths, "ROOT", tmp_path)
+    monkeypatch.setattr(galleries.params, "departures", lambda p, notebook, scale: p.departures)
+    return lambda caption, **departures: galleries.Gallery(Parameters(departures=departures), "lr_swap", caption)
 
 
 def stamped(gallery):
@@ -111,6 +111,19 @@ def test_the_stamp_says_how_each_file_was_made(gallery, tmp_path):
     assert {file.name for file in second.folder.iterdir()} == {
         *("stamp.json", "one.csv", "two.csv", "drawn.csv", "drawn.png", "drawn.svg")
     }
+
+
+def test_runs_of_equal_keys_are_all_counted(gallery, tmp_path):
+    """A search and the final network of its cell are named alike in two dicts."""
+    homes = [Run(tmp_path / name) for name in ("search", "network")]
+    for home in homes:
+        home.path.mkdir()
+        (home.path / "stamp.json").write_text('{"device": "a machine"}')
+        (home.path / "result.json").write_text("{}")
+    found = gallery("both")
+    found.drawn_from(*({("s2", "DARTS", 0): home} for home in homes))
+    found.table("one", pd.DataFrame())
+    assert json.loads((found.folder / "stamp.json").read_text())[0]["runs at hand"] == {"a machine": 2}
 
 
 def test_other_parameters_overwrite_nothing(gallery, capsys):

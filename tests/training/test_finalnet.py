@@ -21,7 +21,7 @@ from nasutils.spaces.ops import count_parameters, multiply_adds
 from nasutils.training import finalnet
 from nasutils.training.experiment import Machine
 from nasutils.training.finalnet import PROTOCOLS, Evaluation, Protocol, Training, build
-from nasutils.training.search import NotFinite
+from nasutils.training.loop import NotFinite
 
 CELL = "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|none~0|avg_pool_3x3~1|nor_conv_3x3~2|"
 PAIRS = {

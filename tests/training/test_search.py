@@ -16,7 +16,8 @@ from torch import nn
 from nasutils import Genotype, data, methods, spaces
 from nasutils.methods import relax, schedules
 from nasutils.spaces.base import everything
-from nasutils.training.search import NotFinite, Search, clip
+from nasutils.training.loop import NotFinite, clip
+from nasutils.training.search import Search
 
 CLIPS = json.loads((Path(__file__).parents[1] / "truth" / "relaxation.json").read_text())["clip_interaction_nb201"]
 NB201 = spaces.get("nasbench201")

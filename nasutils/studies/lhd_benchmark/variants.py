@@ -24,7 +24,7 @@ from nasutils.spaces.lhd_policies import POLICIES
 from nasutils.sweep.pool import home_of
 from nasutils.training.experiment import Experiment, Machine
 from nasutils.training.finalnet import Evaluation
-from nasutils.training.search import PRECISIONS
+from nasutils.training.loop import PRECISIONS
 
 SPACE = spaces.get("lhd")
 
