@@ -15,6 +15,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from nasutils import spaces
+from nasutils.report import gallery as galleries
 from nasutils.report import plots, widgets
 from nasutils.runs import Run
 from nasutils.spaces.nasbench201 import EDGES, OPS
