@@ -444,8 +444,8 @@ def test_a_rising_eigenvalue_is_watched():
 
 
 def test_the_limits_stand_where_cells_become_worse_than_average():
-    accuracy = spaces.nb201_cells.accuracies("cifar10")
-    cells = [spaces.nb201_cells.operations(i) for i in range(0, 15625, 5)]
+    accuracy = spaces.nasbench201_table.accuracies("cifar10")
+    cells = [spaces.nasbench201_table.operations(i) for i in range(0, 15625, 5)]
     accuracy, skips = accuracy[::5], np.array([c.count(1) for c in cells])
     free = np.array([sum(o in (0, 1, 4) for o in c) for c in cells])
     assert (
