@@ -27,7 +27,7 @@ def main() -> None:
     elif given.action == "status":
         print(campaign.status(given.workers))
     else:
-        (paths.ROOT / "figures" / "README.md").write_text(page.current())
+        page.write()
 
 
 if __name__ == "__main__":

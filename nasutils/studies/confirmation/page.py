@@ -1,8 +1,10 @@
 """The page of results, figures/README.md: every claim, its pilot and its confirmation. Written by `make results`."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -41,6 +43,9 @@ TEST_NAMES = {
     "paired": "Wilcoxon, paired",
     "equivalent": "two one-sided t",
 }
+WAITS = "waiting for runs"
+WORDS = [SUPPORTED, REFUTED, UNRESOLVED, DESCRIBED, WAITS]
+PILOT_WORDS = ["supported", "not supported", "inconclusive"]
 HEAD = """# Results: every claim, pilot and confirmation
 
 Written by `make results` from the runs in this folder; do not edit.
@@ -62,28 +67,58 @@ def page(study: Study, found: Mapping[str, Sequence[Outcome]]) -> str:
     """The page as Markdown; found: the outcomes by paper."""
     parts = [HEAD, _counts(found)]
     parts += [_paper(paper, ended) for paper, ended in found.items()]
+    parts += [_pilot_only(paper) for paper in TITLES if paper not in found]
     deviations = [f"- {text}" for text in study.deviations] or ["None."]
     parts.append("\n".join([f"## Deviations from the plan registered as `{study.registered}`", "", *deviations, ""]))
     return "\n".join(parts)
 
 
-def current() -> str:
-    """The page of the committed runs."""
+def write() -> None:
+    """Write figures/README.md and the counts in README.md from the committed runs."""
+    for file, text in current().items():
+        file.write_text(text)
+
+
+def current() -> dict[Path, str]:
+    """What `write` writes, by file."""
     study = plan.read()["searches"]
     found = [Campaign(study, Machine(paths.runs(scale)), scale).results() for scale in ("laptop", "paper")]
     results = Results(study, found[0].searches | found[1].searches, found[0].networks | found[1].networks)
-    return page(study, {paper: outcomes(study, paper, results) for paper in study.claims})
+    ended = {paper: outcomes(study, paper, results) for paper in study.claims}
+    readme = paths.ROOT / "README.md"
+    return {paths.ROOT / "figures" / "README.md": page(study, ended), readme: counted(readme.read_text(), ended)}
+
+
+def counted(text: str, found: Mapping[str, Sequence[Outcome]]) -> str:
+    """The README's text with the counts of today between its marks `<!-- counts: PAPER -->` and `<!-- end -->`."""
+
+    def counts(mark: re.Match[str]) -> str:
+        return f"{mark[1]}{_in_words(mark[2], found.get(mark[2], ()))}{mark[3]}"
+
+    return re.sub(r"(<!-- counts: (\w+) -->).*?(<!-- end -->)", counts, text)
+
+
+def _in_words(paper: str, ended: Sequence[Outcome]) -> str:
+    """Pilot, and where there is one, confirmation: how many claims came to what."""
+    pilot = Counter(pilot_verdicts(paper)["verdict"])
+    before = ", ".join(f"{pilot[word]} {word}" for word in PILOT_WORDS if pilot[word])
+    count = _outcomes(ended)
+    now = ", ".join(f"{count[word]} {word}" for word in WORDS if count[word])
+    return f"pilot: {before}" + (f"; confirmation: {now}" if now else "")
+
+
+def _outcomes(ended: Sequence[Outcome]) -> Counter[str]:
+    return Counter(outcome.outcome if outcome.findings else WAITS for outcome in ended)
 
 
 def _counts(found: Mapping[str, Sequence[Outcome]]) -> str:
-    words = [SUPPORTED, REFUTED, UNRESOLVED, DESCRIBED, "waits for runs"]
     rows = []
     for paper, ended in found.items():
-        count = Counter(o.outcome if o.findings else "waits for runs" for o in ended)
+        count = _outcomes(ended)
         pilot = Counter(pilot_verdicts(paper)["verdict"])
-        before = ", ".join(f"{pilot[word]} {word}" for word in ("supported", "not supported", "inconclusive"))
-        rows.append([f"[{TITLES[paper]}](#{paper.replace('_', '-')})", before, *(str(count[word]) for word in words)])
-    return _table(["paper", "pilot", *words], rows)
+        before = ", ".join(f"{pilot[word]} {word}" for word in PILOT_WORDS)
+        rows.append([f"[{TITLES[paper]}](#{paper.replace('_', '-')})", before, *(str(count[word]) for word in WORDS)])
+    return _table(["paper", "pilot", *WORDS], rows)
 
 
 def _paper(paper: str, ended: Sequence[Outcome]) -> str:
@@ -92,6 +127,14 @@ def _paper(paper: str, ended: Sequence[Outcome]) -> str:
     rows = [row for outcome in ended for row in _rows(outcome, pilot)]
     anchor = f'<a id="{paper.replace("_", "-")}"></a>'
     return "\n".join([f"## {TITLES[paper]}", "", anchor, "", *_learned(ended), "", _table(head, rows)])
+
+
+def _pilot_only(paper: str) -> str:
+    """The claims of a paper that has no confirmation yet."""
+    pilot = pilot_verdicts(paper)
+    rows = [[name, str(row["statistic"]), _before(pilot, str(name))] for name, row in pilot.iterrows()]
+    head = ["claim", "tested", "pilot"]
+    return "\n".join([f"## {TITLES[paper]}", "", "No confirmation is planned yet.", "", _table(head, rows)])
 
 
 def _rows(outcome: Outcome, pilot: pd.DataFrame) -> Iterator[list[str]]:
