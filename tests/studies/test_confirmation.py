@@ -330,3 +330,11 @@ def test_the_page_says_what_became_of_each_claim():
     assert row.endswith(f"| Wilcoxon | {pilot} | {confirmed} | < 0.0001 | < 0.0001 | supported |")
     assert "| 3 of 20 runs |" in text and "- a seed less" in text
     assert "- *supported*: Pruning the relaxed supernet" in text and "1 of 1 claims wait for runs." in text
+
+
+def test_without_history_only_a_dirty_tree_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    plan.later_commits.cache_clear()
+    assert plan.refusal({"commit": "0123456789ab"}, "ab") is None
+    assert plan.refusal({"commit": "0123456789ab-dirty"}, "ab") is not None
+    plan.later_commits.cache_clear()

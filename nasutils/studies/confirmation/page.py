@@ -82,11 +82,23 @@ def write() -> None:
 def current() -> dict[Path, str]:
     """What `write` writes, by file."""
     study = plan.read()["searches"]
-    found = [Campaign(study, Machine(paths.runs(scale)), scale).results() for scale in ("laptop", "paper")]
-    results = Results(study, found[0].searches | found[1].searches, found[0].networks | found[1].networks)
+    results = committed(study)
     ended = {paper: outcomes(study, paper, results) for paper in study.claims}
     readme = paths.ROOT / "README.md"
     return {paths.ROOT / "figures" / "README.md": page(study, ended), readme: counted(readme.read_text(), ended)}
+
+
+def committed(study: Study) -> Results:
+    """The finished runs of the plan that lie in figures/."""
+    laptop, paper = (Campaign(study, Machine(paths.runs(scale)), scale).results() for scale in ("laptop", "paper"))
+    return Results(study, laptop.searches | paper.searches, laptop.networks | paper.networks)
+
+
+def section(paper: str) -> str:
+    """What the page says of one paper, as Markdown for its notebook: without the heading."""
+    study = plan.read()["searches"]
+    _, _, text = _paper(paper, outcomes(study, paper, committed(study))).partition("</a>\n\n")
+    return text
 
 
 def counted(text: str, found: Mapping[str, Sequence[Outcome]]) -> str:

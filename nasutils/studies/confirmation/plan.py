@@ -220,18 +220,24 @@ def changes(part: str, file: Path = paths.ROOT / FILE) -> list[str]:
 
 
 @cache
-def later_commits(registered: str) -> frozenset[str]:
-    """The registered commit and those that were built on it, twelve digits each. Raises ValueError without git."""
-    found = _git("rev-list", "--ancestry-path", f"{registered}..HEAD").split()
-    return frozenset(commit[:12] for commit in [_git("rev-parse", registered).strip(), *found])
+def later_commits(registered: str) -> frozenset[str] | None:
+    """The registered commit and those that were built on it, twelve digits each; None where that history is not."""
+    try:
+        found = _git("rev-list", "--ancestry-path", f"{registered}..HEAD").split()
+        return frozenset(commit[:12] for commit in [_git("rev-parse", registered).strip(), *found])
+    except ValueError:
+        return None
 
 
 def refusal(stamp: Mapping[str, Any], registered: str) -> str | None:
-    """Why a run does not count, by its stamp: of code before the registered commit or in no commit. None if it does."""
-    commit = stamp.get("commit") or "unknown"
+    """Why a run does not count, by its stamp: of code before the registered commit or in no commit. None if it does.
+
+    Without the repository's history (an archive, a shallow clone) the first of these cannot be told.
+    """
+    commit, known = stamp.get("commit") or "unknown", later_commits(registered)
     if commit.endswith("-dirty"):
         return f"computed by code that is in no commit ({commit})"
-    if commit not in later_commits(registered):
+    if known is not None and commit not in known:
         return f"computed by commit {commit}, which is not built on the registered one"
     return None
 
