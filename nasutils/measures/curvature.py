@@ -54,12 +54,6 @@ def hessian_product(
     return product, len(gradient)
 
 
-def spectrum(product: Callable[[Tensor], Tensor], size: int) -> Tensor:
-    """All eigenvalues, ascending, of a symmetric (size, size) matrix from as many products: for small ones."""
-    matrix = torch.stack([product(row) for row in torch.eye(size, dtype=torch.float64)])
-    return torch.linalg.eigvalsh((matrix + matrix.T) / 2)
-
-
 def largest_eigenvalue(
     product: Callable[[Tensor], Tensor], size: int, *, steps: int = 20, tolerance: float = 3e-3
 ) -> float:

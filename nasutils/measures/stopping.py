@@ -105,35 +105,6 @@ def darts_es(epochs: Sequence[int], values: ArrayLike) -> tuple[int, int] | None
     return eigenvalue_stop(values, start=sum(epoch < ES_START for epoch in epochs))
 
 
-@dataclass(frozen=True)
-class Tracker:
-    """State of the released DARTS-ES at its end. fires: epoch, None if never. returns: epoch it rolled back to.
-
-    error: what the released script raised, as text (None: nothing).
-    """
-
-    fires: int | None
-    returns: int
-    local_means: np.ndarray
-    error: str | None
-
-
-def released_tracker(values: ArrayLike, epochs: int = 50) -> Tracker:
-    """DARTS-ES as released: fed a value per epoch, it counts each for two epochs, so it is mute until epoch 12.
-
-    It goes back 12 epochs where 6 are meant. In the last epoch it looks up an entry that it has not made: the script
-    ends in KeyError, reported here as a value.
-    """
-    x = np.asarray(values, dtype=float)[:epochs]
-    found = eigenvalue_stop(x[: epochs - 1], start=6)
-    if found:
-        fires, _ = found
-        return Tracker(fires, fires - 12, local_means(x[: fires + 1])[: fires - 1], None)
-    if len(x) < epochs:
-        return Tracker(None, epochs - 1, local_means(x)[: max(len(x) - 2, 0)], None)
-    return Tracker(None, epochs - 1, local_means(x), repr(KeyError(epochs - 1)))
-
-
 def cell_of(space: Space) -> str:
     """The cell type that is judged: the only one, or the normal one."""
     return "cell" if "cell" in space.alpha_shapes else "normal"
@@ -277,16 +248,6 @@ def _rising(records: Records, space: Space, o: int) -> Verdict:
     return earlier, fires, f"the eigenvalue had risen by a factor of 1.3 at epoch {records[fires]['epoch']}"
 
 
-def _rising_released(records: Records, space: Space, o: int) -> Verdict:
-    where, values = eigenvalues(records)
-    if len(where) != len(records):
-        raise ValueError("the released DARTS-ES takes an eigenvalue of every epoch: search with `eigenvalue_every` = 1")
-    end = released_tracker(values, len(values))
-    if end.fires is None:
-        return None, None, f"it never fired; the released script ends in {end.error}"
-    return end.fires, end.fires, f"fired, and takes the current cell; its tracker would go back to epoch {end.returns}"
-
-
 @dataclass(frozen=True)
 class Criterion:
     """what: in words. judge: of (records, space, index of the operation).
@@ -320,7 +281,6 @@ CRITERIA: Mapping[str, Criterion] = {
     # of its branches ever compete and the chain decides what each rule alone decides.
     **{f"ranking_{n}": Criterion(f"DARTS+ 2: ranking kept {n} epochs", partial(_ranking, n)) for n in (2, 3, 4, 10)},
     "eigenvalue": Criterion("DARTS-ES as published: before the eigenvalue rises", _rising, eigenvalue=True),
-    "eigenvalue_released": Criterion("DARTS-ES as released", _rising_released, eigenvalue=True),
 }
 
 
@@ -388,9 +348,7 @@ class Stopper:
     def __init__(
         self, criterion: str, space: Space, *, operation: str | None = None, patience: int = 10, records: Records = ()
     ) -> None:
-        choose(
-            "criterion that can stop a search", criterion, [name for name in CRITERIA if name != "eigenvalue_released"]
-        )
+        choose("criterion", criterion, CRITERIA)
         _designated(criterion, space, operation)
         self.criterion, self.space, self.operation = criterion, space, operation
         self.patience, self.records = positive("patience", patience), list(records)

@@ -17,12 +17,11 @@ Pair = tuple[str, int]
 @dataclass(frozen=True)
 class Rule:
     """decimals: to which the weights are rounded first (None: not). later: equal edges go to the later
-    predecessor. last: of equal operations on an edge the last one is taken. greedy: see `_greedy`."""
+    predecessor. last: of equal operations on an edge the last one is taken."""
 
     decimals: int | None = None
     later: bool = False
     last: bool = False
-    greedy: bool = False
 
 
 POLICIES: Mapping[str, Rule] = {
@@ -30,11 +29,9 @@ POLICIES: Mapping[str, Rule] = {
     "top2-sp": Rule(decimals=4, later=True),
     "top2-small-temperature": Rule(decimals=3),
     "top2-s1-s4": Rule(decimals=3, last=True),
-    "greedy-s1-s4": Rule(decimals=3, greedy=True),
 }
 """`top2` is DARTS's own (and the SS-DARTS code's); `top2-sp` the SP-DARTS code's on the DARTS space,
-`top2-small-temperature` PCD's and EDD's there, `top2-s1-s4` all of theirs on S1-S4, and `greedy-s1-s4` a parser in
-that code that no script uses."""
+`top2-small-temperature` PCD's and EDD's there, and `top2-s1-s4` all of theirs on S1-S4."""
 
 
 def derive(weights: Mapping[str, Weights], edge_ops: Mapping[str, Sequence[Sequence[str]]], rule: Rule) -> Genotype:
@@ -42,8 +39,7 @@ def derive(weights: Mapping[str, Weights], edge_ops: Mapping[str, Sequence[Seque
     cells = []
     for name in ("normal", "reduce"):
         rows = [[_rounded(w, rule) for w in row] for row in weights[name]]
-        pick = _greedy if rule.greedy else _top2
-        nodes = tuple(pick(rows, edge_ops[name], edges, rule) for edges in INCOMING)
+        nodes = tuple(_top2(rows, edge_ops[name], edges, rule) for edges in INCOMING)
         cells.append(Cell(name, nodes, tuple(range(2, 2 + NODES))))
     return Genotype(tuple(cells))
 
@@ -62,21 +58,3 @@ def _top2(rows: Weights, edge_ops: Sequence[Sequence[str]], edges: Sequence[int]
 def _best(row: Sequence[float], names: Sequence[str], last: bool) -> int:
     allowed = [k for k, name in enumerate(names) if name != "none"]
     return max(reversed(allowed) if last else allowed, key=lambda k: row[k])
-
-
-def _greedy(rows: Weights, edge_ops: Sequence[Sequence[str]], edges: Sequence[int], rule: Rule) -> tuple[Pair, ...]:
-    """Twice the largest (edge, operation), from the last edge on; a node but the first takes one skip at most.
-
-    As released: a pick is zeroed, not removed, and whether a candidate is a skip is looked up in the row of its
-    predecessor's number instead of its edge's, which matters in S1. Two operations may come from one predecessor.
-    """
-    picked: list[tuple[int, int]] = []
-    scanned = [(e, k) for e in reversed(edges) for k, name in enumerate(edge_ops[e]) if name != "none"]
-    value = {(e, k): rows[e][k] for e, k in scanned}
-
-    for _ in range(2):
-        full = len(edges) > 2 and any(edge_ops[e][k] == "skip_connect" for e, k in picked)
-        allowed = [(e, k) for e, k in scanned if not (full and edge_ops[EDGES[e][0]][k] == "skip_connect")]
-        picked.append(max(allowed, key=lambda pair: value[pair]))
-        value[picked[-1]] = 0.0
-    return tuple((edge_ops[e][k], EDGES[e][0]) for e, k in picked)

@@ -1,7 +1,5 @@
 """The graph of an LHD cell, what a genotype must satisfy to be one of its cells, and how many cells there are."""
 
-from collections.abc import Iterator, Sequence
-from itertools import chain, combinations
 from math import comb, prod
 
 from nasutils.errors import choose
@@ -73,38 +71,3 @@ def architectures(ops: int = 2, outputs: int | None = None) -> int:
     The closed forms of the specification's section 1.7: nodes that reach no output count, too.
     """
     return (operator_choices(ops) * output_choices(outputs) ** 2) ** 2
-
-
-def distinct_cells(ops: int = 2) -> int:
-    """Cells (outputs: some but not all nodes) that differ after the nodes that reach no output were removed.
-
-    Of a set of living nodes, those in no output must each be used by another one: inclusion and exclusion over
-    the unused ones, whose later nodes do not see them.
-    """
-    nodes, total = range(NODES), 0
-    for living in _subsets(nodes):
-        for ends in _subsets(living):
-            used = [n for n in living if n not in ends]
-            total += _pairs_of_sets(len(ends)) * sum(
-                (-1) ** len(unused) * prod(_choices(n, [m for m in living if m not in unused], ops) for n in living)
-                for unused in _subsets(used)
-            )
-    return total
-
-
-def _choices(node: int, visible: list[int], ops: int) -> int:
-    return comb(len(OPS) * (2 + sum(m < node for m in visible)), ops)
-
-
-def _pairs_of_sets(union: int) -> int:
-    """Pairs of sets (sum, concatenation), neither empty nor of all nodes, with a given union of that many nodes.
-
-    Each node of the union is in the first, in the second or in both.
-    """
-    if union == NODES:
-        return 3**union - 2 * 2**union + 1
-    return 3**union - 2 if union else 0
-
-
-def _subsets(items: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    return chain.from_iterable(combinations(items, k) for k in range(len(items) + 1))

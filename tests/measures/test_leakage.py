@@ -340,7 +340,6 @@ def test_the_algebraically_largest_eigenvalue_is_found(eigenvalues):
     product, size = curvature.hessian_product(loss, alphas)
     torch.testing.assert_close(product(torch.ones(7).double()), matrix @ torch.ones(7).double())
     assert curvature.largest_eigenvalue(product, size, tolerance=1e-12) == pytest.approx(max(eigenvalues), abs=1e-10)
-    assert curvature.spectrum(product, size).tolist() == pytest.approx(eigenvalues, abs=1e-12)
 
 
 def test_a_few_products_suffice_for_a_dominant_eigenvalue():
@@ -364,7 +363,6 @@ def test_the_eigenvalue_of_a_supernet_is_that_of_its_full_hessian_in_alpha(tempe
     full = torch.autograd.functional.hessian(lambda a: loss(images(a)), alpha).reshape(30, 30)
     expected = torch.linalg.eigvalsh((full + full.T) / 2)
     product, size = curvature.hessian_product(lambda a: loss(images(a["cell"])), {"cell": alpha})
-    torch.testing.assert_close(curvature.spectrum(product, size), expected, rtol=1e-8, atol=1e-10)
     assert curvature.largest_eigenvalue(product, size, steps=30, tolerance=1e-9) == pytest.approx(expected[-1].item())
     found = curvature.curvature(loss, images(alpha), temperature)
     assert found == pytest.approx(expected[-1].item(), abs=0.01 * expected.abs().max().item())

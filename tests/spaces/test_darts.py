@@ -30,7 +30,6 @@ PARSERS = {
     "PCDEDD/PCDEDD-DARTS/model_search_cyc.py": "top2-small-temperature",
     "Selective-Stop/SS-DARTS/model_search.py": "top2",
     "SmoothDARTS/sota/cnnmul/model_search.py": "top2-s1-s4",
-    "SmoothDARTS/sota/cnnmul/model_search_nocomplete.py": "greedy-s1-s4",
 }
 
 

@@ -139,7 +139,6 @@ def test_size_of_the_space():
     assert LHD.num_architectures == (3_700_603_916_100 * 30 * 30) ** 2
     assert f"{lhd_cells.architectures(ops=3):.4e}" == "1.1502e+40"
     assert f"{lhd_cells.architectures(outputs=4):.4e}" == "8.5590e+27"
-    assert lhd_cells.distinct_cells() == 1_629_457_597_679_821
 
 
 def test_ties_go_to_the_first():

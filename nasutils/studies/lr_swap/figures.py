@@ -25,7 +25,7 @@ FAMILIES = {
     "selective stop": ("C0", "o", ("peak", "residual", "peak_ungated", "res", "res_skip", "res_speed")),
     "skips": ("C1", "s", ("hard_exit", "skips_2", "skips_3", "skips_4")),
     "ranking": ("C2", "^", ("ranking_2", "ranking_3", "ranking_4", "ranking_10")),
-    "eigenvalue": ("C3", "D", ("eigenvalue", "eigenvalue_released")),
+    "eigenvalue": ("C3", "D", ("eigenvalue",)),
 }
 """What a criterion looks at -> colour and marker, and the criteria."""
 
