@@ -333,7 +333,15 @@ def test_identity_is_never_dropped_and_evaluation_drops_nothing():
 # Discretization
 
 
-@pytest.mark.parametrize("case", TRUTH["discretisation"]["darts_space"] + TRUTH["discretisation"]["s1_s4"])
+DERIVED = [
+    case
+    for part in ("darts_space", "s1_s4")
+    for case in TRUTH["discretisation"][part]
+    if case["parser"] in PARSERS  # the others were made by a parser that no released script uses
+]
+
+
+@pytest.mark.parametrize("case", DERIVED)
 def test_policies_derive_what_the_released_parsers_do(case):
     space = of_truth(case.get("space", "s5"))
     mix = {kind: torch.softmax(a.float() / case["T"], -1) for kind, a in alphas(space, case["alpha_scale"]).items()}
