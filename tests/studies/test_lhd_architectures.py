@@ -16,9 +16,9 @@ import torch
 
 from nasutils import Genotype, methods, spaces
 from nasutils.methods import relax
-from nasutils.spaces import lhd_files
 from nasutils.spaces.lhd_final import parameters
 from nasutils.studies.lhd_benchmark import architectures as study
+from nasutils.tables import lhd_architectures as lhd_files
 
 LHD = spaces.get("lhd")
 FULL = os.environ.get("NASUTILS_TRUTH")
@@ -146,7 +146,7 @@ def test_the_table_has_five_trials_of_nine_methods_on_three_data_sets():
         for policy in LHD.policies:
             genotype = study.genotype(row["dataset"], row["method"], 2, policy)
             assert str(genotype) == row[f"genotype_{policy if policy != '1m' else 'base'}"]
-            classes = study.CLASSES[row["dataset"]]
+            classes = lhd_files.CLASSES[row["dataset"]]
             channels, cells = LHD.finalnet_size(genotype, policy, classes)
             assert parameters(genotype, channels, cells, classes) == row[f"params_{policy}"]
 
@@ -184,24 +184,24 @@ def test_an_architecture_that_was_not_released():
 
 
 def test_the_row_of_an_architecture(mix):
-    row = study.row(mix, "cifar100")
+    row = lhd_files.row(mix, "cifar100")
     genotype = Genotype.parse(row["genotype_base"])
     assert row["skips_normal"] == str(genotype).split("normal_sum")[0].count("skip_connect")
     reduce = genotype.cells[1]
     assert (row["sum_reduce"], row["concat_reduce"]) == (len(reduce.sum), len(reduce.output))
     zeros = {name: torch.zeros(shape) for name, shape in LHD.alpha_shapes.items()}
     even = {**mix, "normal": LHD.relax(zeros, lambda s: s.softmax(-1))["normal"]}
-    assert study.row(even, "svhn")["entropy_normal"] == pytest.approx(1)
+    assert lhd_files.row(even, "svhn")["entropy_normal"] == pytest.approx(1)
 
 
 @pytest.mark.skipif(FULL is None, reason="NASUTILS_TRUTH names no folder with the released weights beside it")
 def test_the_table_is_what_the_released_weights_give():
-    found = study.derived(Path(FULL).parent / "data" / "tables" / "lhd_architectures.npz")
+    found = lhd_files.derived(Path(FULL).parent / "data" / "tables" / "lhd_architectures.npz")
     pd.testing.assert_frame_equal(found, study.architectures(), check_exact=False, rtol=1e-6)
     archs = json.loads((Path(FULL) / "lhd.json").read_text())["archs"]
     rows = {row["file"]: row for row in found.to_dict("records")}
     for row in (rows[file] for file in archs):
         sizes = archs[row["file"]]["policies"]
-        classes = str(study.CLASSES[row["dataset"]])
+        classes = str(lhd_files.CLASSES[row["dataset"]])
         assert row["channels_1m"] == sizes["1M"]["by_num_classes"][classes]["init_channels"]
         assert row["params_3ops"] == sizes["3ops"]["by_num_classes"][classes]["params_no_aux"]

@@ -4,36 +4,21 @@ The package ships what was derived from their mixing weights (`tables/lhd_archit
 each policy, and statistics. No accuracy was released with them. DARTS-, Beta-DARTS and SurgeNAS have none.
 """
 
-import math
-from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
-from nasutils.methods import relax
-from nasutils.spaces.base import Mix
-from nasutils.spaces.genotype import Cell, Genotype
+from nasutils.spaces.genotype import Genotype
 from nasutils.spaces.lhd import LHD
-from nasutils.spaces.lhd_cells import KINDS
-from nasutils.spaces.lhd_final import parameters
 
-SPACE, SKIP = LHD(), "skip_connect"
-
-
-CLASSES = {"cifar10": 10, "cifar100": 100, "svhn": 10}
-
-
-STRUCTURES = ("base", "3ops", "4out")
-"""Policies whose genotypes differ; `1m` is a wider and deeper network of `base`'s."""
+SPACE = LHD()
 
 
 @cache
 def architectures() -> pd.DataFrame:
-    """A row per architecture: dataset, method (as in `methods.get`), trial (1 to 5), and `row`."""
+    """A row per architecture: dataset, method (as in `methods.get`), trial (1 to 5), and what its script keeps."""
     with (files("nasutils") / "tables" / "lhd_architectures.csv.gz").open("rb") as file:
         return pd.read_csv(file, compression="gzip")
 
@@ -46,58 +31,6 @@ def genotype(dataset: str, method: str, trial: int, policy: str = "base") -> Gen
     if found.empty:
         raise ValueError(f"no architecture of {method!r} on {dataset!r}, trial {trial!r}, was released")
     return Genotype.parse(found[f"genotype_{'base' if policy == '1m' else policy}"].item())
-
-
-def derived(archive: Path) -> pd.DataFrame:
-    """The table that ships, from the mixing weights (npz: name, method, dataset and the arrays of `alpha_shapes`).
-
-    Trials are numbered in the order of their files' names, which begin with the time.
-    """
-    with np.load(archive) as arrays:
-        names, methods, datasets = (arrays[key].astype(str) for key in ("name", "method", "dataset"))
-        weights = {key: torch.from_numpy(arrays[key]) for key in SPACE.alpha_shapes}
-    mixes = [{key: w[i] for key, w in weights.items()} for i in range(len(names))]
-    table = pd.DataFrame(
-        {"dataset": dataset, "method": method.lower(), "file": name, **row(mix, dataset)}
-        for dataset, method, name, mix in zip(datasets, methods, names, mixes, strict=True)
-    )
-    trial = table.groupby(["dataset", "method"])["file"].rank().astype(int)
-    table.insert(2, "trial", trial)
-    return table
-
-
-def row(mix: Mix, dataset: str) -> Mapping[str, object]:
-    """What is kept of the mixing weights of an architecture that is evaluated on a data set.
-
-    genotype_<policy>: its text. channels_1m; params_<policy>: trainable weights without auxiliary head. By cell type
-    and under `base`: skips, kept operations that are skips; sum, concat: nodes in the outputs; entropy: of the
-    weights of a node's operations over that of a uniform distribution, mean over the nodes.
-    """
-    genotypes = {policy: SPACE.discretize(mix, policy) for policy in STRUCTURES}
-    sizes = {p: SPACE.finalnet_size(genotypes.get(p, genotypes["base"]), p, CLASSES[dataset]) for p in SPACE.policies}
-    kinds = dict(zip(KINDS, genotypes["base"].cells, strict=True))
-    nodes = SPACE.competing(mix)
-    return {
-        **{f"genotype_{policy}": str(genotype) for policy, genotype in genotypes.items()},
-        "channels_1m": sizes["1m"][0],
-        **{
-            f"params_{policy}": parameters(genotypes.get(policy, genotypes["base"]), channels, cells, CLASSES[dataset])
-            for policy, (channels, cells) in sizes.items()
-        },
-        **{f"skips_{kind}": _skips(cell) for kind, cell in kinds.items()},
-        **{f"sum_{kind}": len(cell.sum) for kind, cell in kinds.items()},
-        **{f"concat_{kind}": len(cell.output) for kind, cell in kinds.items()},
-        **{f"entropy_{kind}": round(_evenness(nodes[kind]), 6) for kind in KINDS},
-    }
-
-
-def _skips(cell: Cell) -> int:
-    return sum(op == SKIP for node in cell.nodes for op, _ in node)
-
-
-def _evenness(nodes: list[torch.Tensor]) -> float:
-    shares = [relax.entropy(p.double()).mean().item() / math.log(p.shape[-1]) for p in nodes]
-    return sum(shares) / len(shares)
 
 
 def statistics() -> pd.DataFrame:
