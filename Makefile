@@ -42,7 +42,7 @@ results: $(INSTALLED)
 
 test: lint
 	.venv/bin/pytest
-	$(if $(wildcard notebooks/*.ipynb),.venv/bin/pytest --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks)
+	$(if $(wildcard notebooks/*.ipynb),.venv/bin/pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout=300 notebooks)
 
 lint: $(INSTALLED)
 	.venv/bin/ruff check

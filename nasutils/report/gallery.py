@@ -1,5 +1,7 @@
 """Where figures and tables go: each saved with the table it was drawn from and a stamp of what made it."""
 
+import hashlib
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,10 +9,14 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from IPython.display import display
 from matplotlib.figure import Figure
 
 from nasutils import paths, runs
 from nasutils.report import params
+
+SCREEN = 130
+"""Dots per inch of a figure in a notebook."""
 
 
 class Gallery:
@@ -37,12 +43,18 @@ class Gallery:
         self._made["runs at hand"] = runs.computed_on(self.runs)
 
     def figure(self, name: str, figure: Figure, table: pd.DataFrame, caption: str | None = None) -> None:
-        """Save <name>.png, .svg and .csv, and show the figure; caption: instead of the gallery's own."""
+        """Save <name>.png, .svg and .csv, and show the figure; caption: instead of the gallery's own.
+
+        Its text form is the digest of the table, so that who compares texts sees that a picture shows other numbers.
+        """
         figure.supxlabel(caption or self.caption, fontsize="x-small", color="0.4", x=0.01, ha="left")
         figure.savefig(self.folder / f"{name}.png")
         figure.savefig(self.folder / f"{name}.svg", metadata={"Date": None})
         self.table(name, table, caption)
-        plt.show()
+        shown = io.BytesIO()
+        figure.savefig(shown, dpi=SCREEN)
+        plt.close(figure)
+        display({"image/png": shown.getvalue(), "text/plain": f"<figure {name}: {digest(table)}>"}, raw=True)
 
     def table(self, name: str, table: pd.DataFrame, caption: str | None = None) -> pd.DataFrame:
         """Save <name>.csv (six significant digits); returns the table for display."""
@@ -63,6 +75,12 @@ class Gallery:
             entries.append(same := {"files": [], **made})
         same["files"].append(name)
         file.write_text(json.dumps([entry for entry in entries if entry["files"]], indent=1) + "\n")
+
+
+def digest(table: pd.DataFrame) -> str:
+    """Rows, columns and eight hex digits of a table's text, numbers to four digits: the same on any processor."""
+    text = table.to_csv(index=False, float_format="%.4g")
+    return f"{len(table)} x {len(table.columns)}, {hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def best_picture(notebook: str, name: str) -> Path | None:
