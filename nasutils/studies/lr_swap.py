@@ -14,7 +14,8 @@ import pandas as pd
 from nasutils import methods, spaces
 from nasutils.errors import choose
 from nasutils.measures import analysis, stopping
-from nasutils.methods.base import Method, Recipe
+from nasutils.methods import Method, Recipe
+from nasutils.methods.recipes import constant
 from nasutils.runs import Run
 from nasutils.studies import variants
 from nasutils.studies.sparsification import RANDOM_CELL
@@ -58,11 +59,6 @@ class Variant(variants.Variant):
             eigenvalue_every=eigenvalue_every if self.curved else 0,
             **setting,
         )
-
-
-def constant(rate: float) -> dict[str, float]:
-    """A constant weight rate, as fields of the recipe."""
-    return {"weight_lr": rate, "weight_lr_end": rate}
 
 
 def _warmups(length: int) -> dict[str, Variant]:

@@ -80,6 +80,8 @@ class Experiment:
         for name, unused in UNUSED.items():
             if params[name] == unused:
                 del params[name]
+        if (revision := methods.recipes.revision(self.method, self.space, self.preset)) > 1:
+            params["recipe_revision"] = revision
         probes = {"probe_every": params.pop("probe_every"), "probe_version": PROBE_VERSION}
         return {**params, **probes} if self.probe_every else params
 
