@@ -92,6 +92,20 @@ def test_a_search_whose_row_changed_has_a_name_of_its_own():
         assert "recipe_revision" not in Experiment(space, method).params()
 
 
+def test_a_whole_number_for_a_float_names_the_same_search():
+    """`order` is a whole number by its type and stays one."""
+    given = [({"alpha_lr": 1, "order": 2}, {"clip": 5}), ({"alpha_lr": 1.0, "order": 2}, {"clip": 5.0})]
+    first, second = (Experiment(options=options, recipe=recipe).params() for options, recipe in given)
+    assert json.dumps(first) == json.dumps(second)
+    assert json.dumps(first["options"]) == '{"alpha_lr": 1.0, "order": 2}'
+
+
+@pytest.mark.parametrize("option", ["seed", "dtype", "device", "epochs", "preset", "recipe"])
+def test_a_field_of_a_search_among_the_options_is_refused_with_the_options_there_are(option):
+    with pytest.raises(ValueError, match=f"unknown option of darts '{option}': choose one of 'order', 'temperature', "):
+        Experiment(options={option: 3})
+
+
 def test_committed_searches_follow_the_recipe_they_followed():
     """A row that came later has a revision above 1, by which none of them is named."""
     found = [json.loads(file.read_text()) for file in (paths.ROOT / "figures").glob("*/runs/*/params.json")]

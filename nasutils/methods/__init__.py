@@ -55,11 +55,16 @@ def parameters(name: str) -> dict[str, inspect.Parameter]:
     return found
 
 
-def check_options(name: str, given: Mapping[str, Any]) -> None:
-    """Raise ValueError for options that the method does not take, naming the nearest, or that would do nothing."""
+def check_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are set, which those of None are not.
+
+    Raises ValueError for one that the method does not take, naming the nearest, or that would do nothing.
+    """
     for option in given:
         choose(f"option of {name}", option, options(name))
+    given = {option: value for option, value in given.items() if value is not None}
     _METHODS[name].check_given(given)
+    return given
 
 
 def get(
@@ -86,8 +91,7 @@ def get(
     """
     method = _METHODS[choose("method", name, names)]
     choose("preset", preset, PRESETS)
-    given = {option: value for option, value in given.items() if value is not None}
-    check_options(name, given)
+    given = check_options(name, given)
     asked = recipes.recipe(name, space, preset) if recipe is None else recipe
     chosen = {**recipes.options(name, space.name, preset), **given}
     _check_complete(name, space, chosen)
