@@ -1,9 +1,9 @@
 """One way to say that a value is not among the choices, or not in range."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args
 
 
 def choose(kind: str, value: str, choices: Iterable[str]) -> str:
@@ -32,6 +32,12 @@ def positive(name: str, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
         raise ValueError(f"{name} must be a positive number, not {value!r}")
     return value
+
+
+def as_declared(given: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values by name, but whole numbers as floats where a float is declared: 1 and 1.0 are one setting."""
+    floats = {name for name, kind in kinds.items() if kind is float or float in get_args(kind)}
+    return {name: float(v) if name in floats and type(v) is int else v for name, v in given.items()}
 
 
 def check_fields(record: Any, below_one: Collection[str] = ()) -> None:

@@ -1,10 +1,15 @@
 """Search methods by name."""
 
 import inspect
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+import torch
+
 from nasutils.errors import choose
-from nasutils.methods.base import PRESETS, Method, Recipe
+from nasutils.methods import recipes
+from nasutils.methods.base import PRESETS, Method
 from nasutils.methods.beta_darts import BetaDARTS
 from nasutils.methods.darts import DARTS
 from nasutils.methods.darts_minus import DARTSMinus
@@ -18,6 +23,7 @@ from nasutils.methods.milenas import MiLeNAS
 from nasutils.methods.pc_darts import PCDARTS
 from nasutils.methods.pcd_darts import PCDDARTS
 from nasutils.methods.random import Random
+from nasutils.methods.recipes import Recipe
 from nasutils.methods.sp_darts import SPDARTS
 from nasutils.methods.surgenas import SurgeNAS
 from nasutils.spaces.base import Space
@@ -30,30 +36,74 @@ _METHODS: dict[str, type[Method]] = {
 names = tuple(_METHODS)
 
 
+_HANDED = ("recipe", "preset", "seed", "dtype", "device")
+"""What `get` hands to every method: no options."""
+
+
 def options(name: str) -> tuple[str, ...]:
     """The keyword options that a method takes: its own first, then those common to all."""
-    method = _METHODS[choose("method", name, names)]
-    taken = [
-        parameter.name
-        for kind in method.__mro__
-        for parameter in inspect.signature(vars(kind).get("__init__", object)).parameters.values()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    ]
-    return tuple(dict.fromkeys(taken))
+    return tuple(parameters(name))
 
 
-def get(name: str, space: Space, *, epochs: int = 50, preset: str = "published", **given: Any) -> Method:
+def parameters(name: str) -> dict[str, inspect.Parameter]:
+    """The options of a method with their types and defaults, by name."""
+    found: dict[str, inspect.Parameter] = {}
+    for kind in _METHODS[choose("method", name, names)].__mro__:
+        for parameter in inspect.signature(vars(kind).get("__init__", object)).parameters.values():
+            if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in _HANDED:
+                found.setdefault(parameter.name, parameter)
+    return found
+
+
+def check_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are set, which those of None are not.
+
+    Raises ValueError for one that the method does not take, naming the nearest, or that would do nothing.
+    """
+    for option in given:
+        choose(f"option of {name}", option, options(name))
+    given = {option: value for option, value in given.items() if value is not None}
+    _METHODS[name].check_given(given)
+    return given
+
+
+def get(
+    name: str,
+    space: Space,
+    *,
+    epochs: int | None = None,
+    preset: str = "published",
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    recipe: Recipe | None = None,
+    **given: Any,
+) -> Method:
     """The method of that name on a space.
 
-    epochs: length of the search; SP-DARTS lays its schedule out over it, PCD and EDD count epochs as published.
-    preset: "published" is the science as described; "released" is what the authors' code did. Options: see
-    `options(name)`. Raises ValueError naming the choices and the nearest one for an unknown name, preset or option.
+    epochs: length of the search (None: the recipe's); SP-DARTS lays its schedule out over it, PCD and EDD count epochs
+    as published. preset: "published" is the science as described; "released" is what the authors' code did. seed: of
+    alpha and the method's own draws. recipe: what is asked of the loop (None: see `recipes.recipe`). given: options,
+    see `options(name)`; None, or left out, is the default of the method on the space (`recipes.TABLE`).
+
+    Raises ValueError naming the choices and the nearest one for an unknown name, preset or option, and for a space
+    without recipe.
     """
-    allowed = options(name)
+    method = _METHODS[choose("method", name, names)]
     choose("preset", preset, PRESETS)
-    for option in given:
-        choose(f"option of {name}", option, allowed)
-    return _METHODS[name](space, epochs=epochs, preset=preset, **given)
+    given = check_options(name, given)
+    asked = recipes.recipe(name, space, preset) if recipe is None else recipe
+    chosen = {**recipes.options(name, space.name, preset), **given}
+    _check_complete(name, space, chosen)
+    asked = replace(asked, epochs=asked.epochs if epochs is None else epochs)
+    return method(space, recipe=asked, preset=preset, seed=seed, dtype=dtype, device=device, **chosen)
 
 
-__all__ = ["Method", "Recipe", "get", "names", "options"]
+def _check_complete(name: str, space: Space, chosen: Mapping[str, Any]) -> None:
+    """Raise ValueError if an option has no value on this space."""
+    for option, parameter in parameters(name).items():
+        if parameter.default is parameter.empty and option not in chosen:
+            raise ValueError(f"{name} needs the option {option} on {space.name}: no row of methods.recipes has it")
+
+
+__all__ = ["Method", "Recipe", "check_options", "get", "names", "options", "parameters", "recipes"]

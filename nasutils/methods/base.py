@@ -1,83 +1,45 @@
-"""What a search method is, and what it asks of the loop.
+"""What a search method is: the contract between a method and the loop.
 
 A method owns the architecture parameters alpha: how they become mixing weights, how they are updated and
-which schedules they follow. It knows no layer, no data set and no weight optimizer.
+which schedules they follow. It knows no layer, no data set and no weight optimizer; what its paper asks of the loop
+stands in `recipes`. Only `mixing` must be written; a method overrides the rest where its paper departs.
+
+    to change                                           override                 else
+    ------------------------------------------------    ---------------------    ----------------------------------
+    schedules (temperature, coefficients)               begin_epoch              none
+    draws that both updates of an iteration share       begin_step               none
+    mixing weights of the alpha step                    mixing                   (must be written)
+    mixing weights of the weight step                   weight_mixing            those of the alpha step
+    weights that are recorded and read as a cell        inference                softmax(alpha / temperature)
+    the cell itself, read in another way                genotype                 the space's policy, of inference
+    columns beside operations where a net is judged     judged                   zeros for each name in extra
+    T for which inference is softmax(alpha / T)         softmax_temperature      temperature; None: no such softmax
+    operations that need not run in the alpha step      active_in_alpha_step     as in the weight step
+    operations that need not run in the weight step     active_in_weight_step    those of weight 0; released: none
+    direction in which alpha moves                      alpha_gradients          dL_valid / dalpha, first order
+    both directions, of updates `together`              joint_gradients          dL_train of weights and alpha
+    step along that direction                           update                   Adam
+    recipe that follows from an option                  recipe                   the table's
+    options that would do nothing                       check_given              none is refused
+    state between epochs (checkpoints)                  state_dict, load_...     alpha, Adam, draws, temperature
+
+An iteration calls begin_step, then alpha_gradients and update (mixing, active_in_alpha_step), then the weight step
+(weight_mixing, active_in_weight_step), in the order of the recipe. A judgement calls inference, judged and genotype.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from nasutils.data import SPLITS
-from nasutils.errors import check_fields, choose, positive, whole
-from nasutils.methods import relax, schedules
+from nasutils.methods import relax
+from nasutils.methods.recipes import ORDERS, Recipe
 from nasutils.spaces.base import Active, Mix, Rule, Space, everything, nonzero
 from nasutils.spaces.genotype import Genotype
 
 PRESETS = ("published", "released")
-S_SPACES = ("s1", "s2", "s3", "s4")
-WARMUP_RULES = ("proper", "released")
-ORDERS = ("weights-first", "alpha-first", "together")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a method's paper asks of the loop on a space; `dataclasses.replace` overrides.
-
-    weight_lr falls along a cosine to weight_lr_end (equal values: constant), after `warmup` of the epochs in which it
-    grows linearly; warmup_rule: `proper`, or `released`, see `schedules.warmup_cosine`. clip: bound of the gradient
-    norm, 0 for none, over the weights, and over the weights and alpha together if clip_includes_alpha (what the
-    released NAS-Bench-201 code does). order: which of the two updates of an iteration comes first; `together`: neither,
-    both gradients are taken at the same point (`Method.joint_gradients`). split: see `data.search_split`.
-    alpha_from: first epoch in which alpha is updated. augment: crop and flip the images (LHD: not those of SVHN).
-    negligible: an operation of at most this weight is not run in a weight step (2^-24: what float32 cannot add to 1);
-    alpha steps run all that have a gradient, which Adam scales up however small it is.
-
-    Raises ValueError naming the field that is out of range.
-    """
-
-    epochs: int = 50
-    batch: int = 64
-    weight_lr: float = 0.025
-    weight_lr_end: float = 0.001
-    warmup: int = 0
-    warmup_rule: str = "proper"
-    weight_decay: float = 3e-4
-    momentum: float = 0.9
-    nesterov: bool = False
-    clip: float = 5.0
-    clip_includes_alpha: bool = False
-    order: str = "alpha-first"
-    split: str = "half"
-    alpha_from: int = 0
-    augment: bool = True
-    negligible: float = 0.0
-
-    def __post_init__(self) -> None:
-        whole("batch", self.batch)
-        positive("weight_lr", self.weight_lr)
-        check_fields(self, below_one=("momentum", "negligible"))
-        for name, choices in (("warmup_rule", WARMUP_RULES), ("order", ORDERS), ("split", SPLITS)):
-            choose(name, getattr(self, name), choices)
-
-    def rate(self, epoch: float) -> float:
-        """The weight rate; it moves within an epoch (a fraction) only while it warms up."""
-        at, rest = epoch if epoch < self.warmup else int(epoch), self.epochs - self.warmup
-        if self.warmup and self.warmup_rule == "released":
-            return schedules.warmup_cosine(at, rest, self.warmup, self.weight_lr, self.weight_lr_end)
-        if at < self.warmup:
-            return self.weight_lr * at / self.warmup
-        return schedules.cosine(at - self.warmup, rest, self.weight_lr, self.weight_lr_end)
-
-
-NASBENCH201 = Recipe(batch=256, weight_decay=5e-4, nesterov=True, order="weights-first", split="nasbench201")
-"""Search recipe of the NAS-Bench-201 experiments (specification 1.2 and 4.1)."""
-LHD = Recipe(batch=176, weight_lr_end=3e-4)
-"""Search recipe of the LHD benchmark (its specification, 3); methods depart from it as its code does (4.1)."""
 
 
 class Problem(Protocol):
@@ -108,8 +70,10 @@ class Problem(Protocol):
 class Method(ABC):
     """Base of the search methods.
 
-    space: a `Space`. epochs: length of the search that the schedules refer to. seed: of the initial alpha,
-    i.i.d. N(0, 1e-3^2), and of the method's own draws. alpha_lr, alpha_decay: of Adam with betas (0.5, 0.999).
+    space: a `Space`. recipe: what is asked of the loop; its epochs are the length to which schedules refer. preset: see
+    `methods.get`. seed: of the initial alpha, i.i.d. N(0, 1e-3^2), and of the method's own draws. alpha_lr,
+    alpha_decay: of Adam with betas (0.5, 0.999). policy: by which the genotype is derived from the mixing weights
+    (None: the space's own, see `Space.policies`).
     """
 
     name: str
@@ -117,30 +81,26 @@ class Method(ABC):
     """Of the current epoch; in a record it explains the mixing weights."""
     orders: tuple[str, ...] = ORDERS[:2]
     """The orders of the two updates that the method can follow."""
-    batch: int = 64
-    """Images per step outside of NAS-Bench-201."""
-    policy: str | None = None
-    """How the genotype is derived from the mixing weights (None: the space's own policy)."""
     partial: int = 1
     """One channel in so many runs through the operations; the supernet must have been built with the same number."""
     extra: tuple[str, ...] = ()
     """What the supernet has on each edge besides its operations, a column each in the mixing weights of both steps."""
-    lhd: ClassVar[Mapping[str, Any]] = {}
-    """Fields in which the recipe departs from `LHD`'s on that space."""
 
     def __init__(
         self,
         space: Space,
         *,
-        epochs: int = 50,
+        recipe: Recipe,
+        alpha_lr: float,
+        alpha_decay: float,
+        policy: str | None = None,
         preset: str = "published",
         seed: int = 0,
-        alpha_lr: float = 3e-4,
-        alpha_decay: float = 0.0,
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
     ) -> None:
-        self.space, self.epochs, self.preset = space, epochs, preset
+        self.space, self.asked, self.epochs, self.preset = space, recipe, recipe.epochs, preset
+        self.policy = policy if policy is None else space.check_policy(policy)
         self.generator = torch.Generator().manual_seed(seed)
         self.alphas = {
             name: (1e-3 * torch.randn(shape, generator=self.generator, dtype=torch.float64))
@@ -150,14 +110,14 @@ class Method(ABC):
         }
         self.optimizer = torch.optim.Adam(self.alphas.values(), alpha_lr, betas=(0.5, 0.999), weight_decay=alpha_decay)
 
+    @classmethod
+    def check_given(cls, given: Mapping[str, Any]) -> None:
+        """Raise ValueError for an option that was given, by name, and would do nothing."""
+
     @property
     def recipe(self) -> Recipe:
-        """What the method's paper asks of the loop on this space."""
-        if self.space.name == "nasbench201":
-            return replace(NASBENCH201, epochs=self.epochs, clip_includes_alpha=self.preset == "released")
-        if self.space.name == "lhd":
-            return replace(LHD, epochs=self.epochs, **self.lhd)
-        return Recipe(epochs=self.epochs, batch=self.batch)
+        """What the loop has to follow: the recipe that was asked for, and what the options add to it."""
+        return self.asked
 
     def offered(self, *names: str) -> tuple[str, ...]:
         """Those of some extras that the supernets of the space can have."""

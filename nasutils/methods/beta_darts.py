@@ -6,11 +6,11 @@ On LHD, where all operations into a node compete and so do the nodes for the sum
 
 Published: at epoch e of any horizon, as in the authors' code (50 at epoch 100). Released (LHD): the penalty is
 detached from the graph, so that the method is DARTS; and the cell types use each other's alpha for their
-operations, consistently, so that only their names change. Specification (LHD) 4.11. (There R also counts the outputs
-of the normal cell twice and those of the reduction cell never, which changes nothing without a gradient.)
+operations, consistently, so that only their names change (chaoji90/LHD, search/Beta-DARTS; there R also counts the
+outputs of the normal cell twice and those of the reduction cell never, which changes nothing without a gradient).
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +25,6 @@ class BetaDARTS(Baseline):
     """growth: by how much the weight of the penalty grows in an epoch."""
 
     name = "beta-darts"
-    lhd: ClassVar[dict[str, Any]] = {"batch": 128}
 
     def __init__(self, space: Space, *, growth: float = 0.5, **common: Any) -> None:
         super().__init__(space, **common)

@@ -16,17 +16,17 @@ from torch import Tensor
 
 from nasutils.errors import positive
 from nasutils.methods import relax
-from nasutils.methods.base import Method, Problem, Recipe
+from nasutils.methods.base import Method, Problem
+from nasutils.methods.recipes import Recipe, constant
 from nasutils.spaces.base import Mix, Space, everything
 
 
 class DARTS(Method):
-    """Softmax of alpha and Adam (rate 3e-4).
+    """Softmax of alpha and Adam.
 
-    alpha_decay: None is 1e-3, and 0 in the released LHD code.
     order: 1 or 2. temperature: of the softmax in both steps (1: DARTS; a small one is the naive way to
-    sparsity, without the noisy gradient; the weight rate is then 0.025 throughout, as in the small-temperature
-    methods, and not a cosine).
+    sparsity, without the noisy gradient; the weight rate then stays where it starts, as in the small-temperature
+    methods, and does not fall along a cosine).
     """
 
     name = "darts"
@@ -37,22 +37,18 @@ class DARTS(Method):
         *,
         order: int = 1,
         temperature: float = 1.0,
-        preset: str = "published",
-        alpha_decay: float | None = None,
         **common: Any,
     ) -> None:
         if isinstance(order, bool) or order not in (1, 2):
             raise ValueError(f"order of darts must be 1 or 2, not {order!r}")
-        if alpha_decay is None:
-            alpha_decay = 0.0 if space.name == "lhd" and preset == "released" else 1e-3
-        super().__init__(space, preset=preset, alpha_decay=alpha_decay, **common)
+        super().__init__(space, **common)
         self.order, self.temperature = order, positive("temperature", temperature)
 
     @property
     def recipe(self) -> Recipe:
         if self.temperature == 1:
-            return super().recipe
-        return replace(super().recipe, weight_lr=0.025, weight_lr_end=0.025)
+            return self.asked
+        return replace(self.asked, **constant(self.asked.weight_lr))
 
     def mixing(self) -> Mix:
         return self.relaxed(lambda a: relax.softmax(a, self.temperature))

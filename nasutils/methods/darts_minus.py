@@ -6,7 +6,7 @@ An edge is linear in its mixing weights, so the auxiliary skip is the weight w_s
 not part of what is judged. Where an edge's skip is not the identity (stride 2: a factorized reduction) the
 auxiliary one shares its weights with the candidate, but for spaces whose supernets offer an `auxiliary_skip` (LHD),
 which has weights of its own as in the released code and is an extra column. An edge without a skip among its
-operations (some of S1's) gets none. Specification (LHD) 4.9.
+operations (some of S1's) gets none. The released code: chaoji90/LHD, search/DARTS-.
 """
 
 from collections.abc import Mapping

@@ -2,18 +2,21 @@
 
     w ~ Dirichlet(c),  c = elu(alpha) + 1;   the gradient is pathwise (w moves with its quantile as c moves)
 
-Alpha is the distribution's parameter, its mean c / sum(c) the weights by which the search is judged. A distance
-to the flat Dirichlet(1), that is alpha = 0, is added to L_valid: `l2` is scale / 2 |alpha|^2, as weight decay (the
-authors' default), `kl` is scale * sum of KL(Dirichlet(c) | Dirichlet(1)). Alpha step and weight step draw samples
-of their own.
+Alpha is the distribution's parameter, its mean c / sum(c) the weights by which the search is judged. The cell is read
+off that mean, as the paper says, or off softmax(alpha), as the authors' code does (`Network.genotype`): the best
+operation of an edge is the same, the order of the edges may differ. Alpha step and weight step draw samples of their
+own. A distance to the flat Dirichlet(1), that is alpha = 0, is added to L_valid: `l2` is scale / 2 |alpha|^2, as weight
+decay (the authors' default), `kl` is scale * sum of KL(Dirichlet(c) | Dirichlet(1)).
 
-Progressive stages: the epochs in which alpha moves are cut into equal parts, and after each the worse half of an edge's
-operations is removed (a Dirichlet draw restricted to the others, divided by its sum, is one of theirs). DrNAS also lets
-more channels through in later stages; here `partial` stays, since the supernet does.
+Progressive stages: the search is cut into equal parts (theirs: 25 and 25 epochs), and after each the worse half of an
+edge's operations is removed (a Dirichlet draw restricted to the others, divided by its sum, is one of theirs).
+Departures from their code: alpha rests at the start of the first stage, not of each; `partial` stays, since the
+supernet does, where theirs lets more channels through in later stages.
 
 Every edge has a distribution of its own, also in a space where operations compete across edges (LHD). There the sum
 output has one, too; gates are sigmoids. Released (LHD): no distance, gates are drawn from a Dirichlet distribution,
-judged and discretized by the space's softmax of alpha. Specification (LHD) 4.8.
+judged and discretized by the space's softmax of alpha. Sources: xiangning-chen/DrNAS, DARTS-space/train_search.py,
+model_search.py and utils.py; released: chaoji90/LHD, search/DrNAS.
 """
 
 import math
@@ -26,53 +29,58 @@ from torch import Tensor
 
 from nasutils.errors import choose, positive, whole
 from nasutils.methods import relax
-from nasutils.methods.base import Problem, Recipe
+from nasutils.methods.base import Problem
+from nasutils.methods.recipes import Recipe
 from nasutils.methods.sampled import Sampled
 from nasutils.spaces.base import Mix, Rule, Space
+from nasutils.spaces.genotype import Genotype
 
 
 class DrNAS(Sampled):
-    """distance: `l2`, `kl` or `none`; by default l2 as published, none as released. scale: its weight, 1e-3.
+    """distance: `l2`, `kl` or `none`. scale: its weight, 1e-3.
 
+    read (published): what the cell is read off, the `mean` of the distribution or the `softmax` of alpha.
     partial: one channel in so many runs through the operations (published on the DARTS space with C = 36: 6, then 4).
-    stages: number of progressive stages (published with partial channels: 2).
-    warmup: epochs in which alpha rests, before the stages. None is 10 as published, but 0 on NAS-Bench-201 and as
-    released. (The recipe's alpha_from alone would not move the stages.)
+    stages: number of progressive stages (published with partial channels: 2). warmup: epochs in which alpha rests.
+    Defaults that depend on space or preset: see `recipes.TABLE`.
 
-    Raises ValueError for a scale of no distance, and for more stages than epochs in which alpha moves.
+    Raises ValueError for a scale of no distance, and for so many stages that alpha rests in all of the first.
     """
 
     name = "drnas"
     DISTANCES = ("l2", "kl", "none")
+    READINGS = ("mean", "softmax")
 
     def __init__(
         self,
         space: Space,
         *,
-        preset: str = "published",
-        distance: str | None = None,
+        distance: str,
+        read: str,
+        warmup: int,
+        alpha_decay: float,
         scale: float | None = None,
         partial: int = 1,
         stages: int = 1,
-        warmup: int | None = None,
-        alpha_decay: float = 0.0,
         **common: Any,
     ) -> None:
-        default = "l2" if preset == "published" else "none"
-        self.distance = choose("distance of drnas", default if distance is None else distance, self.DISTANCES)
+        self.distance = choose("distance of drnas", distance, self.DISTANCES)
+        self.read = choose("reading of drnas", read, self.READINGS)
         if scale is not None and self.distance == "none":
             raise ValueError("scale of drnas is the weight of a distance, of which there is none: leave it out")
         self.scale, self.partial = positive("scale", 1e-3 if scale is None else scale), whole("partial", partial)
-        self.stages = whole("stages", stages)
-        if self.stages > 1 and preset == "released":
-            raise ValueError(f"stages of drnas must be 1 as released (its code has none), not {stages}")
-        rests = 10 if preset == "published" and space.name != "nasbench201" else 0
-        self.warmup = rests if warmup is None else whole("warmup", warmup, 0)
+        self.stages, self.warmup = whole("stages", stages), whole("warmup", warmup, 0)
         alpha_decay += self.scale if self.distance == "l2" else 0.0
-        super().__init__(space, preset=preset, alpha_decay=alpha_decay, **common)
-        if 1 < self.stages > self.epochs - self.warmup:
-            moving = f"the {self.epochs} epochs less the {self.warmup} in which alpha rests (warmup)"
-            raise ValueError(f"stages of drnas must be at most {moving}, not {stages}")
+        super().__init__(space, alpha_decay=alpha_decay, **common)
+        if self.stages > 1 and self.preset == "released":
+            raise ValueError(f"stages of drnas must be 1 as released (its code has none), not {stages}")
+        if self.read == "mean" and self.preset == "released":
+            raise ValueError(
+                "read of drnas must be 'softmax' as released, where that is what is judged, too, not 'mean'"
+            )
+        if self.stages > 1 and self._cuts()[0] <= self.warmup:
+            first = f"the first of them, {self._cuts()[0]} epochs long, must outlast the warmup of {self.warmup}"
+            raise ValueError(f"stages of drnas must be fewer than {stages}: {first}, or operations go unjudged")
         self.kept: dict[str, Tensor] = {}
         self.begin_step()
 
@@ -80,9 +88,12 @@ class DrNAS(Sampled):
     def recipe(self) -> Recipe:
         return replace(super().recipe, alpha_from=self.warmup)
 
+    def _cuts(self) -> list[int]:
+        """The epochs at whose start operations are removed."""
+        return [round(self.epochs * i / self.stages) for i in range(1, self.stages)]
+
     def begin_epoch(self, epoch: int) -> None:
-        moving = self.epochs - self.warmup
-        if epoch in {self.warmup + round(moving * i / self.stages) for i in range(1, self.stages)}:
+        if epoch in self._cuts():
             alphas = {kind: self.alphas[kind].detach() for kind in self.space.kinds}
             self.kept = {k: better_half(a, self.kept.get(k, torch.ones_like(a))) for k, a in alphas.items()}
 
@@ -102,11 +113,17 @@ class DrNAS(Sampled):
         return 1.0 if self.preset == "released" else None
 
     def inference(self) -> Mix:
-        if self.preset == "released":
-            return super().inference()
-        with torch.no_grad():
-            mean = self._edgewise(lambda a: concentration(a) / concentration(a).sum(dim=-1, keepdim=True))
-            return self._remaining(mean)
+        return super().inference() if self.preset == "released" else self._expected(mean)
+
+    def genotype(self) -> Genotype:
+        if self.preset == "released" or self.read == "mean":
+            return super().genotype()
+        return self.space.discretize(self._expected(lambda a: relax.softmax(a, 1.0)), self.policy)
+
+    @torch.no_grad()
+    def _expected(self, rule: Rule) -> Mix:
+        """Mixing weights without chance."""
+        return self._remaining(self._edgewise(rule))
 
     def alpha_gradients(self, problem: Problem, train: Any, valid: Any) -> list[Tensor]:
         gradients = super().alpha_gradients(problem, train, valid)
@@ -135,6 +152,12 @@ def better_half(scores: Tensor, kept: Tensor) -> Tensor:
 def concentration(alpha: Tensor) -> Tensor:
     """c = elu(alpha) + 1 > 0: exp(alpha) below 0, alpha + 1 above."""
     return F.elu(alpha) + 1
+
+
+def mean(alpha: Tensor) -> Tensor:
+    """The mean of the distribution, c / sum(c): (edges, operations) -> the same shape."""
+    c = concentration(alpha)
+    return c / c.sum(dim=-1, keepdim=True)
 
 
 def kl_to_flat(c: Tensor) -> Tensor:

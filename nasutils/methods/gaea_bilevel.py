@@ -5,9 +5,10 @@
 Published: p is the mixing weight, and there is a simplex for whatever competes in the space (LHD: all operations into a
 node, the nodes in the sum). A gate is one of two weights, itself and what it lacks to 1; it starts at 1/2 and
 its log odds fall by rate * dL/dp. Released (LHD): every row is a simplex, gates included, with the space's softmax
-and sigmoids on top, so that competing weights differ by a factor e at most. Specification (LHD) 4.7.
+and sigmoids on top, so that competing weights differ by a factor e at most. Source of that: chaoji90/LHD, search/GAEA.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -27,13 +28,17 @@ class GAEABilevel(Method):
 
     name = "gaea-bilevel"
 
-    def __init__(self, space: Space, *, alpha_lr: float = 0.1, **common: Any) -> None:
-        if common.get("alpha_decay"):
-            raise ValueError(f"{self.name} takes no alpha_decay: an exponentiated gradient has none")
+    def __init__(self, space: Space, *, alpha_lr: float, **common: Any) -> None:
         super().__init__(space, alpha_lr=alpha_lr, **common)
         self.rate = positive("alpha_lr", alpha_lr)
         with torch.no_grad():
             self._set({name: torch.zeros_like(p) for name, p in self.alphas.items()})
+
+    @classmethod
+    def check_given(cls, given: Mapping[str, Any]) -> None:
+        """It has no decay."""
+        if given.get("alpha_decay"):
+            raise ValueError(f"{cls.name} takes no alpha_decay: an exponentiated gradient has none")
 
     def mixing(self) -> Mix:
         """A fresh tensor, so that the update of p does not reach a mix that is still in use."""

@@ -10,10 +10,11 @@ all into a node, while edges without it count as the constant 1 in the backward 
 sampled for the sum output, and gates are sigmoids without noise.
 
 Departures from the released LHD code: all cells of a type share a sample, and the weights of an operation that is
-not run still decay and follow their momentum (as with the PyTorch of 2021). Specification (LHD) 4.6.
+not run still decay and follow their momentum (as with the PyTorch of 2021). Their code: chaoji90/LHD,
+search/GDAS.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +31,6 @@ class GDAS(Sampled, Baseline):
     """hot, cold: tau of the first and of the last epoch."""
 
     name = "gdas"
-    lhd: ClassVar[dict[str, Any]] = {"batch": 256, "weight_lr": 0.05}
 
     def __init__(self, space: Space, *, hot: float = 10.0, cold: float = 0.1, **common: Any) -> None:
         super().__init__(space, **common)

@@ -3,16 +3,16 @@
     g_alpha = a * dL_train(w, alpha)/dalpha + b * dL_valid(w, alpha)/dalpha,   g_w = dL_train(w, alpha)/dw
 
 All gradients are taken at the same (w, alpha), so the training batch needs one pass. (The authors' code moves
-alpha first and passes the training batch a second time for the weights.) Specification (LHD) 4.3.
+alpha first and passes the training batch a second time for the weights.) Source: section 3 of the paper; chaoji90/LHD,
+search/MiLeNAS.
 """
 
-from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from nasutils.errors import positive
-from nasutils.methods.base import Problem, Recipe
+from nasutils.methods.base import Problem
 from nasutils.methods.baseline import Baseline
 from nasutils.spaces.base import Space
 
@@ -27,10 +27,6 @@ class MiLeNAS(Baseline):
         super().__init__(space, **common)
         self.train_weight = positive("train_weight", train_weight)
         self.valid_weight = positive("valid_weight", valid_weight)
-
-    @property
-    def recipe(self) -> Recipe:
-        return replace(super().recipe, order="together")
 
     def joint_gradients(self, problem: Problem, train: Any, valid: Any) -> tuple[list[Tensor], list[Tensor]]:
         of_valid = super().alpha_gradients(problem, train, valid)

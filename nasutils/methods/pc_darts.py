@@ -6,32 +6,31 @@ The mixing weights are b w. As w sums to 1 over an edge, their sum is b, by whic
 weighs what goes around. Alpha rests for the first 15 epochs. On LHD, where operations compete across edges, b w is
 such a joint distribution, the softmax of w still that of an edge. Released (LHD): no edge weights, the space's
 softmax; what goes around is not weighted: its weight is 1, the sum over an edge where the operations of an edge compete
-(NAS-Bench-201, the DARTS spaces) and an extra column where those of a node do (LHD). Specification (LHD) 4.5.
+(NAS-Bench-201, the DARTS spaces) and an extra column where those of a node do. Source of that: chaoji90/LHD,
+search/PC-DARTS.
 """
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from nasutils.errors import whole
 from nasutils.methods import relax
-from nasutils.methods.base import Recipe, with_column
+from nasutils.methods.base import with_column
 from nasutils.methods.baseline import Baseline
+from nasutils.methods.recipes import Recipe
 from nasutils.spaces.base import Mix, Space
 
 
 class PCDARTS(Baseline):
-    """partial: k. warmup: epochs in which alpha rests. alpha_lr: 6e-4."""
+    """partial: k. warmup: epochs in which alpha rests."""
 
     name = "pc-darts"
-    lhd: ClassVar[dict[str, Any]] = {"batch": 576, "weight_lr": 0.1, "weight_lr_end": 0.0}
 
-    def __init__(
-        self, space: Space, *, partial: int = 4, warmup: int = 15, alpha_lr: float = 6e-4, **common: Any
-    ) -> None:
-        super().__init__(space, alpha_lr=alpha_lr, **common)
+    def __init__(self, space: Space, *, warmup: int, partial: int = 4, **common: Any) -> None:
+        super().__init__(space, **common)
         self.partial, self.warmup = whole("partial", partial), whole("warmup", warmup, 0)
         if self.preset == "published":
             betas = {f"{kind} edges": self._initial(self.alphas[kind]) for kind in space.kinds}

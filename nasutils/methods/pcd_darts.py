@@ -1,9 +1,10 @@
 """PCD-DARTS ("Small Temperature is All You Need", PAKDD 2023): a periodic temperature and the sparse-noisy softmax.
 
 Both ingredients can be exchanged, which gives the paper's ablations: other schedules, the plain gradient.
-Specification 3.1 and 3.2.
+Source: chaoji90/PCDEDD, PCDEDD-DARTS/train_search_cyc.py and architect_cyc.py.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from nasutils.errors import choose, positive, whole
@@ -17,14 +18,11 @@ class PCDDARTS(SmallTemperature):
 
     decay: d of the exponential schedules. warmup: epochs at T = 1 before any. fixed: T of the constant one, 1e-3.
     top: T from which each cycle of the linear one falls, 1.
-    None is the paper's setting on the space: d = 0.11 (S1 0.10, S3 0.12, S4 0.13); 5 epochs on NAS-Bench-201, 0
-    elsewhere. noisy: add the gradient of a softmax at T = 1 (sparse-noisy softmax) or not.
-
-    Raises ValueError for a decay, a fixed or a top T that the schedule does not use.
+    noisy: add the gradient of a softmax at T = 1 (sparse-noisy softmax) or not. Defaults that depend on the space: see
+    `recipes.TABLE`.
     """
 
     name = "pcd-darts"
-    DECAY: ClassVar[dict[str, float]] = {"s1": 0.10, "s3": 0.12, "s4": 0.13}
     SCHEDULES: ClassVar[dict[str, str]] = {
         "periodic": "decay",
         "linear": "top",
@@ -37,23 +35,25 @@ class PCDDARTS(SmallTemperature):
         self,
         space: Space,
         *,
+        decay: float,
+        warmup: int,
         schedule: str = "periodic",
-        decay: float | None = None,
-        warmup: int | None = None,
-        fixed: float | None = None,
-        top: float | None = None,
-        noisy: bool = True,
+        fixed: float = 1e-3,
+        top: float = 1.0,
         **common: Any,
     ) -> None:
-        super().__init__(space, noisy=noisy, **common)
+        super().__init__(space, **common)
         self.schedule = choose("temperature schedule", schedule, self.SCHEDULES)
-        for name, value in (("decay", decay), ("fixed", fixed), ("top", top)):
-            if value is not None and name != self.SCHEDULES[schedule]:
-                raise ValueError(f"the {schedule} schedule of {self.name} does not use {name}: leave it out")
-        self.decay = positive("decay", self.DECAY.get(space.name, 0.11) if decay is None else decay)
-        self.warmup = (5 if space.name == "nasbench201" else 0) if warmup is None else whole("warmup", warmup, 0)
-        self.fixed = positive("fixed", 1e-3 if fixed is None else fixed)
-        self.top = positive("top", 1.0 if top is None else top)
+        self.decay, self.warmup = positive("decay", decay), whole("warmup", warmup, 0)
+        self.fixed, self.top = positive("fixed", fixed), positive("top", top)
+
+    @classmethod
+    def check_given(cls, given: Mapping[str, Any]) -> None:
+        """A schedule uses one of decay, fixed and top."""
+        schedule = choose("temperature schedule", given.get("schedule", "periodic"), cls.SCHEDULES)
+        for name in ("decay", "fixed", "top"):
+            if name in given and name != cls.SCHEDULES[schedule]:
+                raise ValueError(f"the {schedule} schedule of {cls.name} does not use {name}: leave it out")
 
     def begin_epoch(self, epoch: int) -> None:
         self.temperature = {

@@ -1,5 +1,6 @@
 """Random search without training: the operations are drawn, nothing is learned."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -7,26 +8,28 @@ import torch
 from torch import Tensor
 
 from nasutils.methods import relax
-from nasutils.methods.base import Method, Recipe
+from nasutils.methods.base import Method
+from nasutils.methods.recipes import Recipe
 from nasutils.spaces.base import Mix, Space
 
 
 class Random(Method):
-    """alpha ~ 0.1 N(0, 1), never updated; its argmax is a uniformly random architecture.
-
-    Raises ValueError for an alpha_lr or alpha_decay.
-    """
+    """alpha ~ 0.1 N(0, 1), never updated; its argmax is a uniformly random architecture."""
 
     name = "random"
 
     def __init__(self, space: Space, **common: Any) -> None:
-        for name in ("alpha_lr", "alpha_decay"):
-            if name in common:
-                raise ValueError(f"{self.name} takes no {name}: its alpha never moves")
         super().__init__(space, **common)
         with torch.no_grad():
             for alpha in self.alphas.values():
                 alpha.mul_(100)
+
+    @classmethod
+    def check_given(cls, given: Mapping[str, Any]) -> None:
+        """Its alpha has no rate and no decay."""
+        for name in ("alpha_lr", "alpha_decay"):
+            if name in given:
+                raise ValueError(f"{cls.name} takes no {name}: its alpha never moves")
 
     @property
     def recipe(self) -> Recipe:

@@ -1,8 +1,8 @@
 """From architecture parameters to mixing weights: pure functions of tensors, no state.
 
 Shapes: alpha (edges, operations) of one cell type, and `Mix`, a dict of such tensors by cell type. A
-softmax runs over the operations of an edge. Sources: `papers.md` 1.2 and 3.2 of the specification, the
-released code of PCD/EDD-DARTS and SP-DARTS.
+softmax runs over the operations of an edge. Sources: the released code of PCD/EDD-DARTS (chaoji90/PCDEDD) and SP-DARTS
+(chaoji90/SP-DARTS).
 """
 
 from typing import Any
@@ -51,7 +51,7 @@ def sparse_noisy_softmax(alpha: Tensor, temperature: float) -> Tensor:
 
     dL/dalpha = (1/T) p (g - <p, g>) + q (g - <q, g>) with q = softmax(alpha) and the same g = dL/dp. The
     first term vanishes when p saturates, the second does not. At T = 1 (to a relative 1e-9) the second term
-    is left out. alpha: (edges, operations). Source: paper (a), section 1.2 of the specification.
+    is left out. alpha: (edges, operations). Source: chaoji90/PCDEDD, PCDEDD-DARTS/architect_cyc.py.
 
     dL/dp of an operation that is skipped is not known: run every operation in a step that uses this gradient.
     """
@@ -61,7 +61,11 @@ def sparse_noisy_softmax(alpha: Tensor, temperature: float) -> Tensor:
 
 
 def double_softmax(alpha: Tensor, temperature: float) -> Tensor:
-    """softmax(softmax(alpha) / T): what the released S1-S4 code uses in the weight step (specification 2.2)."""
+    """softmax(softmax(alpha) / T): what the released S1-S4 code uses in the weight step.
+
+    There alpha is overwritten by its softmax before the step, and the forward pass softmaxes it again:
+    chaoji90/SP-DARTS, SmoothDARTS/sota/cnnmul/train_search.py, and chaoji90/PCDEDD, SmoothDARTS/sota/pcdedd.
+    """
     return softmax(torch.softmax(alpha, dim=-1), temperature)
 
 

@@ -1,7 +1,8 @@
 """Temperature, probability and learning-rate schedules: pure functions of the epoch (counted from 0).
 
-Sources: sections 2.1, 3.2, 3.3 and 4.1 of the specification of the sparsity and learning-rate methods
-(read from the authors' released code). Temperatures divide alpha inside a softmax.
+Sources: the authors' code. PCD and EDD: chaoji90/PCDEDD, PCDEDD-DARTS/train_search_cyc.py and train_search_pl.py; SP:
+chaoji90/SP-DARTS, SP-DARTS/train_search_mf.py, other spaces by `recipes.TABLE`. Temperatures divide alpha inside a
+softmax.
 """
 
 import math
@@ -91,7 +92,7 @@ class TwoTemperatures:
 
 
 def sp_linear(epoch: int, epochs: int, sparse: float, ratio: float, end: float = 1.0) -> TwoTemperatures:
-    """C_e = end * e / (epochs - 1), after a dense first epoch at T = 10 as in the DARTS space (specification 2.1)."""
+    """C_e = end * e / (epochs - 1), after a dense first epoch at T = 10 as on the DARTS space."""
     if epoch == 0:
         return TwoTemperatures(1.0, 10.0, 0.0)
     return TwoTemperatures(sparse, ratio * sparse, end * epoch / max(epochs - 1, 1))
@@ -123,10 +124,11 @@ def cosine(epoch: float, epochs: int, start: float, end: float = 0.0) -> float:
 
 
 def warmup_cosine(epoch: float, epochs: int, warmup: int, start: float, end: float) -> float:
-    """The weight rate of the released NAS-Bench-201 warm-up runs (specification 4.1), quirk included.
+    """The weight rate of the released NAS-Bench-201 warm-up runs, quirk included.
 
     Linear in the (fractional) epoch up to `warmup`, then a cosine of length `epochs` that is cut off at
-    epoch `epochs`, counted from 0 and not from the end of the warm-up; `end` after it.
+    epoch `epochs`, counted from 0 and not from the end of the warm-up; `end` after it. Source: chaoji90/SP-DARTS,
+    AutoDL-Projects_sp/lib/procedures/optimizers.py, CosineAnnealingLR, with the settings of its setup/warmup.
     """
     if epoch >= epochs:
         return end
@@ -136,5 +138,5 @@ def warmup_cosine(epoch: float, epochs: int, warmup: int, start: float, end: flo
 
 
 def linear(epoch: int, epochs: int, start: float, end: float) -> float:
-    """A straight line from `start` at epoch 0 to `end` at the last one, as the temperature of GDAS falls (LHD 4.6)."""
+    """A straight line from `start` at epoch 0 to `end` at the last one, as the temperature of GDAS falls."""
     return start + (end - start) * epoch / max(epochs - 1, 1)

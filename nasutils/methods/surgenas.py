@@ -6,10 +6,10 @@ An edge is linear in its mixing weights, so this is the weight w_skip + c * sum_
 operations compete across edges (on an edge of its own it is 1). Alpha and weights follow one loss on all training
 data. The method's ordered sampling and hardware cost are not here, in neither preset (the reference code has
 neither); skips that are not the identity: see `darts_minus`. Released, such a skip runs once per operation, which its
-batch-norm statistics show. Specification (LHD) 4.10.
+batch-norm statistics show. The reference code: chaoji90/LHD, search/SurgeNAS.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 
@@ -25,7 +25,6 @@ class SurgeNAS(SingleLevel, Baseline):
     """initial: c at the start; it falls linearly, to initial / epochs in the last epoch."""
 
     name = "surgenas"
-    lhd: ClassVar[dict[str, Any]] = {"batch": 160}
 
     def __init__(self, space: Space, *, initial: float = 1.0, **common: Any) -> None:
         super().__init__(space, **common)

@@ -15,7 +15,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from nasutils import data, paths
 from nasutils.errors import choose
-from nasutils.methods.base import PRESETS, S_SPACES
+from nasutils.methods.base import PRESETS
+from nasutils.spaces import S_SPACES
 from nasutils.spaces.base import check_cells, check_channels
 from nasutils.spaces.nasbench201 import OPS
 from nasutils.sweep import pool

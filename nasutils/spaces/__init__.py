@@ -10,6 +10,8 @@ from nasutils.spaces.darts import DARTS, S1, S2, S3, S4, Darts7
 from nasutils.spaces.lhd import LHD
 from nasutils.spaces.nasbench201 import NASBench201
 
+S_SPACES = (S1.name, S2.name, S3.name, S4.name)
+"""Those of RobustDARTS."""
 _SPACES: dict[str, type[Space]] = {s.name: s for s in (NASBench201, DARTS, Darts7, S1, S2, S3, S4, LHD)}
 
 names = tuple(_SPACES)
@@ -20,4 +22,4 @@ def get(name: str) -> Space:
     return _SPACES[choose("space", name, names)]()
 
 
-__all__ = ["Space", "get", "names", "nasbench201"]
+__all__ = ["S_SPACES", "Space", "get", "names", "nasbench201"]

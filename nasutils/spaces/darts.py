@@ -8,7 +8,7 @@
   skip, 3x3 separable; S3: also none; S4: noise (N(0, 1), drawn anew in every forward), 3x3 separable.
 * In the supernet no batch norm of a cell has parameters, and pools have one behind them; final networks: `darts_final`.
 
-Specification: 5.2 to 5.4 of the sparsity and learning-rate methods.
+Sources: quark0/darts, cnn/model_search.py; xiangning-chen/SmoothDARTS, sota/cnn/spaces.py.
 """
 
 from collections.abc import Mapping
@@ -114,7 +114,7 @@ DARTS._complete()
 
 
 class Darts7(DARTS):
-    """The DARTS space without none, as in the authors' searches (RobustDARTS's S5)."""
+    """The DARTS space without none, as in the authors' searches: S5 of SmoothDARTS (not of RobustDARTS)."""
 
     name = "darts7"
     ops = DARTS.ops[1:]
@@ -131,7 +131,7 @@ SKIP, SEP3, DIL3, DIL5, MAX, AVG = (
 
 
 class S1(DARTS):
-    """RobustDARTS's S1: two operations per edge, which depend on the edge (specification 5.3)."""
+    """RobustDARTS's S1: two operations per edge, which depend on the edge (SmoothDARTS, sota/cnn/spaces.py)."""
 
     name = "s1"
     ops = (MAX, AVG, SKIP, SEP3, DIL3, DIL5)

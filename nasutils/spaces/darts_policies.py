@@ -1,7 +1,8 @@
 """From the mixing weights of a DARTS cell to its genotype: the parsers of the field as named rules.
 
 After a search at a small temperature most edges read 1.000, so rounding and ties decide the topology.
-Specification 5.4.
+Sources: the genotype parsers of quark0/darts, chaoji90/SP-DARTS and chaoji90/PCDEDD, `Network.genotype` in their
+model_search*.py.
 """
 
 from collections.abc import Mapping, Sequence

@@ -8,7 +8,7 @@
 * Reduction cells at one and two thirds of the depth halve the resolution and double C; they have their own
   architecture parameters. Two stems: 3x3 convolutions to C and to 3C channels.
 
-Specification (LHD): 1.
+Source: chaoji90/LHD, search/concate_sum_five_sig.py and search/operations_five_dr.py.
 """
 
 from collections.abc import Sequence
@@ -241,7 +241,7 @@ class Supernet(nn.Module):
 def by_node(scores: Tensor, edges: Sequence[int], rule: Rule) -> Tensor:
     """A rule under which all operations of all edges into a node compete: (edges, operations) -> the same shape.
 
-    edges: how many enter each node, in the order of the rows. Source: LHD, section 1.2 of its specification.
+    edges: how many enter each node, in the order of the rows. Source: chaoji90/LHD, search/concate_sum_five_sig.py.
     """
     return torch.cat([rule(part.reshape(1, -1)).reshape(part.shape) for part in scores.split(list(edges))])
 

@@ -68,6 +68,7 @@ def output_choices(outputs: int | None = None) -> int:
 def architectures(ops: int = 2, outputs: int | None = None) -> int:
     """Pairs of a normal and a reduction cell, as a policy that keeps these numbers selects them.
 
-    The closed forms of the specification's section 1.7: nodes that reach no output count, too.
+    In closed form: per node the choices of `ops` among its (edge, operation) pairs, times those of the two outputs.
+    Nodes that reach no output count, too.
     """
     return (operator_choices(ops) * output_choices(outputs) ** 2) ** 2

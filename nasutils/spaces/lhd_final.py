@@ -1,6 +1,6 @@
 """Final networks of LHD: for CIFAR-size images or with ImageNet's stem, auxiliary head, dropped paths, their sizes.
 
-Specification (LHD) 1.5, 1.6, 5.2 and 5.4.
+Source: chaoji90/LHD, eval/multi_path_concat_sum.py and eval/imagenet.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,8 @@
 """From the mixing weights of an LHD cell to its genotype: the four policies of the benchmark.
 
 Equal weights: the first one in order, that is the lowest source, operation and node. (The authors' sort is not
-stable; among their published searches that matters in four places.) Specification (LHD) 2.
+stable; among their published searches that matters in four places.) Source: chaoji90/LHD, eval/gen_trans.py,
+`genotype_unbind`, and the flags of its eval/*/train_*.sh.
 """
 
 from collections.abc import Mapping, Sequence

@@ -5,8 +5,8 @@
 and `read`: one of its `.pl` files, mixing weights of a finished search, without unpickling it.
 
 A pickle can run code when it is loaded. These are lists of four float32 arrays whose bytes lie at the same offsets in
-all 135 released files, so the numbers are copied from there, and a file of any other form is refused. Specification
-(LHD) 6.1.
+all 135 released files (chaoji90/LHD, folder `results`), so the numbers are copied from there, and a file of any other
+form is refused.
 """
 
 import math

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
 
 from nasutils import data, methods, runs, spaces
-from nasutils.errors import choose, whole
+from nasutils.errors import as_declared, choose, whole
 from nasutils.measures.stopping import Decision, Records, Stopper
+from nasutils.methods import Recipe
 from nasutils.methods.base import PRESETS
 from nasutils.runs import Run
 from nasutils.training.loop import PRECISIONS
@@ -33,7 +34,8 @@ class Experiment:
     options: of the method, see `methods.options`. recipe: fields of `methods.Recipe` that depart from it, but
     for its epochs, which are a field here (and 0 for a method that does not train).
     images: number of images for the weights and as many for alpha (None: all). evaluation: number of alpha
-    images on which the supernet is judged (None: all), after every `judge_every` epochs and after the last one.
+    images on which the supernet is judged (None: all), after every `judge_every` epochs and after the last one; under
+    the split `all` these are images of the weights, too, and `judged_on` in the record is `train`, not `valid`.
     held_out: number of images that neither weights nor alpha are trained on, on which the supernet is judged after
     every epoch, too: of alpha's part of the split, those after alpha's own (0: none). resolution: side in pixels (None:
     the data set's own). precision: float32, float64 or bf16. probe_every: leakage is measured after every so
@@ -69,6 +71,7 @@ class Experiment:
         check_setting(vars(self))
         choose("method", self.method, methods.names)
         choose("preset", self.preset, PRESETS)
+        methods.check_options(self.method, self.options)
         whole("epochs", self.epochs)
         whole("judge_every", self.judge_every)
         for name in ("held_out", "probe_every", "eigenvalue_every"):
@@ -76,11 +79,19 @@ class Experiment:
         self.decision(())
 
     def params(self) -> runs.Params:
-        """What the run folder is named by; what came later is named where it is used, so that old names stay."""
+        """What the run folder is named by; what came later is named where it is used, so that old names stay.
+
+        A whole number for a field or an option that is a float is named as a float: 1 and 1.0 are the same search.
+        """
         params = {"kind": "search", "version": VERSION, **asdict(self)}
+        options = {name: p.annotation for name, p in methods.parameters(self.method).items()}
+        params["options"] = as_declared(self.options, options)
+        params["recipe"] = as_declared(self.recipe, {f.name: f.type for f in fields(Recipe)})
         for name, unused in UNUSED.items():
             if params[name] == unused:
                 del params[name]
+        if (revision := methods.recipes.revision(self.method, self.space, self.preset)) > 1:
+            params["recipe_revision"] = revision
         probes = {"probe_every": params.pop("probe_every"), "probe_version": PROBE_VERSION}
         return {**params, **probes} if self.probe_every else params
 

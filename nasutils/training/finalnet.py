@@ -6,7 +6,7 @@ the best one is selected on the test set itself, hence optimistic, and recorded 
 
 import inspect
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nasutils import data, runs, spaces
 from nasutils.data import Data, ImageSet, augment, cutout, index_batches, normalize
-from nasutils.errors import choose
+from nasutils.errors import as_declared, choose
 from nasutils.runs import Run
 from nasutils.spaces.ops import count_parameters, multiply_adds
 from nasutils.training.batchnorm import EVALUATION_BATCH, batch_norms_restored, recalibrate
@@ -67,7 +67,8 @@ class Evaluation:
 
     def params(self) -> runs.Params:
         """What the run folder is named by."""
-        return {"kind": "finalnet", "version": VERSION, **asdict(self)}
+        protocol = as_declared(self.protocol, {f.name: f.type for f in fields(Protocol)})
+        return {"kind": "finalnet", "version": VERSION, **asdict(self), "protocol": protocol}
 
     def check(self, machine: Machine) -> None:
         """Raises what `run` would raise at its start: ValueError, MissingData."""
@@ -85,7 +86,8 @@ class Training:
     has an attribute `drop_path`, that is set at every epoch. data: statistics for normalisation. seed: of batches
     and augmentation (the network has been seeded by whoever made it).
 
-    Raises ValueError if the protocol drops paths of a network that cannot.
+    Raises ValueError if the protocol drops paths of a network that cannot, and if the last batch of an auxiliary head
+    has one image, of which its batch norm makes no statistics.
     """
 
     def __init__(
@@ -103,6 +105,9 @@ class Training:
         self.can_drop = hasattr(net, "drop_path")
         if protocol.drop_path > 0 and not self.can_drop:
             raise _unable("drop_path")
+        if protocol.auxiliary > 0 and (len(train) - 1) % protocol.batch == 0:
+            found = f"not {protocol.batch} of {len(train)} images"
+            raise ValueError(f"batch must leave more than one image for the last batch of an auxiliary head, {found}")
         self.net, self.protocol, self.data, self.train, self.test = net, protocol, data, train, test
         self.forward = torch.compile(net) if compile else net
         self.dtype, self.autocast = PRECISIONS[precision], precision == "bf16"

@@ -60,6 +60,8 @@ class Search:
         if 0 < recipe.epochs <= recipe.alpha_from:
             rule = f"alpha_from must be 0 to {recipe.epochs - 1} (recipe={{'alpha_from': ...}}), below the epochs"
             raise ValueError(f"{rule}, or alpha never moves, not {recipe.alpha_from}")
+        if recipe.valid_batch == "distinct" and recipe.batch > len(valid):
+            raise ValueError(f"batch must be 1 to {len(valid)}, the images for alpha, not {recipe.batch}")
         if getattr(net, "partial", 1) != method.partial:
             raise ValueError(f"{method.name} needs a supernet(..., partial={method.partial})")
         if getattr(net, "extra", ()) != method.extra:
@@ -97,7 +99,7 @@ class Search:
         steps = -(-len(self.train) // self.recipe.batch)
         for i, index in enumerate(index_batches(len(self.train), self.recipe.batch, self.generator)):
             self._set_rate(self.epoch + i / steps)
-            chosen = torch.randint(len(self.valid), (len(index),), generator=self.generator)
+            chosen = self._valid_index(len(index))
             train = self.batch("train", self.train, index)
             valid = self.batch("valid", self.valid, chosen)
             self.step(train, valid)
@@ -111,6 +113,12 @@ class Search:
         record["cost"] = cost(self.train.images.device, samples, started, trained, clock())
         return record
 
+    def _valid_index(self, count: int) -> Tensor:
+        """Alpha's images of a step, drawn as the recipe says."""
+        if self.recipe.valid_batch == "distinct":
+            return torch.randperm(len(self.valid), generator=self.generator)[:count]
+        return torch.randint(len(self.valid), (count,), generator=self.generator)
+
     def _gradient_norm(self) -> float | None:
         """Euclidean norm of alpha's gradient, all cell types together, mean over the steps; None without a step."""
         return torch.stack(self.gradient_norms).mean().item() if self.gradient_norms else None
@@ -120,6 +128,7 @@ class Search:
         record: Record = {}
         if self._due(self.judge_every) or self._due(self.probe_every):
             record["supernet_accuracy"] = self._judge()
+            record["judged_on"] = "train" if self.recipe.split == "all" else "valid"
         if self.held_out is not None:
             record["held_out"] = self._judge_held_out(self.held_out)
         if self._due(self.probe_every):

@@ -419,6 +419,24 @@ def test_what_a_space_cannot_do_is_refused_with_the_spaces_that_can(field):
     assert "nasbench201" not in str(error.value)
 
 
+def test_a_last_batch_of_one_image_is_refused_where_it_would_end_the_training():
+    """The auxiliary head has a batch norm on 1 x 1 pixels, which makes no statistics of one image."""
+    task = {**TINY, "genotype": DARTS_CELL, "space": "darts", "cells": 3, "images": 33}
+    for batch, refused in ((32, True), (1, True), (31, False)):
+        e = Evaluation(**task, protocol={"epochs": 1, "batch": batch, "auxiliary": 0.4})
+        if refused:
+            with pytest.raises(ValueError, match=f"batch must leave more than one image .* not {batch} of 33 images"):
+                build(e, Machine())
+        else:
+            assert len(list(build(e, Machine()).run())) == 1
+    build(Evaluation(**task, protocol={"batch": 32, "auxiliary": 0.0}), Machine()).one_epoch()
+
+
+def test_a_whole_number_for_a_float_of_the_protocol_names_the_same_run():
+    keys = [key(evaluation(protocol={"lr": lr, "cutout": 0}).params()) for lr in (1, 1.0)]
+    assert keys[0] == keys[1]
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

@@ -16,6 +16,7 @@ from torch import nn
 from nasutils import Genotype, data, methods, spaces
 from nasutils.methods import relax, schedules
 from nasutils.spaces.base import everything
+from nasutils.training.experiment import Experiment, Machine, build
 from nasutils.training.loop import NotFinite, clip
 from nasutils.training.search import Search
 
@@ -75,6 +76,7 @@ def test_a_record_says_all_about_its_epoch():
         *("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "temperature", "weight_lr"),
         "alpha_gradient_norm",
         *("softmax_temperature", "alpha", "mix", "entropy", "skip_count", "genotype", "supernet_accuracy", "cost"),
+        "judged_on",
     }
     assert record["supernet_accuracy"].keys() == {"relaxed", "discretized", "discretized_recalibrated"}
     assert record["cost"].keys() == COSTS
@@ -87,10 +89,32 @@ def test_judging_now_and_then_and_on_held_out_images_changes_no_bit_of_a_search(
     expected, found = (without_cost(search.run()) for search in (every, rarely))
     assert ["supernet_accuracy" in record for record in found] == [False, True, False, True, True]
     assert all(record.keys() >= {"held_out"} for record in found)
-    left_out = {"supernet_accuracy", "held_out"}
+    left_out = {"supernet_accuracy", "judged_on", "held_out"}
     for a, b in zip(expected, found, strict=True):
         assert {k: v for k, v in a.items() if k not in left_out} == {k: v for k, v in b.items() if k not in left_out}
         assert a["supernet_accuracy"] == b.get("supernet_accuracy", a["supernet_accuracy"])
+
+
+@pytest.mark.parametrize(("split", "images"), [("all", "train"), ("half", "valid")])
+def test_a_record_says_whether_the_supernet_was_judged_on_images_it_was_trained_on(split, images):
+    """As of the single-level methods, whose accuracy does not compare with the held-out one of the others."""
+    setting = {"dataset": "digits", "resolution": 8, "images": 16, "channels": 2, "cells": 1, "epochs": 1}
+    method = "gaea-erm" if split == "all" else "darts"
+    (record,) = build(Experiment(method=method, recipe={"batch": 16, "split": split}, **setting), Machine()).run()
+    assert record["judged_on"] == images
+
+
+@pytest.mark.parametrize(("rule", "repeats"), [("replacement", True), ("distinct", False)])
+def test_alphas_images_of_a_step_are_drawn_with_replacement_or_distinct_ones(rule, repeats):
+    search = tiny(epochs=1, batch=64, valid_batch=rule)
+    drawn = [search._valid_index(64).tolist() for _ in range(2)]
+    assert [len(set(step)) < 64 for step in drawn] == [repeats, repeats]
+    assert drawn[0] != drawn[1] and set(drawn[0]) <= set(range(64))
+
+
+def test_more_distinct_images_than_alpha_has_are_refused():
+    with pytest.raises(ValueError, match="batch must be 1 to 64, the images for alpha, not 65"):
+        tiny(batch=65, valid_batch="distinct")
 
 
 def test_a_probed_epoch_is_judged():

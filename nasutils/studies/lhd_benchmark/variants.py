@@ -14,8 +14,7 @@ import torch
 
 from nasutils import data, methods, spaces
 from nasutils.errors import choose
-from nasutils.methods.base import LHD as COMMON
-from nasutils.methods.base import Recipe
+from nasutils.methods import Recipe
 from nasutils.runs import Run
 from nasutils.spaces.base import Mix
 from nasutils.spaces.genotype import Genotype
@@ -27,8 +26,8 @@ from nasutils.training.finalnet import Evaluation
 from nasutils.training.loop import PRECISIONS
 
 SPACE = spaces.get("lhd")
-
-
+COMMON = methods.get("darts", SPACE).recipe
+"""DARTS's recipe, to which the budgets of the others stay in proportion."""
 METHODS: Mapping[str, str] = {
     "Random": "random",
     "DARTS": "darts",

@@ -11,7 +11,8 @@ from typing import Any
 from nasutils import methods, spaces
 from nasutils.errors import choose
 from nasutils.measures import stopping
-from nasutils.methods.base import Method, Recipe
+from nasutils.methods import Method, Recipe
+from nasutils.methods.recipes import constant
 from nasutils.studies import variants
 from nasutils.training.experiment import Experiment
 
@@ -57,11 +58,6 @@ class Variant(variants.Variant):
             eigenvalue_every=eigenvalue_every if self.curved else 0,
             **setting,
         )
-
-
-def constant(rate: float) -> dict[str, float]:
-    """A constant weight rate, as fields of the recipe."""
-    return {"weight_lr": rate, "weight_lr_end": rate}
 
 
 def _warmups(length: int) -> dict[str, Variant]:
