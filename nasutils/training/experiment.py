@@ -71,7 +71,6 @@ class Experiment:
         check_setting(vars(self))
         choose("method", self.method, methods.names)
         choose("preset", self.preset, PRESETS)
-        methods.check_options(self.method, self.options)
         whole("epochs", self.epochs)
         whole("judge_every", self.judge_every)
         for name in ("held_out", "probe_every", "eigenvalue_every"):
@@ -163,6 +162,7 @@ def build(experiment: Experiment, machine: Machine) -> Search:
     e, device = experiment, machine.device
     dtype = PRECISIONS[e.precision]
     space = spaces.get(e.space)
+    methods.check_options(e.method, e.options)  # a field of the search among them would be handed over twice
     method = methods.get(
         e.method, space, epochs=e.epochs, preset=e.preset, seed=e.seed, dtype=dtype, device=device, **e.options
     )

@@ -12,7 +12,7 @@ import pytest
 from nasutils import methods, paths, spaces
 from nasutils.methods import Recipe, recipes
 from nasutils.methods.base import PRESETS
-from nasutils.training.experiment import Experiment
+from nasutils.training.experiment import Experiment, Machine, build
 from tests.toys import toy_space
 
 OWN = {"alpha_shapes": {"cell": (2, 3)}}
@@ -103,7 +103,7 @@ def test_a_whole_number_for_a_float_names_the_same_search():
 @pytest.mark.parametrize("option", ["seed", "dtype", "device", "epochs", "preset", "recipe"])
 def test_a_field_of_a_search_among_the_options_is_refused_with_the_options_there_are(option):
     with pytest.raises(ValueError, match=f"unknown option of darts '{option}': choose one of 'order', 'temperature', "):
-        Experiment(options={option: 3})
+        build(Experiment(options={option: 3}), Machine())
 
 
 def test_committed_searches_follow_the_recipe_they_followed():
