@@ -42,7 +42,8 @@ results: $(INSTALLED)
 
 test: lint
 	.venv/bin/pytest
-	$(if $(wildcard notebooks/*.ipynb),.venv/bin/pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout=300 notebooks)
+	.venv/bin/pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout=300 notebooks
+	$(MAKE) figures SCALE=smoke
 
 lint: $(INSTALLED)
 	.venv/bin/ruff check

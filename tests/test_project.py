@@ -5,6 +5,7 @@ Run: pytest tests/test_project.py
 
 import ast
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -179,3 +180,16 @@ def test_who_knows_one_study_knows_four(study):
 def test_short_names_are_the_modules_themselves(name):
     short, full = (importlib.import_module(f"nasutils.{n}") for n in (name, nasutils.MOVED[name]))
     assert short is full and full.__spec__.name == f"nasutils.{nasutils.MOVED[name]}"
+
+
+# Notebooks
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda file: file.stem)
+def test_nbval_compares_nearly_every_output(file):
+    """A cell without a count is not compared, nor one with the tag, which is for times and for what still grows."""
+    cells = [cell for cell in json.loads(file.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["execution_count"] for cell in cells)
+    ignored = [c for c in cells if {"nbval-ignore-output", "nbval-skip"} & set(c["metadata"].get("tags", []))]
+    assert len(ignored) <= 5 and not any("NBVAL_" in "".join(cell["source"]) for cell in cells)
+    assert sum(bool(cell["outputs"]) for cell in cells) - len(ignored) >= 15

@@ -51,10 +51,8 @@ class Gallery:
         figure.savefig(self.folder / f"{name}.png")
         figure.savefig(self.folder / f"{name}.svg", metadata={"Date": None})
         self.table(name, table, caption)
-        shown = io.BytesIO()
-        figure.savefig(shown, dpi=SCREEN)
+        display(Shown(name, figure, table))
         plt.close(figure)
-        display({"image/png": shown.getvalue(), "text/plain": f"<figure {name}: {digest(table)}>"}, raw=True)
 
     def table(self, name: str, table: pd.DataFrame, caption: str | None = None) -> pd.DataFrame:
         """Save <name>.csv (six significant digits); returns the table for display."""
@@ -75,6 +73,21 @@ class Gallery:
             entries.append(same := {"files": [], **made})
         same["files"].append(name)
         file.write_text(json.dumps([entry for entry in entries if entry["files"]], indent=1) + "\n")
+
+
+class Shown:
+    """A figure as a notebook shows it: its picture, and a text that tells by which table it was drawn."""
+
+    def __init__(self, name: str, figure: Figure, table: pd.DataFrame) -> None:
+        self._figure, self._text = figure, f"<figure {name}: {digest(table)}>"
+
+    def __repr__(self) -> str:
+        return self._text
+
+    def _repr_png_(self) -> bytes:
+        picture = io.BytesIO()
+        self._figure.savefig(picture, dpi=SCREEN)
+        return picture.getvalue()
 
 
 def digest(table: pd.DataFrame) -> str:

@@ -114,6 +114,16 @@ def test_the_stamp_says_how_each_file_was_made(gallery, tmp_path):
     }
 
 
+def test_the_text_of_a_figure_tells_when_its_numbers_change(gallery, capsys):
+    """So nbval, which compares no picture, finds a picture of other numbers."""
+    texts = []
+    for value in (1 / 3, 0.33334, 0.3343):
+        gallery("any").figure("drawn", plt.figure(), pd.DataFrame({"a": [value]}))
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] != texts[2]
+    assert texts[0].startswith("<figure drawn: 1 x 1, ")
+
+
 def test_runs_of_equal_keys_are_all_counted(gallery, tmp_path):
     """A search and the final network of its cell are named alike in two dicts."""
     homes = [Run(tmp_path / name) for name in ("search", "network")]
