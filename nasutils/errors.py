@@ -1,5 +1,6 @@
 """One way to say that a value is not among the choices, or not in range."""
 
+import json
 from collections.abc import Collection, Iterable
 from dataclasses import fields
 from difflib import get_close_matches
@@ -24,6 +25,8 @@ def whole(name: str, value: int, low: int = 1) -> int:
     """Return value if it is a whole number of at least `low`. Raises ValueError naming the parameter."""
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise ValueError(f"{name} must be a whole number, {low} or more, not {value!r}")
+    if value >= 2**63:
+        raise ValueError(f"{name} must be below 2^63, not {value}")
     return value
 
 
@@ -32,6 +35,17 @@ def positive(name: str, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
         raise ValueError(f"{name} must be a positive number, not {value!r}")
     return value
+
+
+def plain(name: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Return values if it is a dict of what JSON can hold, by names. Raises ValueError naming the parameter."""
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ValueError(f"{name} must be a dict of values by their names, not {values!r}")
+    try:
+        json.dumps(values, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{name} must hold finite numbers, texts, lists and dicts by names: {error}") from None
+    return values
 
 
 def check_fields(record: Any, below_one: Collection[str] = ()) -> None:

@@ -141,7 +141,7 @@ class Method(ABC):
         device: str | torch.device = "cpu",
     ) -> None:
         self.space, self.epochs, self.preset = space, epochs, preset
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(whole("seed", seed, 0))
         self.alphas = {
             name: (1e-3 * torch.randn(shape, generator=self.generator, dtype=torch.float64))
             .to(device, dtype)

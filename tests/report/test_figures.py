@@ -14,10 +14,9 @@ import pytest
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from nasutils import spaces
+from nasutils import runs, spaces
 from nasutils.report import gallery as galleries
 from nasutils.report import plots, widgets
-from nasutils.runs import Run
 from nasutils.spaces.nasbench201 import EDGES, OPS
 from nasutils.studies import bypass_leakage, lr_swap, small_spaces, sparsification
 from nasutils.studies import figures as common_figures
@@ -101,14 +100,11 @@ def test_the_stamp_says_how_each_file_was_made(gallery, tmp_path):
     assert stamped(first) == [(["one", "two"], "before"), (["drawn"], "its own")]
     second = gallery("after")
     assert stamped(second) == stamped(first)  # nothing has been drawn yet
-    home = Run(tmp_path / "run")
-    home.path.mkdir()
-    (home.path / "stamp.json").write_text('{"device": "a machine"}')
-    (home.path / "result.json").write_text("{}")
+    home = runs.run(lambda params, run: {}, {"kind": "test"}, tmp_path / "runs")
     second.drawn_from({0: home, 1: home})
     second.table("one", table)
     assert stamped(second) == [(["two"], "before"), (["drawn"], "its own"), (["one"], "after")]
-    assert json.loads((second.folder / "stamp.json").read_text())[2]["runs at hand"] == {"a machine": 1}
+    assert json.loads((second.folder / "stamp.json").read_text())[2]["runs at hand"] == {runs.stamp()["device"]: 1}
     assert {file.name for file in second.folder.iterdir()} == {
         *("stamp.json", "one.csv", "two.csv", "drawn.csv", "drawn.png", "drawn.svg")
     }
