@@ -1,5 +1,6 @@
 """One way to say that a value is not among the choices, or not in range."""
 
+import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
@@ -24,6 +25,8 @@ def whole(name: str, value: int, low: int = 1) -> int:
     """Return value if it is a whole number of at least `low`. Raises ValueError naming the parameter."""
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise ValueError(f"{name} must be a whole number, {low} or more, not {value!r}")
+    if value >= 2**63:
+        raise ValueError(f"{name} must be below 2^63, not {value}")
     return value
 
 
@@ -38,6 +41,17 @@ def as_declared(given: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str,
     """The same values by name, but whole numbers as floats where a float is declared: 1 and 1.0 are one setting."""
     floats = {name for name, kind in kinds.items() if kind is float or float in get_args(kind)}
     return {name: float(v) if name in floats and type(v) is int else v for name, v in given.items()}
+
+
+def plain(name: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Return values if it is a dict of what JSON can hold, by names. Raises ValueError naming the parameter."""
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ValueError(f"{name} must be a dict of values by their names, not {values!r}")
+    try:
+        json.dumps(values, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{name} must hold finite numbers, texts, lists and dicts by names: {error}") from None
+    return values
 
 
 def check_fields(record: Any, below_one: Collection[str] = ()) -> None:

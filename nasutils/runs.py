@@ -3,13 +3,19 @@
     params.json    what determines the result        records.jsonl  a line per epoch
     stamp.json     machine, versions, commit         checkpoint.pt  complete state after the last epoch
     result.json    appears whole, when finished      failed.json    the error of a run that failed
+    SHA256SUMS     digest of the finished run
 
 * A finished run is read, never computed twice. A killed run goes on from its checkpoint.
 * Files appear whole or not at all (written beside, then renamed); records beyond the checkpoint are dropped.
+* Damage is noticed before it becomes a number: the digest is of all files of a finished run, a checkpoint carries its
+  own and that of the records before it.
 * A full disk or a missing permission stops the run with the name of the file; what was finished stays.
 * A lock on the folder makes a second process wait for the first one, and then read its result.
+
+    python -m nasutils.runs digest FOLDER      gives the finished runs in a folder their digest, where they have none
 """
 
+import argparse
 import fcntl
 import hashlib
 import io
@@ -18,11 +24,13 @@ import os
 import platform
 import subprocess
 import traceback
+import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -32,13 +40,19 @@ import torch
 Params = dict[str, Any]
 Result = dict[str, Any]
 
+FILES = ("params.json", "stamp.json", "records.jsonl", "result.json")
+"""What a finished run consists of."""
+DIGEST = "SHA256SUMS"
+"""The sha256 of each of them, as the program sha256sum writes and checks it; older runs have none."""
+AGAIN = "get it from a copy, or delete its folder to compute the run again"
+
 
 class BadCheckpoint(RuntimeError):
-    """A checkpoint is truncated or was not written by this program; the message names the file."""
+    """A checkpoint or its records are damaged or not written by this program; the message names the file."""
 
 
 class BadRun(RuntimeError):
-    """A finished run is damaged; the message names the file."""
+    """A file of a run is damaged or cannot be read; the message names it and says what to do."""
 
 
 def key(params: Params) -> str:
@@ -54,40 +68,72 @@ class Run:
 
     @property
     def result(self) -> Result | None:
-        """The result, None if the run has not finished. Raises BadRun if it or the records are damaged."""
-        file = self.path / "result.json"
-        if not file.exists():
-            return None
-        try:
-            result = json.loads(file.read_text())
-        except ValueError:
-            raise BadRun(f"{file} is damaged; delete its folder to compute the run again") from None
-        lines = len(self._lines())
-        if lines != result.get("epochs", lines):
-            raise BadRun(f"{self.path} has {lines} records of {result['epochs']} epochs; delete it to run it again")
+        """The result, None if the run has not finished.
+
+        Raises BadRun if a file cannot be read, is not what it was when the run finished, or is of another run.
+        """
+        result = _read(self.path / "result.json")
+        if result is not None:
+            self._check_digest()
+            self._check_whole(result)
         return result
 
     @property
+    def finished(self) -> bool:
+        """Whether there is a result and the run is sound; if it is damaged, `failure` says so."""
+        try:
+            return self.result is not None
+        except BadRun:
+            return False
+
+    @property
+    def params(self) -> Params | None:
+        """What determines the result, None if the run was not begun. Raises BadRun if they are damaged."""
+        return _read(self.path / "params.json")
+
+    @property
     def records(self) -> list[Result]:
-        """The records so far, one dict per epoch; a line that is not whole (yet) is left out."""
-        return [json.loads(line) for line in self._lines()]
+        """The records so far, one dict per epoch; a line that is not whole (yet) is left out. Raises BadRun."""
+        return [_parsed(line, self.path / "records.jsonl") for line in self._lines()]
 
     @property
     def stamp(self) -> dict[str, Any]:
-        """Machine and software it was computed with, see `stamp`; empty if it was not begun."""
-        file = self.path / "stamp.json"
-        return json.loads(file.read_text()) if file.exists() else {}
+        """Machine and software it was computed with, see `stamp`; empty if it was not begun. Raises BadRun."""
+        return _read(self.path / "stamp.json") or {}
 
     @property
     def failure(self) -> Result | None:
-        """The error of a run that failed, None otherwise."""
-        file = self.path / "failed.json"
-        return json.loads(file.read_text()) if file.exists() else None
+        """The error of a run that failed or is damaged, None otherwise."""
+        try:
+            failed = None if self.result is not None else _read(self.path / "failed.json")
+        except BadRun as error:
+            return {"error": f"BadRun: {error}"}
+        return failed and {"error": "unknown", **failed}
 
-    def _lines(self) -> list[str]:
-        file = self.path / "records.jsonl"
-        lines = file.read_text().splitlines(keepends=True) if file.exists() else []
-        return [line for line in lines if line.endswith("\n")]
+    def digest(self) -> str:
+        """The sha256 of each of its files, a line each."""
+        contents = {name: _content(self.path / name) for name in FILES}
+        return "".join(_sum(name, content) for name, content in contents.items() if content is not None)
+
+    def _check_digest(self) -> None:
+        kept = _content(self.path / DIGEST)
+        if kept is None or kept == (now := self.digest()).encode():
+            return
+        changed = set(now.splitlines()) ^ set(kept.decode(errors="replace").splitlines())
+        names = [name for name in FILES if any(line.endswith(name) for line in changed)] or [DIGEST]
+        raise BadRun(f"{self.path / names[0]} is not what it was when the run finished, says {DIGEST}; {AGAIN}")
+
+    def _check_whole(self, result: Result) -> None:
+        """What can be known of a run without a digest, too."""
+        _ = self.stamp
+        if self.params is None or key(self.params) != self.path.name:
+            raise BadRun(f"{self.path / 'params.json'} is not of the run that its folder is named by; {AGAIN}")
+        lines = len(self._lines())
+        if lines != result.get("epochs", lines):
+            raise BadRun(f"{self.path} has {lines} records of {result['epochs']} epochs; delete it to run it again")
+
+    def _lines(self) -> list[bytes]:
+        return (_content(self.path / "records.jsonl") or b"").split(b"\n")[:-1]
 
     def append(self, record: Result, state: dict[str, Any]) -> None:
         """Keep a record and the state after it: the record first, so that no state stands without its records."""
@@ -95,13 +141,13 @@ class Run:
         with _naming(file), file.open("ab") as records:
             _write(records, (json.dumps(record) + "\n").encode())
         content = io.BytesIO()
-        torch.save(state, content)
+        torch.save({**state, "records": _sha256(_joined(self._lines()))}, content)
         _write_whole(self.path / "checkpoint.pt", content.getbuffer())
 
     def restore(self, load: Callable[[dict[str, Any]], Any]) -> None:
         """Hand the state of the checkpoint to `load`, if there is one; records that are newer than it are dropped.
 
-        Raises BadCheckpoint if the file cannot be read or `load` cannot take it; then nothing is changed.
+        Raises BadCheckpoint if the file or its records are damaged or `load` cannot take it; then nothing is changed.
         Read with weights_only=True: no code of the file runs.
         """
         file, records = self.path / "checkpoint.pt", self.path / "records.jsonl"
@@ -109,23 +155,39 @@ class Run:
             records.unlink(missing_ok=True)
             return
         try:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-            done = int(state["epoch"])
+            state = _state(file)
+            done, digest = int(state["epoch"]), state.pop("records", None)
+            kept = self._kept(done, digest)
             load(state)
+        except (BadCheckpoint, BadRun):
+            raise
         except Exception as error:
             raise BadCheckpoint(
                 f"{file} is damaged or of another program ({type(error).__name__}); delete it to start the run again"
             ) from error
-        lines = self._lines()
+        _write_whole(records, kept)
+
+    def _kept(self, done: int, digest: str | None) -> bytes:
+        """The records of that many epochs; digest: what the checkpoint says of them, None if it is an older one."""
+        file, records, lines = self.path / "checkpoint.pt", self.path / "records.jsonl", self._lines()
         if len(lines) < done:
             raise BadCheckpoint(f"{file} is at epoch {done} but {records} has {len(lines)} records; delete both")
-        _write_whole(records, "".join(lines[:done]).encode())
+        kept = _joined(lines[:done])
+        if digest not in (None, _sha256(kept)):
+            raise BadCheckpoint(f"{records} is damaged, says {file}; delete both to start the run again")
+        return kept
+
+    def finish(self, result: Result) -> None:
+        """Keep the result. The digest comes before it, so that no result stands without one."""
+        content = _json(result)
+        _write_whole(self.path / DIGEST, (self.digest() + _sum("result.json", content)).encode())
+        _write_whole(self.path / "result.json", content)
 
     def fail(self, error: str, details: str = "") -> None:
         """Record the error of a run that failed, where that is possible."""
         with suppress(OSError):
             self.path.mkdir(parents=True, exist_ok=True)
-            _write_json(self.path / "failed.json", {"error": error, "traceback": details})
+            _write_whole(self.path / "failed.json", _json({"error": error, "traceback": details}))
 
 
 def run(work: Callable[[Params, Run], Result], params: Params, root: str | Path, device: str = "cpu") -> Run:
@@ -141,20 +203,21 @@ def run(work: Callable[[Params, Run], Result], params: Params, root: str | Path,
         with _locked(home.path):
             if home.result is None:
                 _compute(work, params, home, device)
-    (home.path / "checkpoint.pt").unlink(missing_ok=True)
+    with suppress(OSError):  # a finished run can be read from a disk that cannot be written
+        (home.path / "checkpoint.pt").unlink(missing_ok=True)
     return home
 
 
 def _compute(work: Callable[[Params, Run], Result], params: Params, home: Run, device: str) -> None:
     (home.path / "failed.json").unlink(missing_ok=True)
-    _write_json(home.path / "params.json", params)
-    _write_json(home.path / "stamp.json", stamp(device))
+    _write_whole(home.path / "params.json", _json(params))
+    _write_whole(home.path / "stamp.json", _json(stamp(device)))
     try:
         result = work(params, home)
     except Exception as error:
         home.fail(f"{type(error).__name__}: {error}", traceback.format_exc())
         raise
-    _write_json(home.path / "result.json", result)
+    home.finish(result)
 
 
 def stamp(device: str = "cpu") -> dict[str, Any]:
@@ -179,7 +242,7 @@ def stamp(device: str = "cpu") -> dict[str, Any]:
 
 def computed_on(found: Iterable[Run]) -> dict[str, int]:
     """How many of these runs were finished on which machine; equal ones count once."""
-    machines = Counter(run.stamp.get("device", "unknown") for run in set(found) if run.result is not None)
+    machines = Counter(run.stamp.get("device", "unknown") for run in set(found) if run.finished)
     return dict(machines.most_common())
 
 
@@ -200,19 +263,71 @@ def _cpuinfo(field: str) -> list[str]:
     return [value.strip() for name, value in lines if name.strip() == field]
 
 
+@cache
 def _commit() -> str | None:
-    """Of the checkout, `-dirty` if its code differs (figures may: they are being drawn)."""
-    git = ["git", "-C", str(Path(__file__).parent.parent)]
+    """Of the checkout, `-dirty` if its code differs (figures may: they are being drawn). Asked once a process."""
+    git = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent.parent)]
+    status = ["status", "--porcelain=v2", "--branch", "--untracked-files=no", "--", "nasutils", "notebooks", "params"]
     try:
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        clean = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "nasutils", "notebooks", "params"], check=False)
+        said = subprocess.run([*git, *status], capture_output=True, text=True, check=True).stdout.splitlines()
     except (OSError, subprocess.CalledProcessError):
         return None
-    return head.stdout.strip() + ("-dirty" if clean.returncode else "")
+    head = next(line for line in said if line.startswith("# branch.oid ")).split()[-1]
+    return head[:12] + ("-dirty" if any(not line.startswith("#") for line in said) else "")
 
 
-def _write_json(path: Path, value: Any) -> None:
-    _write_whole(path, (json.dumps(value, indent=1) + "\n").encode())
+# Files
+
+
+def _content(path: Path) -> bytes | None:
+    """What a file holds, None if there is none. Raises BadRun if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise BadRun(f"{path} cannot be read ({error.strerror}); {AGAIN}") from error
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """What a JSON file says, None if there is none. Raises BadRun if it is damaged or cannot be read."""
+    content = _content(path)
+    return None if content is None else _parsed(content, path)
+
+
+def _parsed(content: bytes, path: Path) -> dict[str, Any]:
+    with suppress(ValueError, RecursionError):
+        value = json.loads(content)
+        if isinstance(value, dict):
+            return value
+    raise BadRun(f"{path} is damaged; {AGAIN}")
+
+
+def _state(checkpoint: Path) -> dict[str, Any]:
+    """The state in a checkpoint. torch.load does not look at the checksums that torch.save writes, so zipfile does."""
+    content = io.BytesIO(checkpoint.read_bytes())
+    with zipfile.ZipFile(content) as archive:
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
+    content.seek(0)
+    return torch.load(content, map_location="cpu", weights_only=True)
+
+
+def _joined(lines: Sequence[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in lines)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _sum(name: str, content: bytes) -> str:
+    """A line of the digest."""
+    return f"{_sha256(content)}  {name}\n"
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1) + "\n").encode()
 
 
 def _write_whole(path: Path, content: bytes | memoryview) -> None:
@@ -242,8 +357,79 @@ def _naming(path: Path) -> Iterator[None]:
         raise
 
 
+# The lock
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    """Hold the folder; who waits for it is told who holds it.
+
+    Two locks: of the file `lock`, which says who holds it, and of the folder itself, which still holds when somebody
+    removes that file (not on NFS, which locks no folders).
+    """
+    path = folder / "lock"
+    with path.open("a+") as file, _opened(folder) as itself:
+        _take(file.fileno(), path)
+        with suppress(OSError):
+            _take(itself, path)
+        with _naming(path):
+            file.truncate(0)
+            print(f"process {os.getpid()} on {platform.node()}", file=file, flush=True)
         yield
+
+
+def _take(descriptor: int, path: Path) -> None:
+    """Lock what is open; path: of the file that says who holds it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = path.read_text(errors="replace").strip() if path.exists() else ""
+        print(f"waiting for {holder or 'another process'}, which computes {path.parent}", flush=True)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+# The digests of older runs
+
+
+def give_digests(folder: Path) -> None:
+    """Give the finished runs in a folder a digest, where they have none; prints how many got one and what not."""
+    given = 0
+    for file in sorted(folder.glob("*/result.json")):
+        try:
+            given += _give_digest(Run(file.parent))
+        except BadRun as error:
+            print(f"no digest: {error}")
+    print(f"{given} runs in {folder} got a digest")
+
+
+def _give_digest(run: Run) -> bool:
+    """Whether it had none. Raises BadRun if it is damaged as far as can be known."""
+    _ = run.result, run.records
+    if (run.path / DIGEST).exists():
+        return False
+    _write_whole(run.path / DIGEST, run.digest().encode())
+    return True
+
+
+def main() -> None:
+    """Parse and do."""
+    parser = argparse.ArgumentParser(prog="python -m nasutils.runs", description="Digests of finished runs.")
+    parser.add_argument("action", choices=["digest"])
+    parser.add_argument("folder", type=Path, help="of the run folders, such as figures/laptop/runs")
+    folder = parser.parse_args().folder
+    if not folder.is_dir():
+        parser.error(f"there is no folder {folder}; the runs of the notebooks are in figures/<scale>/runs")
+    give_digests(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -91,7 +91,7 @@ def test_other_parameters_are_another_run(tmp_path):
 
 def test_nothing_of_the_way_is_left_in_a_finished_run(tmp_path):
     home = run(epochs(3), PARAMS, tmp_path)
-    assert set(contents(home)) == {"params.json", "stamp.json", "records.jsonl", "result.json", "lock"}
+    assert set(contents(home)) == {*runs.FILES, runs.DIGEST, "lock"}
     assert home.records == [{"epoch": 0}, {"epoch": 1}, {"epoch": 2}]
 
 
@@ -258,10 +258,13 @@ def test_a_finished_run_that_is_damaged_is_named(tmp_path):
     home = run(epochs(5), PARAMS, tmp_path)
     records = home.path / "records.jsonl"
     records.write_text("".join(records.read_text().splitlines(keepends=True)[:3]))
+    with pytest.raises(runs.BadRun, match=f"{records} is not what it was when the run finished"):
+        run(epochs(5), PARAMS, tmp_path)
+    (home.path / runs.DIGEST).unlink()
     with pytest.raises(runs.BadRun, match=f"{home.path} has 3 records of 5 epochs; delete it"):
         run(epochs(5), PARAMS, tmp_path)
     (home.path / "result.json").write_text("{")
-    with pytest.raises(runs.BadRun, match="result.json is damaged; delete its folder"):
+    with pytest.raises(runs.BadRun, match="result.json is damaged; get it from a copy, or delete its folder"):
         run(epochs(5), PARAMS, tmp_path)
 
 

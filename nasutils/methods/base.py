@@ -34,6 +34,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from nasutils.errors import whole
 from nasutils.methods import relax
 from nasutils.methods.recipes import ORDERS, Recipe
 from nasutils.spaces.base import Active, Mix, Rule, Space, everything, nonzero
@@ -101,7 +102,7 @@ class Method(ABC):
     ) -> None:
         self.space, self.asked, self.epochs, self.preset = space, recipe, recipe.epochs, preset
         self.policy = policy if policy is None else space.check_policy(policy)
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(whole("seed", seed, 0))
         self.alphas = {
             name: (1e-3 * torch.randn(shape, generator=self.generator, dtype=torch.float64))
             .to(device, dtype)

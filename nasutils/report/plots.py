@@ -1,6 +1,7 @@
 """The look of figures: one palette, labelled axes, intervals shown, readable in grey."""
 
 from collections.abc import Mapping
+from functools import partialmethod
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -9,6 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
 
 from nasutils.errors import choose
 from nasutils.measures.analysis import Estimate
@@ -68,12 +70,16 @@ LOOKS: Mapping[str, tuple[str, Dashes, str]] = {
     "noise": ("C7", ":", "o"),
 }
 """Method, variant or operation -> colour of the palette, line style and marker: the same in every notebook."""
+_FORMAT = Styler.format
 WIDTH = 7.2
 """Width in inches of a figure over two journal columns."""
 
 
 def use_style() -> None:
-    """Set the look of every figure (seaborn's colour-blind palette, light grid, vector-friendly text)."""
+    """Set the look of every figure (seaborn's colour-blind palette, light grid, vector-friendly text), and of tables.
+
+    Texts in styled tables are shown as they are, HTML among them: some come from other people's run folders.
+    """
     sns.set_theme(context="paper", style="whitegrid", palette="colorblind", font_scale=0.9)
     plt.rcParams.update(
         {
@@ -88,6 +94,8 @@ def use_style() -> None:
             "svg.hashsalt": "nasutils",
         }
     )
+    pd.set_option("styler.format.escape", "html")
+    Styler.format = partialmethod(_FORMAT, escape="html")  # which forgets the option where it is given another one
 
 
 def look(label: str) -> dict[str, Any]:

@@ -17,6 +17,9 @@ _DARTS = re.compile(r"(?:\w+\s*=\s*)?(Genotype\s*\(.*\))", re.DOTALL)
 
 Node = tuple[tuple[str, int], ...]
 
+LONGEST = 20_000
+"""Characters of a text: beyond those of any cell, and few enough that reading it takes no time."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -39,6 +42,8 @@ class Genotype:
     @classmethod
     def parse(cls, text: str) -> "Genotype":
         """Read either text form, without evaluating it. Raises ValueError saying what was expected and found."""
+        if not isinstance(text, str) or len(text) > LONGEST:
+            raise ValueError(f"a genotype must be a text of at most {LONGEST} characters, not {str(text)[:80]!r}...")
         text = text.strip()
         if text.startswith("|"):
             return cls((Cell("cell", _parse_nasbench201(text)),))
@@ -78,20 +83,22 @@ def _parse_darts(text: str) -> tuple[Cell, ...]:
         return tuple(_cell(name, fields) for name in names)
     except KeyError as error:
         reason = f"{error.args[0]} is missing"
+    except (MemoryError, RecursionError):
+        reason = "too deeply nested"
     except (SyntaxError, TypeError, ValueError) as error:
         reason = str(error)
     raise ValueError(f"expected Genotype(normal=[(op, input), ...], normal_concat=[...], ...), not {text!r}: {reason}")
 
 
 def _cell(name: str, fields: Mapping[str, Any]) -> Cell:
-    output, added = _numbers(fields[f"{name}_concat"]), _numbers(fields.get(f"{name}_sum", ()))
-    if not added:
-        return Cell(name, _nodes(name, fields[name]), output)
+    if not fields.get(f"{name}_sum"):
+        nodes = _nodes(name, fields[name])
+        return Cell(name, nodes, _numbers(fields[f"{name}_concat"], nodes))
     nodes = tuple(
         tuple(_pair(pair, n + 2, f"{name}[{n}][{i}]") for i, pair in enumerate(pairs))
         for n, pairs in enumerate(fields[name])
     )
-    return Cell(name, nodes, output, added)
+    return Cell(name, nodes, _numbers(fields[f"{name}_concat"], nodes), _numbers(fields[f"{name}_sum"], nodes))
 
 
 def _literal(node: ast.expr) -> Any:
@@ -118,7 +125,9 @@ def _pair(pair: Any, target: int, place: str) -> tuple[str, int]:
     raise ValueError(f"in the {name} cell, {place}: node {target} takes ('op', 0 to {target - 1}), not {pair!r}")
 
 
-def _numbers(nodes: Sequence[int]) -> tuple[int, ...]:
-    if not all(isinstance(n, int) for n in nodes):
-        raise ValueError(f"concatenated nodes are numbers, not {nodes!r}")
-    return tuple(nodes)
+def _numbers(chosen: Sequence[int], nodes: Sequence[Node]) -> tuple[int, ...]:
+    """Nodes of a cell that are concatenated or added up: its two inputs come first."""
+    last = len(nodes) + 1
+    if not all(type(n) is int and 0 <= n <= last for n in chosen):
+        raise ValueError(f"concatenated nodes are numbers of 0 to {last}, not {chosen!r}")
+    return tuple(chosen)

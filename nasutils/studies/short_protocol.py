@@ -62,7 +62,7 @@ def compared(cells: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
     rows = [
         (accuracy, run.result["test_accuracy"], run.result["params"])
         for text, accuracy in zip(cells["genotype"], cells["accuracy"], strict=True)
-        if (run := runs[text]).result is not None
+        if (run := runs[text]).finished and run.result
     ]
     return pd.DataFrame(rows, columns=["full", "short", "params"])
 

@@ -73,14 +73,14 @@ def evaluations(found: Mapping[Key, Run], **setting: Any) -> dict[Key, Evaluatio
     return {
         (space, label, seed): Evaluation(genotype=run.result["genotype"], space=space, seed=seed, **setting)
         for (space, label, seed), run in found.items()
-        if run.result is not None
+        if run.finished and run.result
     }
 
 
 def finals_table(finals: Mapping[Key, Run]) -> pd.DataFrame:
     """A row per finished network: space, method, seed, test_accuracy (%), best_test_accuracy, params, genotype."""
     columns = ["test_accuracy", "best_test_accuracy", "params", "genotype"]
-    rows = [(*key, *(run.result[c] for c in columns)) for key, run in finals.items() if run.result is not None]
+    rows = [(*key, *(run.result[c] for c in columns)) for key, run in finals.items() if run.finished and run.result]
     return pd.DataFrame(rows, columns=["space", "method", "seed", *columns])
 
 
@@ -90,7 +90,7 @@ def cells(found: Mapping[Key, Run], labels: Sequence[str], spaces: Sequence[str]
         f"{label} on {space.upper()}": Genotype.parse(run.result["genotype"])
         for space in spaces
         for label in labels
-        if (run := found[space, label, seed]).result is not None
+        if (run := found[space, label, seed]).finished and run.result
     }
     table = pd.DataFrame([(name, str(cell)) for name, cell in drawn.items()], columns=["search", "genotype"])
     return drawing.genotype_figure(drawn), table

@@ -17,7 +17,7 @@ from typing import Literal, TypeVar
 import torch
 
 from nasutils.data import MissingData
-from nasutils.runs import Run, computed_on
+from nasutils.runs import BadRun, Run, computed_on
 from nasutils.sweep.cluster import Cluster
 from nasutils.sweep.planning import Outlook
 from nasutils.sweep.pool import Local, Pool, Task, check, devices, events, fitting, home_of, name_of
@@ -46,9 +46,10 @@ def sweep(
     engine: `local` (processes of this machine) or `ray` (a cluster). gpus: the share of a GPU that a run takes on
     device `cuda`; 0: all runs are on the machine's device.
 
-    A run that fails is recorded in its folder and does not stop the others: its `result` is None. Equal tasks
-    are run once. A second call trains nothing that is finished. Interrupted, the processes are ended; a later
-    call goes on from the checkpoints.
+    A run that fails is recorded in its folder and does not stop the others: its `result` is None. One that finished
+    and is damaged counts as failed, and is left as it is: its `failure` says what to do. Equal tasks are run once. A
+    second call trains nothing that is finished. Interrupted, the processes are ended; a later call goes on from the
+    checkpoints.
 
     Raises ValueError for what cannot be, see `pool.check` and `open_pool`, RuntimeError if a failure cannot be
     recorded (a full disk).
@@ -56,8 +57,8 @@ def sweep(
     check(machine, workers, engine, gpus)
     named = {name_of(task): task for task in tasks}
     homes = {name: home_of(task, machine) for name, task in named.items()}
-    todo = {name: task for name, task in named.items() if homes[name].result is None}
-    states: dict[str, State] = {name: "waiting" if name in todo else "cached" for name in named}
+    states = {name: _at_first(home) for name, home in homes.items()}
+    todo = {name: task for name, task in named.items() if states[name] == "waiting"}
     report = watch or (lambda states: None)
     report(states)
     if todo:
@@ -84,8 +85,18 @@ def open_pool(machine: Machine, workers: int | None, engine: str, gpus: float) -
     return Local(machine, devices(machine.device, gpus, count, workers or (fitting(gpus, count) if gpus else cores)))
 
 
+def _at_first(home: Run) -> State:
+    """Of a run, before a sweep."""
+    try:
+        return "waiting" if home.result is None else "cached"
+    except BadRun:
+        return "failed"
+
+
 def _record(home: Run, error: str) -> None:
     """See that the folder of a run that failed says so: a process that was killed could not write it."""
+    if home.finished:  # and the process died before it could answer
+        return
     if home.failure is None or home.failure["error"] != error:
         home.fail(error)
     if home.failure is None:
@@ -127,7 +138,7 @@ def gather(
 def _possible(tasks: Iterable[Task], machine: Machine) -> None:
     errors = []
     for task in tasks:
-        if home_of(task, machine).result is None:
+        if _at_first(home_of(task, machine)) == "waiting":
             try:
                 return task.check(machine)
             except (ValueError, MissingData) as error:
@@ -138,7 +149,7 @@ def _possible(tasks: Iterable[Task], machine: Machine) -> None:
 
 def finished(found: Mapping[K, Run]) -> dict[K, Run]:
     """Those of these runs that finished. Raises RuntimeError, quoting the first failure, if none of them did."""
-    done = {key: run for key, run in found.items() if run.result is not None}
+    done = {key: run for key, run in found.items() if run.finished}
     if found and not done:
         key, run = next(iter(found.items()))
         error = run.failure["error"] if run.failure else "not started"

@@ -1,7 +1,7 @@
 """What runs cost, from the records of runs like them: the time left of a sweep, and the plan of one on paper."""
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import heapify, heapreplace
 from math import isnan, nan
@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from nasutils.errors import whole
-from nasutils.runs import Params, Run
+from nasutils.runs import BadRun, Params, Run
 from nasutils.sweep.pool import Task, home_of, name_of
 from nasutils.training.experiment import Machine
 
@@ -23,45 +23,79 @@ def seconds(records: Sequence[Mapping[str, Any]]) -> float:
     return sum(record["cost"]["seconds"] for record in records)
 
 
+def spent(run: Run) -> tuple[float, int]:
+    """The seconds of a run so far and its epochs. Raises BadRun if its records are damaged."""
+    records = run.records
+    try:
+        return seconds(records), len(records)
+    except (KeyError, TypeError) as error:
+        raise BadRun(f"a record of {run.path} does not say what it cost ({error})") from None
+
+
 # The time left
 
 
 class Outlook:
-    """Called with the states of a sweep's runs (see `launch.States`), the seconds that are left of it."""
+    """Called with the states of a sweep's runs (see `launch.States`), the seconds that are left of it; nan: not known.
+
+    An epoch is taken to last what it lasts in runs of its kind, those that differ in nothing but seed, genotype and
+    epochs: in those that finished in this sweep; before one has, in those under way; before one of these has a record,
+    in the finished ones of the machine's runs.
+    """
 
     def __init__(self, tasks: Iterable[Task], machine: Machine) -> None:
-        self._tasks = {name_of(task): task for task in tasks}
         self._root = Path(machine.runs)
-        self._costs: dict[str, float] = {}
+        named = {name_of(task): task for task in tasks}
+        self._epochs = {name: task.epochs for name, task in named.items()}
+        self._kinds = {name: _setting(task.params()) for name, task in named.items()}
+        todo = {kind for name, kind in self._kinds.items() if not Run(self._root / name).finished}
+        kept = _measured(self._root, torch.device(machine.device).type, todo) if todo else {}
+        self._before = {kind: fmean(cost for cost, _ in costs) for kind, costs in kept.items()}
+        self._finished: dict[str, tuple[float, int]] = {}
 
     def __call__(self, states: Mapping[str, str]) -> float:
         for name, state in states.items():
-            if state == "finished" and name not in self._costs:
-                self._costs[name] = seconds(Run(self._root / name).records)
-        under_way = [self._progress(name) for name, state in states.items() if state == "running"]
-        return time_left(list(self._costs.values()), under_way, sum(s == "waiting" for s in states.values()))
+            if state == "finished" and name not in self._finished:
+                total, _ = self._progress(name)
+                self._finished[name] = total, self._epochs[name]  # fewer where the run ended itself: those to come may
+        under_way = {name: self._progress(name) for name, state in states.items() if state == "running"}
+        paces = self._before | self._paces(under_way) | self._paces(self._finished)
+        costs = {name: paces.get(self._kinds[name], nan) * self._epochs[name] for name in states}
+        ends = [self._end(name, costs[name], *progress) for name, progress in under_way.items()]
+        return time_left(ends, [costs[name] for name, state in states.items() if state == "waiting"])
 
-    def _progress(self, name: str) -> tuple[float, float]:
-        records = Run(self._root / name).records
-        spent = seconds(records)
-        return spent, spent / len(records) * self._tasks[name].epochs if records else nan
+    def _progress(self, name: str) -> tuple[float, int]:
+        """Nothing where it cannot be read: a bar stops no sweep, and the run itself will say so."""
+        try:
+            return spent(Run(self._root / name))
+        except BadRun:
+            return 0.0, 0
+
+    def _paces(self, progress: Mapping[str, tuple[float, int]]) -> dict[str, float]:
+        """Seconds an epoch, by kind."""
+        total, epochs = defaultdict[str, float](float), Counter[str]()
+        for name, (cost, count) in progress.items():
+            total[self._kinds[name]] += cost
+            epochs[self._kinds[name]] += count
+        return {kind: total[kind] / count for kind, count in epochs.items() if count and total[kind]}
+
+    def _end(self, name: str, cost: float, seconds: float, epochs: int) -> float:
+        """The seconds that are left of a run under way; its own records tell more than its kind."""
+        whole = seconds / epochs * self._epochs[name] if epochs else cost
+        return whole if isnan(whole) else max(whole - seconds, 0.0)
 
 
-def time_left(costs: Sequence[float], under_way: Sequence[tuple[float, float]], waiting: int) -> float:
-    """Seconds until all runs are over, if each that waits starts where another one ends; nan if nothing is known.
+def time_left(under_way: Iterable[float], waiting: Iterable[float]) -> float:
+    """Seconds until all runs are over, if each that waits starts where another one ends; nan if one is not known.
 
-    costs: seconds of each run that finished, whose mean a run that waits is taken to cost. under_way: of each run,
-    the seconds spent and those expected in all, nan before its first record. Before a run has finished, those
-    expected stand in for `costs`. waiting: how many have not started.
+    under_way: what is left of each run, in seconds. waiting: what each run will take that has not started, in order.
     """
-    known = costs or [whole for _, whole in under_way if not isnan(whole)]
-    if not known:
+    ends, costs = list(under_way) or [0.0], list(waiting)
+    if any(isnan(value) for value in (*ends, *costs)):
         return nan
-    each = fmean(known)
-    ends = [max((each if isnan(whole) else whole) - spent, 0.0) for spent, whole in under_way] or [0.0]
     heapify(ends)
-    for _ in range(waiting):
-        heapreplace(ends, ends[0] + each)
+    for cost in costs:
+        heapreplace(ends, ends[0] + cost)
     return max(ends)
 
 
@@ -87,7 +121,7 @@ def plan(tasks: Mapping[Any, Task], machine: Machine, packed: int = 1) -> pd.Dat
         rows.append(
             {
                 "kind": kind(task.params()),
-                "finished": home_of(task, machine).result is not None,
+                "finished": home_of(task, machine).finished,
                 "minutes": fmean(cost for cost, _ in costs) * task.epochs / 60 if costs else nan,
                 "measured on": {device for _, device in costs},
             }
@@ -135,12 +169,18 @@ def _setting(params: Params) -> str:
 
 
 def _measured(root: Path, unit: str, settings: set[str]) -> dict[str, list[tuple[float, str]]]:
-    """Of every finished run of these settings on that type of device, mean seconds of an epoch and the machine."""
+    """Of every finished run of these settings on that type of device, mean seconds of an epoch and the machine.
+
+    Those that are damaged are left out, which is said.
+    """
     found = defaultdict(list)
     for file in sorted(root.glob("*/result.json")):
-        setting = _setting(json.loads((file.parent / "params.json").read_text()))
         run = Run(file.parent)
-        if setting in settings and run.stamp.get("type", "cpu") == unit:
-            records = run.records
-            found[setting].append((seconds(records) / max(len(records), 1), run.stamp.get("device", "unknown")))
+        try:
+            setting = _setting(run.params or {})
+            if setting in settings and run.result is not None and run.stamp.get("type", "cpu") == unit:
+                total, epochs = spent(run)
+                found[setting].append((total / max(epochs, 1), run.stamp.get("device", "unknown")))
+        except BadRun as error:
+            print(f"left out: {error}")
     return found

@@ -7,6 +7,7 @@ folders, which a cluster's machines must share.
 
 import math
 import os
+import pickle
 import signal
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -101,6 +102,9 @@ def events(tasks: Mapping[str, Task], pool: Pool) -> Iterator[Event | None]:
     while waiting or running:
         while waiting and running < pool.slots:
             name = waiting.popleft()
+            if error := unsendable(tasks[name]):
+                yield Event(name, "failed", error)
+                continue
             pool.start(name, tasks[name])
             running += 1
             yield Event(name, "running")
@@ -150,13 +154,22 @@ def fitting(share: float, gpus: int) -> int:
     return gpus * math.floor(1 / share + 1e-9)
 
 
+def unsendable(task: Task) -> str | None:
+    """Why a task cannot be sent to another process, None if it can."""
+    try:
+        pickle.dumps(task)
+    except Exception as error:  # whatever the parts of a task raise
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
 def attempt(task: Task, machine: Machine) -> str | None:
     """Run a task in this process; returns its error, None if it finished."""
     try:
         if machine.device.startswith("cuda:"):
             torch.cuda.set_device(machine.device)  # the stamp names this GPU, and no memory is taken on another
         task.run(machine)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return f"{type(error).__name__}: {error}"
     return None
 
@@ -203,7 +216,8 @@ def cause(code: int | None) -> str:
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         return f"{name} (killed, or no memory left)" if name == "SIGKILL" else name
-    return f"exit code {code}; a script must start its runs under `if __name__ == '__main__':`"
+    guard = "; a script must start its runs under `if __name__ == '__main__':`" if code == 1 else ""
+    return f"exit code {code}{guard}"
 
 
 class _Worker:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from nasutils import data, methods, runs, spaces
-from nasutils.errors import as_declared, choose, whole
+from nasutils.errors import as_declared, choose, plain, whole
 from nasutils.measures.stopping import Decision, Records, Stopper
 from nasutils.methods import Recipe
 from nasutils.methods.base import PRESETS
@@ -71,6 +71,8 @@ class Experiment:
         check_setting(vars(self))
         choose("method", self.method, methods.names)
         choose("preset", self.preset, PRESETS)
+        for name in ("options", "recipe", "stop"):
+            plain(name, getattr(self, name))
         whole("epochs", self.epochs)
         whole("judge_every", self.judge_every)
         for name in ("held_out", "probe_every", "eigenvalue_every"):
@@ -128,12 +130,26 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a run is computed; nothing here changes its result. device: cpu, cuda, cuda:1; data: root folder."""
+    """Where a run is computed; nothing here changes its result. device: cpu, cuda, cuda:1; data: root folder.
+
+    `~` in a folder is somebody's home. Raises ValueError, naming the field, where there is no such home.
+    """
 
     runs: Path = Path("runs")
     data: Path | None = None
     download: bool = False
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name in ("runs", "data"):
+            object.__setattr__(self, name, _at_home(name, getattr(self, name)))
+
+
+def _at_home(name: str, folder: Path | None) -> Path | None:
+    try:
+        return None if folder is None else Path(folder).expanduser()
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"{name} must be a folder, not {str(folder)!r}: {error}") from None
 
 
 def check_setting(fields: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nasutils import data, runs, spaces
 from nasutils.data import Data, ImageSet, augment, cutout, index_batches, normalize
-from nasutils.errors import as_declared, choose
+from nasutils.errors import as_declared, choose, plain
 from nasutils.runs import Run
 from nasutils.spaces.ops import count_parameters, multiply_adds
 from nasutils.training.batchnorm import EVALUATION_BATCH, batch_norms_restored, recalibrate
@@ -57,7 +57,10 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         check_setting(vars(self))
+        plain("protocol", self.protocol)
         protocol_of(self)
+        if not isinstance(self.genotype, str):
+            raise ValueError(f"genotype must be a text, not {self.genotype!r}")
         _check_genotype(self.space, self.genotype)
 
     @property

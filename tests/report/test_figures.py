@@ -14,10 +14,9 @@ import pytest
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from nasutils import spaces
+from nasutils import runs, spaces
 from nasutils.report import gallery as galleries
 from nasutils.report import plots, widgets
-from nasutils.runs import Run
 from nasutils.spaces.nasbench201 import EDGES, OPS
 from nasutils.studies import bypass_leakage, lr_swap, small_spaces, sparsification
 from nasutils.studies import figures as common_figures
@@ -101,14 +100,11 @@ def test_the_stamp_says_how_each_file_was_made(gallery, tmp_path):
     assert stamped(first) == [(["one", "two"], "before"), (["drawn"], "its own")]
     second = gallery("after")
     assert stamped(second) == stamped(first)  # nothing has been drawn yet
-    home = Run(tmp_path / "run")
-    home.path.mkdir()
-    (home.path / "stamp.json").write_text('{"device": "a machine"}')
-    (home.path / "result.json").write_text("{}")
+    home = runs.run(lambda params, run: {}, {"kind": "test"}, tmp_path / "runs")
     second.drawn_from({0: home, 1: home})
     second.table("one", table)
     assert stamped(second) == [(["two"], "before"), (["drawn"], "its own"), (["one"], "after")]
-    assert json.loads((second.folder / "stamp.json").read_text())[2]["runs at hand"] == {"a machine": 1}
+    assert json.loads((second.folder / "stamp.json").read_text())[2]["runs at hand"] == {runs.stamp()["device"]: 1}
     assert {file.name for file in second.folder.iterdir()} == {
         *("stamp.json", "one.csv", "two.csv", "drawn.csv", "drawn.png", "drawn.svg")
     }
@@ -126,15 +122,11 @@ def test_the_text_of_a_figure_tells_when_its_numbers_change(gallery, capsys):
 
 def test_runs_of_equal_keys_are_all_counted(gallery, tmp_path):
     """A search and the final network of its cell are named alike in two dicts."""
-    homes = [Run(tmp_path / name) for name in ("search", "network")]
-    for home in homes:
-        home.path.mkdir()
-        (home.path / "stamp.json").write_text('{"device": "a machine"}')
-        (home.path / "result.json").write_text("{}")
+    homes = [runs.run(lambda params, run: {}, {"kind": kind}, tmp_path / "runs") for kind in ("search", "network")]
     found = gallery("both")
     found.drawn_from(*({("s2", "DARTS", 0): home} for home in homes))
     found.table("one", pd.DataFrame())
-    assert json.loads((found.folder / "stamp.json").read_text())[0]["runs at hand"] == {"a machine": 2}
+    assert json.loads((found.folder / "stamp.json").read_text())[0]["runs at hand"] == {runs.stamp()["device"]: 2}
 
 
 def test_other_parameters_overwrite_nothing(gallery, capsys):

@@ -117,6 +117,7 @@ def test_missing_images_are_named(tmp_path, monkeypatch):
     assert study.at_hand(tasks, machine) == (["digits"], ["svhn", "cifar10"])
     home = tmp_path / name_of(tasks["equal", "DARTS", "svhn", 0])
     home.mkdir()
+    (home / "params.json").write_text(json.dumps(tasks["equal", "DARTS", "svhn", 0].params()))
     (home / "result.json").write_text("{}")
     assert study.at_hand(tasks, machine) == (["digits", "svhn"], ["cifar10"])
 

@@ -8,7 +8,7 @@ import pytest
 
 from nasutils import spaces
 from nasutils.data import MissingData
-from nasutils.runs import Run
+from nasutils.runs import Run, run
 from nasutils.spaces import catalogue
 from nasutils.spaces.genotype import Genotype
 from nasutils.studies import short_protocol
@@ -48,9 +48,8 @@ def test_the_sample_repeats_and_has_no_cell_twice():
 
 def test_unfinished_trainings_are_left_out(tmp_path):
     cells = pd.DataFrame({"genotype": ["a", "b"], "accuracy": [97.0, 96.5]})
-    runs = {"a": Run(tmp_path / "a"), "b": Run(tmp_path / "b")}
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "result.json").write_text('{"test_accuracy": 55.0, "params": 12}')
+    trained = run(lambda params, home: {"test_accuracy": 55.0, "params": 12}, {"kind": "test"}, tmp_path)
+    runs = {"a": trained, "b": Run(tmp_path / "b")}
     assert short_protocol.compared(cells, runs).to_dict("records") == [{"full": 97.0, "short": 55.0, "params": 12}]
 
 

@@ -22,25 +22,22 @@ CELL = "|none~0|+|none~0|none~1|+|none~0|none~1|nor_conv_3x3~2|"
 
 
 @pytest.mark.parametrize(
-    ("costs", "under_way", "waiting", "left"),
+    ("under_way", "waiting", "left"),
     [
-        ([], [], 3, nan),  # nothing has run yet
-        ([], [(0.0, nan), (0.0, nan)], 3, nan),  # no record yet
-        ([100.0], [(0.0, nan)], 0, 100.0),
-        ([100.0, 200.0], [(30.0, nan)], 0, 120.0),  # the mean, less what is spent
-        ([100.0], [(40.0, 80.0)], 0, 40.0),  # its own records count for more
-        ([100.0], [(150.0, nan)], 0, 0.0),  # never negative
-        ([], [(10.0, 50.0), (0.0, nan)], 0, 50.0),  # records stand in for costs
-        ([], [(10.0, 50.0)], 2, 140.0),  # 40, then two of 50
-        ([100.0], [(50.0, 100.0), (20.0, 100.0)], 1, 150.0),  # starts when the first ends
-        ([100.0], [(50.0, 100.0), (20.0, 100.0)], 2, 180.0),
-        ([100.0], [(50.0, 100.0), (20.0, 100.0)], 3, 250.0),
-        ([100.0], [], 2, 200.0),
-        ([100.0], [], 0, 0.0),
+        ([], [nan], nan),  # nobody knows
+        ([100.0, nan], [], nan),
+        ([100.0, 40.0], [], 100.0),
+        ([0.0], [100.0, 50.0], 150.0),
+        ([50.0, 80.0], [100.0], 150.0),  # starts when the first ends
+        ([50.0, 80.0], [100.0, 100.0], 180.0),
+        ([50.0, 80.0], [100.0, 100.0, 100.0], 250.0),
+        ([0.0, 0.0], [60.0, 60.0, 3600.0], 3660.0),  # the long one comes last
+        ([], [100.0, 100.0], 200.0),
+        ([], [], 0.0),
     ],
 )
-def test_time_left(costs, under_way, waiting, left):
-    assert time_left(costs, under_way, waiting) == pytest.approx(left, nan_ok=True)
+def test_time_left(under_way, waiting, left):
+    assert time_left(under_way, waiting) == pytest.approx(left, nan_ok=True)
 
 
 def written(root, task, epochs, seconds, finished=True, device="a GPU", unit="cuda"):

@@ -74,7 +74,7 @@ def trace(run):
 
 def assert_nothing_is_left(run):
     files = {file.name for file in run.path.iterdir()}
-    assert files == {"params.json", "stamp.json", "records.jsonl", "result.json", "lock"}
+    assert files == {*runs.FILES, runs.DIGEST, "lock"}
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +183,14 @@ def within_the_checkpoint(epoch):
     within("checkpoint.pt.part", epoch + 1)
 
 
+def before_the_digest(epoch):
+    runs._write_whole = dying(runs._write_whole, lambda path, content: path.name == runs.DIGEST)
+
+
+def within_the_digest(epoch):
+    within("SHA256SUMS.part", 0)
+
+
 def within_the_result(epoch):
     within("result.json.part", 0)
 
@@ -203,6 +211,8 @@ MOMENTS = {
         between_record_and_checkpoint,
         within_the_checkpoint,
         after_the_checkpoint,
+        before_the_digest,
+        within_the_digest,
         before_the_result,
         within_the_result,
         after_the_result,

@@ -61,11 +61,8 @@ class Campaign:
         """The finished run of a task, wherever it is. None if it is not finished or damaged."""
         for root in (Path(self.machine.runs), paths.runs(self.scale)):
             run = Run(root / name_of(task))
-            try:
-                if run.result is not None:
-                    return run
-            except BadRun:
-                continue
+            if run.finished:
+                return run
         return None
 
     def results(self) -> Results:
@@ -120,12 +117,8 @@ class Campaign:
     def failures(self) -> Iterator[tuple[Key, str]]:
         """Runs that ended in an error or are damaged, with it."""
         for key, task in self.left().items():
-            home = home_of(task, self.machine)
-            try:
-                if home.result is None and home.failure:
-                    yield key, home.failure["error"]
-            except BadRun as error:
-                yield key, str(error)
+            if failure := home_of(task, self.machine).failure:
+                yield key, failure["error"]
 
     def _seconds_left(self, results: Results) -> float:
         """By the mean of what the finished searches of an arm took, or of all arms where none is finished."""

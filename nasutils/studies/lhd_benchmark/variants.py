@@ -186,7 +186,7 @@ def at_hand(tasks: Mapping[SearchKey, Experiment], machine: Machine) -> tuple[li
 
 
 def _finished(dataset: str, tasks: Mapping[SearchKey, Experiment], machine: Machine) -> bool:
-    return all(home_of(task, machine).result is not None for key, task in tasks.items() if key.dataset == dataset)
+    return all(home_of(task, machine).finished for key, task in tasks.items() if key.dataset == dataset)
 
 
 def _images(dataset: str, machine: Machine) -> bool:
@@ -315,7 +315,7 @@ class Training:
 
 def cells(found: Mapping[SearchKey, tuple[Experiment, Run]]) -> dict[tuple[SearchKey, str], str]:
     """The four genotypes of every finished search: {(search, policy): text}."""
-    mixes = {key: final_mix(e, run) for key, (e, run) in found.items() if run.result is not None}
+    mixes = {key: final_mix(e, run) for key, (e, run) in found.items() if run.finished}
     return {(key, policy): str(SPACE.discretize(mix, policy)) for key, mix in mixes.items() for policy in POLICY_NAMES}
 
 
