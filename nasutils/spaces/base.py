@@ -2,16 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from nasutils.errors import choose
 from nasutils.spaces.genotype import Genotype
-
-if TYPE_CHECKING:
-    from nasutils.methods.recipes import Recipe
 
 Mix = Mapping[str, Tensor]
 """Mixing weights, or scores of the same shape, by cell type: (edges, operations)."""
@@ -26,8 +23,8 @@ class Space(ABC):
 
     name: as in `spaces.get`. ops: names of the candidate operations, in order. alpha_shapes: shape (edges,
     operations) per cell type. num_architectures: size of the space. policies: how mixing weights become a
-    genotype. extras: what its supernet can have on each edge besides operations, see `Method.extra`. recipe: what a
-    search on it asks of the loop; only of a space that is not in the table of `methods.recipes`.
+    genotype. extras: what its supernet can have on each edge besides operations, see `Method.extra`. recipe: a
+    `methods.Recipe`, what a search on it asks of the loop; only of a space that the table of recipes does not name.
     """
 
     name: ClassVar[str]
@@ -36,7 +33,7 @@ class Space(ABC):
     num_architectures: ClassVar[int]
     policies: ClassVar[tuple[str, ...]]
     extras: ClassVar[tuple[str, ...]] = ()
-    recipe: ClassVar["Recipe | None"] = None
+    recipe: ClassVar[Any] = None
 
     @property
     def kinds(self) -> tuple[str, ...]:
