@@ -134,7 +134,7 @@ def declared(notebook: str) -> dict[str, Any]:
 
 
 def defaults(notebook: str) -> dict[str, Any]:
-    """The values of a notebook's parameters cell, those of smoke scale."""
+    """The values of a notebook's parameters cell, those of laptop scale."""
     return {name: ast.literal_eval(node.value) for name, node in _cell(notebook) if node.value is not None}
 
 

@@ -18,12 +18,12 @@ def declared(name="sparsification"):
 
 
 def given(name="sparsification", **changes):
-    """The smoke values of a notebook, changed."""
+    """The own values of a notebook, changed."""
     return params.defaults(name) | changes
 
 
 def test_the_notebooks_own_values_are_valid():
-    assert params.validate(declared(), given()).scale == "smoke"
+    assert params.validate(declared(), given()).scale == "laptop"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}-{f.stem}")
