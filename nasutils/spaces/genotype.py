@@ -19,6 +19,8 @@ Node = tuple[tuple[str, int], ...]
 
 LONGEST = 20_000
 """Characters of a text: beyond those of any cell, and few enough that reading it takes no time."""
+NODES = 100
+"""Of a cell: more than any has."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,13 @@ class Genotype:
     def parse(cls, text: str) -> "Genotype":
         """Read either text form, without evaluating it. Raises ValueError saying what was expected and found."""
         if not isinstance(text, str) or len(text) > LONGEST:
-            raise ValueError(f"a genotype must be a text of at most {LONGEST} characters, not {str(text)[:80]!r}...")
+            raise ValueError(f"a genotype must be a text of at most {LONGEST} characters, not {_quoted(str(text))}")
         text = text.strip()
         if text.startswith("|"):
             return cls((Cell("cell", _parse_nasbench201(text)),))
         if call := _DARTS.fullmatch(text):
             return cls(_parse_darts(call[1]))
-        raise ValueError(f"expected '|op~0|+|op~0|op~1|+...' or 'Genotype(normal=[...], ...)', not {text!r}")
+        raise ValueError(f"expected '|op~0|+|op~0|op~1|+...' or 'Genotype(normal=[...], ...)', not {_quoted(text)}")
 
     def __str__(self) -> str:
         if len(self.cells) == 1 and not self.cells[0].output:
@@ -63,12 +65,18 @@ class Genotype:
         return f"Genotype({', '.join(parts)})"
 
 
+def _quoted(text: str) -> str:
+    return repr(text) if len(text) <= 400 else f"{text[:400]!r}..."
+
+
 def _parse_nasbench201(text: str) -> tuple[Node, ...]:
     nodes = []
     for target, part in enumerate(text.split("+"), start=1):
         edges = tuple((op, int(source)) for op, source in _EDGE.findall(part))
         if part != "|" + "|".join(f"{op}~{s}" for op, s in edges) + "|" or [s for _, s in edges] != list(range(target)):
-            raise ValueError(f"expected |op~0|...|op~{target - 1}| for node {target}, not {part!r} in {text!r}")
+            raise ValueError(
+                f"expected |op~0|...|op~{target - 1}| for node {target}, not {_quoted(part)} in {_quoted(text)}"
+            )
         nodes.append(edges)
     return tuple(nodes)
 
@@ -87,18 +95,20 @@ def _parse_darts(text: str) -> tuple[Cell, ...]:
         reason = "too deeply nested"
     except (SyntaxError, TypeError, ValueError) as error:
         reason = str(error)
-    raise ValueError(f"expected Genotype(normal=[(op, input), ...], normal_concat=[...], ...), not {text!r}: {reason}")
+    raise ValueError(
+        f"expected Genotype(normal=[(op, input), ...], normal_concat=[...], ...), not {_quoted(text)}: {reason}"
+    )
 
 
 def _cell(name: str, fields: Mapping[str, Any]) -> Cell:
+    output = _numbers(f"{name}_concat", fields[f"{name}_concat"])
     if not fields.get(f"{name}_sum"):
-        nodes = _nodes(name, fields[name])
-        return Cell(name, nodes, _numbers(fields[f"{name}_concat"], nodes))
+        return Cell(name, _nodes(name, fields[name]), output)
     nodes = tuple(
         tuple(_pair(pair, n + 2, f"{name}[{n}][{i}]") for i, pair in enumerate(pairs))
         for n, pairs in enumerate(fields[name])
     )
-    return Cell(name, nodes, _numbers(fields[f"{name}_concat"], nodes), _numbers(fields[f"{name}_sum"], nodes))
+    return Cell(name, nodes, output, _numbers(f"{name}_sum", fields[f"{name}_sum"]))
 
 
 def _literal(node: ast.expr) -> Any:
@@ -125,9 +135,8 @@ def _pair(pair: Any, target: int, place: str) -> tuple[str, int]:
     raise ValueError(f"in the {name} cell, {place}: node {target} takes ('op', 0 to {target - 1}), not {pair!r}")
 
 
-def _numbers(chosen: Sequence[int], nodes: Sequence[Node]) -> tuple[int, ...]:
-    """Nodes of a cell that are concatenated or added up: its two inputs come first."""
-    last = len(nodes) + 1
-    if not all(type(n) is int and 0 <= n <= last for n in chosen):
-        raise ValueError(f"concatenated nodes are numbers of 0 to {last}, not {chosen!r}")
+def _numbers(name: str, chosen: Sequence[int]) -> tuple[int, ...]:
+    """Nodes of a cell that are concatenated or added up; which ones there are, its space knows."""
+    if not chosen or not all(type(n) is int and 0 <= n < NODES for n in chosen):
+        raise ValueError(f"{name} takes nodes, numbers of 0 to {NODES - 1}, not {chosen!r}")
     return tuple(chosen)
