@@ -8,6 +8,7 @@ reads the annotated names of the parameters cell, and refuses what papermill inj
 import ast
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from reprlib import repr as short
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -107,7 +108,7 @@ def _explain(error: Any, names: tuple[str, ...]) -> str:
             return str(unknown)
     if error["type"] == "value_error":
         return f"{where}: {error['ctx']['error']}"
-    return f"{where}: {error['msg'][0].lower()}{error['msg'][1:]}, not {error['input']!r}"
+    return f"{where}: {error['msg'][0].lower()}{error['msg'][1:]}, not {short(error['input'])}"
 
 
 def injected(cells: Iterable[str]) -> list[str]:

@@ -4,9 +4,10 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import heapify, heapreplace
-from math import isnan, nan
+from math import inf, isnan, nan
 from pathlib import Path
 from statistics import fmean
+from time import monotonic
 from typing import Any
 
 import pandas as pd
@@ -40,10 +41,12 @@ class Outlook:
 
     An epoch is taken to last what it lasts in runs of its kind, those that differ in nothing but seed, genotype and
     epochs: in those that finished in this sweep; before one has, in those under way; before one of these has a record,
-    in the finished ones of the machine's runs.
+    in the finished ones of the machine's runs. It is estimated anew once in `every` seconds, since that takes a while
+    of thousands of runs.
     """
 
-    def __init__(self, tasks: Iterable[Task], machine: Machine) -> None:
+    def __init__(self, tasks: Iterable[Task], machine: Machine, every: float = 1.0) -> None:
+        self._every, self._next, self._left = every, -inf, nan
         self._root = Path(machine.runs)
         named = {name_of(task): task for task in tasks}
         self._epochs = {name: task.epochs for name, task in named.items()}
@@ -54,6 +57,12 @@ class Outlook:
         self._finished: dict[str, tuple[float, int]] = {}
 
     def __call__(self, states: Mapping[str, str]) -> float:
+        if monotonic() >= self._next:
+            self._left = self._estimated(states)
+            self._next = monotonic() + self._every
+        return self._left
+
+    def _estimated(self, states: Mapping[str, str]) -> float:
         for name, state in states.items():
             if state == "finished" and name not in self._finished:
                 total, _ = self._progress(name)

@@ -61,6 +61,8 @@ class Evaluation:
         protocol_of(self)
         if not isinstance(self.genotype, str):
             raise ValueError(f"genotype must be a text, not {self.genotype!r}")
+        if not isinstance(self.compile, bool):
+            raise ValueError(f"compile must be True or False, not {self.compile!r}")
         _check_genotype(self.space, self.genotype)
 
     @property

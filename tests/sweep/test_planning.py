@@ -56,7 +56,7 @@ def written(root, task, epochs, seconds, finished=True, device="a GPU", unit="cu
 def test_the_outlook_reads_the_run_folders(tmp_path):
     tasks = [Experiment(seed=seed, epochs=10) for seed in range(4)]
     a, b, c, d = map(name_of, tasks)
-    outlook = Outlook(tasks, Machine(runs=tmp_path))
+    outlook = Outlook(tasks, Machine(runs=tmp_path), every=0)
     assert math.isnan(outlook({a: "running", b: "running", c: "waiting", d: "waiting"}))
     written(tmp_path, tasks[1], 4, 5.0, finished=False)
     assert (
