@@ -137,6 +137,6 @@ def _pair(pair: Any, target: int, place: str) -> tuple[str, int]:
 
 def _numbers(name: str, chosen: Sequence[int]) -> tuple[int, ...]:
     """Nodes of a cell that are concatenated or added up; which ones there are, its space knows."""
-    if not chosen or not all(type(n) is int and 0 <= n < NODES for n in chosen):
+    if not all(type(n) is int and 0 <= n < NODES for n in chosen):
         raise ValueError(f"{name} takes nodes, numbers of 0 to {NODES - 1}, not {chosen!r}")
     return tuple(chosen)
