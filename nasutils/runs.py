@@ -224,14 +224,18 @@ def stamp(device: str = "cpu") -> dict[str, Any]:
     """The machine and the software a number was computed with; device: cpu, cuda, cuda:1.
 
     processor: vendor, family, model and stepping of the CPU, whose name may tell less. instructions: of the CPU, as
-    PyTorch uses them; between AVX2 and AVX512 sums differ in their last bits.
+    PyTorch uses them; between AVX2 and AVX512 sums differ in their last bits. tf32: whether the convolutions of float32
+    run on a GPU's tensor cores, whose factors have 10 bits after the point: PyTorch's default, which the environment
+    variable NVIDIA_TF32_OVERRIDE=0 turns off.
     """
+    on_gpu = torch.device(device).type == "cuda"
     return {
         "device": _processor() if device == "cpu" else torch.cuda.get_device_name(device),
         "type": torch.device(device).type,
         "processor": _processor_model(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "tf32": on_gpu and torch.backends.cudnn.allow_tf32 and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0",
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": version("numpy"),

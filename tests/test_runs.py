@@ -104,8 +104,10 @@ def test_a_checkpoint_left_by_a_kill_after_the_result_is_cleared_away(tmp_path):
 def test_the_stamp_names_machine_and_software(tmp_path):
     stamp = json.loads((run(answer, PARAMS, tmp_path).path / "stamp.json").read_text())
     assert set(stamp) == {
-        *("device", "type", "processor", "instructions", "threads", "python", "torch", "numpy", "commit", "date")
+        *("device", "type", "processor", "instructions", "threads", "tf32"),
+        *("python", "torch", "numpy", "commit", "date"),
     }
+    assert stamp["tf32"] is False
     assert stamp["torch"] == torch.__version__ and stamp["threads"] == torch.get_num_threads() and stamp["device"]
 
 
