@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from nasutils import paths
 from nasutils.measures.estimates import Finding
 from nasutils.methods import schedules
-from nasutils.runs import Run, key
+from nasutils.runs import Run, key, stamp
 from nasutils.studies import bypass_leakage, lr_swap, sparsification
 from nasutils.studies.confirmation import outcomes, page, plan
 from nasutils.studies.confirmation.campaign import Campaign
@@ -324,12 +324,29 @@ def test_the_page_says_what_became_of_each_claim():
     study = SEARCHES.claims["sparsification"][0]
     ended = outcomes.Outcome(study, (finding(20, 40, 1e-6),), 1e-6, 9e-6, SUPPORTED)
     waits = outcomes.Outcome(SEARCHES.claims["bypass_leakage"][1], (), math.nan, math.nan, "3 of 20 runs")
-    text = page.page(changed(deviations=["a seed less"]), {"sparsification": [ended], "bypass_leakage": [waits]})
+    results = outcomes.Results(changed(deviations=["a seed less"]), {}, {})
+    text = page.page(results, {"sparsification": [ended], "bypass_leakage": [waits]})
     row = next(line for line in text.splitlines() if line.startswith("| **1 gap**"))
     pilot, confirmed = "37.3 [31.8, 42.8], n = 5: supported", "30 [20, 40], n = 20"
     assert row.endswith(f"| Wilcoxon | {pilot} | {confirmed} | < 0.0001 | < 0.0001 | supported |")
     assert "| 3 of 20 runs |" in text and "- a seed less" in text
     assert "- *supported*: Pruning the relaxed supernet" in text and "1 of 1 claims wait for runs." in text
+
+
+def test_the_page_names_the_machines_of_the_runs(computed):
+    here = stamp()
+    row = f"| {here['device']}, {here['instructions']}, PyTorch {here['torch']} | 5 | DARTS (3), S2 (2) |"
+    assert row in page.page(computed.results(), {}).splitlines()
+
+
+def test_searches_whose_seconds_are_compared_ran_on_the_same_processor():
+    results, found = page.committed(SEARCHES), []
+    hypotheses = [h for claims in SEARCHES.claims.values() for claim in claims for h in claim.tests]
+    for hypothesis in (h for h in hypotheses if h.of == "log_training_seconds"):
+        for pair in zip(*results.samples(hypothesis), strict=True):
+            there = [results.searches[key].stamp for key in pair if key in results.searches]
+            found.append(len({(s["type"], s["processor"], s["instructions"]) for s in there}))
+    assert found and set(found) <= {0, 1}
 
 
 def test_without_history_only_a_dirty_tree_is_refused(tmp_path, monkeypatch):

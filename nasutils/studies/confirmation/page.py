@@ -2,9 +2,10 @@
 
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -61,15 +62,19 @@ the cells are those of NAS-Bench-201's table, networks of full size.
 *Refuted or negligible*: a 95 % interval lies wholly below the smallest effect of interest. *Unresolved*: neither.
 How often each test errs where nothing is to be found: [calibration.csv](calibration.csv).
 """
+MACHINES = """Another machine rounds sums differently, which makes of a seed another search of the same kind: an arm may be
+computed on several. Where processor seconds are compared, both arms ran on the same processor, by turns."""
 
 
-def page(study: Study, found: Mapping[str, Sequence[Outcome]]) -> str:
-    """The page as Markdown; found: the outcomes by paper."""
+def page(results: Results, found: Mapping[str, Sequence[Outcome]]) -> str:
+    """The page as Markdown; results: the finished runs; found: the outcomes by paper."""
     parts = [HEAD, _counts(found)]
     parts += [_paper(paper, ended) for paper, ended in found.items()]
     parts += [_pilot_only(paper) for paper in TITLES if paper not in found]
-    deviations = [f"- {text}" for text in study.deviations] or ["None."]
-    parts.append("\n".join([f"## Deviations from the plan registered as `{study.registered}`", "", *deviations, ""]))
+    parts.append(_machines(results))
+    deviations = [f"- {text}" for text in results.study.deviations] or ["None."]
+    title = f"## Deviations from the plan registered as `{results.study.registered}`"
+    parts.append("\n".join([title, "", *deviations, ""]))
     return "\n".join(parts)
 
 
@@ -85,7 +90,7 @@ def current() -> dict[Path, str]:
     results = committed(study)
     ended = {paper: outcomes(study, paper, results) for paper in study.claims}
     readme = paths.ROOT / "README.md"
-    return {paths.ROOT / "figures" / "README.md": page(study, ended), readme: counted(readme.read_text(), ended)}
+    return {paths.ROOT / "figures" / "README.md": page(results, ended), readme: counted(readme.read_text(), ended)}
 
 
 def committed(study: Study) -> Results:
@@ -147,6 +152,28 @@ def _pilot_only(paper: str) -> str:
     rows = [[name, str(row["statistic"]), _before(pilot, str(name))] for name, row in pilot.iterrows()]
     head = ["claim", "tested", "pilot"]
     return "\n".join([f"## {TITLES[paper]}", "", "No confirmation is planned yet.", "", _table(head, rows)])
+
+
+def _machines(results: Results) -> str:
+    """On what the runs were computed, as Markdown: a row per machine and software."""
+    computed: dict[str, Counter[str]] = defaultdict(Counter)
+    for runs in (results.searches, results.networks):
+        for (arm, _), run in runs.items():
+            computed[_machine(run.stamp)][arm] += 1
+    rows = [
+        [machine, str(arms.total()), ", ".join(f"{arm} ({count})" for arm, count in arms.items())]
+        for machine, arms in sorted(computed.items())
+    ]
+    return "\n".join(["## Machines", "", MACHINES, "", _table(["machine", "runs", "of them"], rows)])
+
+
+def _machine(stamp: Mapping[str, Any]) -> str:
+    """What of a run's machine decides on its last bits."""
+    if stamp["type"] == "cpu":
+        arithmetic = stamp["instructions"]
+    else:
+        arithmetic = "convolutions in TF32" if stamp["tf32"] else "float32"
+    return f"{stamp['device']}, {arithmetic}, PyTorch {stamp['torch']}"
 
 
 def _rows(outcome: Outcome, pilot: pd.DataFrame) -> Iterator[list[str]]:
