@@ -62,7 +62,8 @@ the cells are those of NAS-Bench-201's table, networks of full size.
 *Refuted or negligible*: a 95 % interval lies wholly below the smallest effect of interest. *Unresolved*: neither.
 How often each test errs where nothing is to be found: [calibration.csv](calibration.csv).
 """
-MACHINES = """Another machine rounds sums differently, which makes of a seed another search of the same kind: an arm may be
+MACHINES = """\
+Another machine rounds sums differently, which makes of a seed another search of the same kind: an arm may be
 computed on several. Where processor seconds are compared, both arms ran on the same processor, by turns."""
 
 
