@@ -3,8 +3,14 @@
 After a search at a small temperature most edges read 1.000, so rounding and ties decide the topology.
 Sources: the genotype parsers of quark0/darts, chaoji90/SP-DARTS and chaoji90/PCDEDD, `Network.genotype` in their
 model_search*.py.
+
+The hand cure of the collapse is a rule, too: at most M skip connections in the normal cell (P-DARTS, Chen et al.,
+ICCV 2019, section 3.3; chenxin061/pdarts, train_search.py, from `Restricting skipconnect` on). As long as the cell has
+more, the weakest of those that it keeps is taken out of the search's choice and the cell is derived anew, so that its
+edge goes to the next best operation or loses its place to another edge.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,11 +24,13 @@ Pair = tuple[str, int]
 @dataclass(frozen=True)
 class Rule:
     """decimals: to which the weights are rounded first (None: not). later: equal edges go to the later
-    predecessor. last: of equal operations on an edge the last one is taken."""
+    predecessor. last: of equal operations on an edge the last one is taken. skips: the most skip connections of a
+    normal cell (None: any number)."""
 
     decimals: int | None = None
     later: bool = False
     last: bool = False
+    skips: int | None = None
 
 
 POLICIES: Mapping[str, Rule] = {
@@ -30,19 +38,51 @@ POLICIES: Mapping[str, Rule] = {
     "top2-sp": Rule(decimals=4, later=True),
     "top2-small-temperature": Rule(decimals=3),
     "top2-s1-s4": Rule(decimals=3, last=True),
+    **{f"top2-skips{most}": Rule(skips=most) for most in range(8)},
 }
 """`top2` is DARTS's own (and the SS-DARTS code's); `top2-sp` the SP-DARTS code's on the DARTS space,
-`top2-small-temperature` PCD's and EDD's there, and `top2-s1-s4` all of theirs on S1-S4."""
+`top2-small-temperature` PCD's and EDD's there, and `top2-s1-s4` all of theirs on S1-S4. `top2-skips2` is the cell of
+P-DARTS's paper; its code writes one for every number from 8 (all edges of a cell) to 0."""
 
 
 def derive(weights: Mapping[str, Weights], edge_ops: Mapping[str, Sequence[Sequence[str]]], rule: Rule) -> Genotype:
     """The genotype of mixing weights (14, operations) by cell type; none is never taken."""
     cells = []
     for name in ("normal", "reduce"):
-        rows = [[_rounded(w, rule) for w in row] for row in weights[name]]
-        nodes = tuple(_top2(rows, edge_ops[name], edges, rule) for edges in INCOMING)
-        cells.append(Cell(name, nodes, tuple(range(2, 2 + NODES))))
+        rows: Weights = [[_rounded(w, rule) for w in row] for row in weights[name]]
+        if name == "normal" and rule.skips is not None:
+            rows = restricted(rows, edge_ops[name], rule)
+        cells.append(_cell(name, rows, edge_ops[name], rule))
     return Genotype(tuple(cells))
+
+
+def restricted(rows: Weights, edge_ops: Sequence[Sequence[str]], rule: Rule) -> Weights:
+    """The weights of a cell, (14, operations), with -inf for the skip connections that it has to do without.
+
+    Dropped is the weakest of those that the cell would keep, the first one of equals, until at most `rule.skips` are
+    kept, or those left are all that their edges have.
+    """
+    assert rule.skips is not None
+    left = [list(row) for row in rows]
+    while len(kept := _kept_skips(left, edge_ops, rule)) > rule.skips:
+        droppable = [(edge, k) for edge, k in kept if left[edge][k] > -math.inf]
+        if not droppable:
+            break
+        edge, k = min(droppable, key=lambda place: left[place[0]][place[1]])
+        left[edge][k] = -math.inf
+    return left
+
+
+def _kept_skips(rows: Weights, edge_ops: Sequence[Sequence[str]], rule: Rule) -> list[tuple[int, int]]:
+    """Edge and operation of the skip connections in the cell of these weights, in the order of the edges."""
+    nodes = _cell("normal", rows, edge_ops, rule).nodes
+    pairs = [(EDGES.index((source, to)), op) for to, node in enumerate(nodes, start=2) for op, source in node]
+    return sorted((e, edge_ops[e].index(op)) for e, op in pairs if op == "skip_connect")
+
+
+def _cell(name: str, rows: Weights, edge_ops: Sequence[Sequence[str]], rule: Rule) -> Cell:
+    nodes = tuple(_top2(rows, edge_ops, edges, rule) for edges in INCOMING)
+    return Cell(name, nodes, tuple(range(2, 2 + NODES)))
 
 
 def _rounded(weight: float, rule: Rule) -> float:

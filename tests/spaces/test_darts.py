@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from nasutils import Genotype, methods, spaces
-from nasutils.spaces import catalogue
+from nasutils.spaces import catalogue, darts_policies
 from nasutils.spaces.base import everything
 from nasutils.spaces.darts_cells import EDGES
 from nasutils.spaces.darts_final import AuxiliaryHead, dropped
@@ -363,6 +363,64 @@ def test_ties_and_none():
     assert (
         space.discretize(dict.fromkeys(("normal", "reduce"), torch.eye(8)[[0] * 14])).cells[0].nodes[0][0][0] != "none"
     )
+
+
+def falling():
+    """On S2, edge by edge: skip connections of 0.90, 0.89 to 0.77, separable convolutions of what is left of 1."""
+    skip = torch.tensor([0.90 - 0.01 * edge for edge in range(14)], dtype=torch.float64)
+    return {kind: torch.stack([skip, 1 - skip], dim=1) for kind in ("normal", "reduce")}
+
+
+SKIP, SEP = "skip_connect", "sep_conv_3x3"
+
+
+@pytest.mark.parametrize(
+    ("policy", "nodes"),
+    [
+        ("top2", (((SKIP, 0), (SKIP, 1)),) * 4),
+        # Without its second edge's skip the last node takes that of its third edge (0.79), and so on, and then the
+        # convolution of its last edge (0.23).
+        ("top2-skips7", (*(((SKIP, 0), (SKIP, 1)),) * 3, ((SKIP, 0), (SEP, 4)))),
+        ("top2-skips6", (*(((SKIP, 0), (SKIP, 1)),) * 3, ((SEP, 4), (SEP, 3)))),
+        ("top2-skips2", (((SKIP, 0), (SKIP, 1)), *(((SEP, n), (SEP, n - 1)) for n in (2, 3, 4)))),
+        ("top2-skips1", (((SKIP, 0), (SEP, 1)), *(((SEP, n), (SEP, n - 1)) for n in (2, 3, 4)))),
+        ("top2-skips0", tuple(((SEP, n), (SEP, n - 1)) for n in (1, 2, 3, 4))),
+    ],
+)
+def test_skip_connections_are_restricted_by_dropping_the_weakest(policy, nodes):
+    normal, reduce = spaces.get("s2").discretize(falling(), policy=policy).cells
+    assert normal.nodes == nodes
+    assert reduce.nodes == (((SKIP, 0), (SKIP, 1)),) * 4
+
+
+def test_of_equal_skip_connections_the_first_is_dropped():
+    mix = {kind: torch.tensor([[0.6, 0.4]] * 14) for kind in ("normal", "reduce")}
+    nodes = spaces.get("s2").discretize(mix, policy="top2-skips7").cells[0].nodes
+    assert nodes[0] == ((SKIP, 1), (SEP, 0)) and nodes[1:] == (((SKIP, 0), (SKIP, 1)),) * 3
+
+
+def test_a_restricted_skip_connection_is_not_taken_among_weights_of_zero():
+    mix = {kind: torch.tensor([[1.0, 0.0]] * 14) for kind in ("normal", "reduce")}
+    assert SKIP not in str(spaces.get("s2").discretize(mix, policy="top2-skips0").cells[0])
+
+
+@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize("most", [0, 2, 5])
+def test_a_restricted_normal_cell_has_at_most_so_many_skip_connections(name, most):
+    space = spaces.get(name)
+    generator = torch.Generator().manual_seed(most)
+    mix = {kind: torch.rand(shape, generator=generator) for kind, shape in space.alpha_shapes.items()}
+    for kind, ops in space.edge_ops.items():
+        mix[kind] += 0.5 * torch.tensor([[op == SKIP for op in edge] for edge in ops])
+    genotype = space.discretize(mix, policy=f"top2-skips{most}")
+    assert str(genotype.cells[0]).count(SKIP) <= most
+    assert genotype.cells[1] == space.discretize(mix).cells[1]
+    space.finalnet(genotype, 2, 3, 10)
+
+
+def test_where_all_operations_are_skip_connections_none_is_restricted():
+    rows = darts_policies.restricted([[1.0]] * 14, [[SKIP]] * 14, darts_policies.Rule(skips=2))
+    assert sum(row == [-math.inf] for row in rows) >= 8
 
 
 @pytest.mark.parametrize("name", FAMILY)
