@@ -46,7 +46,10 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Data:
-    """A data set: its training and test images, the number of classes, channel mean and deviation in [0, 1]."""
+    """A data set: its training and test images, the number of classes, channel mean and deviation in [0, 1].
+
+    classes: their names, () where they have none.
+    """
 
     name: str
     train: ImageSet
@@ -54,6 +57,7 @@ class Data:
     num_classes: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    classes: tuple[str, ...] = ()
 
     @property
     def resolution(self) -> int:

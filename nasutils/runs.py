@@ -3,7 +3,7 @@
     params.json    what determines the result        records.jsonl  a line per epoch
     stamp.json     machine, versions, commit         checkpoint.pt  complete state after the last epoch
     result.json    appears whole, when finished      failed.json    the error of a run that failed
-    SHA256SUMS     digest of the finished run
+    SHA256SUMS     digest of the finished run       weights.safetensors    trained weights, where asked for
 
 * A finished run is read, never computed twice. A killed run goes on from its checkpoint.
 * Files appear whole or not at all (written beside, then renamed); records beyond the checkpoint are dropped.
@@ -26,7 +26,7 @@ import subprocess
 import traceback
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,14 +36,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from torch import Tensor
 
 Params = dict[str, Any]
 Result = dict[str, Any]
 
 FILES = ("params.json", "stamp.json", "records.jsonl", "result.json")
 """What a finished run consists of."""
+WEIGHTS = "weights.safetensors"
+"""What one has beside them where it was asked for."""
 DIGEST = "SHA256SUMS"
-"""The sha256 of each of them, as the program sha256sum writes and checks it; older runs have none."""
+"""The sha256 of each of these, as the program sha256sum writes and checks it; older runs have none."""
 AGAIN = "get it from a copy, or delete its folder to compute the run again"
 
 
@@ -112,7 +115,7 @@ class Run:
 
     def digest(self) -> str:
         """The sha256 of each of its files, a line each."""
-        contents = {name: _content(self.path / name) for name in FILES}
+        contents = {name: _content(self.path / name) for name in (*FILES, WEIGHTS)}
         return "".join(_sum(name, content) for name, content in contents.items() if content is not None)
 
     def _check_digest(self) -> None:
@@ -120,7 +123,7 @@ class Run:
         if kept is None or kept == (now := self.digest()).encode():
             return
         changed = set(now.splitlines()) ^ set(kept.decode(errors="replace").splitlines())
-        names = [name for name in FILES if any(line.endswith(name) for line in changed)] or [DIGEST]
+        names = [name for name in (*FILES, WEIGHTS) if any(line.endswith(name) for line in changed)] or [DIGEST]
         raise BadRun(f"{self.path / names[0]} is not what it was when the run finished, says {DIGEST}; {AGAIN}")
 
     def _check_whole(self, result: Result) -> None:
@@ -176,6 +179,34 @@ class Run:
         if digest not in (None, _sha256(kept)):
             raise BadCheckpoint(f"{records} is damaged, says {file}; delete both to start the run again")
         return kept
+
+    def keep_weights(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+        """Keep weights by name, and texts beside them, in one file; before `finish`, whose digest is of it, too."""
+        from safetensors.torch import save
+
+        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        _write_whole(self.path / WEIGHTS, save(plain, dict(metadata)))
+
+    def weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """What `keep_weights` was given.
+
+        Raises ValueError if the run is not finished or was finished without weights, BadRun if it is damaged.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        file = self.path / WEIGHTS
+        if self.result is None:
+            raise ValueError(f"the run {self.path} is not finished: it has no weights yet")
+        if not file.exists():
+            raise ValueError(
+                f"the run {self.path} was finished without its weights; with keep_weights=True it is another run, "
+                "which is computed once and has them"
+            )
+        try:
+            with safe_open(file, framework="pt") as opened:
+                return {name: opened.get_tensor(name) for name in opened.keys()}, dict(opened.metadata() or {})  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise BadRun(f"{file} is damaged ({error}); {AGAIN}") from error
 
     def finish(self, result: Result) -> None:
         """Keep the result. The digest comes before it, so that no result stands without one."""

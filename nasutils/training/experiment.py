@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
+from torch import nn
 
 from nasutils import data, methods, runs, spaces
 from nasutils.errors import as_declared, choose, plain, whole
@@ -14,6 +15,7 @@ from nasutils.measures.stopping import Decision, Records, Stopper
 from nasutils.methods import Recipe
 from nasutils.methods.base import PRESETS
 from nasutils.runs import Run
+from nasutils.training.classifier import Relaxed, keep
 from nasutils.training.loop import PRECISIONS
 from nasutils.training.search import Search
 
@@ -23,7 +25,7 @@ PROBE_VERSION = 2
 """The same for what a probe measures; searches without probes keep their runs."""
 
 
-UNUSED = {"judge_every": 1, "held_out": 0, "eigenvalue_every": 0, "stop": {}}
+UNUSED = {"judge_every": 1, "held_out": 0, "eigenvalue_every": 0, "stop": {}, "keep_weights": False}
 """The values of the fields of a search that leave it as it was before there were these fields."""
 
 
@@ -41,7 +43,9 @@ class Experiment:
     the data set's own). precision: float32, float64 or bf16. probe_every: leakage is measured after every so
     many epochs and after the last one (0: never); eigenvalue_every: the same for the Hessian's eigenvalue alone.
     stop: arguments of `stopping.Stopper` (criterion, operation, patience), by which the search ends itself; its result
-    is then the genotype of the epoch that the criterion takes.
+    is then the genotype of the epoch that the criterion takes. keep_weights: the supernet of the last epoch stays in
+    the run's folder, see `weights.load`. That is part of the key: a run that was finished without has lost its weights,
+    so one that is to have them is another run, computed once more.
 
     Raises ValueError for an unknown name or a number that cannot be; what only the data or the method can tell, `build`
     raises.
@@ -66,6 +70,7 @@ class Experiment:
     probe_every: int = 0
     eigenvalue_every: int = 0
     stop: dict[str, Any] = field(default_factory=dict)
+    keep_weights: bool = False
 
     def __post_init__(self) -> None:
         check_setting(vars(self))
@@ -104,17 +109,24 @@ class Experiment:
         """The finished run of the search, see `finish`."""
 
         def result(search: Search, run: Run) -> runs.Result:
-            records = run.records
-            decision = self.decision(records)
-            if decision is None:
-                return {"genotype": str(search.method.genotype()), "epochs": search.epoch}
-            taken = next(r for r in records if r["epoch"] == decision.epoch)
-            return {"genotype": taken["genotype"], "epochs": search.epoch, "stopped": asdict(decision)}
+            found = self._found(search, run)
+            if self.keep_weights:
+                mix = search.method.judged(search.method.inference())
+                keep(run, Relaxed(search.net, mix), found["genotype"], search.data)
+            return found
 
         def over(run: Run) -> bool:
             return bool(self.stop) and self.decision(run.records) is not None
 
         return finish(self.params(), machine, lambda: build(self, machine), result, over)
+
+    def _found(self, search: Search, run: Run) -> runs.Result:
+        records = run.records
+        decision = self.decision(records)
+        if decision is None:
+            return {"genotype": str(search.method.genotype()), "epochs": search.epoch}
+        taken = next(r for r in records if r["epoch"] == decision.epoch)
+        return {"genotype": taken["genotype"], "epochs": search.epoch, "stopped": asdict(decision)}
 
     def decision(self, records: Records) -> Decision | None:
         """Of `stop`, after these records; None as long as the search goes on. Raises ValueError, see `Stopper`."""
@@ -157,6 +169,8 @@ def check_setting(fields: Mapping[str, Any]) -> None:
     choose("space", fields["space"], spaces.names)
     choose("data set", fields["dataset"], data.NAMES)
     choose("precision", fields["precision"], PRECISIONS)
+    if not isinstance(fields["keep_weights"], bool):
+        raise ValueError(f"keep_weights must be True or False, not {fields['keep_weights']!r}")
     whole("seed", fields["seed"], 0)
     for name in ("channels", "cells"):
         whole(name, fields[name])
@@ -176,12 +190,7 @@ def check_device(device: str) -> str:
 def build(experiment: Experiment, machine: Machine) -> Search:
     """The search at its epoch 0. Raises ValueError for a bad field, MissingData without the data set."""
     e, device = experiment, machine.device
-    dtype = PRECISIONS[e.precision]
-    space = spaces.get(e.space)
-    methods.check_options(e.method, e.options)  # a field of the search among them would be handed over twice
-    method = methods.get(
-        e.method, space, epochs=e.epochs, preset=e.preset, seed=e.seed, dtype=dtype, device=device, **e.options
-    )
+    method = method_of(e, device)
     for name in e.recipe:
         choose("field of the recipe", name, [f for f in asdict(method.recipe) if f != "epochs"])
     recipe = replace(method.recipe, **e.recipe)
@@ -190,15 +199,33 @@ def build(experiment: Experiment, machine: Machine) -> Search:
     held_out = data.held_out(images, recipe.split, e.images, e.held_out) if e.held_out else None
     if recipe.batch > len(train):
         raise ValueError(f"batch must be 1 to {len(train)}, the images for the weights, not {recipe.batch}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(e.seed)
-        net = space.supernet(e.channels, e.cells, images.num_classes, **supernet_options(method)).to(device, dtype)
+    if e.keep_weights and not recipe.epochs:
+        raise ValueError(f"keep_weights must be False for {e.method}, which trains no supernet")
+    net = supernet_of(e, method, images.num_classes).to(device, PRECISIONS[e.precision])
     if e.evaluation is not None and not 1 <= e.evaluation <= len(valid):
         raise ValueError(f"evaluation must be 1 to {len(valid)}, not {e.evaluation}")
     evaluation = valid[: e.evaluation]
     names = ("seed", "precision", "judge_every", "probe_every", "eigenvalue_every")
     settings = {name: getattr(e, name) for name in names}
     return Search(net, method, recipe, images, train, valid, evaluation=evaluation, held_out=held_out, **settings)
+
+
+def method_of(experiment: Experiment, device: str = "cpu") -> methods.Method:
+    """The method of a search at its epoch 0. Raises ValueError, see `methods.get`."""
+    e = experiment
+    methods.check_options(e.method, e.options)  # a field of the search among them would be handed over twice
+    space, dtype = spaces.get(e.space), PRECISIONS[e.precision]
+    return methods.get(
+        e.method, space, epochs=e.epochs, preset=e.preset, seed=e.seed, dtype=dtype, device=device, **e.options
+    )
+
+
+def supernet_of(experiment: Experiment, method: methods.Method, num_classes: int) -> nn.Module:
+    """The supernet of a search at its initial weights, on the CPU."""
+    e = experiment
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(e.seed)
+        return method.space.supernet(e.channels, e.cells, num_classes, **supernet_options(method))
 
 
 def supernet_options(method: methods.Method) -> dict[str, Any]:

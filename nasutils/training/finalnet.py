@@ -20,6 +20,7 @@ from nasutils.errors import as_declared, choose, plain
 from nasutils.runs import Run
 from nasutils.spaces.ops import count_parameters, multiply_adds
 from nasutils.training.batchnorm import EVALUATION_BATCH, batch_norms_restored, recalibrate
+from nasutils.training.classifier import keep, restore, tensors
 from nasutils.training.experiment import Machine, check_setting, finish
 from nasutils.training.loop import PRECISIONS, Batch, Log, Record, clip, clock, cost
 from nasutils.training.protocols import PROTOCOLS, Protocol
@@ -36,6 +37,8 @@ class Evaluation:
     preset: a name in PROTOCOLS. protocol: fields of `Protocol` that depart from it. resolution: side in pixels
     (None: the data set's own). seed: of initial weights, batches and augmentation. precision: float32, float64
     or bf16. compile: with torch.compile, on a GPU only (it may change last bits, so it is part of the result).
+    keep_weights: the trained network stays in the run's folder, see `weights.load`; it is then another run than
+    without, see `Experiment`.
 
     Raises ValueError for an unknown name, a number that cannot be, a genotype that is not of the space; what only the
     data or the size of the network can tell, `build` raises.
@@ -54,6 +57,7 @@ class Evaluation:
     seed: int = 0
     precision: str = "float32"
     compile: bool = False
+    keep_weights: bool = False
 
     def __post_init__(self) -> None:
         check_setting(vars(self))
@@ -73,7 +77,10 @@ class Evaluation:
     def params(self) -> runs.Params:
         """What the run folder is named by."""
         protocol = as_declared(self.protocol, {f.name: f.type for f in fields(Protocol)})
-        return {"kind": "finalnet", "version": VERSION, **asdict(self), "protocol": protocol}
+        params = {"kind": "finalnet", "version": VERSION, **asdict(self), "protocol": protocol}
+        if not self.keep_weights:  # as were all runs before it could be asked for
+            del params["keep_weights"]
+        return params
 
     def check(self, machine: Machine) -> None:
         """Raises what `run` would raise at its start: ValueError, MissingData."""
@@ -81,7 +88,13 @@ class Evaluation:
 
     def run(self, machine: Machine) -> Run:
         """The finished run, see `experiment.finish`. Its result is described at `result`."""
-        return finish(self.params(), machine, lambda: build(self, machine), lambda t, run: result(self, t, run.records))
+
+        def found(training: Training, run: Run) -> runs.Result:
+            if self.keep_weights:
+                keep(run, _without_head(self, training), self.genotype, training.data)
+            return result(self, training, run.records)
+
+        return finish(self.params(), machine, lambda: build(self, machine), found)
 
 
 class Training:
@@ -277,6 +290,14 @@ def network(evaluation: Evaluation, num_classes: int, *, auxiliary: bool = False
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(e.seed)
         return space.finalnet(e.genotype, e.channels, e.cells, num_classes, **head)
+
+
+def _without_head(evaluation: Evaluation, training: Training) -> nn.Module:
+    """The trained network without its auxiliary head, on the CPU."""
+    net = network(evaluation, training.data.num_classes).to(dtype=training.dtype)
+    trained = tensors(training.net)
+    restore(net, {name: trained[name] for name in tensors(net)})
+    return net
 
 
 @cache

@@ -1,0 +1,83 @@
+"""A trained network with what its images need: what is kept of a run, and given back by `weights.load`."""
+
+import json
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nasutils.data import Data
+from nasutils.runs import Run
+from nasutils.spaces.base import Mix, nonzero
+
+
+class Relaxed(nn.Module):
+    """A supernet under fixed mixing weights: normalised images (batch, 3, H, W) -> logits (batch, num_classes).
+
+    The mixing weights are buffers, `mix_<cell type>`. Operations of weight 0 are not run.
+    """
+
+    def __init__(self, net: nn.Module, mix: Mix) -> None:
+        super().__init__()
+        self.net, self.kinds, self.active = net, tuple(mix), nonzero(mix)
+        for kind, weights in mix.items():
+            self.register_buffer(f"mix_{kind}", weights.detach().clone())
+
+    @property
+    def mix(self) -> dict[str, Tensor]:
+        """By cell type, (edges, operations)."""
+        return {kind: self.get_buffer(f"mix_{kind}") for kind in self.kinds}
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images, self.mix, self.active)
+
+
+class Classifier(nn.Module):
+    """Images (batch, 3, resolution, resolution), values 0 to 255, of any type -> logits (batch, num_classes).
+
+    net: the network, which takes normalised images. mean, std: of the channels in [0, 1], by which they are
+    normalised. classes: names of the classes, () where the data set has none. genotype: text of what was found.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        net: nn.Module,
+        genotype: str,
+        mean: Sequence[float],
+        std: Sequence[float],
+        resolution: int,
+        classes: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        self.net, self.genotype, self.resolution, self.classes = net, genotype, resolution, tuple(classes)
+        dtype = next(net.parameters()).dtype
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values, dtype=dtype).view(3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net((images.to(self.mean.dtype) - 255 * self.mean) / (255 * self.std))
+
+
+def keep(run: Run, net: nn.Module, genotype: str, data: Data) -> None:
+    """Keep the weights of a network in its run's folder, and beside them what a `Classifier` needs."""
+    about = {"mean": data.mean, "std": data.std, "resolution": data.resolution, "classes": data.classes}
+    texts = {name: json.dumps(value) for name, value in {**about, "num_classes": data.num_classes}.items()}
+    run.keep_weights(tensors(net), {"genotype": genotype, **texts})
+
+
+def tensors(net: nn.Module) -> dict[str, Tensor]:
+    """The state of a network without the states of its random generators, which are no tensors."""
+    return {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
+
+
+def restore(net: nn.Module, kept: dict[str, Tensor]) -> None:
+    """Give a network its kept weights. Raises ValueError, naming a weight, if they are those of another network."""
+    own = tensors(net)
+    other = {name for name in own.keys() | kept.keys() if name not in own or name not in kept}
+    other |= {name for name in own.keys() & kept.keys() if own[name].shape != kept[name].shape}
+    if other:
+        raise ValueError(f"the kept weights are those of another network: {min(other)} does not fit")
+    net.load_state_dict({**net.state_dict(), **kept})
