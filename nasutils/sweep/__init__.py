@@ -1,1 +1,1 @@
-"""Many runs: launch (finished ones come from their folders), pool (processes), cluster (Ray), planning (costs)."""
+"""Many runs: launch (from their folders, else computed), pool (processes), cluster (Ray), live, planning (costs)."""

@@ -8,10 +8,8 @@ importing it). Where runs are computed, see `nasutils.sweep.pool`.
 """
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from math import ceil, isnan
 from typing import Literal, TypeVar
 
 import torch
@@ -19,7 +17,7 @@ import torch
 from nasutils.data import MissingData
 from nasutils.runs import BadRun, Run, computed_on
 from nasutils.sweep.cluster import Cluster
-from nasutils.sweep.planning import Outlook
+from nasutils.sweep.live import view
 from nasutils.sweep.pool import Local, Pool, Task, check, devices, events, fitting, home_of, name_of
 from nasutils.training.experiment import Machine
 
@@ -110,29 +108,44 @@ def gather(
     engine: str = "local",
     gpus: float = 0.0,
 ) -> dict[K, Run]:
-    """`sweep` with a progress bar and a last line; returns the runs by the keys of the tasks.
+    """`sweep` with a view of it and a last line; returns the runs by the keys of the tasks.
 
-    The line says what failed and how many runs were computed on which machine. Equal tasks are one run.
+    The view is a table with a curve per run in JupyterLab, elsewhere a bar that counts epochs (see `live`); there is
+    none where every run is finished already. The line says what failed and how many runs were computed on which
+    machine. Equal tasks are one run.
 
-    Raises what the first task that is not finished would fail with, if all of them would fail at their start.
+    Raises what the first task that is not finished would fail with, if all of them would fail at their start;
+    Interrupted (a KeyboardInterrupt) where it is interrupted: what is finished stays, and the next call goes on.
     """
-    from tqdm.auto import tqdm
-
     _possible(tasks.values(), machine)
-    outlook, names = Outlook(tasks.values(), machine), {name_of(task) for task in tasks.values()}
-    with tqdm(total=len(names), unit="run", bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]") as bar:
-
-        def show(states: States) -> None:
-            bar.n = sum(state not in ("waiting", "running") for state in states.values())
-            bar.set_postfix_str(caption(states, outlook(states)))
-
-        done = sweep(list(tasks.values()), machine, workers, engine, gpus, show)
+    tried = list(tasks.values())
+    try:
+        if all(_at_first(home_of(task, machine)) == "cached" for task in tried):
+            done = sweep(tried, machine, workers, engine, gpus)
+        else:
+            with closing(view(tasks, machine)) as watch:
+                done = sweep(tried, machine, workers, engine, gpus, watch)
+    except KeyboardInterrupt:
+        homes = {home_of(task, machine) for task in tried}
+        raise Interrupted(sum(home.finished for home in homes), len(homes)) from None
     found = dict(zip(tasks, done, strict=True))
     unique = {run: key for key, run in reversed(found.items())}
     failed = {key: failure["error"] for run, key in unique.items() if (failure := run.failure)}
     where = ", ".join(f"{count} on {device}" for device, count in computed_on(unique).items()) or "none"
     print(f"{len(unique) - len(failed)} of {len(unique)} runs finished ({where}); failed: {failed or 'none'}")
     return found
+
+
+class Interrupted(KeyboardInterrupt):
+    """A sweep was interrupted. A notebook shows its one sentence, without a traceback."""
+
+    def __init__(self, finished: int, runs: int) -> None:
+        done = f"{finished} of {runs} runs are finished and kept"
+        super().__init__(f"Interrupted: {done}; the same call again goes on where the others stopped.")
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython prints."""
+        return [str(self)]
 
 
 def _possible(tasks: Iterable[Task], machine: Machine) -> None:
@@ -155,13 +168,3 @@ def finished(found: Mapping[K, Run]) -> dict[K, Run]:
         error = run.failure["error"] if run.failure else "not started"
         raise RuntimeError(f"none of {len(found)} runs finished; the first, {key}: {error}")
     return done
-
-
-def caption(states: States, left: float) -> str:
-    """For people: how many runs are under way and have failed, and the seconds left (nan: not known yet)."""
-    counts = Counter(states.values())
-    parts = [f"{counts[state]} {state}" for state in ("running", "failed") if counts[state]]
-    if (counts["running"] or counts["waiting"]) and not isnan(left):
-        minutes = ceil(left / 60)
-        parts.append(f"{minutes // 60} h {minutes % 60} min left" if minutes >= 60 else f"{minutes} min left")
-    return ", ".join(parts)

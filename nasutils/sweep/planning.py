@@ -43,7 +43,13 @@ class Outlook:
     epochs: in those that finished in this sweep; before one has, in those under way; before one of these has a record,
     in the finished ones of the machine's runs. It is estimated anew once in `every` seconds, since that takes a while
     of thousands of runs.
+
+    under_way: at the last estimate, the seconds so far and the epochs of every run that was computed; ends: the seconds
+    that each of them has left.
     """
+
+    under_way: Mapping[str, tuple[float, int]]
+    ends: Mapping[str, float]
 
     def __init__(self, tasks: Iterable[Task], machine: Machine, every: float = 1.0) -> None:
         self._every, self._next, self._left = every, -inf, nan
@@ -55,6 +61,7 @@ class Outlook:
         kept = _measured(self._root, torch.device(machine.device).type, todo) if todo else {}
         self._before = {kind: fmean(cost for cost, _ in costs) for kind, costs in kept.items()}
         self._finished: dict[str, tuple[float, int]] = {}
+        self.under_way, self.ends = {}, {}
 
     def __call__(self, states: Mapping[str, str]) -> float:
         if monotonic() >= self._next:
@@ -67,11 +74,11 @@ class Outlook:
             if state == "finished" and name not in self._finished:
                 total, _ = self._progress(name)
                 self._finished[name] = total, self._epochs[name]  # fewer where the run ended itself: those to come may
-        under_way = {name: self._progress(name) for name, state in states.items() if state == "running"}
-        paces = self._before | self._paces(under_way) | self._paces(self._finished)
+        self.under_way = {name: self._progress(name) for name, state in states.items() if state == "running"}
+        paces = self._before | self._paces(self.under_way) | self._paces(self._finished)
         costs = {name: paces.get(self._kinds[name], nan) * self._epochs[name] for name in states}
-        ends = [self._end(name, costs[name], *progress) for name, progress in under_way.items()]
-        return time_left(ends, [costs[name] for name, state in states.items() if state == "waiting"])
+        self.ends = {name: self._end(name, costs[name], *done) for name, done in self.under_way.items()}
+        return time_left(self.ends.values(), [costs[name] for name, state in states.items() if state == "waiting"])
 
     def _progress(self, name: str) -> tuple[float, int]:
         """Nothing where it cannot be read: a bar stops no sweep, and the run itself will say so."""

@@ -31,7 +31,7 @@ ENGINES = ("local", "ray")
 ATTEMPTS = 3
 """A run whose process dies (killed, out of memory) goes on in another one; it is given up after that many."""
 
-TICK = 10.0
+TICK = 2.0
 """Seconds after which a wait is over although no run is, so that whoever watches can look into the run folders."""
 
 DIED = (EOFError, ConnectionError)

@@ -1,0 +1,172 @@
+"""What is seen of a sweep while it runs: in JupyterLab a line per run with a growing curve, elsewhere a bar of epochs.
+
+Both look into the run folders, seldom enough to slow nothing: the runs know nothing of who watches them.
+"""
+
+import html
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from math import ceil, isnan
+from time import monotonic
+from typing import Any, Protocol
+
+from nasutils.measures.searches import cell_accuracy
+from nasutils.runs import BadRun, Run
+from nasutils.sweep.planning import Outlook
+from nasutils.sweep.pool import Task, home_of, name_of
+from nasutils.training.experiment import Machine
+from nasutils.training.loop import Record
+
+OVER = ("cached", "finished", "failed")
+"""States of a run that is no longer computed."""
+SHARE = 20
+"""A table is drawn anew after so many times the seconds that drawing it took."""
+SHOWN = 16
+"""As many runs have a line of their own: those under way, then those that are over, the last ones first."""
+WIDTH, HEIGHT = 180, 24
+"""Of a curve, in pixels."""
+
+
+class View(Protocol):
+    """Called with the states of all runs by name (see `launch.States`), at every change and now and then between."""
+
+    def __call__(self, states: Mapping[str, str]) -> None: ...
+
+    def close(self) -> None:
+        """Leave nothing that moves."""
+
+
+def view(tasks: Mapping[Any, Task], machine: Machine) -> View:
+    """The view that suits where this runs; tasks: by the keys that they are known by."""
+    return Table(tasks, machine) if in_jupyter() else Bar(tasks.values(), machine)
+
+
+def in_jupyter() -> bool:
+    """Whether a person watches: a kernel that a Jupyter server started, not one of papermill, nbval or nbconvert."""
+    return "JPY_SESSION_NAME" in os.environ
+
+
+def caption(states: Mapping[str, str], left: float) -> str:
+    """For people: how many runs are under way and have failed, and the seconds left (nan: not known yet)."""
+    counts = Counter(states.values())
+    parts = [f"{counts[state]} {state}" for state in ("running", "failed") if counts[state]]
+    if (counts["running"] or counts["waiting"]) and not isnan(left):
+        parts.append(f"{duration(left)} left")
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """In whole minutes, begun ones counted."""
+    minutes = ceil(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+
+
+class Bar:
+    """A line of text: epochs done of all, and the `caption`."""
+
+    def __init__(self, tasks: Iterable[Task], machine: Machine) -> None:
+        from tqdm import tqdm
+
+        named = {name_of(task): task for task in tasks}
+        self._outlook = Outlook(named.values(), machine)
+        self._epochs = {name: task.epochs for name, task in named.items()}
+        form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+        self._bar = tqdm(total=sum(self._epochs.values()), unit="epoch", bar_format=form)
+
+    def __call__(self, states: Mapping[str, str]) -> None:
+        left = self._outlook(states)
+        over = sum(self._epochs[name] for name, state in states.items() if state in OVER)
+        under_way = sum(epochs for _, epochs in self._outlook.under_way.values())
+        self._bar.n = min(over + under_way, self._bar.total)  # a run may have ended since it was looked at
+        self._bar.set_postfix_str(caption(states, left))
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+class Table:
+    """A line per run, in a notebook that somebody looks at: its epoch, the time left, a curve of how it goes."""
+
+    def __init__(self, tasks: Mapping[Any, Task], machine: Machine) -> None:
+        from IPython.display import HTML, display
+
+        self._html, self._next = HTML, 0.0
+        self._outlook = Outlook(tasks.values(), machine)
+        self._tasks = {name_of(task): task for task in tasks.values()}
+        self._labels = {name_of(task): _label(key) for key, task in reversed([*tasks.items()])}
+        self._homes = {name: home_of(task, machine) for name, task in self._tasks.items()}
+        self._handle = display(HTML(""), display_id=True)
+
+    def __call__(self, states: Mapping[str, str]) -> None:
+        started = monotonic()
+        if started < self._next:
+            return
+        left = self._outlook(states)
+        self._handle.update(self._html(self._drawn(states, left)))
+        self._next = monotonic() + max(1.0, SHARE * (monotonic() - started))
+
+    def _drawn(self, states: Mapping[str, str], left: float) -> str:
+        over = sum(state in OVER for state in states.values())
+        running = [name for name, state in states.items() if state == "running"]
+        ended = [name for name, state in states.items() if state in ("finished", "failed")]
+        lines = [self._line(name, states[name]) for name in [*running, *reversed(ended)][:SHOWN]]
+        head = f"{over} of {len(states)} runs are over; {caption(states, left)}"
+        return f"<p>{head}</p><table>{''.join(lines)}</table>"
+
+    def _line(self, name: str, state: str) -> str:
+        records = _readable(self._homes[name])
+        left = self._outlook.ends.get(name, float("nan"))
+        cells = [
+            html.escape(self._labels[name]),
+            state,
+            f"epoch {len(records)} of {self._tasks[name].epochs}",
+            "" if state != "running" or isnan(left) else f"{duration(left)} left",
+            sparkline(*curve(records, self._tasks[name].params().get("space", ""))),
+        ]
+        return "<tr>" + "".join(f'<td style="text-align: left">{cell}</td>' for cell in cells) + "</tr>"
+
+    def close(self) -> None:
+        self._handle.update(self._html(""))
+
+
+def _label(key: Any) -> str:
+    return ", ".join(map(str, key)) if isinstance(key, tuple) else str(key)
+
+
+def _readable(run: Run) -> list[Record]:
+    """Nothing of a damaged run: a view stops no sweep, and the run itself will say so."""
+    try:
+        return run.records
+    except BadRun:
+        return []
+
+
+def curve(records: Sequence[Record], space: str) -> tuple[str, list[float]]:
+    """What to watch of a run, and its values (%) so far.
+
+    The tabulated accuracy of the current cell, where the space has a table; else the accuracy of the supernet, or of a
+    final network on the test images; else that of training.
+    """
+    if space == "nasbench201" and records and "genotype" in records[0]:
+        return "accuracy of the current cell", [cell_accuracy(record["genotype"]) for record in records]
+    for name in ("supernet_accuracy", "test_accuracy", "train_accuracy"):
+        found = [record[name] for record in records if record.get(name) is not None]
+        if found:
+            return name.replace("_", " "), [v["relaxed"] if isinstance(v, dict) else v for v in found]
+    return "", []
+
+
+def sparkline(name: str, values: Sequence[float]) -> str:
+    """A small curve between its smallest and largest value, and the last value beside it, as SVG in HTML."""
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    step = (WIDTH - 4) / max(len(values) - 1, 1)
+    points = [
+        f"{2 + i * step:.1f},{HEIGHT - 2 - (HEIGHT - 4) * (value - low) / (high - low or 1):.1f}"
+        for i, value in enumerate(values)
+    ]
+    line = f'<polyline points="{" ".join(points)}" fill="none" stroke="currentColor" stroke-width="1.5"/>'
+    drawing = f'<svg width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{name}">{line}</svg>'
+    return f"{drawing} {values[-1]:.1f} % {name}"
