@@ -24,13 +24,15 @@ from nasutils.methods.pc_darts import PCDARTS
 from nasutils.methods.pcd_darts import PCDDARTS
 from nasutils.methods.random import Random
 from nasutils.methods.recipes import Recipe
+from nasutils.methods.sdarts import SDARTSADV, SDARTSRS
 from nasutils.methods.sp_darts import SPDARTS
 from nasutils.methods.surgenas import SurgeNAS
 from nasutils.spaces.base import Space
 
 _BASELINES = (MiLeNAS, GDAS, PCDARTS, GAEABilevel, GAEAERM, DrNAS, DARTSMinus, BetaDARTS, SurgeNAS)
+_SMOOTH = (SDARTSRS, SDARTSADV)
 _METHODS: dict[str, type[Method]] = {
-    m.name: m for m in (Random, DARTS, SPDARTS, PCDDARTS, EDDDARTS, EXDARTS, *_BASELINES)
+    m.name: m for m in (Random, DARTS, SPDARTS, PCDDARTS, EDDDARTS, EXDARTS, *_BASELINES, *_SMOOTH)
 }
 
 names = tuple(_METHODS)

@@ -10,6 +10,7 @@ stands in `recipes`. Only `mixing` must be written; a method overrides the rest 
     draws that both updates of an iteration share       begin_step               none
     mixing weights of the alpha step                    mixing                   (must be written)
     mixing weights of the weight step                   weight_mixing            those of the alpha step
+    those, moved by what its batch says of them         perturbed                as they are
     weights that are recorded and read as a cell        inference                softmax(alpha / temperature)
     the cell itself, read in another way                genotype                 the space's policy, of inference
     columns beside operations where a net is judged     judged                   zeros for each name in extra
@@ -24,7 +25,8 @@ stands in `recipes`. Only `mixing` must be written; a method overrides the rest 
     state between epochs (checkpoints)                  state_dict, load_...     alpha, Adam, draws, temperature
 
 An iteration calls begin_step, then alpha_gradients and update (mixing, active_in_alpha_step), then the weight step
-(weight_mixing, active_in_weight_step), in the order of the recipe. A judgement calls inference, judged and genotype.
+(weight_mixing, perturbed, active_in_weight_step), in the order of the recipe. A judgement calls inference, judged and
+genotype.
 """
 
 from abc import ABC, abstractmethod
@@ -57,11 +59,14 @@ class Problem(Protocol):
         active: Active | None = None,
         weights: Sequence[Tensor] | None = None,
         log: bool = True,
+        fixed: bool = False,
     ) -> Tensor:
         """Mean cross entropy of a batch under mixing weights.
 
         weights: evaluate at these instead of the network's own; its batch-norm statistics then do not move.
         log: whether the batch counts in the epoch's record.
+        fixed: the network stands still: batch norms use the statistics of training, which do not move, and the weights
+        get no gradient.
         """
 
     def unrolled_weights(self, gradients: Iterable[Tensor]) -> tuple[list[Tensor], float]:
@@ -146,6 +151,10 @@ class Method(ABC):
     def weight_mixing(self) -> Mix:
         """Mixing weights of the current weight step; the same unless a method says otherwise."""
         return self.mixing()
+
+    def perturbed(self, mix: Mix, problem: "Problem", train: Any) -> Mix:
+        """What `weight_mixing` gave, moved for the training batch of this step."""
+        return mix
 
     def inference(self) -> Mix:
         """Mixing weights by which the relaxed supernet is judged: deterministic, at the epoch's temperature."""

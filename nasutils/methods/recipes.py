@@ -166,6 +166,31 @@ TABLE = (
         {"alpha_lr": 0.025},
         "chaoji90/SP-DARTS, AutoDL-Projects_sp/setup/exchange (NAS-Bench-201; elsewhere ours)",
     ),
+    # SmoothDARTS: DARTS's recipe, and how far the mixing weights are perturbed.
+    Row(
+        "sdarts-rs sdarts-adv",
+        "*",
+        "*",
+        {},
+        {"alpha_decay": 1e-3, "epsilon_start": 0.03, "epsilon_end": 0.3},
+        "xiangning-chen/SmoothDARTS, sota/cnn/train_search.py (LHD: ours, it has none)",
+    ),
+    Row("sdarts-adv", "*", "*", {}, {"steps": 7}, "xiangning-chen/SmoothDARTS, attacker/perturb.py"),
+    Row(
+        "sdarts-rs sdarts-adv",
+        "nasbench201",
+        "*",
+        {
+            "epochs": 100,
+            "batch": 64,
+            "weight_decay": 3e-4,
+            "nesterov": False,
+            "order": "alpha-first",
+            "clip_includes_alpha": False,
+        },
+        {},
+        "xiangning-chen/SmoothDARTS, nasbench201/train_search.py (it splits in halves by index)",
+    ),
     # SP-DARTS. sparse: T_s, ratio: T_d / T_s.
     Row(
         "sp-darts",

@@ -137,6 +137,11 @@ def warmup_cosine(epoch: float, epochs: int, warmup: int, start: float, end: flo
     return cosine(epoch - warmup, epochs, start, end)
 
 
+def growing(epoch: int, epochs: int, start: float, end: float) -> float:
+    """A straight line from `start` at epoch 0 to `end` after the last one, as the epsilon of SmoothDARTS grows."""
+    return start + (end - start) * epoch / epochs
+
+
 def linear(epoch: int, epochs: int, start: float, end: float) -> float:
     """A straight line from `start` at epoch 0 to `end` at the last one, as the temperature of GDAS falls."""
     return start + (end - start) * epoch / max(epochs - 1, 1)

@@ -30,6 +30,8 @@ LOOKS: Mapping[str, tuple[str, Dashes, str]] = {
     "DARTS-": ("C0", "-", "s"),
     "Beta-DARTS": ("C3", "-.", "*"),
     "SurgeNAS": ("C1", "-.", "p"),
+    "SDARTS-RS": ("C6", "-", "d"),
+    "SDARTS-ADV": ("C6", "--", "H"),
     "small T": ("C9", "--", "s"),
     "small T + noisy": ("C2", "-.", "D"),
     "linear": ("C1", ":", "^"),

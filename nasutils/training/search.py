@@ -163,8 +163,12 @@ class Search:
         active: Active | None = None,
         weights: Sequence[Tensor] | None = None,
         log: bool = True,
+        fixed: bool = False,
     ) -> Tensor:
         """Mean cross entropy of a batch; see `methods.base.Problem`."""
+        if fixed:
+            with evaluated(self.net), frozen(self.net):
+                return self.loss(batch, mix, active, weights, log)
         if self.graphs is None or active is None or weights is not None:
             loss, logits = self._loss(batch.images, batch.labels, mix, active, weights)
         else:
@@ -235,7 +239,8 @@ class Search:
         self.method.update([g.clone() for g in self.alpha_gradients])
 
     def _weight_step(self, train: Batch, valid: Batch) -> None:
-        mix = relax.without(self.method.weight_mixing(), self.recipe.negligible)
+        mix = self.method.perturbed(self.method.weight_mixing(), self, train)
+        mix = relax.without(mix, self.recipe.negligible)
         alphas = list(self.method.alphas.values()) if self.recipe.clip_includes_alpha else []
         active = self.method.active_in_weight_step(mix)
         if not alphas:
@@ -382,10 +387,23 @@ def _mean_entropy(rows: Sequence[Tensor]) -> float:
 
 
 @contextmanager
+def evaluated(net: nn.Module) -> Iterator[None]:
+    """Evaluation mode; afterwards as before."""
+    training = net.training
+    net.eval()
+    try:
+        yield
+    finally:
+        net.train(training)
+
+
+@contextmanager
 def frozen(net: nn.Module) -> Iterator[None]:
-    """No gradients for the weights of a network."""
+    """No gradients for the weights of a network; afterwards as before."""
+    trained = [weight for weight in net.parameters() if weight.requires_grad]
     net.requires_grad_(False)
     try:
         yield
     finally:
-        net.requires_grad_()
+        for weight in trained:
+            weight.requires_grad_()

@@ -147,6 +147,8 @@ def test_options_of_each_method():
         "darts-minus": {"initial", "fading"},
         "beta-darts": {"growth"},
         "surgenas": {"initial"},
+        "sdarts-rs": {"epsilon_start", "epsilon_end", "order", "temperature"},
+        "sdarts-adv": {"epsilon_start", "epsilon_end", "steps"},
     }
     for name in methods.names:
         assert own[name] | {"alpha_lr", "alpha_decay", "policy"} <= set(methods.options(name))

@@ -25,6 +25,8 @@ METHODS = [
     ("sp-darts", {}),
     ("pcd-darts", {}),
     ("gdas", {}),
+    ("sdarts-rs", {}),
+    ("sdarts-adv", {}),
     ("milenas", {}),
     ("drnas", {}),
     ("gaea-erm", {}),

@@ -59,6 +59,8 @@ METHODS = [
     ("sp-darts", {"recipe": {"negligible": NEGLIGIBLE}}),
     ("edd-darts", {}),
     ("gdas", {}),
+    ("sdarts-rs", {}),
+    ("sdarts-adv", {}),
     ("milenas", {}),
     ("gaea-erm", {}),
     ("darts", {"preset": "released"}),
