@@ -6,7 +6,6 @@
 """
 
 import os
-import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -18,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nasutils.errors import choose
+from nasutils import own_data
+from nasutils.errors import MissingData, choose, whole
 
 NAMES = ("digits", "cifar10", "cifar100", "svhn")
 SPLITS = ("half", "nasbench201", "all")
@@ -64,32 +64,57 @@ class Data:
         return self.train.images.shape[-1]
 
 
-class MissingData(FileNotFoundError):
-    """A data set is not where it was looked for; the message says where that is and how to get it."""
-
-
 def root_folder(root: str | Path | None = None) -> Path:
     """Where data sets lie: `root`, or the environment variable NASUTILS_DATA, or ~/.cache/nasutils/data."""
     chosen = root or os.environ.get("NASUTILS_DATA") or Path.home() / ".cache" / "nasutils" / "data"
     return Path(chosen).expanduser()
 
 
+def located(dataset: str | Path) -> str:
+    """The name of a data set, or the absolute path of own data (see `own_data`), which are given as a path.
+
+    Raises ValueError for an unknown name.
+    """
+    if own_data.is_path(dataset):
+        return own_data.located(dataset)
+    if isinstance(dataset, str) and dataset.startswith(own_data.CONTENT):
+        return dataset
+    try:
+        return choose("data set", str(dataset), NAMES)
+    except ValueError as error:
+        raise ValueError(f"{error} Own images are given as a path: './folder' or 'file.npz'.") from None
+
+
+def content(dataset: str) -> str:
+    """What a run is named by: the name of a data set, or of own data `sha256:` and the digest of their content.
+
+    dataset: see `located`. Raises MissingData or ValueError for own data that are not there or not sound.
+    """
+    return own_data.content(dataset) if own_data.is_path(dataset) else dataset
+
+
 def load(
-    name: str,
+    name: str | Path,
     root: str | Path | None = None,
     *,
     download: bool = False,
     resolution: int | None = None,
     device: str | torch.device = "cpu",
 ) -> Data:
-    """Load a data set by name.
+    """Load a data set by name, or own data from a path, see `own_data`.
 
-    root: see `root_folder`; not used by `digits`. resolution: side in pixels, a divisor of the original one
-    (area average). download: fetch it through torchvision if it is missing.
+    root: see `root_folder`; not used by `digits` and own data. resolution: side in pixels, a divisor of the original
+    one (area average), of own data any. download: fetch it through torchvision if it is missing.
 
-    Raises ValueError for an unknown name or resolution, MissingData where there is none.
+    Raises ValueError for an unknown name or resolution and for own data that are not sound, MissingData where there is
+    none.
     """
-    choose("data set", name, NAMES)
+    name = located(name)
+    if own_data.is_path(name):
+        own = _own(name, resolution)
+        return replace(own, train=_to(own.train, device), test=_to(own.test, device))
+    if name.startswith(own_data.CONTENT):
+        raise MissingData(f"own data are read from where they lie: pass their path, not {name}")
     data = _digits() if name == "digits" else _torchvision(name, root_folder(root), download)
     if resolution is not None:
         data = replace(
@@ -114,6 +139,19 @@ def _resized(images: ImageSet, resolution: int) -> ImageSet:
         return images
     parts = [F.avg_pool2d(p.float(), factor).round().byte() for p in images.images.split(10_000)]
     return ImageSet(torch.cat(parts), images.labels)
+
+
+def _own(path: str, resolution: int | None) -> Data:
+    """Mean and deviation are those of the training images at the resolution."""
+    if resolution is not None:
+        whole("resolution", resolution)
+    found = own_data.read(path, resolution)
+    train, test = ImageSet(*found.train), ImageSet(*found.test)
+    values = train.images.double() / 255
+    mean, std = (tuple(f(values, dim=(0, 2, 3)).tolist()) for f in (torch.mean, torch.std))
+    if 0.0 in std:
+        raise ValueError(f"the training images of {path} are all of one colour in a channel")
+    return Data(path, train, test, found.num_classes, mean, std, found.classes)
 
 
 def _digits() -> Data:
@@ -146,38 +184,11 @@ def _split(name: str, root: Path, download: bool, train: bool) -> ImageSet:
         found = kind(str(root), train=train, download=download)
         return _image_set(found.data.transpose(0, 3, 1, 2), found.targets)
     except (RuntimeError, OSError) as error:
-        folder = root / "cifar-100-python"
-        if name == "cifar100" and (folder / "train").exists():
-            return _reencoded_cifar100(folder / ("train" if train else "test"))
         raise MissingData(
             f"{name} not found (or damaged) under {root.resolve()}: pass download=True (notebooks: download: true), "
             f"or put torchvision's files there, or point NASUTILS_DATA or the data-root parameter at the folder "
             f"that has them ({error})"
         ) from None
-
-
-class _PlainArrays(pickle.Unpickler):
-    """Reads dicts, lists, strings and numpy arrays, and nothing that could run code."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        module = module.replace("numpy.core", "numpy._core")
-        if (module, name) in {
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-        }:
-            return getattr(np if module == "numpy" else np._core.multiarray, name)  # type: ignore[attr-defined]
-        raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a data file")
-
-
-def _reencoded_cifar100(path: Path) -> ImageSet:
-    """CIFAR-100 in torchvision's layout but not the original bytes (re-encoded images); the checksum does not fit."""
-    try:
-        with path.open("rb") as file:
-            entry = _PlainArrays(file, encoding="latin1").load()
-        return _image_set(entry["data"].reshape(-1, 3, 32, 32), entry["fine_labels"])
-    except Exception as error:
-        raise MissingData(f"{path} is missing, damaged or not CIFAR-100 ({error})") from None
 
 
 def _image_set(images: Any, labels: Any) -> ImageSet:
@@ -231,7 +242,10 @@ def _halves(data: Data) -> tuple[ImageSet, ImageSet]:
 
 def _lists(data: Data) -> tuple[ImageSet, ImageSet]:
     if data.name not in ("cifar10", "cifar100"):
-        raise ValueError(f"split 'nasbench201' has lists for cifar10 and cifar100, not for {data.name}: use 'half'")
+        raise ValueError(
+            f"split 'nasbench201' has lists for cifar10 and cifar100, not for {data.name}: use 'half', that is "
+            "recipe={'split': 'half'}"
+        )
     device = data.train.labels.device
     index = {name: torch.as_tensor(rows, dtype=torch.long, device=device) for name, rows in benchmark_lists().items()}
     if data.name == "cifar10":

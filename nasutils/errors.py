@@ -7,6 +7,10 @@ from difflib import get_close_matches
 from typing import Any, get_args
 
 
+class MissingData(FileNotFoundError):
+    """Data are not where they were looked for; the message says where that is and how to get them."""
+
+
 def choose(kind: str, value: str, choices: Iterable[str]) -> str:
     """Return value if it is one of the choices.
 

@@ -45,6 +45,8 @@ FILES = ("params.json", "stamp.json", "records.jsonl", "result.json")
 """What a finished run consists of."""
 WEIGHTS = "weights.safetensors"
 """What one has beside them where it was asked for."""
+SUMMED = (*FILES[:-1], WEIGHTS, FILES[-1])
+"""All of these in the order of the digest, to which `finish` adds the result last."""
 DIGEST = "SHA256SUMS"
 """The sha256 of each of these, as the program sha256sum writes and checks it; older runs have none."""
 AGAIN = "get it from a copy, or delete its folder to compute the run again"
@@ -115,7 +117,7 @@ class Run:
 
     def digest(self) -> str:
         """The sha256 of each of its files, a line each."""
-        contents = {name: _content(self.path / name) for name in (*FILES, WEIGHTS)}
+        contents = {name: _content(self.path / name) for name in SUMMED}
         return "".join(_sum(name, content) for name, content in contents.items() if content is not None)
 
     def _check_digest(self) -> None:
@@ -123,7 +125,7 @@ class Run:
         if kept is None or kept == (now := self.digest()).encode():
             return
         changed = set(now.splitlines()) ^ set(kept.decode(errors="replace").splitlines())
-        names = [name for name in (*FILES, WEIGHTS) if any(line.endswith(name) for line in changed)] or [DIGEST]
+        names = [name for name in SUMMED if any(line.endswith(name) for line in changed)] or [DIGEST]
         raise BadRun(f"{self.path / names[0]} is not what it was when the run finished, says {DIGEST}; {AGAIN}")
 
     def _check_whole(self, result: Result) -> None:

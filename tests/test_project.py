@@ -117,6 +117,7 @@ ROOMS = [
     "methods",
     "spaces",
     "data",
+    "own_data",
     "runs",
     "errors",
     "paths",

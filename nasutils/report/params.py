@@ -32,7 +32,7 @@ def _one_of(kind: str, choices: Iterable[str]) -> Any:
 
 
 Scale = _one_of("scale", paths.SCALES)
-DataSet = _one_of("data set", data.NAMES)
+DataSet = Annotated[str, AfterValidator(data.located)]
 Split = _one_of("split", data.SPLITS)
 Preset = _one_of("preset", PRESETS)
 ProtocolName = _one_of("protocol", PROTOCOLS)

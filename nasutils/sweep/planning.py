@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from nasutils.errors import whole
+from nasutils.own_data import CONTENT
 from nasutils.runs import BadRun, Params, Run
 from nasutils.sweep.pool import Task, home_of, name_of
 from nasutils.training.experiment import Machine
@@ -171,7 +172,9 @@ def budget(runs: pd.DataFrame, packed: int, unit: str) -> pd.DataFrame:
 
 def kind(params: Params) -> str:
     """What a run is called in a plan: a search by its method, a final network by its protocol."""
-    return f"{params['kind']} {params.get('method', params['preset'])} on {params['space']}, {params['dataset']}"
+    dataset = params["dataset"]
+    images = f"own images {dataset[len(CONTENT) :][:8]}" if dataset.startswith(CONTENT) else dataset
+    return f"{params['kind']} {params.get('method', params['preset'])} on {params['space']}, {images}"
 
 
 def _setting(params: Params) -> str:

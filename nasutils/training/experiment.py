@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -33,8 +34,10 @@ UNUSED = {"judge_every": 1, "held_out": 0, "eigenvalue_every": 0, "stop": {}, "k
 class Experiment:
     """A search. Fields that are None follow the method's recipe on the space.
 
-    options: of the method, see `methods.options`. recipe: fields of `methods.Recipe` that depart from it, but
-    for its epochs, which are a field here (and 0 for a method that does not train).
+    options: of the method, see `methods.options`. dataset: a name in `data.NAMES`, or own images: the path of a folder
+    or of an .npz file, see `nasutils.own_data`; the run is then named by their content, wherever they lie.
+    recipe: fields of `methods.Recipe` that depart from it, but for its epochs, which are a field here (and 0 for a
+    method that does not train).
     images: number of images for the weights and as many for alpha (None: all). evaluation: number of alpha
     images on which the supernet is judged (None: all), after every `judge_every` epochs and after the last one; under
     the split `all` these are images of the weights, too, and `judged_on` in the record is `train`, not `valid`.
@@ -47,8 +50,8 @@ class Experiment:
     the run's folder, see `weights.load`. That is part of the key: a run that was finished without has lost its weights,
     so one that is to have them is another run, computed once more.
 
-    Raises ValueError for an unknown name or a number that cannot be; what only the data or the method can tell, `build`
-    raises.
+    Raises ValueError for an unknown name or a number that cannot be, MissingData for own images that are not there;
+    what only the data or the method can tell, `build` raises.
     """
 
     space: str = "nasbench201"
@@ -56,7 +59,7 @@ class Experiment:
     preset: str = "published"
     options: dict[str, Any] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
-    dataset: str = "cifar10"
+    dataset: str | Path = "cifar10"
     resolution: int | None = None
     images: int | None = None
     evaluation: int | None = None
@@ -73,6 +76,7 @@ class Experiment:
     keep_weights: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "dataset", data.located(self.dataset))
         check_setting(vars(self))
         choose("method", self.method, methods.names)
         choose("preset", self.preset, PRESETS)
@@ -83,13 +87,19 @@ class Experiment:
         for name in ("held_out", "probe_every", "eigenvalue_every"):
             whole(name, getattr(self, name), 0)
         self.decision(())
+        _ = self.content
+
+    @cached_property
+    def content(self) -> str:
+        """The name of the data set, or the digest that own images had when the experiment was made."""
+        return data.content(str(self.dataset))
 
     def params(self) -> runs.Params:
         """What the run folder is named by; what came later is named where it is used, so that old names stay.
 
         A whole number for a field or an option that is a float is named as a float: 1 and 1.0 are the same search.
         """
-        params = {"kind": "search", "version": VERSION, **asdict(self)}
+        params = {"kind": "search", "version": VERSION, **asdict(self), "dataset": self.content}
         options = {name: p.annotation for name, p in methods.parameters(self.method).items()}
         params["options"] = as_declared(self.options, options)
         params["recipe"] = as_declared(self.recipe, {f.name: f.type for f in fields(Recipe)})
@@ -167,7 +177,6 @@ def _at_home(name: str, folder: Path | None) -> Path | None:
 def check_setting(fields: Mapping[str, Any]) -> None:
     """Check what a search and the training of a derived network have in common; raises ValueError, naming the field."""
     choose("space", fields["space"], spaces.names)
-    choose("data set", fields["dataset"], data.NAMES)
     choose("precision", fields["precision"], PRECISIONS)
     if not isinstance(fields["keep_weights"], bool):
         raise ValueError(f"keep_weights must be True or False, not {fields['keep_weights']!r}")
@@ -194,7 +203,7 @@ def build(experiment: Experiment, machine: Machine) -> Search:
     for name in e.recipe:
         choose("field of the recipe", name, [f for f in asdict(method.recipe) if f != "epochs"])
     recipe = replace(method.recipe, **e.recipe)
-    images = data.load(e.dataset, machine.data, download=machine.download, resolution=e.resolution, device=device)
+    images = images_of(e, machine)
     train, valid = data.search_split(images, recipe.split, e.images)
     held_out = data.held_out(images, recipe.split, e.images, e.held_out) if e.held_out else None
     if recipe.batch > len(train):
@@ -208,6 +217,27 @@ def build(experiment: Experiment, machine: Machine) -> Search:
     names = ("seed", "precision", "judge_every", "probe_every", "eigenvalue_every")
     settings = {name: getattr(e, name) for name in names}
     return Search(net, method, recipe, images, train, valid, evaluation=evaluation, held_out=held_out, **settings)
+
+
+class OfImages(Protocol):
+    """A search or a training, as far as its images go."""
+
+    @property
+    def dataset(self) -> str | Path: ...
+
+    @property
+    def content(self) -> str: ...
+
+    @property
+    def resolution(self) -> int | None: ...
+
+
+def images_of(task: OfImages, machine: Machine) -> data.Data:
+    """The data set on the machine's device. Raises MissingData, and ValueError if own images are no longer the same."""
+    path, root = str(task.dataset), machine.data
+    if data.content(path) != task.content:
+        raise ValueError(f"{path} has changed since this {type(task).__name__} was made: make it anew")
+    return data.load(path, root, download=machine.download, resolution=task.resolution, device=machine.device)
 
 
 def method_of(experiment: Experiment, device: str = "cpu") -> methods.Method:

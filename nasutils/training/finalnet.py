@@ -7,7 +7,8 @@ the best one is selected on the test set itself, hence optimistic, and recorded 
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cache
+from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from nasutils.runs import Run
 from nasutils.spaces.ops import count_parameters, multiply_adds
 from nasutils.training.batchnorm import EVALUATION_BATCH, batch_norms_restored, recalibrate
 from nasutils.training.classifier import keep, restore, tensors
-from nasutils.training.experiment import Machine, check_setting, finish
+from nasutils.training.experiment import Machine, check_setting, finish, images_of
 from nasutils.training.loop import PRECISIONS, Batch, Log, Record, clip, clock, cost
 from nasutils.training.protocols import PROTOCOLS, Protocol
 
@@ -33,22 +34,23 @@ VERSION = 1
 class Evaluation:
     """The training and testing of a derived network.
 
-    genotype: its text. images, test_images: train and test on that many, the first of the data set (None: all).
+    genotype: its text. dataset: see `Experiment`; own images need a test part. images, test_images: train and test on
+    that many, the first of the data set (None: all).
     preset: a name in PROTOCOLS. protocol: fields of `Protocol` that depart from it. resolution: side in pixels
     (None: the data set's own). seed: of initial weights, batches and augmentation. precision: float32, float64
     or bf16. compile: with torch.compile, on a GPU only (it may change last bits, so it is part of the result).
     keep_weights: the trained network stays in the run's folder, see `weights.load`; it is then another run than
     without, see `Experiment`.
 
-    Raises ValueError for an unknown name, a number that cannot be, a genotype that is not of the space; what only the
-    data or the size of the network can tell, `build` raises.
+    Raises ValueError for an unknown name, a number that cannot be, a genotype that is not of the space, MissingData for
+    own images that are not there; what only the data or the size of the network can tell, `build` raises.
     """
 
     genotype: str
     space: str = "nasbench201"
     preset: str = "short"
     protocol: dict[str, Any] = field(default_factory=dict)
-    dataset: str = "cifar10"
+    dataset: str | Path = "cifar10"
     resolution: int | None = None
     images: int | None = None
     test_images: int | None = None
@@ -60,6 +62,7 @@ class Evaluation:
     keep_weights: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "dataset", data.located(self.dataset))
         check_setting(vars(self))
         plain("protocol", self.protocol)
         protocol_of(self)
@@ -68,6 +71,12 @@ class Evaluation:
         if not isinstance(self.compile, bool):
             raise ValueError(f"compile must be True or False, not {self.compile!r}")
         _check_genotype(self.space, self.genotype)
+        _ = self.content
+
+    @cached_property
+    def content(self) -> str:
+        """See `Experiment.content`."""
+        return data.content(str(self.dataset))
 
     @property
     def epochs(self) -> int:
@@ -77,7 +86,7 @@ class Evaluation:
     def params(self) -> runs.Params:
         """What the run folder is named by."""
         protocol = as_declared(self.protocol, {f.name: f.type for f in fields(Protocol)})
-        params = {"kind": "finalnet", "version": VERSION, **asdict(self), "protocol": protocol}
+        params = {"kind": "finalnet", "version": VERSION, **asdict(self), "dataset": self.content, "protocol": protocol}
         if not self.keep_weights:  # as were all runs before it could be asked for
             del params["keep_weights"]
         return params
@@ -267,7 +276,9 @@ def build(evaluation: Evaluation, machine: Machine) -> Training:
     device, dtype = machine.device, PRECISIONS[e.precision]
     if e.compile and torch.device(device).type != "cuda":
         raise ValueError(f"compile must be False on {device}: it pays on a GPU only")
-    images = data.load(e.dataset, machine.data, download=machine.download, resolution=e.resolution, device=device)
+    images = images_of(e, machine)
+    if not len(images.test):
+        raise ValueError(f"{images.name} has no test part, on which the network is to be judged, see nasutils.own_data")
     train, test = _first("images", images.train, e.images), _first("test_images", images.test, e.test_images)
     net = network(e, images.num_classes, auxiliary=protocol.auxiliary > 0).to(device, dtype)
     return Training(net, protocol, images, train, test, seed=e.seed, precision=e.precision, compile=e.compile)

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from nasutils import Genotype, methods, spaces
+from nasutils.errors import MissingData
 from nasutils.report import params
 from nasutils.runs import key
 from nasutils.studies.confirmation.plan import Study
@@ -40,7 +41,7 @@ def refused_or(make):
     """What is made, None if it is refused with a short text."""
     try:
         return make()
-    except ValueError as refused:
+    except (ValueError, MissingData) as refused:
         said = str(refused)
     assert 0 < len(said) < LONGEST
     return None

@@ -1,0 +1,298 @@
+"""Own images as a data set: a folder in the layout of torchvision's ImageFolder, or an .npz file of arrays.
+
+    flowers/train/rose/1.jpg       flowers/test/rose/2.jpg       a folder per class; the test part may be missing
+    flowers/rose/1.jpg                                           the same without a test part
+    flowers.npz                    images, labels; test_images, test_labels (both or none); classes (names, or none)
+
+* Arrays: images uint8, (n, height, width, 3) or (n, 3, height, width); labels whole numbers, (n,). None is unpickled.
+* An image is cut to its central square and brought to the resolution asked for by area averages.
+* The order of the images is drawn once and for all: classes one after another would not make halves.
+* A data set is named by the sha256 of its content, wherever it lies: that of the arrays, or of the files of a folder
+  with their classes and names.
+"""
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nasutils.errors import MissingData
+
+CONTENT = "sha256:"
+"""How the name of own data begins, in the parameters of a run."""
+ARRAYS = ("images", "labels", "test_images", "test_labels", "classes")
+GREY_OR_COLOUR = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+"""Modes of Pillow's images with 8 bits a channel; others would lose what they hold without a word."""
+
+Part = tuple[Tensor, Tensor]
+"""images: (n, 3, side, side) uint8; labels: (n,) int64."""
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """content: `sha256:` and its digest. test: without images where there is no test part. classes: their names."""
+
+    content: str
+    train: Part
+    test: Part
+    classes: tuple[str, ...]
+    num_classes: int
+
+
+def is_path(dataset: str | Path) -> bool:
+    """Whether own data are meant: a Path, or a text with a slash in it, or with the ending .npz."""
+    return isinstance(dataset, Path) or (isinstance(dataset, str) and ("/" in dataset or dataset.endswith(".npz")))
+
+
+def located(dataset: str | Path) -> str:
+    """The absolute path, which is the same in every process. Raises ValueError for a `~` of nobody."""
+    try:
+        return str(Path(dataset).expanduser().absolute())
+    except RuntimeError as error:
+        raise ValueError(f"dataset must be a folder or an .npz file, not {str(dataset)!r}: {error}") from None
+
+
+# The content's name
+
+_KNOWN: dict[str, tuple[Any, str]] = {}
+"""Of every path read so far: what the disk said of its files (sizes, times), and the content's name."""
+
+
+def content(path: str) -> str:
+    """The name of own data. Files that the disk says are unchanged are not read again in this process.
+
+    Raises MissingData where there are none, ValueError if they are no data set.
+    """
+    signature = _signature(Path(path))
+    if path not in _KNOWN or _KNOWN[path][0] != signature:
+        _KNOWN[path] = signature, CONTENT + (_arrays_digest if _is_file(path) else _folder_digest)(Path(path))
+    return _KNOWN[path][1]
+
+
+def _is_file(path: str) -> bool:
+    return path.endswith(".npz")
+
+
+def _signature(path: Path) -> tuple[tuple[str, int, int], ...]:
+    try:
+        if _is_file(str(path)):
+            found = path.stat()
+            return ((str(path), found.st_size, found.st_mtime_ns),)
+        return tuple(sorted(_files(str(path))))
+    except OSError as error:
+        raise MissingData(f"no own data at {path} ({error.strerror}): expected a folder of images or an .npz") from None
+
+
+def _files(folder: str) -> Iterator[tuple[str, int, int]]:
+    """Path, size and time of every file under a folder."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _files(entry.path)
+            else:
+                found = entry.stat()
+                yield entry.path, found.st_size, found.st_mtime_ns
+
+
+def _folder_digest(root: Path) -> str:
+    lines = []
+    for part, folder in _parts(root).items():
+        for file, _ in _listed(folder)[0]:
+            lines.append(_line(part, folder, file, _bytes(file)))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _line(part: str, folder: Path, file: str, image: bytes) -> str:
+    return f"{hashlib.sha256(image).hexdigest()}  {part}/{Path(file).relative_to(folder).as_posix()}\n"
+
+
+def _arrays_digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    for name, array in sorted(_arrays(path).items()):
+        digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+# Reading
+
+
+def read(path: str, resolution: int | None = None) -> OwnData:
+    """The images at a resolution (side in pixels; None: their own, if they have one).
+
+    Raises MissingData where there are none, ValueError, naming the file, for what is no data set.
+    """
+    return _read(path, resolution, content(path))
+
+
+@lru_cache(maxsize=2)
+def _read(path: str, resolution: int | None, expected: str) -> OwnData:
+    """Kept for the next run of the process."""
+    found = (_from_arrays if _is_file(path) else _from_folder)(Path(path), resolution)
+    if found.content != expected:
+        raise ValueError(f"{path} changed while it was read: run this again")
+    return found
+
+
+def _from_folder(root: Path, resolution: int | None) -> OwnData:
+    lines: list[str] = []
+    read: dict[str, Part] = {}
+    names: dict[str, list[str]] = {}
+    for part, folder in _parts(root).items():
+        samples, names[part] = _listed(folder)
+        squares = []
+        for file, _ in samples:
+            image = _bytes(file)
+            lines.append(_line(part, folder, file, image))
+            squares.append(_resized(_decoded(file, image)[None], resolution)[0])
+        read[part] = _stacked(root, squares), torch.tensor([label for _, label in samples])
+    if (other := names.get("test", names["train"])) != names["train"]:
+        raise ValueError(f"the classes of {root / 'test'} must be those of train, {names['train']}, not {other}")
+    digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+    return _own(root, digest, read["train"], read.get("test"), names["train"])
+
+
+def _parts(root: Path) -> dict[str, Path]:
+    """The folders of the training part and, if there is one, of the test part."""
+    inside = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    if "train" not in inside:
+        return {"train": root}
+    if others := [name for name in inside if name not in ("train", "test")]:
+        raise ValueError(f"{root} must have the folders train and, if you like, test; beside them are {others}")
+    return {name: root / name for name in inside[::-1]}
+
+
+def _listed(folder: Path) -> tuple[list[tuple[str, int]], list[str]]:
+    """The images of a part with their labels, and the names of the classes."""
+    from torchvision.datasets import ImageFolder
+
+    try:
+        found = ImageFolder(str(folder))
+    except FileNotFoundError as error:
+        raise ValueError(f"{folder} must have a folder of images for each class: {error}") from None
+    return found.samples, found.classes
+
+
+def _bytes(file: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read ({error.strerror})") from None
+
+
+def _decoded(file: str, content: bytes) -> Tensor:
+    """(3, height, width) uint8."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            if image.mode not in GREY_OR_COLOUR:
+                raise ValueError(f"its mode {image.mode} has not 8 bits a channel")
+            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{file} cannot be read as an image: {error}") from None
+
+
+def _stacked(root: Path, squares: Sequence[Tensor]) -> Tensor:
+    sides = {square.shape[-1] for square in squares}
+    if len(sides) > 1:
+        raise ValueError(f"the images of {root} have sides of {min(sides)} to {max(sides)} pixels: pass resolution")
+    return torch.stack(list(squares))
+
+
+def _resized(images: Tensor, resolution: int | None) -> Tensor:
+    """The central square of each image, (n, 3, height, width), at a resolution (None: as it is), by area averages."""
+    height, width = images.shape[2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = images[:, :, top : top + side, left : left + side]
+    if resolution in (None, side):
+        return square
+    parts = [F.adaptive_avg_pool2d(part.float(), resolution).round().byte() for part in square.split(10_000)]
+    return torch.cat(parts)
+
+
+def _from_arrays(path: Path, resolution: int | None) -> OwnData:
+    arrays = _arrays(path)
+    parts: list[Part] = []
+    for prefix in ("", "test_"):
+        if prefix + "images" in arrays:
+            images = torch.from_numpy(arrays[prefix + "images"])
+            parts.append((_resized(images, resolution), torch.from_numpy(arrays[prefix + "labels"])))
+    names = [str(name) for name in arrays.get("classes", ())]
+    return _own(path, _arrays_digest(path), parts[0], parts[1] if parts[1:] else None, names)
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The checked arrays: images (n, 3, height, width) uint8, labels int64."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, MemoryError, AttributeError, zipfile.BadZipFile, zipfile.error) as error:
+        raise ValueError(f"{path} cannot be read as an .npz file of plain arrays: {error}") from None
+    if unknown := sorted(set(found) - set(ARRAYS)):
+        raise ValueError(f"{path} must hold {', '.join(ARRAYS)}, not {', '.join(unknown)}")
+    wanted = {"images", "labels"} | ({"test_images", "test_labels"} if any("test" in name for name in found) else set())
+    if missing := sorted(wanted - set(found)):
+        raise ValueError(f"{path} must hold {', '.join(sorted(wanted))}; {', '.join(missing)} is missing")
+    for prefix in ("", "test_"):
+        if prefix + "images" in found:
+            images, labels = (f"{prefix}{name}" for name in ("images", "labels"))
+            found[images] = _checked_images(f"{images} of {path}", found[images])
+            found[labels] = _checked_labels(f"{labels} of {path}", found[labels], len(found[images]))
+    return found
+
+
+def _checked_images(name: str, images: np.ndarray) -> np.ndarray:
+    """(n, 3, height, width). Raises ValueError."""
+    shape = images.shape
+    places = [axis for axis in (1, 3) if len(shape) == 4 and shape[axis] == 3]
+    if images.dtype != np.uint8 or len(places) != 1 or 0 in shape:
+        wanted = "uint8 of shape (n, height, width, 3) or (n, 3, height, width)"
+        raise ValueError(f"{name} must be {wanted}, not {images.dtype} of shape {shape}")
+    return images if places == [1] else images.transpose(0, 3, 1, 2)
+
+
+def _checked_labels(name: str, labels: np.ndarray, count: int) -> np.ndarray:
+    if labels.dtype.kind not in "iu" or labels.shape != (count,):
+        found = f"{labels.dtype} of shape {labels.shape}"
+        raise ValueError(f"{name} must be whole numbers, one for each of {count} images, not {found}")
+    return labels.astype(np.int64)
+
+
+def _own(path: Path, digest: str, train: Part, test: Part | None, classes: Sequence[str]) -> OwnData:
+    """Checks what the labels say, and draws the order of the images."""
+    present = train[1].unique().tolist()
+    count = len(classes) or len(present)
+    if present != list(range(count)) or count < 2:
+        rule = f"labels of {path} must be 0 to {count - 1}, two or more, each of them in the training part"
+        raise ValueError(f"{rule}; they are {_few(present)}")
+    if test is None:
+        test = train[0][:0], train[1][:0]
+    if strange := sorted(set(test[1].tolist()) - set(present)):
+        raise ValueError(f"test labels of {path} must be 0 to {count - 1}, not {_few(strange)}")
+    if test[0].shape[1:] != train[0].shape[1:]:
+        sides = f"{train[0].shape[-1]} and {test[0].shape[-1]} pixels"
+        raise ValueError(f"training and test images of {path} have sides of {sides}: pass resolution")
+    return OwnData(CONTENT + digest, _shuffled(train), _shuffled(test), tuple(classes), count)
+
+
+def _few(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values[:10])) + (", ..." if len(values) > 10 else "")
+
+
+def _shuffled(part: Part) -> Part:
+    images, labels = part
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    return images[order], labels[order]
