@@ -2,8 +2,9 @@
 
 Run: python tests/benchmarks/calibration.py --out figures/calibration.csv
 Values are drawn like ours: accuracies of which 30 % are the cell of six skips (54.30) and the others lie around 90,
-gains that are 0 or large, shares, correlations of few epochs. A test should reject in 2.5 % of the draws or fewer; an
-interval should hold the true value in 95 % or more.
+gains that are 0 or large, shares, correlations of few epochs; of nine methods with five searches each under several
+conditions, and of random networks trained twice, with the deviations of the LHD pilot. A test should reject in 2.5 % of
+the draws or fewer; an interval should hold the true value in 95 % or more.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nasutils.measures import estimates
+from nasutils.measures import comparisons, estimates
 from nasutils.measures.estimates import LEVEL, Arms
 
 Draw = Callable[[np.random.Generator], Arms]
@@ -22,7 +23,7 @@ Draw = Callable[[np.random.Generator], Arms]
 
 @dataclass(frozen=True)
 class Null:
-    """A test of estimates.TESTS, draws in which its statistic is just at `above`, and that statistic's true value."""
+    """A test of the plan, draws in which its statistic is just at `above`, and that statistic's true value."""
 
     test: str
     values: str
@@ -101,10 +102,97 @@ NULLS = (
 )
 
 
+METHODS = np.array([47.6, 47.0, 47.0, 47.0, 45.7, 44.6, 44.3, 43.7, 43.5])
+"""Means (%) of the nine methods of the LHD pilot; a search deviates by 1.3 around them, an evaluation by 0.8."""
+
+
+def _noise(rng: np.random.Generator, evaluations: int) -> np.ndarray:
+    return rng.normal(0, 0.8, (9, 5, evaluations))
+
+
+def _searched(rng: np.random.Generator, effects: np.ndarray, evaluations: int = 1) -> np.ndarray:
+    """A condition with searches of its own: (methods, searches, evaluations)."""
+    return effects[:, None, None] + rng.normal(0, 1.3, (9, 5, 1)) + _noise(rng, evaluations)
+
+
+def _methods(true: float, conditions: int, evaluations: int) -> Draw:
+    """Effects such that the mean of five searches has this reliability."""
+    noise = (1.3**2 + 0.8**2 / evaluations) / 5
+    effects = (METHODS - METHODS.mean()) * np.sqrt(noise * true / (1 - true) / METHODS.var(ddof=1))
+    return lambda rng: [_searched(rng, effects, evaluations) for _ in range(conditions)]
+
+
+def _policies(noises: tuple[float, ...]) -> Draw:
+    """Policies of the same searches, each with its mean and its noise; their effects are those of the search."""
+
+    def draw(rng: np.random.Generator) -> Arms:
+        cells = METHODS[:, None, None] + rng.normal(0, 1.3, (9, 5, 1))
+        return [cells + 2 * i + noise * _noise(rng, 1) for i, noise in enumerate(noises)]
+
+    return draw
+
+
+def _data_sets(rng: np.random.Generator) -> Arms:
+    """Two data sets, the second with a third of the deviations: accuracies of a hundred classes."""
+    return [_searched(rng, METHODS), 10 + _searched(rng, METHODS) / 3]
+
+
+def _one_method_above(rng: np.random.Generator) -> Arms:
+    """Methods as good as the control, all of them: whether any is above it."""
+    return [_searched(rng, np.full(9, 45.0))]
+
+
+def _together(true: float, methods: float) -> Draw:
+    """Two measures of 45 networks with this correlation within methods, whose means differ by `methods`."""
+
+    def draw(rng: np.random.Generator) -> Arms:
+        first = rng.normal(0, 1, (9, 5, 1))
+        second = true * first + np.sqrt(1 - true**2) * rng.normal(0, 1, (9, 5, 1))
+        return [first + rng.normal(0, methods, (9, 1, 1)), second + rng.normal(0, methods, (9, 1, 1))]
+
+    return draw
+
+
+def _networks(count: int, deviation: float) -> Callable[[np.random.Generator], np.ndarray]:
+    """Random networks, each trained twice; accuracies have a longer lower tail."""
+
+    def draw(rng: np.random.Generator) -> np.ndarray:
+        means = 40 - deviation * (rng.gamma(6, 1 / np.sqrt(6), count) - np.sqrt(6))
+        return means[:, None] + rng.normal(0, 1.0, (count, 2))
+
+    return draw
+
+
+def _spearman(true: float) -> float:
+    """Of normal values with this correlation."""
+    return 6 / np.pi * np.arcsin(true / 2)
+
+
+OF_MANY = (
+    Null("reliability", "9 methods, 5 searches, of 0.8", 0.8, 0.8, _methods(0.8, 1, 2)),
+    Null("reliability", "the same, two sets of searches", 0.8, 0.8, _methods(0.8, 2, 1)),
+    Null("reliability", "the same, methods all equal", 0.0, 0.0, _methods(0.0, 1, 1)),
+    Null("over_control", "any of 8 methods", 0.0, 0.0, _one_method_above),
+    Null("interaction_within", "3 policies", 0.0, 0.0, _policies((1.0, 1.0, 1.0))),
+    Null("interaction_within", "4 policies, one noisier", 0.0, 0.0, _policies((1.0, 1.0, 1.0, 1.5))),
+    Null("interaction_between", "2 data sets", 0.0, 0.0, _data_sets),
+    Null("rank_correlation", "around 0, 45", 0.0, 0.0, _together(0.0, 0.0)),
+    Null("rank_correlation", "around 0.5, 45", _spearman(0.5), _spearman(0.5), _together(0.5, 0.0)),
+    Null("correlation_within", "around 0, methods apart", 0.0, 0.0, _together(0.0, 1.0)),
+    Null("log_deviation_ratio", "200 and 200 networks", 0.0, 0.0, _pair(_networks(200, 1.5), _networks(200, 1.5))),
+    Null("log_deviation_ratio", "100 and 200 networks", 0.0, 0.0, _pair(_networks(100, 1.5), _networks(200, 1.5))),
+    Null("repeatability_difference", "200 and 200 networks", 0.0, 0.0, _pair(_networks(200, 1.5), _networks(200, 1.5))),
+)
+"""Of comparisons.TESTS."""
+SLOW = ("over_control", "log_deviation_ratio", "repeatability_difference")
+"""Tests that take half a second: they are drawn a fifth as often."""
+TESTS = {**estimates.TESTS, **comparisons.TESTS}
+
+
 def rates(null: Null, draws: int, seed: int = 0) -> tuple[float, float]:
     """Shares of the draws in which the test rejects, and in which the interval holds the truth."""
     rng = np.random.default_rng(seed)
-    found = [estimates.TESTS[null.test](null.draw(rng), null.above) for _ in range(draws)]
+    found = [TESTS[null.test](null.draw(rng), null.above) for _ in range(draws)]
     return (
         float(np.mean([f.p < LEVEL for f in found])),
         float(np.mean([f.low <= null.truth <= f.high for f in found])),
@@ -114,9 +202,10 @@ def rates(null: Null, draws: int, seed: int = 0) -> tuple[float, float]:
 def table(draws: int) -> pd.DataFrame:
     """A row per case: rejections (%) and coverage (%)."""
     rows = []
-    for null in NULLS:
-        rejected, covered = rates(null, draws)
-        row = {"test": null.test, "values": null.values, "draws": draws}
+    for null in (*NULLS, *OF_MANY):
+        often = draws // 5 if null.test in SLOW else draws
+        rejected, covered = rates(null, often)
+        row = {"test": null.test, "values": null.values, "draws": often}
         rows.append(row | {"rejects (%)": round(100 * rejected, 2), "covers (%)": round(100 * covered, 2)})
     return pd.DataFrame(rows)
 
@@ -126,6 +215,7 @@ if __name__ == "__main__":
     parser.add_argument("--draws", type=int, default=4000)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
+    comparisons.DRAWS = 999
     found = table(given.draws)
     found.to_csv(given.out, index=False)
     print(found.to_string(index=False))

@@ -83,7 +83,7 @@ def test_protocols_are_those_of_the_specification():
         **{"epochs": 600, "batch": 96, "lr": 0.025, "lr_end": 0.0, "momentum": 0.9, "nesterov": False},
         **{"weight_decay": 3e-4, "clip": 5.0, "drop_path": 0.2, "auxiliary": 0.4, "cutout": 16},
         **{"label_smoothing": 0.0, "recalibration": 0, "augment": True, "test_augmented": False, "test_late": False},
-        **{"drop_path_per_output": False, "drop_path_growth": "none"},
+        **{"drop_path_per_output": False, "drop_path_growth": "none", "test_last": False},
     }
     differ = {
         name: {f: v for f, v in asdict(p).items() if v != getattr(PROTOCOLS["darts"], f)}
@@ -243,6 +243,13 @@ def test_only_late_epochs_are_tested_where_the_protocol_says_so():
     assert [record["test_accuracy"] is None for record in records] == [True] * 5 + [False]
     found = finalnet.result(evaluation(), build(evaluation(), Machine()), records)
     assert (found["best_epoch"], found["best_test_accuracy"]) == (5, records[5]["test_accuracy"])
+
+
+def test_one_test_at_the_end_finds_what_the_last_of_many_finds():
+    often, once = (list(toy(epochs=4, test_last=last).run()) for last in (False, True))
+    assert [record["test_accuracy"] is None for record in once] == [True] * 3 + [False]
+    assert [(r["train_loss"]) for r in once] == [r["train_loss"] for r in often]
+    assert once[-1]["test_loss"] == often[-1]["test_loss"]
 
 
 def test_drop_path_follows_outputs_and_grows_with_the_training_accuracy():
