@@ -109,6 +109,7 @@ def test_no_file_names_a_path_of_the_machine_that_made_it():
 
 ROOMS = [
     "tables",
+    "notebook",
     "studies",
     "report",
     "sweep",

@@ -29,7 +29,7 @@ NOT_JUDGED = dict.fromkeys(("relaxed", "discretized", "discretized_recalibrated"
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over n seeds with its 95 % interval (nan without a spread)."""
+    """A mean, or another centre, over n seeds with its 95 % interval (nan without a spread)."""
 
     mean: float
     low: float
@@ -50,6 +50,22 @@ def estimate(values: ArrayLike) -> Estimate:
         return Estimate(math.nan, math.nan, math.nan, 0)
     half = t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x)) if len(x) > 1 else math.nan
     return Estimate(float(x.mean()), float(x.mean() - half), float(x.mean() + half), len(x))
+
+
+def central(values: ArrayLike) -> Estimate:
+    """Median of independent values and its interval of order statistics; nan values are left out.
+
+    It asks nothing of the distribution and never leaves the range of the values. From six of them on it covers at
+    least 95 %; of fewer it is their whole range, which covers 1 - 2^(1-n): 94 % of five.
+    """
+    from scipy.stats import binom
+
+    x = np.sort(np.asarray(values, dtype=float))
+    x = x[~np.isnan(x)]
+    if len(x) < 2:
+        return estimate(x)
+    skipped = max(int(binom.ppf(0.025, len(x), 0.5)) - 1, 0)
+    return Estimate(float(np.median(x)), float(x[skipped]), float(x[-1 - skipped]), len(x))
 
 
 def epochs_table(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:

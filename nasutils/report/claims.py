@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from IPython.display import Markdown
 
+from nasutils.errors import choose
 from nasutils.measures.analysis import Estimate
 
 SEEDS_NEEDED = 5
@@ -45,6 +47,23 @@ def verdict(estimate: Estimate, threshold: float, scale: str) -> str:
     return "not supported" if estimate.high < threshold else "inconclusive"
 
 
+def tested(claims: Sequence[Claim], results: Any, scale: str, *names: str) -> Markdown:
+    """Some claims as a reader meets them: sentence, statistic, test, and what came of it. No names: all of them."""
+    by_name = {claim.name: claim for claim in claims}
+    chosen = [by_name[choose("claim", name, by_name)] for name in names or by_name]
+    return Markdown("\n".join(_told(claim, claim.measure(results), scale) for claim in chosen))
+
+
+def _told(claim: Claim, e: Estimate, scale: str) -> str:
+    found = "not measured" if not e.n else f"{e.mean:.3g}" if math.isnan(e.low) else str(e)
+    caveat = f" It can refute the claim, not support it: {claim.caveat}." if claim.caveat else ""
+    return (
+        f"- **Claim {claim.name}:** *{claim.sentence}* Measured: {claim.statistic}. Test: supported if the whole 95 % "
+        f"interval (Student's t over seeds) lies above {claim.threshold:g}.{caveat} Found: {found}; "
+        f"**{claim.verdict(e, scale)}**."
+    )
+
+
 def table(claims: Sequence[Claim]) -> pd.DataFrame:
     """The claims as fixed before any run."""
     return pd.DataFrame(
@@ -76,3 +95,10 @@ def verdicts(claims: Sequence[Claim], results: Any, scale: str) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def short(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """The table of `verdicts` as a reader sees it at the end: claim, what was found, the threshold, the verdict."""
+    columns = {"claim": "claim", "mean": "found", "low": "found_low", "high": "found_high"}
+    kept = verdicts.rename(columns=columns)
+    return kept[["claim", "found", "found_low", "found_high", "n", "supported above", "verdict"]]

@@ -12,19 +12,20 @@ __all__ = ["Diagnosis", "diagnose", "figure"]
 
 
 def figure(diagnosis: Diagnosis) -> tuple[Figure, pd.DataFrame]:
-    """Per epoch: shares of the cell, operation magnitudes, entropy and margin, eigenvalue; the collapse shaded."""
+    """Per epoch: shares of the cell, magnitudes, how decided edges are, eigenvalue if logged; the collapse shaded."""
     table = diagnosis.table
-    drawn, axes = plots.panels(2, 2, 2.6, sharex=True)
-    _shares(axes[0, 0], table)
-    _magnitudes(axes[0, 1], table)
-    _sharpness(axes[1, 0], table)
-    _eigenvalue(axes[1, 1], table)
-    for ax in axes[1]:
+    logged = not table["eigenvalue"].isna().all()
+    drawn, axes = plots.panels(2 if logged else 1, 2 if logged else 3, 2.4, sharex=True)
+    for ax, draw in zip(axes.flat, (_shares, _magnitudes, _decided, _eigenvalue)[: 3 + logged], strict=True):
+        draw(ax, table)
+    for ax in axes[-1]:
         ax.set_xlabel("epoch")
     if diagnosis.since is not None:
         for ax in axes.flat:
             ax.axvspan(diagnosis.since, table["epoch"].iloc[-1], color="C3", alpha=0.1, lw=0)
-        drawn.suptitle(f"collapsed since epoch {diagnosis.since} (shaded)", fontsize="medium")
+    verdict = "no collapse" if diagnosis.since is None else f"collapsed since epoch {diagnosis.since} (shaded)"
+    drawn.suptitle(f"{diagnosis.space}: {verdict}", fontsize="medium")
+    plots.note(drawn, "margin: weight of an edge's strongest operation minus that of the next, mean over edges")
     return drawn, table
 
 
@@ -38,32 +39,39 @@ def _shares(ax: Axes, table: pd.DataFrame) -> None:
         (line,) = ax.plot(table["epoch"], table[column], style, label=name.lower(), drawstyle="steps-post")
         ax.axhline(LIMITS[column][0], color=line.get_color(), ls=":", lw=0.9)
     ax.set(ylabel="share of the cell's edges\n(dotted: limit)", ylim=(-0.03, 1.03))
-    _legend(ax, 2)
+    _legend(ax, 1)
 
 
 def _magnitudes(ax: Axes, table: pd.DataFrame) -> None:
     ops = [column.removeprefix("S_") for column in table.columns if column.startswith("S_")]
     every = max(len(table) // 8, 1)
     for op in ops:
-        ax.plot(table["epoch"], table[f"S_{op}"], label=op, ms=3.5, lw=1.3, markevery=every, **plots.look(op))
-    ax.set_ylabel("operation magnitude S")
-    _legend(ax, 3)
-
-
-def _sharpness(ax: Axes, table: pd.DataFrame) -> None:
-    ax.plot(table["epoch"], table["entropy"], label="entropy (nats)")
-    ax.plot(table["epoch"], table["margin"], "--", label="margin")
-    ax.set(ylabel="entropy, margin", ylim=(-0.03, None))
+        ax.plot(
+            table["epoch"],
+            table[f"S_{op}"],
+            label=op.replace("_", " "),
+            ms=3.5,
+            lw=1.3,
+            markevery=every,
+            **plots.look(op),
+        )
+    values = table[[f"S_{op}" for op in ops]].to_numpy()
+    middle, half = (values.max() + values.min()) / 2, max(values.max() - values.min(), 0.2) * 0.55
+    ax.set(ylabel="magnitude S", ylim=(middle - half, middle + half))
     _legend(ax, 2)
+
+
+def _decided(ax: Axes, table: pd.DataFrame) -> None:
+    highest = table["entropy"].max()
+    ax.plot(table["epoch"], table["entropy"] / highest, label="entropy / its highest")
+    ax.plot(table["epoch"], table["margin"], "--", label="margin")
+    ax.set(ylabel="entropy and margin", ylim=(-0.03, 1.03))
+    _legend(ax, 1)
 
 
 def _eigenvalue(ax: Axes, table: pd.DataFrame) -> None:
     logged = table.dropna(subset="eigenvalue")
     ax.set_ylabel("Hessian eigenvalue")
-    if logged.empty:
-        ax.text(0.5, 0.5, "not logged", transform=ax.transAxes, ha="center", va="center", color="0.4")
-        ax.set_yticks([])
-        return
     ax.plot(logged["epoch"], logged["eigenvalue"], "--", color="0.5", marker=".", label="measured")
     ax.plot(logged["epoch"], stopping.local_means(logged["eigenvalue"]), label="mean of five")
     _legend(ax, 2)

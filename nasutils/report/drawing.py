@@ -122,14 +122,18 @@ def draw_genotype(ax: Axes, genotype: Genotype, cell: str | None = None) -> None
 
 
 def draw_weights(
-    ax: Axes, edges: Sequence[tuple[int, int]], ops: Sequence[str] | Sequence[Sequence[str]], weights: ArrayLike
+    ax: Axes,
+    edges: Sequence[tuple[int, int]],
+    ops: Sequence[str] | Sequence[Sequence[str]],
+    weights: ArrayLike,
+    key: bool = True,
 ) -> None:
     """Draw a cell during a search. ops: of all edges, or of each. weights: mixing weights (edges, operations).
 
     From left to right, an edge is a ribbon of one stripe per operation, as wide as its weight (weight 0 is not seen):
     separate lines cannot be told apart on the 14 edges of the DARTS spaces. The stripes of a family lie side by side,
     so that its share is seen at once; two operations have a shade each, more are parted by white lines only.
-    Raises ValueError for weights of another shape.
+    key: whether the shades are explained below. Raises ValueError for weights of another shape.
     """
     weights = np.asarray(weights, dtype=float)
     each = [[str(op) for op in ops]] * len(edges) if isinstance(ops[0], str) else [list(names) for names in ops]
@@ -144,7 +148,8 @@ def draw_weights(
         _draw_ribbon(ax, arch, RIBBONS[inputs], stripes, shades)
     _draw_nodes(ax, nodes)
     _frame(ax, nodes, -TOP - 0.65)
-    _draw_key(ax, shades)
+    if key:
+        _draw_key(ax, shades)
 
 
 def genotype_figure(named: Mapping[str, Genotype | str]) -> Figure:

@@ -3,20 +3,25 @@
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import display
+from IPython.display import Markdown, display
 from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
 
 from nasutils import paths, runs
+from nasutils.measures import analysis
 from nasutils.report import params
 
 SCREEN = 130
 """Dots per inch of a figure in a notebook."""
+CAPTION = 118
+"""Characters of a line below a figure."""
 
 
 class Gallery:
@@ -42,16 +47,26 @@ class Gallery:
             self.runs |= set(runs_by_key.values())
         self._made["runs at hand"] = runs.computed_on(self.runs)
 
-    def figure(self, name: str, figure: Figure, table: pd.DataFrame, caption: str | None = None) -> None:
-        """Save <name>.png, .svg and .csv, and show the figure; caption: instead of the gallery's own.
+    def figure(
+        self, name: str, figure: Figure, table: pd.DataFrame, caption: str | None = None, reading: str = ""
+    ) -> None:
+        """Save <name>.png, .svg and .csv, and show the figure, and under it what it says.
 
-        Its text form is the digest of the table, so that who compares texts sees that a picture shows other numbers.
+        caption: instead of the gallery's own; below the figure it is followed by the note that the figure carries.
+        reading: one or two sentences computed from the results; they end the picture's alternative text, too.
+        The figure's text form is the digest of its table, so that who compares texts sees that a picture shows other
+        numbers.
         """
-        figure.supxlabel(caption or self.caption, fontsize="x-small", color="0.4", x=0.01, ha="left")
-        figure.savefig(self.folder / f"{name}.png")
-        figure.savefig(self.folder / f"{name}.svg", metadata={"Date": None})
+        note = figure.get_supxlabel()
+        foot = textwrap.fill("; ".join(filter(None, [caption or self.caption, note])), CAPTION)
+        figure.supxlabel(foot, fontsize="small", color="0.3", x=0.01, ha="left")
+        alt = described(figure, f"{reading} {note[:1].upper()}{note[1:]}")
+        figure.savefig(self.folder / f"{name}.png", metadata={"Description": alt})
+        figure.savefig(self.folder / f"{name}.svg", metadata={"Date": None, "Title": alt})
         self.table(name, table, caption)
-        display(Shown(name, figure, table))
+        display(Shown(name, figure, table, alt))
+        if reading:
+            display(Markdown(f"**Reading.** {reading}"))
         plt.close(figure)
 
     def table(self, name: str, table: pd.DataFrame, caption: str | None = None) -> pd.DataFrame:
@@ -76,18 +91,39 @@ class Gallery:
 
 
 class Shown:
-    """A figure as a notebook shows it: its picture, and a text that tells by which table it was drawn."""
+    """A figure as a notebook shows it: its picture with an alternative text, and a text that tells its table."""
 
-    def __init__(self, name: str, figure: Figure, table: pd.DataFrame) -> None:
-        self._figure, self._text = figure, f"<figure {name}: {digest(table)}>"
+    def __init__(self, name: str, figure: Figure, table: pd.DataFrame, alt: str) -> None:
+        self._figure, self._text, self._alt = figure, f"<figure {name}: {digest(table)}>", alt
 
     def __repr__(self) -> str:
         return self._text
 
-    def _repr_png_(self) -> bytes:
+    def _repr_png_(self) -> tuple[bytes, dict[str, str]]:
         picture = io.BytesIO()
         self._figure.savefig(picture, dpi=SCREEN)
-        return picture.getvalue()
+        return picture.getvalue(), {"alt": self._alt}
+
+
+def described(figure: Figure, reading: str = "") -> str:
+    """A figure in words, for who does not see it: panels, axes, what is drawn, and then the reading."""
+    panels = [ax for ax in figure.axes if ax.get_visible() and ax.get_label() != "<colorbar>"]
+    titles = _distinct(ax.get_title() for ax in panels)
+    across, up = (_distinct(getattr(ax, f"get_{axis}label")() for ax in panels) for axis in "xy")
+    boxes = [*figure.legends, *(box for ax in panels if (box := ax.get_legend()))]
+    drawn = _distinct(text.get_text() for box in boxes for text in box.get_texts())
+    parts = [
+        f"{len(panels)} panels" if len(panels) > 1 else "One panel",
+        f" ({'; '.join(titles)})" if titles else "",
+        f": {' and '.join(up)}" if up else "",
+        f" against {' and '.join(across)}" if up and across else f": {' and '.join(across)}" if across else "",
+        f". Shown: {', '.join(drawn)}" if drawn else "",
+    ]
+    return " ".join(f"{''.join(parts)}. {reading}".replace("**", "").replace("`", "").split())
+
+
+def _distinct(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(" ".join(text.split()) for text in texts if text.strip()))
 
 
 def digest(table: pd.DataFrame) -> str:
@@ -100,3 +136,18 @@ def best_picture(notebook: str, name: str) -> Path | None:
     """A figure from the largest scale that has it in figures/ (None: nowhere yet)."""
     candidates = (paths.figures(scale, notebook) / f"{name}.png" for scale in paths.SCALES)
     return next((path for path in candidates if path.exists()), None)
+
+
+def show(table: pd.DataFrame, **formats: str) -> Styler:
+    """A table as a notebook shows it: estimates as `mean [low, high]`, counts whole, other numbers to three digits.
+
+    formats: of single columns, as of `Styler.format`. Backticks, which mark labels in texts, are not shown.
+    """
+    shown = analysis.readable(table).rename(columns=lambda column: column.replace("_", " "))
+    texts = shown.select_dtypes(exclude="number").columns
+    shown[texts] = shown[texts].map(lambda cell: cell.replace("`", "") if isinstance(cell, str) else cell)
+    whole = {column: "{:.0f}" for column in ("n", "seed", "epoch") if column in shown}
+    numbers = dict.fromkeys(shown.select_dtypes("number").columns, "{:.3g}")
+    styler = shown.style.hide(axis="index").format(numbers | whole | formats, na_rep="")
+    left = [{"selector": "td, th", "props": "text-align: left"}]
+    return styler.set_table_styles(left)

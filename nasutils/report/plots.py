@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from nasutils.errors import choose
+from nasutils.measures import analysis
 from nasutils.measures.analysis import Estimate
 
 Dashes = str | tuple[int, tuple[int, ...]]
@@ -94,6 +95,7 @@ def use_style() -> None:
             "grid.linewidth": 0.5,
             "legend.frameon": False,
             "svg.hashsalt": "nasutils",
+            "svg.fonttype": "none",  # text that can be searched and read aloud
         }
     )
     pd.set_option("styler.format.escape", "html")
@@ -106,21 +108,51 @@ def look(label: str) -> dict[str, Any]:
     return {"color": color, "linestyle": line, "marker": marker}
 
 
-def mean_band(ax: Axes, table: pd.DataFrame, x: str, y: str, **style: Any) -> None:
-    """Mean over seeds of y against x with a band of the 95 % t-interval (no band with one seed)."""
-    from scipy.stats import t
+def median_band(ax: Axes, table: pd.DataFrame, x: str, y: str, seeds: bool = False, **style: Any) -> None:
+    """Median over seeds of y against x, in the band of its interval (`analysis.central`); seeds: a thin line each.
 
-    stats = table.groupby(x)[y].agg(["mean", "std", "count"])
-    style.setdefault("markevery", max(len(stats) // 8, 1))
-    (line,) = ax.plot(stats.index, stats["mean"], markersize=3.5, linewidth=1.3, **style)
-    half = t.ppf(0.975, (stats["count"] - 1).clip(lower=1)) * stats["std"] / np.sqrt(stats["count"])
-    ax.fill_between(stats.index, stats["mean"] - half, stats["mean"] + half, color=line.get_color(), alpha=0.13, lw=0)
+    Unlike the band of a mean it cannot leave what the searches reached.
+    """
+    rows = table.dropna(subset=[y])
+    found = {place: analysis.central(part[y]) for place, part in rows.groupby(x)}
+    style.setdefault("markevery", max(len(found) // 8, 1))
+    (line,) = ax.plot(list(found), [e.mean for e in found.values()], markersize=3.5, linewidth=1.4, **style)
+    if seeds:
+        for _, search in rows.groupby("seed"):
+            ax.plot(search[x], search[y], color=line.get_color(), lw=0.5, alpha=0.5)
+    else:
+        low, high = ([getattr(e, side) for e in found.values()] for side in ("low", "high"))
+        ax.fill_between(list(found), low, high, color=line.get_color(), alpha=0.16, lw=0)
 
 
 def interval(ax: Axes, e: Estimate, y: float) -> None:
-    """Mean and interval of an estimate as a horizontal bar at height y; a mean without a spread is a tick."""
-    half = 0.0 if np.isnan(e.low) else e.mean - e.low
-    ax.errorbar(e.mean, y, xerr=half, fmt="|", color="0.15", capsize=2.5, ms=8, lw=1)
+    """Centre and interval of an estimate as a horizontal bar at height y; a centre without a spread is a tick."""
+    sides = [[0.0], [0.0]] if np.isnan(e.low) else [[e.mean - e.low], [e.high - e.mean]]
+    ax.errorbar(e.mean, y, xerr=sides, fmt="|", color="0.15", capsize=2.5, ms=8, lw=1)
+
+
+def note(figure: Figure, text: str) -> None:
+    """What lines, bands and marks of a figure are: `Gallery` puts it below, after the setting of the searches."""
+    figure.supxlabel(text)
+
+
+def covered(seeds: int) -> str:
+    """In words, how sure the interval of `analysis.central` is with so many seeds."""
+    if seeds < 2:
+        return "none with one seed"
+    return "95 %" if seeds > 5 else f"{100 * (1 - 2.0 ** (1 - seeds)):.0f} %, the range of {seeds} seeds"
+
+
+def stretch(ax: Axes, which: str, low: float, top: float = 94.9) -> None:
+    """An axis ("x" or "y") of accuracies (%) on the logarithm of the error, from `low` to just above the best cell.
+
+    So cells of 90 and 94 % lie apart, and a search that falls to 10 % stays in sight.
+    """
+    scale = {"functions": (lambda a: -np.log(100.1 - np.minimum(a, 100)), lambda x: 100.1 - np.exp(-x))}
+    ticks = [tick for tick in (10, 30, 50, 70, 80, 85, 90, 92, 94) if low <= tick <= top]
+    getattr(ax, f"set_{which}scale")("function", **scale)
+    getattr(ax, f"set_{which}ticks")(ticks, [str(tick) for tick in ticks])
+    getattr(ax, f"set_{which}lim")(low, top)
 
 
 def panels(rows: int, columns: int, height: float = 2.3, **kwargs: Any) -> tuple[Figure, np.ndarray]:

@@ -1,6 +1,7 @@
-"""Things to play with in a live notebook; each repeats a static figure with a slider. Nothing is saved here.
+"""Interactive views: pick an epoch, edge or condition, drag a slider. Nothing is saved here.
 
-A figure is drawn into an image widget: no output is captured, so the cells also run in batch.
+One figure is drawn once, and a control moves its artists: limits stay where they are, so that what moves is the data.
+The figure goes into an image widget: no output is captured, so the cells also run in batch.
 """
 
 import io
@@ -9,8 +10,10 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image as Picture
 from torch import Tensor
 
 from nasutils import spaces
@@ -18,6 +21,11 @@ from nasutils.measures import stopping
 from nasutils.methods import relax
 from nasutils.report import plots
 from nasutils.spaces import nasbench201
+
+DPI = 200
+"""Dots per inch of an explorer's picture, which is shown at half its width: sharp on screens of two dots a pixel."""
+CONTROL = {"width": "480px", "max_width": "100%"}
+"""Layout of sliders and lists: 50 epochs, each several pixels wide."""
 
 
 def temperature_explorer(alpha: Tensor, upstream: Tensor, ops: Sequence[str]) -> Any:
@@ -27,48 +35,73 @@ def temperature_explorer(alpha: Tensor, upstream: Tensor, ops: Sequence[str]) ->
     """
     from ipywidgets import FloatSlider
 
-    def draw(exponent: float) -> Figure:
-        temperature = 10.0**exponent
-        p = relax.softmax(alpha, temperature)
-        plain = relax.softmax_gradient(p, upstream, temperature)
-        noisy = plain + relax.softmax_gradient(relax.softmax(alpha, 1.0), upstream)
-        figure, ((left, right),) = plots.panels(1, 2)
-        left.bar(ops, p.numpy())
-        left.set(ylabel="mixing weight", ylim=(0, 1), title=f"T = {temperature:.2e}")
-        place = np.arange(len(ops))
-        right.bar(place - 0.2, plain.numpy(), 0.4, label="plain")
-        right.bar(place + 0.2, noisy.numpy(), 0.4, label="sparse-noisy", hatch="//")
-        right.set_xticks(place, ops)
-        right.set(ylabel="alpha gradient", title="gradient")
-        right.legend()
-        for ax in (left, right):
-            ax.tick_params(axis="x", rotation=20)
-        return figure
+    exponents = np.linspace(-4.5, 0.5, 51)
+    states = [_relaxed(alpha, upstream, 10.0**exponent) for exponent in exponents]
+    top = max(float(np.abs(gradient).max()) for state in states for gradient in state[1:])
+    place = np.arange(len(ops))
+    figure, ((left, right),) = plots.panels(1, 2, 2.6)
+    weights = left.bar(place, states[0][0])
+    plain = right.bar(place - 0.2, states[0][1], 0.4, label="plain")
+    noisy = right.bar(place + 0.2, states[0][2], 0.4, label="sparse-noisy", hatch="//")
+    left.set(ylabel="mixing weight", ylim=(0, 1))
+    right.set(ylabel="gradient in alpha", yscale="symlog", ylim=(-2 * top, 2 * top))
+    right.set_yscale("symlog", linthresh=1e-2)
+    right.set_yticks([sign * 10.0**power for power in (-1, 1, 3) for sign in (-1, 1)] + [0])
+    right.axhline(0, color="0.3", lw=0.8)
+    right.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+    _name_operations((left, right), ops)
+    title = left.set_title(" ")
 
-    return _explorer(FloatSlider(value=-3, min=-4.5, max=0.5, step=0.1, description="log10 T"), draw)
+    def move(exponent: float) -> None:
+        temperature = 10.0**exponent
+        title.set_text(f"T = {temperature:.2e}")
+        for bars, heights in zip((weights, plain, noisy), _relaxed(alpha, upstream, temperature), strict=True):
+            _set_heights(bars, heights)
+
+    return _explorer([_slider(FloatSlider, "log10 T", -3, min=-4.5, max=0.5, step=0.1)], figure, move)
+
+
+def _relaxed(alpha: Tensor, upstream: Tensor, temperature: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mixing weights, plain and sparse-noisy gradient."""
+    p = relax.softmax(alpha, temperature)
+    plain = relax.softmax_gradient(p, upstream, temperature)
+    noisy = plain + relax.softmax_gradient(relax.softmax(alpha, 1.0), upstream)
+    return p.numpy(), plain.numpy(), noisy.numpy()
 
 
 def trajectory_explorer(records: Sequence[dict[str, Any]], edges: Sequence[str], ops: Sequence[str]) -> Any:
-    """A slider over epochs: the mixing weights of every edge of one search, and its current cell.
+    """A slider over epochs: the mixing weights of every edge of one search, and what the cell of then is worth.
 
     records: of one NAS-Bench-201 search.
     """
-    from ipywidgets import IntSlider
+    weights = np.array([record["mix"]["cell"] for record in records])
+    figure, ((left, right),) = plots.panels(1, 2, 2.7)
+    image = left.imshow(weights[0], vmin=0, vmax=1, cmap="cividis", aspect="auto")
+    left.set_yticks(range(len(edges)), edges)
+    left.set(ylabel="edge")
+    left.grid(False)
+    _name_operations((left,), ops)
+    figure.colorbar(image, ax=left, label="mixing weight")
+    now = _cells_worth(right, records)
+    title, below = left.set_title(" "), figure.supxlabel("0" * 60, fontsize="x-small", color="0.3")
 
-    def draw(epoch: int) -> Figure:
+    def move(epoch: int) -> None:
         record = records[epoch]
-        figure, ax = plt.subplots(figsize=(plots.WIDTH * 0.8, 2.8))
-        weights = torch.tensor(record["mix"]["cell"]).numpy()
-        image = ax.imshow(weights, vmin=0, vmax=1, cmap="cividis", aspect="auto")
-        ax.set_xticks(range(len(ops)), ops, rotation=20)
-        ax.set_yticks(range(len(edges)), edges)
-        ax.set_title(f"epoch {epoch}, T = {record['temperature']:.2e}\n{record['genotype']}", fontsize="x-small")
-        ax.set(ylabel="edge")
-        ax.grid(False)
-        figure.colorbar(image, label="mixing weight")
-        return figure
+        image.set_data(weights[epoch])
+        now.set_xdata([record["epoch"]] * 2)
+        title.set_text(f"epoch {record['epoch']}, T = {record['temperature']:.2e}")
+        below.set_text(record["genotype"])
 
-    return _explorer(IntSlider(value=len(records) - 1, min=0, max=len(records) - 1, description="epoch"), draw)
+    return _explorer([_epochs(records)], figure, move)
+
+
+def _cells_worth(ax: Axes, records: Sequence[dict[str, Any]]) -> Any:
+    """Draw what the cell of each epoch is worth, and the line that says where one is: returned."""
+    accuracies = [nasbench201.query(record["genotype"]).test_accuracy["cifar10"] for record in records]
+    ax.plot([record["epoch"] for record in records], accuracies, color="0.3")
+    ax.set(xlabel="epoch", ylabel="accuracy of the cell (%)")
+    plots.stretch(ax, "y", max(min(*accuracies, 80) - 4, 0))
+    return ax.axvline(records[0]["epoch"], color="C3", lw=1.5)
 
 
 def leakage_explorer(records: Sequence[dict[str, Any]], edges: Sequence[str], ops: Sequence[str]) -> Any:
@@ -80,35 +113,41 @@ def leakage_explorer(records: Sequence[dict[str, Any]], edges: Sequence[str], op
     from ipywidgets import Dropdown, SelectionSlider
 
     probes = {record["epoch"]: record for record in records if "leakage" in record}
+    changes = {
+        what: {epoch: np.array(record["leakage"][what]["cell"]) for epoch, record in probes.items()}
+        for what in ("cut", "only")
+    }
+    every = np.concatenate([change.ravel() for by_epoch in changes.values() for change in by_epoch.values()])
     place = np.arange(len(ops))
+    figure, ((left, right),) = plots.panels(1, 2, 2.7)
+    weights = left.bar(place, np.zeros(len(ops)), color="C0")
+    cut = right.bar(place - 0.2, np.zeros(len(ops)), 0.4, label="cut", color="C1")
+    only = right.bar(place + 0.2, np.zeros(len(ops)), 0.4, label="the only one kept", color="C2", hatch="//")
+    left.set(ylabel="mixing weight", ylim=(0, 1))
+    right.set(ylabel="change of the loss (nats)", ylim=(1.05 * min(every.min(), -0.05), 1.05 * max(every.max(), 0.05)))
+    right.axhline(0, color="0.3", lw=0.8)
+    right.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+    _name_operations((left, right), ops)
+    title, said = left.set_title(" "), figure.suptitle(" ", fontsize="small")
 
-    def draw(epoch: int, edge: int, operation: int) -> Figure:
-        record = probes[epoch]
-        loss, cut, only = (record["leakage"][what] for what in ("loss", "cut", "only"))
-        cut, only = cut["cell"][edge], only["cell"][edge]
-        figure, ((left, right),) = plots.panels(1, 2, 2.6)
-        left.bar(place, record["mix"]["cell"][edge], color="C0")
-        left.set(ylabel="mixing weight", ylim=(0, 1), title=f"epoch {epoch}, edge {edges[edge]}")
-        right.bar(place - 0.2, cut, 0.4, label="cut", color="C1")
-        right.bar(place + 0.2, only, 0.4, label="the only one kept", color="C2", hatch="//")
-        right.set(ylabel="change of the loss (nats)", title=f"loss with all operations: {loss:.3f} nats")
-        right.legend(fontsize="x-small", frameon=True)
-        for ax in (left, right):
-            ax.set_xticks(place, ops, rotation=20)
-            ax.get_xticklabels()[operation].set_fontweight("bold")
-        changes = (f"{loss + change:.3f} ({change:+.3f})" for change in (cut[operation], only[operation]))
-        figure.suptitle(
-            "without {}: loss {}; with nothing but it: {}".format(ops[operation], *changes), fontsize="small"
-        )
-        return figure
+    def move(epoch: int, edge: int, operation: int) -> None:
+        loss = probes[epoch]["leakage"]["loss"]
+        moved = [changes[what][epoch][edge] for what in ("cut", "only")]
+        for bars, heights in zip((weights, cut, only), (probes[epoch]["mix"]["cell"][edge], *moved), strict=True):
+            _set_heights(bars, heights)
+        for label in (*left.get_xticklabels(), *right.get_xticklabels()):
+            label.set_fontweight("bold" if label.get_text() == _spaced(ops[operation]) else "normal")
+        title.set_text(f"epoch {epoch}, edge {edges[edge]}")
+        without, alone = (f"{loss + change[operation]:.3f} ({change[operation]:+.3f})" for change in moved)
+        said.set_text(f"loss {loss:.3f}; without {ops[operation]}: {without}; with nothing but it: {alone}")
 
     strongest = int(np.argmax(probes[max(probes)]["mix"]["cell"][0]))
-    return _explorer(
-        SelectionSlider(options=list(probes), value=max(probes), description="epoch"),
-        draw,
-        Dropdown(options=[(name, i) for i, name in enumerate(edges)], value=0, description="edge"),
-        Dropdown(options=[(name, i) for i, name in enumerate(ops)], value=strongest, description="cut"),
-    )
+    controls = [
+        _slider(SelectionSlider, "epoch", max(probes), options=list(probes)),
+        _slider(Dropdown, "edge", 0, options=[(name, i) for i, name in enumerate(edges)]),
+        _slider(Dropdown, "cut", strongest, options=[(name, i) for i, name in enumerate(ops)]),
+    ]
+    return _explorer(controls, figure, move)
 
 
 def stopping_explorer(records: Sequence[dict[str, Any]], operation: str) -> Any:
@@ -116,68 +155,132 @@ def stopping_explorer(records: Sequence[dict[str, Any]], operation: str) -> Any:
 
     records: of one NAS-Bench-201 search. operation: designated at first.
     """
-    from ipywidgets import Dropdown, IntSlider
+    from ipywidgets import Dropdown
 
     space = spaces.get("nasbench201")
     epochs = [record["epoch"] for record in records]
     s = stopping.magnitudes(stopping.alphas(records, space))
-    accuracies = [nasbench201.query(record["genotype"]).test_accuracy["cifar10"] for record in records]
+    figure, ((left, right),) = plots.panels(1, 2, 3.0)
+    every = max(len(epochs) // 8, 1)
+    lines = {
+        op: left.plot(epochs, column, label=_spaced(op), ms=3, markevery=every, **plots.look(op))[0]
+        for op, column in zip(space.ops, s.T, strict=True)
+    }
+    left.set(xlabel="epoch", ylabel="magnitude S")
+    left.legend(ncols=3, fontsize="x-small", loc="lower left", bbox_to_anchor=(0, 1))
+    here = [left.axvline(epochs[0], color="0.2", lw=0.9), _cells_worth(right, records)]
+    here[1].set(color="0.2", lw=0.9)
+    stops = [ax.axvline(epochs[0], color="C3", ls="--", lw=1.5) for ax in (left, right)]
+    said = figure.suptitle("\n", fontsize="small")
 
-    def draw(position: int, criterion: str, operation: str) -> Figure:
-        figure, ((left, right),) = plots.panels(1, 2, 2.8)
-        for op, column in zip(space.ops, s.T, strict=True):
-            lw = 2.4 if op == operation else 1.0
-            left.plot(epochs, column, label=op, lw=lw, ms=3, markevery=max(len(epochs) // 8, 1), **plots.look(op))
-        right.plot(epochs, accuracies, color="0.3")
-        try:
-            decision = stopping.stop(records, criterion, space=space, operation=operation)
-            title = f"{criterion} takes epoch {decision.epoch}: {decision.reason}"
-            right.plot(decision.epoch, accuracies[epochs.index(decision.epoch)], "v", color="C3", ms=9)
-            left.axvline(decision.epoch, color="C3", ls="--")
-        except ValueError as error:
-            title = f"{criterion} cannot judge this search: {error}"
-        for ax in (left, right):
-            ax.axvline(epochs[position], color="0.2", lw=0.8)
-            ax.set_xlabel("epoch")
-        left.set_ylabel("operation magnitude S")
-        left.legend(fontsize="x-small")
-        right.set_ylabel("accuracy of the cell, CIFAR-10 (%)")
-        cell = f"epoch {epochs[position]}: {accuracies[position]:.1f} %, {records[position]['genotype']}"
-        figure.suptitle(f"{title}\n{cell}", fontsize="x-small")
-        return figure
+    def move(position: int, criterion: str, operation: str) -> None:
+        for op, line in lines.items():
+            line.set_linewidth(2.6 if op == operation else 1.0)
+        for line in here:
+            line.set_xdata([epochs[position]] * 2)
+        text = _move_stop(stops, records, criterion, operation)
+        said.set_text(f"{text}\nepoch {epochs[position]}: {records[position]['genotype']}")
 
-    slider = IntSlider(value=len(records) - 1, min=0, max=len(records) - 1, description="epoch")
-    criteria = Dropdown(options=list(stopping.CRITERIA), description="criterion")
-    return _explorer(slider, draw, criteria, Dropdown(options=space.ops, value=operation, description="operation"))
+    controls = [
+        _epochs(records),
+        _slider(Dropdown, "criterion", next(iter(stopping.CRITERIA)), options=list(stopping.CRITERIA)),
+        _slider(Dropdown, "operation", operation, options=space.ops),
+    ]
+    return _explorer(controls, figure, move)
+
+
+def _move_stop(stops: Sequence[Any], records: Sequence[dict[str, Any]], criterion: str, operation: str) -> str:
+    """Put the lines where the criterion stops, or hide them; returns why."""
+    try:
+        decision = stopping.stop(records, criterion, space=spaces.get("nasbench201"), operation=operation)
+    except ValueError as error:
+        for line in stops:
+            line.set_visible(False)
+        return f"{criterion} cannot judge this search: {error}"
+    for line in stops:
+        line.set(xdata=[decision.epoch] * 2, visible=True)
+    return f"{criterion} takes epoch {decision.epoch} (dashed): {decision.reason}"
 
 
 def ranking_explorer(conditions: Sequence[str], draw: Callable[[Sequence[str]], Figure]) -> Any:
     """A list of conditions of which several can be chosen: the ranking over these.
 
-    draw: the figure for some of them. With none chosen, all are.
+    draw: the figure for some of them, whose methods change places, so it is drawn anew. With none chosen, all are.
     """
     from ipywidgets import SelectMultiple
 
-    shown = SelectMultiple(
-        options=list(conditions), value=list(conditions), description="conditions", rows=min(len(conditions), 12)
-    )
-    return _explorer(shown, lambda chosen: draw(chosen or conditions))
+    names = list(conditions)
+    shown = _slider(SelectMultiple, "conditions", names, options=names, rows=min(len(names), 12))
+
+    def picture(chosen: Sequence[str]) -> bytes:
+        figure = draw(chosen or conditions)
+        content = _png(figure)
+        plt.close(figure)
+        return content
+
+    return _box([shown], picture)
 
 
-def _explorer(slider: Any, draw: Callable[..., Figure], *more: Any) -> Any:
-    """Controls (a slider, and more) above the figure that `draw` makes of their values."""
+def _name_operations(axes: Sequence[Axes], ops: Sequence[str]) -> None:
+    for ax in axes:
+        ax.set_xticks(range(len(ops)), [_spaced(op) for op in ops], rotation=20)
+        ax.set_xlabel("operation")
+
+
+def _spaced(op: str) -> str:
+    return op.replace("_", " ")
+
+
+def _set_heights(bars: Any, heights: Sequence[float] | np.ndarray) -> None:
+    for bar, height in zip(bars, heights, strict=True):
+        bar.set_height(height)
+
+
+def _epochs(records: Sequence[dict[str, Any]]) -> Any:
+    """A slider over the places of the records, at the last one."""
+    from ipywidgets import IntSlider
+
+    return _slider(IntSlider, "epoch", len(records) - 1, min=0, max=len(records) - 1)
+
+
+def _slider(kind: Callable[..., Any], description: str, value: Any, **options: Any) -> Any:
+    """A control that one can hit."""
+    return kind(description=description, value=value, layout=CONTROL, **options)
+
+
+def _explorer(controls: Sequence[Any], figure: Figure, move: Callable[..., None]) -> Any:
+    """Controls above a figure that is laid out once; `move` takes their values and moves its artists."""
+    plt.close(figure)
+    move(*(control.value for control in controls))
+    _png(figure)
+    figure.set_layout_engine("none")
+
+    def picture(*values: Any) -> bytes:
+        move(*values)
+        return _png(figure)
+
+    return _box(controls, picture)
+
+
+def _png(figure: Figure) -> bytes:
+    """The picture at DPI, packed for speed rather than size."""
+    figure.set_dpi(DPI)
+    canvas, content = FigureCanvasAgg(figure), io.BytesIO()
+    canvas.draw()
+    Picture.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(content, "png", compress_level=1)
+    return content.getvalue()
+
+
+def _box(controls: Sequence[Any], picture: Callable[..., bytes]) -> Any:
+    """Controls above the picture that is made of their values."""
     from ipywidgets import Image, VBox
 
-    controls = (slider, *more)
-    picture = Image(format="png", layout={"max_width": "100%", "object_fit": "contain"})
+    shown = Image(format="png", layout={"width": "720px", "max_width": "100%", "object_fit": "contain"})
 
     def redraw(_: Any = None) -> None:
-        figure, content = draw(*(control.value for control in controls)), io.BytesIO()
-        figure.savefig(content, format="png", dpi=110)
-        plt.close(figure)
-        picture.value = content.getvalue()
+        shown.value = picture(*(control.value for control in controls))
 
     for control in controls:
         control.observe(redraw, "value")
     redraw()
-    return VBox([*controls, picture])
+    return VBox([*controls, shown])

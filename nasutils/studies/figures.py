@@ -1,24 +1,30 @@
 """Figures and tables that several notebooks show of searches on NAS-Bench-201: functions of results and labels."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from nasutils.measures import analysis
+from nasutils.measures.analysis import RANDOM_CELL
 from nasutils.report import drawing, plots
 from nasutils.runs import Run
 from nasutils.spaces.nasbench201 import EDGES, OPS
 from nasutils.studies.published import NASBENCH201
 
 NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet16-120": "ImageNet16-120"}
-RANGE = {"cifar10": (50, 96), "cifar100": (10, 76), "imagenet16-120": (10, 50)}
-"""Test accuracies (%) that cells of interest reach, for the axes."""
-OPTIMUM = {"cifar10": 94.37, "cifar100": 73.51, "imagenet16-120": 47.31}
-ALL_SKIP = {"cifar10": 54.30, "cifar100": 15.61, "imagenet16-120": 16.32}
+OPTIMUM, ALL_SKIP = 94.37, 54.30
+"""CIFAR-10 test accuracy (%) of the best of all 15,625 cells, and of the cell of skips only."""
+CELL_LINES = {
+    "best of all cells": (OPTIMUM, "--"),
+    "mean of all cells": (RANDOM_CELL, "-."),
+    "cell of skips only": (ALL_SKIP, ":"),
+}
+"""What the accuracy of a cell is held against: accuracy and line style."""
 Drawn = tuple[Figure, pd.DataFrame]
 
 
@@ -48,49 +54,86 @@ def one_search(results: Results, label: str, seed: int) -> tuple[str, Run]:
 
 
 def accuracy(results: Results, labels: Iterable[str]) -> Drawn:
-    """Tabulated test accuracy of the current cell per epoch on three data sets: mean, band, and a thin line a seed."""
+    """Tabulated CIFAR-10 test accuracy of the cell of each epoch, a panel per method: each search, and their median."""
     shown = present(results, labels)
-    figure, (axes,) = plots.panels(1, 3, 2.7, sharex=True)
-    for ax, (column, name) in zip(axes, NAMES.items(), strict=True):
-        for label in shown:
-            rows, style = results.epochs[results.epochs["method"] == label], plots.look(label)
-            for _, search in rows.groupby("seed"):
-                ax.plot(search["epoch"], search[column], color=style["color"], lw=0.5, alpha=0.4)
-            plots.mean_band(ax, rows, "epoch", column, label=label, **style)
-        ax.axhline(OPTIMUM[column], color="0.3", lw=0.9, ls="--", label="optimum of the space")
-        ax.axhline(ALL_SKIP[column], color="0.3", lw=0.9, ls=":", label="cell of skips only")
-        ax.set(title=name, xlabel="epoch", ylim=RANGE[column])
-    axes[0].set_ylabel("test accuracy of the cell (%)")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    rows = results.epochs[results.epochs["method"].isin(shown)]
+    figure, axes = grid(len(shown), 2.3)
+    low = max(rows["cifar10"].min() - 4, 0)
+    for ax, label in zip(axes.flat, shown, strict=False):
+        part = rows[rows["method"] == label]
+        plots.median_band(ax, part, "epoch", "cifar10", seeds=True, label="median", **plots.look(label))
+        for name, (value, line) in CELL_LINES.items():
+            if value > low:
+                ax.axhline(value, color="0.25", lw=0.9, ls=line, label=name)
+        ax.set_title(label)
+        plots.stretch(ax, "y", low)
+    label_outer(axes, "epoch", "test accuracy\nof the cell (%)")
+    one_legend(figure, axes, skip=("median",))
+    plots.note(figure, "thin lines: searches; with marks: their median; the axis is that of the error's logarithm")
     columns = ["method", "seed", "epoch", "genotype", *NAMES]
-    return figure, results.epochs.loc[results.epochs["method"].isin(shown), columns]
+    return figure, rows[columns]
+
+
+def grid(count: int, height: float, columns: int = 4) -> tuple[Figure, np.ndarray]:
+    """So many panels of one scale, at most `columns` a row; those left over are not seen."""
+    columns = min(count, columns) or 1
+    figure, axes = plots.panels(-(-count // columns) or 1, columns, height, sharex=True, sharey=True)
+    for ax in axes.flat[count:]:
+        ax.set_visible(False)
+    for ax in axes.flat[:count]:
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    return figure, axes
+
+
+def label_outer(axes: np.ndarray, x: str, y: str) -> None:
+    """The labels of a grid whose panels share both axes: left, and below the lowest panel of each column."""
+    for ax in axes[:, 0]:
+        ax.set_ylabel(y)
+    for column in axes.T:
+        lowest = [ax for ax in column if ax.get_visible()][-1]
+        lowest.set_xlabel(x)
+        lowest.tick_params(labelbottom=True)
+
+
+def one_legend(figure: Figure, axes: np.ndarray, columns: int = 5, skip: Sequence[str] = ()) -> None:
+    """What all panels show, each once, above them."""
+    found = {name: h for ax in axes.flat for h, name in zip(*ax.get_legend_handles_labels(), strict=True)}
+    shown = {name: handle for name, handle in found.items() if name not in skip}
+    figure.legend(list(shown.values()), list(shown), loc="outside upper center", ncols=columns)
+
+
+SUPERNETS: Mapping[str, dict[str, Any]] = {
+    "relaxed": {"label": "all operations at their weights", "color": "C0", "marker": "o"},
+    "recalibrated": {"label": "one operation per edge", "color": "C1", "marker": "s", "ls": "--"},
+}
 
 
 def gap(results: Results, labels: Iterable[str]) -> Drawn:
-    """Supernet accuracy relaxed and with one operation per edge, per epoch and method: the gap lies between."""
+    """Held-out accuracy of the supernet with all operations and with one per edge, per epoch: the gap lies between."""
     shown = present(results, labels)
-    columns = min(len(shown), 4)
-    figure, axes = plots.panels(-(-len(shown) // columns), columns, 2.2, sharex=True, sharey=True)
-    top = results.epochs["relaxed"].max() + 10
-    lines = {
-        "relaxed": {"label": "relaxed", "color": "C0", "marker": "o"},
-        "recalibrated": {"label": "one operation per edge", "color": "C1", "marker": "s", "ls": "--"},
-    }
+    figure, axes = grid(len(shown), 2.1)
+    top = results.epochs["relaxed"].max() + 6
     for ax, label in zip(axes.flat, shown, strict=False):
         rows = results.epochs[results.epochs["method"] == label]
-        for column, style in lines.items():
-            plots.mean_band(ax, rows, "epoch", column, **style)
-        ax.set(title=label, ylim=(0, top))
-    for ax in axes[:, 0]:
-        ax.set_ylabel("accuracy (%)")
-    for ax in axes[-1]:
-        ax.set_xlabel("epoch")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+        for column, style in SUPERNETS.items():
+            plots.median_band(ax, rows, "epoch", column, **style)
+        end = analysis.central(analysis.by_seed(results.last, label, "gap")).mean
+        ax.set(title=f"{label}: gap {round(end)}", ylim=(0, top))
+    label_outer(axes, "epoch", "held-out\naccuracy (%)")
+    one_legend(figure, axes)
+    seeds = results.last.groupby("method").size().max()
+    plots.note(
+        figure, f"median over seeds and its interval ({plots.covered(seeds)}); in the titles: gap at the end, points"
+    )
     return figure, results.epochs[["method", "seed", "epoch", "relaxed", "discretized", "recalibrated", "gap"]]
 
 
+HATCHES = ("", "///", "...", "\\\\\\", "xx")
+"""Of operations stacked on each other, for eyes that see no colour."""
+
+
 def distributions(results: Results, labels: Iterable[str]) -> Drawn:
-    """Mean mixing weight of each operation, and entropy of an edge, per epoch; means over edges and seeds."""
+    """Mean mixing weight of each operation, stacked, and entropy of an edge, per epoch and method."""
     rows = [
         {"method": label, "seed": seed, "epoch": r["epoch"], "entropy": r["entropy"]["cell"]}
         | dict(zip(OPS, np.mean(r["mix"]["cell"], axis=0), strict=True))
@@ -98,18 +141,25 @@ def distributions(results: Results, labels: Iterable[str]) -> Drawn:
         for r in run.records
     ]
     table, shown = pd.DataFrame(rows), present(results, labels)
-    figure, axes = plots.panels(2, len(shown), 2.2, sharex=True, sharey="row")
+    figure, axes = plots.panels(2, len(shown), 2.0, sharex=True, sharey="row")
     for (upper, lower), label in zip(axes.T, shown, strict=True):
         part = table[table["method"] == label]
-        for op in OPS:
-            plots.mean_band(upper, part, "epoch", op, label=op, **plots.look(op))
-        plots.mean_band(lower, part, "epoch", "entropy", **plots.look(label))
+        means = part.groupby("epoch")[list(OPS)].mean()
+        areas = upper.stackplot(means.index, means.T, labels=[op.replace("_", " ") for op in OPS], alpha=0.8)
+        for area, op, hatch in zip(areas, OPS, HATCHES, strict=True):
+            area.set(facecolor=plots.look(op)["color"], hatch=hatch, edgecolor="w", linewidth=0.4)
+        plots.median_band(lower, part, "epoch", "entropy", **plots.look(label))
         lower.axhline(np.log(len(OPS)), color="0.5", lw=0.8, ls=":")
-        upper.set(title=label, ylim=(0, 0.8))
+        upper.set(title=label, ylim=(0, 1))
+        upper.grid(False)
         lower.set(xlabel="epoch", ylim=(-0.05, 1.75))
-    axes[0, 0].set_ylabel("mean mixing weight")
-    axes[1, 0].set_ylabel("entropy per edge (nats)")
+    axes[0, 0].set_ylabel("mixing weight,\nmean of all edges")
+    axes[1, 0].set_ylabel("entropy of an\nedge (nats)")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(OPS))
+    seeds = len({seed for _, seed in results.runs})
+    plots.note(
+        figure, f"top: means over seeds; bottom: median and its interval ({plots.covered(seeds)}), dotted: uniform"
+    )
     return figure, table
 
 
@@ -120,25 +170,27 @@ def during(results: Results, labels: Iterable[str], seed: int) -> Drawn:
     rows = []
     for row, label in zip(axes, shown, strict=True):
         _, run = one_search(results, label, seed)
-        records = run.records
-        for ax, record in zip(row, (records[0], records[len(records) // 2], records[-1]), strict=True):
-            drawing.draw_weights(ax, EDGES, OPS, record["mix"]["cell"])
+        for ax, place in zip(row, (0, len(run.records) // 2, -1), strict=True):
+            record = run.records[place]
+            explained = label == shown[-1] and ax is row[1]
+            drawing.draw_weights(ax, EDGES, OPS, record["mix"]["cell"], key=explained)
             ax.set_title(f"{label}, epoch {record['epoch']}")
             rows += [
                 {"method": label, "seed": seed, "epoch": record["epoch"], "edge": f"{s} to {t}"}
                 | dict(zip(OPS, weights, strict=True))
                 for (s, t), weights in zip(EDGES, record["mix"]["cell"], strict=True)
             ]
+    plots.note(figure, f"one search of seed {seed} each; an edge has a stripe per operation, as wide as its weight")
     return figure, pd.DataFrame(rows)
 
 
-def every_search(ax: Axes, results: Results, labels: Sequence[str], column: str) -> None:
-    """A row per method: a point per seed at the end of the search, and their mean with its 95 % interval."""
+def every_search(ax: Axes, table: pd.DataFrame, labels: Sequence[str], column: str) -> None:
+    """A row per method: a point per seed at the end of the search, and their median with its interval below."""
     for place, label in enumerate(labels):
-        values, style = analysis.by_seed(results.last, label, column), plots.look(label)
+        values, style = analysis.by_seed(table, label, column), plots.look(label)
         jitter = np.linspace(-0.15, 0.15, len(values))
         ax.scatter(values, place + jitter, s=16, color=style["color"], marker=style["marker"], alpha=0.75)
-        plots.interval(ax, analysis.estimate(values), place + 0.3)
+        plots.interval(ax, analysis.central(values), place + 0.32)
     ax.set_yticks(range(len(labels)), labels)
     ax.set_ylim(len(labels) - 0.4, -0.6)
 

@@ -23,6 +23,22 @@ def test_one_seed_has_no_interval_and_none_no_mean():
     assert analysis.estimate([math.nan]).n == 0
 
 
+def test_the_interval_of_the_median_are_order_statistics():
+    """Ranks from the binomial distribution: 1 and 5 of 5, 2 and 9 of 10, 6 and 15 of 20."""
+    for n, low, high in ((5, 1, 5), (6, 1, 6), (10, 2, 9), (20, 6, 15)):
+        e = analysis.central(range(1, n + 1))
+        assert (e.mean, e.low, e.high, e.n) == ((n + 1) / 2, low, high, n)
+    assert math.isnan(analysis.central([2.0]).low) and analysis.central([math.nan]).n == 0
+
+
+def test_a_claim_is_told_with_its_test_and_what_came_of_it():
+    claim = claims.Claim("1 gap", "It gapes.", "a gap, points", 5.0, lambda results: results)
+    text = claims.tested([claim], Estimate(7, 6, 8, 5), "laptop").data
+    assert "*It gapes.*" in text and "above 5." in text and "7.00 [6.00, 8.00], n = 5; **supported**" in text
+    with pytest.raises(ValueError, match="unknown claim '1 gape'.*did you mean '1 gap'"):
+        claims.tested([claim], Estimate(7, 6, 8, 5), "laptop", "1 gape")
+
+
 @pytest.mark.parametrize(
     ("estimate", "scale", "expected"),
     [

@@ -3,13 +3,16 @@
 Run: pytest tests/report/test_figures.py
 """
 
+import io
 import json
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import matplotlib
 import pandas as pd
+import PIL.Image
 import pytest
+import torch
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -20,9 +23,10 @@ from nasutils.report import plots, widgets
 from nasutils.spaces.nasbench201 import EDGES, OPS
 from nasutils.studies import bypass_leakage, lr_swap, small_spaces, sparsification
 from nasutils.studies import figures as common_figures
-from nasutils.studies.bypass_leakage import figures as bypass_figures
+from nasutils.studies import readings as read
 from nasutils.studies.lr_swap.figures import rates
 from nasutils.studies.published import S_SPACES
+from nasutils.studies.sparsification import tables
 
 STUDIES = {"sparsification": sparsification, "bypass_leakage": bypass_leakage}
 CELL = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|skip_connect~2|"
@@ -65,11 +69,9 @@ def test_a_label_without_a_look_is_named():
 
 def test_a_method_has_the_same_look_in_every_notebook():
     figure, _ = common_figures.accuracy(results(), ["DARTS", "SP-DARTS"])
-    other, _ = bypass_figures.speed(results())
-    for drawn in (figure, other):
-        lines = {line.get_label(): line for line in drawn.axes[0].lines}
-        found = lines["SP-DARTS"]
-        assert (found.get_color(), found.get_marker()) == (plots.LOOKS["SP-DARTS"][0], plots.LOOKS["SP-DARTS"][2])
+    lines = {line.get_label(): line for line in figure.axes[1].lines}
+    color, _, marker = plots.LOOKS["SP-DARTS"]
+    assert (lines["median"].get_color(), lines["median"].get_marker()) == (color, marker)
 
 
 # The gallery
@@ -188,7 +190,7 @@ def test_one_search_is_picked_by_label_and_seed_and_named():
 def test_common_figures_show_every_label(draw):
     figure, table = draw(results(), ["DARTS", "SP-DARTS"])
     figure.canvas.draw()
-    titles = {ax.get_title() for ax in figure.axes}
+    titles = {ax.get_title().partition(":")[0] for ax in figure.axes}
     legend = {text.get_text() for text in figure.legends[0].get_texts()}
     assert {"DARTS", "SP-DARTS"} <= titles | legend
     assert {"DARTS", "SP-DARTS"} <= set(table["method"])
@@ -246,10 +248,113 @@ def test_leakage_explorer_cuts_the_operation_that_is_picked():
     assert len({*seen, picture.value}) == 4
 
 
-def test_leakage_explorer_says_what_the_cut_costs(monkeypatch):
-    drawn = []
-    monkeypatch.setattr(widgets.plt, "close", drawn.append)
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that explorers make."""
+    figures, panels = [], plots.panels
+    monkeypatch.setattr(widgets.plots, "panels", lambda *a, **k: figures.append(made := panels(*a, **k)) or made)
+    return lambda: figures[-1][0]
+
+
+def test_leakage_explorer_says_what_the_cut_costs(drawn):
     found, _ = controls(widgets.leakage_explorer([record(0)], [str(e) for e in range(6)], OPS))
-    assert drawn[-1].get_suptitle() == "without nor_conv_1x1: loss 2.250 (+0.250); with nothing but it: 2.125 (+0.125)"
+    assert drawn().get_suptitle() == (
+        "loss 2.000; without nor_conv_1x1: 2.250 (+0.250); with nothing but it: 2.125 (+0.125)"
+    )
     found["cut"].label = "nor_conv_3x3"
-    assert drawn[-1].get_suptitle() == "without nor_conv_3x3: loss 1.900 (-0.100); with nothing but it: 2.200 (+0.200)"
+    assert drawn().get_suptitle() == (
+        "loss 2.000; without nor_conv_3x3: 1.900 (-0.100); with nothing but it: 2.200 (+0.200)"
+    )
+
+
+def explorers():
+    edges, alpha = [f"{s} to {t}" for s, t in EDGES], torch.arange(5.0) / 1000
+    records = [record(e) | {"alpha": {"cell": [[e * 0.1, 0.0, 0.2, 0.0, 0.0]] * 6}} for e in range(8)]
+    return {
+        "temperature": lambda: widgets.temperature_explorer(alpha, alpha * 1e3 - 2, OPS),
+        "trajectory": lambda: widgets.trajectory_explorer(records, edges, OPS),
+        "leakage": lambda: widgets.leakage_explorer(records, edges, OPS),
+        "stopping": lambda: widgets.stopping_explorer(records, "nor_conv_3x3"),
+    }
+
+
+@pytest.mark.parametrize("name", explorers())
+def test_a_slider_moves_one_figure_whose_axes_stay_still(name, drawn):
+    found, picture = controls(explorers()[name]())
+    slider = next(iter(found.values()))
+    assert int(slider.layout.width.removesuffix("px")) >= 300
+    before, limits = picture.value, [(ax.get_xlim(), ax.get_ylim()) for ax in drawn().axes]
+    figure = drawn()
+    slider.value = slider.options[0] if hasattr(slider, "options") else slider.min
+    assert picture.value != before and drawn() is figure
+    assert [(ax.get_xlim(), ax.get_ylim()) for ax in figure.axes] == limits
+    assert all(ax.get_xlabel() and ax.get_ylabel() for ax in figure.axes if ax.get_label() != "<colorbar>")
+
+
+def test_explorers_are_sharp():
+    _, picture = controls(explorers()["trajectory"]())
+    width = PIL.Image.open(io.BytesIO(picture.value)).width
+    assert width >= 2 * int(picture.layout.width.removesuffix("px"))
+
+
+# What a figure says
+
+
+def test_a_figure_has_an_alternative_text_of_what_it_draws_and_what_that_says():
+    figure, _ = common_figures.gap(results(), ["DARTS", "SP-DARTS"])
+    text = galleries.described(figure, read.gap(results(), ["DARTS", "SP-DARTS"]))
+    for part in ("2 panels (DARTS", "against epoch", "one operation per edge", "a gap of 20 points"):
+        assert part in text
+
+
+def test_the_caption_says_what_is_drawn(gallery):
+    figure, table = common_figures.gap(results(), ["DARTS"])
+    gallery("smoke scale").figure("gap", figure, table)
+    assert figure.get_supxlabel().startswith("smoke scale; median over seeds and its interval (50 %, the range of 2")
+
+
+def test_texts_of_vector_pictures_stay_texts(gallery):
+    plots.use_style()
+    made = gallery("any")
+    figure, table = common_figures.gap(results(), ["DARTS"])
+    made.figure("gap", figure, table)
+    drawn = (made.folder / "gap.svg").read_text()
+    assert "one operation per edge</text>" in drawn and "<title>One panel" in drawn
+
+
+def test_a_median_band_stays_within_the_seeds():
+    _, ax = plt.subplots()
+    table = pd.DataFrame({"epoch": [0] * 5, "share": [0.0, 100.0, 100.0, 100.0, 100.0]})
+    plots.median_band(ax, table, "epoch", "share")
+    (band,) = ax.collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert heights.min() == 0 and heights.max() == 100
+
+
+def test_a_stretched_axis_shows_both_a_fallen_and_a_good_cell():
+    _, ax = plt.subplots()
+    plots.stretch(ax, "y", 5)
+    at = ax.transData.transform([(0, a) for a in (10, 90, 94)])[:, 1]
+    assert at[0] < at[1] < at[2] and at[2] - at[1] > 0.1 * (at[2] - at[0])
+
+
+def test_readings_tell_what_the_searches_came_to():
+    fallen = results()
+    best = fallen.epochs["epoch"] == 0
+    fallen.epochs.loc[best & (fallen.epochs["method"] == "DARTS"), "cifar10"] = 93.0
+    fallen.last["skips"] = [6, 0, 0, 0, 0, 0]
+    text = read.accuracy(fallen, ["DARTS", "SP-DARTS"])
+    assert "DARTS: all 2 searches end more than a point below their own best cell, 1 of them in the cell" in text
+    assert "SP-DARTS: none of 2 searches" in text
+    assert (
+        read.final_cells(fallen, ["DARTS"]) == "The medians of the last cells go from 90.0 % (DARTS) to 90.0 % (DARTS)."
+    assert read.final_cells(fallen, ["DARTS"]) == cells
+    )
+
+
+def test_by_hand_formula_and_autograd_agree():
+    for temperature in (1e-2, 1e-3, 1e-4):
+        table = tables.toy(temperature)
+        for gradient in ("plain", "noisy"):
+            assert table[f"{gradient}, formula"].tolist() == pytest.approx(table[f"{gradient}, autograd"].tolist())
+    assert abs(table["plain, formula"]).max() < 0.01 < abs(table["noisy, formula"]).min()

@@ -80,7 +80,7 @@ def leakage(results: Results) -> Drawn:
     for ax, (column, (name, limits)) in zip(axes.flat, MEASURES.items(), strict=True):
         for label in probed(results, PROBED):
             rows = results.leakage[results.leakage["method"] == label]
-            plots.mean_band(ax, rows, "epoch", column, label=label, **plots.look(label))
+            plots.median_band(ax, rows, "epoch", column, label=label, **plots.look(label))
             if column == "bypass":
                 mean = rows.groupby("epoch")["spread"].mean()
                 ax.plot(mean.index, mean, color=plots.look(label)["color"], lw=0.7, ls=":")
@@ -163,7 +163,7 @@ def ablation(results: Results) -> Drawn:
     figure, (axes,) = plots.panels(1, 2, 0.6 + 0.33 * len(labels), sharey=True)
     names = {"cifar10": "CIFAR-10 test accuracy of the last cell (%)", "gap": "gap, relaxed - discretized (points)"}
     for ax, (column, name) in zip(axes, names.items(), strict=True):
-        every_search(ax, results, labels, column)
+        every_search(ax, results.last, labels, column)
         ax.set(xlabel=name)
     return figure, results.last[["method", "seed", "cifar10", "gap", "genotype"]]
 
@@ -185,7 +185,7 @@ def outside_evidence() -> Drawn:
             ax = axes[row, column]
             for decay, (color, ls, text) in looks.items():
                 rows = table[(table["space"] == space) & (table["weight_decay"] == decay)].dropna(subset=[name])
-                plots.mean_band(ax, rows, "epoch", name, color=color, ls=ls, label=text)
+                plots.median_band(ax, rows, "epoch", name, color=color, ls=ls, label=text)
             ax.set(title=title if column == 1 else None, ylabel=label, ylim=limits)
     for ax in axes[-1]:
         ax.set_xlabel("epoch")
@@ -204,7 +204,7 @@ def speed(results: Results) -> Drawn:
     figure, ((ax,),) = plots.panels(1, 1, 2.2)
     for label in present(results, VARIANTS):
         rows = table[table["method"] == label]
-        plots.mean_band(ax, rows, "epoch", "images_per_second", label=label, **plots.look(label))
+        plots.median_band(ax, rows, "epoch", "images_per_second", label=label, **plots.look(label))
     ax.set(xlabel="epoch", ylabel="images per second", ylim=(0, None))
     figure.legend(*ax.get_legend_handles_labels(), loc="outside right upper")
     return figure, table

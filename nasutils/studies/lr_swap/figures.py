@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nasutils.report import plots
-from nasutils.studies.figures import NAMES, RANGE, Drawn
+from nasutils.studies.figures import NAMES, Drawn
 from nasutils.studies.lr_swap.results import Results
 from nasutils.studies.lr_swap.tables import OUTSIDE, outside_table
 from nasutils.studies.lr_swap.variants import EPOCHS, JUDGED, LONG, SCHEDULES, SPACE, VARIANTS, Point, rules
@@ -69,14 +69,15 @@ def settings(results: Results, searched: Iterable[str]) -> Drawn:
     epochs = int(baseline["epoch"].max()) + 1 if len(baseline) else EPOCHS
     for ax, (title, labels) in zip(axes.flat, panels.items(), strict=False):
         if len(baseline):
-            plots.mean_band(ax, baseline, "epoch", "cifar10", label="DARTS", **plots.look("DARTS"))
+            plots.median_band(ax, baseline, "epoch", "cifar10", label="DARTS", **plots.look("DARTS"))
         for label in labels:
             rows = results.epochs[results.epochs["method"] == label]
-            plots.mean_band(ax, rows, "epoch", "cifar10", label=label.removeprefix(f"{title}, "), **plots.look(label))
+            plots.median_band(ax, rows, "epoch", "cifar10", label=label.removeprefix(f"{title}, "), **plots.look(label))
         ax.legend(fontsize="xx-small")
         if warmup := VARIANTS[labels[0]].warmup_epochs(epochs):
             ax.axvspan(0, warmup, color="0.88", lw=0, zorder=0)
-        ax.set(title=title, ylim=RANGE["cifar10"])
+        ax.set_title(title)
+        plots.stretch(ax, "y", 5)
     for ax in axes.flat[len(panels) :]:
         ax.set_visible(False)
     for ax in axes[:, 0]:
@@ -101,7 +102,7 @@ def stops(results: Results) -> Drawn:
     for column, label in enumerate(labels):
         rows = results.epochs[results.epochs["method"] == label]
         for op in SPACE.ops:
-            plots.mean_band(axes[0, column], rows, "epoch", f"S_{op}", label=op.replace("_", " "), **plots.look(op))
+            plots.median_band(axes[0, column], rows, "epoch", f"S_{op}", label=op.replace("_", " "), **plots.look(op))
         for epoch in results.stops(label, "peak")["epoch"]:
             axes[0, column].axvline(epoch, color="0.2", lw=0.7, ls=":")
         axes[0, column].set_title(label)
@@ -122,7 +123,7 @@ def _eigenvalue(ax: Axes, results: Results, label: str) -> None:
         ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", va="center", color="0.4")
         ax.set_yticks([])
     else:
-        plots.mean_band(ax, rows, "epoch", "eigenvalue", color="C3", marker="D", markevery=3)
+        plots.median_band(ax, rows, "epoch", "eigenvalue", color="C3", marker="D", markevery=3)
 
 
 def _strip(ax: Axes, results: Results, label: str, names: Sequence[str]) -> None:
@@ -143,12 +144,14 @@ def overfitting(results: Results) -> Drawn:
     for column, label in enumerate(labels):
         rows = results.epochs[results.epochs["method"] == label]
         upper, lower = axes[:, column]
-        plots.mean_band(upper, rows, "epoch", "train_loss", label="loss, images of the weights", color="C0", marker="o")
-        plots.mean_band(
+        plots.median_band(
+            upper, rows, "epoch", "train_loss", label="loss, images of the weights", color="C0", marker="o"
+        )
+        plots.median_band(
             upper, rows, "epoch", "valid_loss", label="loss, images of alpha", color="C1", marker="s", ls="--"
         )
-        plots.mean_band(lower, rows, "epoch", "relaxed", label="supernet", color="C4", marker="^", ls=":")
-        plots.mean_band(lower, rows, "epoch", "cifar10", label="its cell, trained alone", color="C2", marker="D")
+        plots.median_band(lower, rows, "epoch", "relaxed", label="supernet", color="C4", marker="^", ls=":")
+        plots.median_band(lower, rows, "epoch", "cifar10", label="its cell, trained alone", color="C2", marker="D")
         upper.set_title(label)
         lower.set(xlabel="epoch", ylim=(0, 100))
     axes[0, 0].set_ylabel("supernet loss (nats)")

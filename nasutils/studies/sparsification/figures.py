@@ -3,12 +3,13 @@
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.ticker import ScalarFormatter
 
 from nasutils.measures import analysis
 from nasutils.measures.analysis import RANDOM_CELL
 from nasutils.methods import schedules
 from nasutils.report import plots
-from nasutils.studies.figures import NAMES, RANGE, Drawn, every_search, present
+from nasutils.studies.figures import NAMES, Drawn, every_search, present
 from nasutils.studies.sparsification.results import Results
 from nasutils.studies.sparsification.variants import VARIANTS
 
@@ -33,11 +34,12 @@ def gradients() -> Drawn:
             axes[0, column].loglog(seen["temperature"], seen["norm"], style, label=name)
             axes[1, column].semilogx(rows["temperature"], rows["cosine"], style)
         axes[0, column].set_title(when)
-        axes[1, column].set_xlabel("temperature T")
+        axes[1, column].set_xlabel("temperature T (smaller to the right)")
     axes[0, 0].set(ylabel="gradient norm", ylim=(1e-4, None))
     axes[1, 0].set(ylabel="cosine to the\ngradient at T = 1")
     axes[0, 0].invert_xaxis()
     axes[0, 0].legend(title="softmax")
+    plots.note(figure, "a cell with random gradients of the loss in the weights")
     return figure, pd.concat([t.assign(alpha=when) for when, t in tables.items()])
 
 
@@ -58,19 +60,24 @@ def temperatures(epochs: int) -> Drawn:
     for label, curve in curves.items():
         style = plots.look(label) | {"marker": ""}
         left.semilogy(table["epoch"], curve, label=label, **style)
-        right.plot(table["epoch"], np.exp(schedules.MU / np.array(curve)), **style)
+        right.semilogy(table["epoch"], np.exp(schedules.MU / np.array(curve)), **style)
     left.set(xlabel="epoch", ylabel="temperature T")
     right.set(xlabel="epoch", ylabel="exp(E0 / T)")
+    right.yaxis.set_major_formatter(ScalarFormatter())
+    right.set_yticks([1, 2, 5, 10])
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure, table
 
 
 def final_cells(results: Results) -> Drawn:
-    """Every search's last cell on CIFAR-10: a point per seed, mean and 95 % interval per method."""
+    """Every search's last cell on CIFAR-10: a point per seed, median and interval per method."""
     labels = present(results, VARIANTS)
-    figure, ((ax,),) = plots.panels(1, 1, 2.8)
-    every_search(ax, results, labels, "cifar10")
-    ax.axvline(RANDOM_CELL, color="0.4", ls="--", lw=0.9)
+    figure, ((ax,),) = plots.panels(1, 1, 3.0)
+    every_search(ax, results.last, labels, "cifar10")
+    ax.axvline(RANDOM_CELL, color="0.25", ls="-.", lw=0.9)
     ax.text(RANDOM_CELL, -0.75, "mean of all cells ", ha="right", va="center", fontsize="small", color="0.3")
-    ax.set(xlabel="CIFAR-10 test accuracy of the last cell (%)", ylim=(len(labels) - 0.4, -1.1), xlim=RANGE["cifar10"])
+    ax.set(xlabel="CIFAR-10 test accuracy of the last cell (%)", ylim=(len(labels) - 0.4, -1.1))
+    plots.stretch(ax, "x", max(results.last["cifar10"].min() - 4, 0))
+    seeds = results.last.groupby("method").size().max()
+    plots.note(figure, f"marks: searches; bars: median and its interval ({plots.covered(seeds)})")
     return figure, results.last[["method", "seed", "genotype", *NAMES]]

@@ -2,10 +2,41 @@
 
 import numpy as np
 import pandas as pd
+import torch
 
 from nasutils.measures import analysis
+from nasutils.methods import relax
+from nasutils.spaces.nasbench201 import OPS
 from nasutils.studies.sparsification.results import Results
 from nasutils.sweep import planning
+
+TOY_ALPHA = (0.0, 1e-3, 2e-3, 0.0, -1e-3)
+TOY_UPSTREAM = (0.0, -1.0, 1.0, 2.0, 0.0)
+"""One edge that can be followed by hand: alpha, and dL/dp, of five operations."""
+
+
+def toy(temperature: float) -> pd.DataFrame:
+    """One edge at one temperature: weights p, and the gradient in alpha by the formula beside that by autograd.
+
+    plain: of softmax(alpha / T). noisy: of the sparse-noisy softmax, which adds the gradient at T = 1.
+    """
+    alpha = torch.tensor(TOY_ALPHA, dtype=torch.float64, requires_grad=True)
+    g = torch.tensor(TOY_UPSTREAM, dtype=torch.float64)
+    p, q = (torch.softmax(alpha / t, 0) for t in (temperature, 1.0))
+    formula = p * (g - p @ g) / temperature
+    extra = q * (g - q @ g)
+    noisy = relax.sparse_noisy_softmax(alpha, temperature)
+    columns = {
+        "alpha": alpha,
+        "dL/dp": g,
+        "p": p,
+        "plain, formula": formula,
+        "plain, autograd": torch.autograd.grad(p @ g, alpha, retain_graph=True)[0],
+        "noisy, formula": formula + extra,
+        "noisy, autograd": torch.autograd.grad(noisy @ g, alpha)[0],
+    }
+    values = {name: column.detach().numpy() for name, column in columns.items()}
+    return pd.DataFrame({"operation": [op.replace("_", " ") for op in OPS], **values})
 
 
 def ablation(results: Results) -> pd.DataFrame:
