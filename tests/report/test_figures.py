@@ -346,10 +346,7 @@ def test_readings_tell_what_the_searches_came_to():
     text = read.accuracy(fallen, ["DARTS", "SP-DARTS"])
     assert "DARTS: all 2 searches end more than a point below their own best cell, 1 of them in the cell" in text
     assert "SP-DARTS: none of 2 searches" in text
-    assert (
-        read.final_cells(fallen, ["DARTS"]) == "The medians of the last cells go from 90.0 % (DARTS) to 90.0 % (DARTS)."
-    assert read.final_cells(fallen, ["DARTS"]) == cells
-    )
+    assert "from 90.0 % (DARTS) to 90.0 % (DARTS)." in read.final_cells(fallen, ["DARTS"])
 
 
 def test_by_hand_formula_and_autograd_agree():
