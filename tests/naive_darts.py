@@ -141,5 +141,5 @@ class Supernet(nn.Module):
     def forward(self, images, mix):
         before = last = self.stem(images)
         for cell in self.cells:
-            before, last = last, cell(before, last, mix[cell.kind])
+            before, last = last, cell(before, last, mix[cell.cell_type])
         return self.linear(last.mean(dim=(2, 3)))

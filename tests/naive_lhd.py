@@ -75,5 +75,5 @@ class Supernet(nn.Module):
     def forward(self, images, mix):
         first, second = self.stem0(images), self.stem1(images)
         for cell in self.cells:
-            first, second = cell(first, second, mix[cell.kind], mix[f"{cell.kind}_output"])
+            first, second = cell(first, second, mix[cell.cell_type], mix[f"{cell.cell_type}_output"])
         return self.linear(torch.cat([first, second], 1).mean(dim=(2, 3)))

@@ -7,7 +7,7 @@ from nasutils.spaces.base import Space
 
 
 def toy_space(name, alpha_shapes, **fields):
-    usual = {"kinds": tuple(alpha_shapes), "extras": (), "recipe": Recipe()}
+    usual = {"cell_types": tuple(alpha_shapes), "extras": (), "recipe": Recipe()}
     space = SimpleNamespace(name=name, alpha_shapes=alpha_shapes, **{**usual, **fields})
     space.relax = lambda scores, rule, **how: Space.relax(space, scores, rule, **how)
     space.competing = lambda scores, **how: Space.competing(space, scores, **how)

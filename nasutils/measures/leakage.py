@@ -32,7 +32,8 @@ from torch import Tensor, nn
 
 from nasutils.measures.curvature import Loss, curvature
 from nasutils.methods import relax
-from nasutils.spaces.base import Mix, nonzero
+from nasutils.spaces.base import EdgeOps, Mix, nonzero
+from nasutils.spaces.graph import Edges
 
 FREE_OPS = frozenset({"none", "skip_connect", "avg_pool_3x3", "max_pool_3x3", "noise"})
 """Operations without parameters (a skip connection of stride 2, which has some, counts as what it stands for)."""
@@ -43,21 +44,18 @@ MATCHED = 0.5
 CURVATURE_IMAGES = 32
 """The eigenvalue is that of the first so many of them: a product with the Hessian costs nine passes."""
 
-EdgeOps = Sequence[Sequence[str]]
-"""Names of the operations of each edge."""
-
 
 @runtime_checkable
 class Measurable(Protocol):
     """A supernet's cell as it is measured; its forward takes its inputs first and returns one tensor.
 
-    kind: cell type, a key of the mixing weights. edges: (source, target) nodes, in the order of the weights' rows;
+    cell_type: a key of the mixing weights. edges: (source, target) nodes, in the order of the weights' rows;
     the inputs are the first nodes. edge_ops: per edge, the names of its operations.
     """
 
-    kind: str
-    edges: tuple[tuple[int, int], ...]
-    edge_ops: tuple[tuple[str, ...], ...]
+    cell_type: str
+    edges: Edges
+    edge_ops: EdgeOps
 
     def enter(self, *inputs: Any) -> list[Tensor]:
         """The first nodes, from what forward is given."""
@@ -142,7 +140,7 @@ def _cells(net: nn.Module) -> list[Measurable]:
 
 
 def _names(net: nn.Module, mix: Mix) -> dict[str, EdgeOps]:
-    names: dict[str, EdgeOps] = {cell.kind: cell.edge_ops for cell in _cells(net)}
+    names: dict[str, EdgeOps] = {cell.cell_type: cell.edge_ops for cell in _cells(net)}
     if names.keys() != mix.keys():
         raise ValueError(f"leakage is measured in cells of the types {sorted(mix)}; the network's are {sorted(names)}")
     return names
@@ -315,12 +313,12 @@ def branch_gradients(net: nn.Module, loss: Loss, mix: Mix) -> dict[str, Tensor]:
     finally:
         for hook in hooks:
             hook.remove()
-    totals = {cell.kind: torch.zeros(mix[cell.kind].shape, dtype=torch.float64) for cell in _cells(net)}
+    totals = {cell.cell_type: torch.zeros(mix[cell.cell_type].shape, dtype=torch.float64) for cell in _cells(net)}
     calls = [call for call in calls if call[2].requires_grad]  # the others are cut off: all none
     if calls:
         upstream = torch.autograd.grad(value, [output for *_, output in calls], materialize_grads=True)
         for (cell, inputs, _), g in zip(calls, upstream, strict=True):
-            totals[cell.kind] += _through_branches(cell, inputs, mix[cell.kind], g)
+            totals[cell.cell_type] += _through_branches(cell, inputs, mix[cell.cell_type], g)
     return totals
 
 

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from nasutils.errors import choose, positive
 from nasutils.measures.leakage import FREE_OPS
 from nasutils.methods import relax
-from nasutils.spaces.base import Space
+from nasutils.spaces.base import EdgeOps, Space, operations_of_edges
 from nasutils.spaces.genotype import Genotype
 
 Records = Sequence[Mapping[str, Any]]
@@ -138,11 +138,9 @@ def _scores(record: Mapping[str, Any], cell: str) -> ArrayLike:
         return np.log(record["mix"][cell])
 
 
-def edge_operations(space: Space) -> Sequence[tuple[str, ...]]:
+def edge_operations(space: Space) -> EdgeOps:
     """Per edge of the judged cell the names of its operations; in S1 they differ from edge to edge."""
-    cell = cell_of(space)
-    same = {cell: (space.ops,) * space.alpha_shapes[cell][0]}
-    return getattr(space, "edge_ops", same)[cell]
+    return operations_of_edges(space, cell_of(space))
 
 
 def cell_operations(records: Records, space: Space) -> list[tuple[str, ...]]:

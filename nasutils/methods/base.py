@@ -164,7 +164,7 @@ class Method(ABC):
     def judged(self, mix: Mix) -> Mix:
         """Mixing weights, relaxed or discretized, with the extra columns by which a supernet is judged: zeros."""
         for _ in self.extra:
-            mix = with_column(mix, self.space.kinds, lambda w: torch.zeros_like(w[:, :1]))
+            mix = with_column(mix, self.space.cell_types, lambda w: torch.zeros_like(w[:, :1]))
         return mix
 
     def genotype(self) -> Genotype:
@@ -216,9 +216,9 @@ class Method(ABC):
         self.temperature = state["temperature"]
 
 
-def with_column(mix: Mix, kinds: Iterable[str], column: Rule) -> Mix:
+def with_column(mix: Mix, cell_types: Iterable[str], column: Rule) -> Mix:
     """Mixing weights whose edges have one weight more: of the cell types, (edges, n) -> (edges, n + 1).
 
     column: from the weights (edges, n) of a cell type to the new ones (edges, 1).
     """
-    return {**mix, **{kind: torch.cat([mix[kind], column(mix[kind])], dim=1) for kind in kinds}}
+    return {**mix, **{kind: torch.cat([mix[kind], column(mix[kind])], dim=1) for kind in cell_types}}

@@ -19,7 +19,7 @@ from nasutils.errors import choose, positive
 from nasutils.methods import schedules
 from nasutils.methods.base import with_column
 from nasutils.methods.baseline import Baseline
-from nasutils.spaces.base import Mix, Space
+from nasutils.spaces.base import Mix, Space, operations_of_edges
 
 SKIP = "skip_connect"
 
@@ -47,7 +47,7 @@ class DARTSMinus(Baseline):
     def mixing(self) -> Mix:
         mix = super().mixing()
         if self.extra:
-            return with_column(mix, self.space.kinds, lambda w: torch.full_like(w[:, :1], self.coefficient))
+            return with_column(mix, self.space.cell_types, lambda w: torch.full_like(w[:, :1], self.coefficient))
         return {**mix, **{k: auxiliary_skip(mix[k], skip, self.coefficient) for k, skip in self.skips.items()}}
 
 
@@ -61,11 +61,10 @@ def skip_masks(space: Space, method: str) -> Mapping[str, Tensor]:
 
     Raises ValueError naming the method if the space has none.
     """
-    ops = getattr(space, "edge_ops", None) or {name: (space.ops,) * space.alpha_shapes[name][0] for name in space.kinds}
-    masks = {
-        name: torch.tensor([[float(op == SKIP) for op in edge] for edge in edges], dtype=torch.float64)
-        for name, edges in ops.items()
-    }
+    masks = {}
+    for cell_type in space.cell_types:
+        rows = [[float(op == SKIP) for op in ops] for ops in operations_of_edges(space, cell_type)]
+        masks[cell_type] = torch.tensor(rows, dtype=torch.float64)
     if not any(mask.any() for mask in masks.values()):
         raise ValueError(f"{method} adds to skip connections, and the space {space.name} has none")
     return masks

@@ -94,7 +94,7 @@ class DrNAS(Sampled):
 
     def begin_epoch(self, epoch: int) -> None:
         if epoch in self._cuts():
-            alphas = {kind: self.alphas[kind].detach() for kind in self.space.kinds}
+            alphas = {kind: self.alphas[kind].detach() for kind in self.space.cell_types}
             self.kept = {k: better_half(a, self.kept.get(k, torch.ones_like(a))) for k, a in alphas.items()}
 
     def sample(self, draws: torch.Generator) -> Mix:
@@ -106,7 +106,7 @@ class DrNAS(Sampled):
         return {**mix, **{kind: w / w.sum(dim=-1, keepdim=True) for kind, w in left.items()}}
 
     def _edgewise(self, rule: Rule) -> Mix:
-        return self.relaxed(rule, gates=rule if self.preset == "released" else torch.sigmoid, single=True)
+        return self.relaxed(rule, gates=rule if self.preset == "released" else torch.sigmoid, per_edge=True)
 
     @property
     def softmax_temperature(self) -> float | None:
@@ -129,7 +129,7 @@ class DrNAS(Sampled):
         gradients = super().alpha_gradients(problem, train, valid)
         if self.distance != "kl":
             return gradients
-        groups = [rows for found in self.space.competing(self.alphas, single=True).values() for rows in found]
+        groups = [rows for found in self.space.competing(self.alphas, per_edge=True).values() for rows in found]
         distance = torch.stack([kl_to_flat(concentration(rows)).sum() for rows in groups]).sum()
         away = torch.autograd.grad(distance, list(self.alphas.values()))
         return [g + self.scale * a for g, a in zip(gradients, away, strict=True)]

@@ -66,7 +66,7 @@ class GAEABilevel(Method):
             self.alphas[name].copy_(p)
 
     def _simplices(self, rule: Rule, gates: Rule) -> dict[str, Any]:
-        return {"gates": rule, "single": True} if self.preset == "released" else {"gates": gates}
+        return {"gates": rule, "per_edge": True} if self.preset == "released" else {"gates": gates}
 
 
 def simplex(scores: Tensor, floor: float = 1e-5) -> Tensor:

@@ -34,8 +34,8 @@ class GDAS(Sampled, Baseline):
 
     def __init__(self, space: Space, *, hot: float = 10.0, cold: float = 0.1, **common: Any) -> None:
         super().__init__(space, **common)
-        self.single = self.preset == "published"
-        self.extra = () if self.single else self.offered("one")
+        self.per_edge = self.preset == "published"
+        self.extra = () if self.per_edge else self.offered("one")
         self.hot, self.cold = positive("hot", hot), positive("cold", cold)
         self.begin_epoch(0)
         self.begin_step()
@@ -44,13 +44,13 @@ class GDAS(Sampled, Baseline):
         self.temperature = schedules.linear(epoch, self.epochs, self.hot, self.cold)
 
     def sample(self, draws: torch.Generator) -> Mix:
-        mix = self.relaxed(lambda a: hard_softmax(a + gumbel(a, draws), self.temperature), single=self.single)
-        return with_column(mix, self.space.kinds, unsampled) if self.extra else mix
+        mix = self.relaxed(lambda a: hard_softmax(a + gumbel(a, draws), self.temperature), per_edge=self.per_edge)
+        return with_column(mix, self.space.cell_types, unsampled) if self.extra else mix
 
     def inference(self) -> Mix:
         """softmax(alpha): what the samples are drawn from."""
         with torch.no_grad():
-            return self.relaxed(lambda a: relax.softmax(a, 1.0), single=self.single)
+            return self.relaxed(lambda a: relax.softmax(a, 1.0), per_edge=self.per_edge)
 
     @property
     def softmax_temperature(self) -> float:
@@ -60,7 +60,10 @@ class GDAS(Sampled, Baseline):
         run = nonzero(mix)
         if not self.extra:
             return run
-        return {**run, **{kind: [[*row[:-1], not any(row[:-1])] for row in run[kind]] for kind in self.space.kinds}}
+        columns = {}
+        for cell_type in self.space.cell_types:  # the constant 1 runs on the edges that nothing was sampled on
+            columns[cell_type] = [[*row[:-1], not any(row[:-1])] for row in run[cell_type]]
+        return {**run, **columns}
 
     def active_in_weight_step(self, mix: Mix) -> Active:
         return nonzero(mix)

@@ -33,7 +33,7 @@ class PCDARTS(Baseline):
         super().__init__(space, **common)
         self.partial, self.warmup = whole("partial", partial), whole("warmup", warmup, 0)
         if self.preset == "published":
-            betas = {f"{kind} edges": self._initial(self.alphas[kind]) for kind in space.kinds}
+            betas = {f"{kind} edges": self._initial(self.alphas[kind]) for kind in space.cell_types}
             self.alphas |= betas
             self.optimizer.add_param_group({"params": list(betas.values())})
         else:
@@ -57,13 +57,13 @@ class PCDARTS(Baseline):
     def _mixing(self) -> Mix:
         if self.preset == "released":
             return super().mixing()
-        mix = self.relaxed(lambda a: relax.softmax(a, 1.0), single=True)
-        edges = {kind: edge_weights(self.alphas[f"{kind} edges"]).unsqueeze(-1) for kind in self.space.kinds}
+        mix = self.relaxed(lambda a: relax.softmax(a, 1.0), per_edge=True)
+        edges = {kind: edge_weights(self.alphas[f"{kind} edges"]).unsqueeze(-1) for kind in self.space.cell_types}
         return {**mix, **{kind: b * mix[kind] for kind, b in edges.items()}}
 
     def judged(self, mix: Mix) -> Mix:
         """What goes around has the weight 1 in an extra column, also where the supernet is judged."""
-        return with_column(mix, self.space.kinds, lambda w: torch.ones_like(w[:, :1])) if self.extra else mix
+        return with_column(mix, self.space.cell_types, lambda w: torch.ones_like(w[:, :1])) if self.extra else mix
 
 
 def edge_weights(beta: Tensor) -> Tensor:

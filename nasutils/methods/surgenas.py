@@ -38,7 +38,7 @@ class SurgeNAS(SingleLevel, Baseline):
     def mixing(self) -> Mix:
         mix = super().mixing()
         if self.extra:
-            return with_column(mix, self.space.kinds, lambda w: self.coefficient * w.sum(dim=1, keepdim=True))
+            return with_column(mix, self.space.cell_types, lambda w: self.coefficient * w.sum(dim=1, keepdim=True))
         return {**mix, **{k: identity_inside(mix[k], skip, self.coefficient) for k, skip in self.skips.items()}}
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from nasutils.errors import choose
+from nasutils.errors import choose, whole
 from nasutils.spaces.genotype import Genotype
 
 Mix = Mapping[str, Tensor]
@@ -16,6 +16,8 @@ Rule = Callable[[Tensor], Tensor]
 """From scores to weights of what competes, which is the last dimension; both (rows, competitors)."""
 Active = Mapping[str, list[list[bool]]]
 """Per cell type and edge, whether each operation is run."""
+EdgeOps = tuple[tuple[str, ...], ...]
+"""Names of the operations of each edge of a cell."""
 
 
 class Space(ABC):
@@ -36,8 +38,8 @@ class Space(ABC):
     recipe: ClassVar[Any] = None
 
     @property
-    def kinds(self) -> tuple[str, ...]:
-        """The cell types: those keys of alpha_shapes whose rows are edges."""
+    def cell_types(self) -> tuple[str, ...]:
+        """The names of its cells: those keys of alpha_shapes whose rows are edges."""
         return tuple(self.alpha_shapes)
 
     @abstractmethod
@@ -47,15 +49,15 @@ class Space(ABC):
         partial: one channel in so many runs through the operations, see `Method.partial`.
         """
 
-    def relax(self, scores: Mix, rule: Rule, gates: Rule = torch.sigmoid, single: bool = False) -> Mix:
+    def relax(self, scores: Mix, rule: Rule, gates: Rule = torch.sigmoid, per_edge: bool = False) -> Mix:
         """Mixing weights: a rule from scores to weights, applied to what competes (the operations of each edge).
 
-        gates: the rule of weights that compete with nothing. single: operations compete on their edge alone, whatever
-        the space says. Both matter only in spaces that have gates or wider competitions.
+        gates: applied to weights that compete with nothing (LHD's output gates). per_edge: operations compete on their
+        edge alone, also in a space where those of several edges would. Both matter only in LHD.
         """
         return {name: rule(scores[name]) for name in self.alpha_shapes}
 
-    def competing(self, scores: Mix, single: bool = False) -> dict[str, list[Tensor]]:
+    def competing(self, scores: Mix, per_edge: bool = False) -> dict[str, list[Tensor]]:
         """What `relax` hands to its rule, by key: tensors (rows, competitors), without gates."""
         return {name: [scores[name]] for name in self.alpha_shapes}
 
@@ -69,6 +71,13 @@ class Space(ABC):
 
     def check_policy(self, policy: str | None) -> str:
         return choose(f"policy of {self.name}", self.policies[0] if policy is None else policy, self.policies)
+
+
+def operations_of_edges(space: Space, cell_type: str) -> EdgeOps:
+    """The names of the operations on each edge of a cell; in S1 they differ from edge to edge."""
+    edges, _ = space.alpha_shapes[cell_type]
+    same = {cell_type: (space.ops,) * edges}
+    return getattr(space, "edge_ops", same)[cell_type]
 
 
 def check_channels(channels: int) -> int:
@@ -93,6 +102,20 @@ def check_cells(cells: int) -> int:
     return cells
 
 
+def check_network(channels: int, cells: int, num_classes: int) -> None:
+    """Raise ValueError for a size that no network with two reduction cells can have."""
+    check_channels(channels)
+    check_cells(cells)
+    whole("num_classes", num_classes)
+
+
+def check_images(images: Tensor) -> None:
+    """Raise ValueError unless the two reductions divide the images' sides."""
+    height, width = images.shape[2:]
+    if height % 4 or width % 4:
+        raise ValueError(f"the sides of the images must be divisible by 4, not {(height, width)}")
+
+
 def check_mix(mix: Mix, shapes: Mapping[str, tuple[int, int]]) -> None:
     """Raise ValueError unless mix has the keys and shapes of alpha_shapes."""
     found = {name: tuple(weights.shape) for name, weights in mix.items()}
@@ -108,3 +131,13 @@ def nonzero(mix: Mix) -> Active:
 def everything(mix: Mapping[str, Tensor]) -> Active:
     """Every operation, whatever its weight."""
     return {name: [[True] * w.shape[1]] * w.shape[0] for name, w in mix.items()}
+
+
+def active_operations(mix: Mix) -> Active:
+    """What a supernet runs if it is not told: all operations but those of weight 0.
+
+    If a gradient in the weights is wanted, those run, too: the loss changes with a weight that is 0.
+    """
+    if any(weights.requires_grad for weights in mix.values()):
+        return everything(mix)
+    return nonzero(mix)

@@ -1,6 +1,7 @@
 """Published genotypes of the DARTS family by name, with the size of their networks (`tables/genotypes.csv`)."""
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -29,17 +30,18 @@ class Published:
 def catalogue() -> dict[str, Published]:
     """All of them by name, ordered by space."""
     text = (files("nasutils") / "tables" / "genotypes.csv").read_text()
-    return {
-        row["name"]: Published(
-            row["name"],
-            row["space"],
-            int(row["params"]),
-            int(row["macs"]),
-            row["source"],
-            Genotype.parse(row["genotype"]),
-        )
-        for row in csv.DictReader(text.splitlines())
-    }
+    return {row["name"]: _published(row) for row in csv.DictReader(text.splitlines())}
+
+
+def _published(row: Mapping[str, str]) -> Published:
+    return Published(
+        name=row["name"],
+        space=row["space"],
+        params=int(row["params"]),
+        macs=int(row["macs"]),
+        source=row["source"],
+        genotype=Genotype.parse(row["genotype"]),
+    )
 
 
 def get(name: str) -> Published:

@@ -12,46 +12,37 @@ Sources: quark0/darts, cnn/model_search.py; xiangning-chen/SmoothDARTS, sota/cnn
 """
 
 from collections.abc import Mapping
-from math import comb
+from math import comb, prod
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from nasutils.errors import whole
 from nasutils.spaces import darts_policies
 from nasutils.spaces.base import (
     Active,
+    EdgeOps,
     Mix,
     Space,
-    check_cells,
-    check_channels,
+    active_operations,
+    check_images,
     check_mix,
+    check_network,
     check_partial,
-    everything,
-    nonzero,
 )
 from nasutils.spaces.darts_cells import EDGES, HANDMADE_OPS, INCOMING, check_genotype
 from nasutils.spaces.darts_final import FinalNet
+from nasutils.spaces.finalnets import conv_stem
 from nasutils.spaces.genotype import Genotype
-from nasutils.spaces.mixed_cell import EdgeOps, MixedCell, Plan
-from nasutils.spaces.ops import (
-    POOLS,
-    DilatedConv,
-    FactorizedReduction,
-    Node,
-    PointwiseConv,
-    Random,
-    SeparableConv,
-    channels_last,
-)
+from nasutils.spaces.graph import Edges, cell_widths
+from nasutils.spaces.mixed_cell import CellWeights, MixedCell
+from nasutils.spaces.ops import CONVS, FactorizedReduction, PointwiseConv, RandomDraws, make_operation
+from nasutils.spaces.pools import POOLS
+from nasutils.spaces.sharing import Node, channels_last
 
-CONVS: Mapping[str, tuple[type[SeparableConv] | type[DilatedConv], int]] = {
-    "sep_conv_3x3": (SeparableConv, 3),
-    "sep_conv_5x5": (SeparableConv, 5),
-    "dil_conv_3x3": (DilatedConv, 3),
-    "dil_conv_5x5": (DilatedConv, 5),
-}
+
+def _alpha_shapes(edge_ops: Mapping[str, EdgeOps]) -> dict[str, tuple[int, int]]:
+    return {cell_type: (len(ops), len(ops[0])) for cell_type, ops in edge_ops.items()}
 
 
 class DARTS(Space):
@@ -62,7 +53,7 @@ class DARTS(Space):
 
     name = "darts"
     ops: ClassVar[tuple[str, ...]] = ("none", *POOLS, "skip_connect", *CONVS)
-    edges: ClassVar[dict[str, tuple[tuple[int, int], ...]]] = {"normal": EDGES, "reduce": EDGES}
+    edges: ClassVar[dict[str, Edges]] = {"normal": EDGES, "reduce": EDGES}
     edge_ops: ClassVar[dict[str, EdgeOps]]
     policies = tuple(darts_policies.POLICIES)
 
@@ -73,10 +64,11 @@ class DARTS(Space):
     def _complete(cls) -> None:
         if "edge_ops" not in vars(cls):
             cls.edge_ops = dict.fromkeys(("normal", "reduce"), (cls.ops,) * len(EDGES))
-        cls.alpha_shapes = {kind: (len(EDGES), len(ops[0])) for kind, ops in cls.edge_ops.items()}
+        cls.alpha_shapes = _alpha_shapes(cls.edge_ops)
         choices = len(cls.edge_ops["normal"][0]) - ("none" in cls.ops)
-        pairs = [comb(len(edges), 2) * choices**2 for edges in INCOMING]
-        cls.num_architectures = torch.Size(pairs).numel() ** 2
+        # Each node takes two of its edges, and on each of them one operation other than none.
+        per_node = [comb(len(edges), 2) * choices**2 for edges in INCOMING]
+        cls.num_architectures = prod(per_node) ** 2
 
     def supernet(self, channels: int = 16, cells: int = 8, num_classes: int = 10, partial: int = 1) -> "Supernet":
         """The search network: C channels in the first cell, of which one in `partial` runs through the operations.
@@ -87,9 +79,10 @@ class DARTS(Space):
 
     def discretize(self, mix: Mix, policy: str | None = None) -> Genotype:
         """Two edges per node, the strongest operation on each, none excluded; policies: `darts_policies`."""
-        rule = darts_policies.POLICIES[self.check_policy(policy)]
+        chosen = darts_policies.POLICIES[self.check_policy(policy)]
         check_mix(mix, self.alpha_shapes)
-        return darts_policies.derive({k: w.tolist() for k, w in mix.items()}, self.edge_ops, rule)
+        weights = {name: w.tolist() for name, w in mix.items()}
+        return darts_policies.derive(weights, self.edge_ops, chosen)
 
     def finalnet(
         self,
@@ -180,35 +173,33 @@ class SupernetCell(MixedCell):
 
     def __init__(
         self,
-        kind: str,
+        cell_type: str,
         edge_ops: EdgeOps,
         inputs: tuple[int, int],
         channels: int,
         partial: int,
         halved: bool,
-        random: Random,
+        random: RandomDraws,
     ) -> None:
-        super().__init__(kind, edge_ops, channels, partial)
+        super().__init__(cell_type, edge_ops, channels, partial)
         take = FactorizedReduction if halved else PointwiseConv
         self.enter0 = take(inputs[0], channels, affine=False)
         self.enter1 = PointwiseConv(inputs[1], channels, affine=False)
         self.ops, self.norms, self.random = nn.ModuleDict(), nn.ModuleDict(), random
         for e, names in enumerate(edge_ops):
             for name in names:
-                if name in POOLS:
+                module = make_operation(name, self.channels, self.stride(e), affine=False)
+                if module is not None:
+                    self.ops[f"{e}_{name}"] = module
+                elif name in POOLS:
                     self.norms[f"{EDGES[e][0]}_{name}"] = nn.BatchNorm2d(self.channels, affine=False)
-                elif name in CONVS:
-                    kind_of_conv, kernel = CONVS[name]
-                    self.ops[f"{e}_{name}"] = kind_of_conv(self.channels, kernel, self.stride(e), affine=False)
-                elif name == "skip_connect" and self.stride(e) == 2:
-                    self.ops[f"{e}_{name}"] = FactorizedReduction(self.channels, self.channels, affine=False)
 
-    def forward(self, first: Node, second: Node, plan: Plan) -> Tensor:
+    def forward(self, first: Node, second: Node, weights: CellWeights) -> Tensor:
         states = self.enter(first, second)
         nodes = [self.node(x) for x in states]
         shared: dict[str, Tensor] = {}
         for edges in INCOMING:
-            states.append(self.mixed(nodes, edges, plan, shared))
+            states.append(self.mixed(nodes, edges, weights, shared))
             nodes.append(self.node(states[-1]))
         return self.leave(states)
 
@@ -228,10 +219,8 @@ class SupernetCell(MixedCell):
     def branches(self, edge: int, x: Tensor) -> list[Tensor]:
         """What each operation of an edge makes of its source's channels (batch, C / partial, H, W), at weight 1."""
         node = Node(x)
-        return [
-            torch.zeros_like(self.strided(x, edge)) if name == "none" else self.branch(edge, name, node)
-            for name in self.edge_ops[edge]
-        ]
+        zeros = torch.zeros_like(self.strided(x, edge))
+        return [zeros if name == "none" else self.branch(edge, name, node) for name in self.edge_ops[edge]]
 
 
 class Supernet(nn.Module):
@@ -245,18 +234,17 @@ class Supernet(nn.Module):
         self, edge_ops: Mapping[str, EdgeOps], channels: int, cells: int, num_classes: int, partial: int
     ) -> None:
         super().__init__()
-        check_channels(channels)
-        check_cells(cells)
+        check_network(channels, cells, num_classes)
         self.partial = check_partial(channels, partial)
-        whole("num_classes", num_classes)
-        self.shapes = {kind: (len(EDGES), len(ops[0])) for kind, ops in edge_ops.items()}
-        self.stem = nn.Sequential(nn.Conv2d(3, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels))
-        self.random, self.cells = Random(), nn.ModuleList()
-        inputs, width, halved = (3 * channels, 3 * channels), channels, False
-        for i in range(cells):
-            reduction = i in (cells // 3, 2 * cells // 3)
-            kind, width = ("reduce", 2 * width) if reduction else ("normal", width)
-            self.cells.append(SupernetCell(kind, edge_ops[kind], inputs, width, partial, halved, self.random))
+        self.shapes = _alpha_shapes(edge_ops)
+        self.stem = conv_stem(3, 3 * channels)
+        self.random, self.cells = RandomDraws(), nn.ModuleList()
+        inputs = (3 * channels, 3 * channels)
+        halved = False  # whether the cell before was a reduction cell
+        for reduction, width in cell_widths(cells, channels):
+            cell_type = "reduce" if reduction else "normal"
+            ops = edge_ops[cell_type]
+            self.cells.append(SupernetCell(cell_type, ops, inputs, width, partial, halved, self.random))
             inputs, halved = (inputs[1], 4 * width), reduction
         self.linear = nn.Linear(inputs[1], num_classes)
         channels_last(self)
@@ -265,15 +253,9 @@ class Supernet(nn.Module):
         check_mix(mix, self.shapes)
         check_images(images)
         if active is None:
-            active = everything(mix) if any(m.requires_grad for m in mix.values()) else nonzero(mix)
-        plans = {kind: Plan(mix[kind], active[kind]) for kind in mix}
+            active = active_operations(mix)
+        weights = {cell_type: CellWeights(mix[cell_type], active[cell_type]) for cell_type in mix}
         before = last = Node(self.stem(images.contiguous(memory_format=torch.channels_last)))
         for cell in self.cells:
-            before, last = last, Node(cell(before, last, plans[cell.kind]))  # type: ignore[index]
+            before, last = last, Node(cell(before, last, weights[cell.cell_type]))  # type: ignore[index]
         return self.linear(last.x.mean(dim=(2, 3)))
-
-
-def check_images(images: Tensor) -> None:
-    """Raise ValueError unless the two reductions divide the images' sides."""
-    if any(side % 4 for side in images.shape[2:]):
-        raise ValueError(f"the sides of the images must be divisible by 4, not {tuple(images.shape[2:])}")

@@ -1,4 +1,4 @@
-"""From the mixing weights of a DARTS cell to its genotype: the parsers of the field as named rules.
+"""From the mixing weights of a DARTS cell to its genotype: the parsers of the field as named policies.
 
 After a search at a small temperature most edges read 1.000, so rounding and ties decide the topology.
 Sources: the genotype parsers of quark0/darts, chaoji90/SP-DARTS and chaoji90/PCDEDD, `Network.genotype` in their
@@ -14,18 +14,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from nasutils.spaces.base import EdgeOps
 from nasutils.spaces.darts_cells import EDGES, INCOMING, NODES
-from nasutils.spaces.genotype import Cell, Genotype
+from nasutils.spaces.genotype import Cell, Genotype, Pairs
 
 Weights = Sequence[Sequence[float]]
-Pair = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Rule:
-    """decimals: to which the weights are rounded first (None: not). later: equal edges go to the later
-    predecessor. last: of equal operations on an edge the last one is taken. skips: the most skip connections of a
-    normal cell (None: any number)."""
+class Policy:
+    """decimals: the weights are rounded to so many first (None: not). later: of equal edges the later predecessor's
+    is taken. last: of equal operations on an edge the last one is taken. skips: the most skip connections of a normal
+    cell (None: any number)."""
 
     decimals: int | None = None
     later: bool = False
@@ -33,38 +33,38 @@ class Rule:
     skips: int | None = None
 
 
-POLICIES: Mapping[str, Rule] = {
-    "top2": Rule(),
-    "top2-sp": Rule(decimals=4, later=True),
-    "top2-small-temperature": Rule(decimals=3),
-    "top2-s1-s4": Rule(decimals=3, last=True),
-    **{f"top2-skips{most}": Rule(skips=most) for most in range(8)},
+POLICIES: Mapping[str, Policy] = {
+    "top2": Policy(),
+    "top2-sp": Policy(decimals=4, later=True),
+    "top2-small-temperature": Policy(decimals=3),
+    "top2-s1-s4": Policy(decimals=3, last=True),
+    **{f"top2-skips{most}": Policy(skips=most) for most in range(8)},
 }
 """`top2` is DARTS's own (and the SS-DARTS code's); `top2-sp` the SP-DARTS code's on the DARTS space,
 `top2-small-temperature` PCD's and EDD's there, and `top2-s1-s4` all of theirs on S1-S4. `top2-skips2` is the cell of
 P-DARTS's paper; its code writes one for every number from 8 (all edges of a cell) to 0."""
 
 
-def derive(weights: Mapping[str, Weights], edge_ops: Mapping[str, Sequence[Sequence[str]]], rule: Rule) -> Genotype:
+def derive(weights: Mapping[str, Weights], edge_ops: Mapping[str, EdgeOps], policy: Policy) -> Genotype:
     """The genotype of mixing weights (14, operations) by cell type; none is never taken."""
     cells = []
     for name in ("normal", "reduce"):
-        rows: Weights = [[_rounded(w, rule) for w in row] for row in weights[name]]
-        if name == "normal" and rule.skips is not None:
-            rows = restricted(rows, edge_ops[name], rule)
-        cells.append(_cell(name, rows, edge_ops[name], rule))
+        rows: Weights = [[_rounded(w, policy) for w in row] for row in weights[name]]
+        if name == "normal" and policy.skips is not None:
+            rows = restricted(rows, edge_ops[name], policy)
+        cells.append(_derive_cell(name, rows, edge_ops[name], policy))
     return Genotype(tuple(cells))
 
 
-def restricted(rows: Weights, edge_ops: Sequence[Sequence[str]], rule: Rule) -> Weights:
+def restricted(rows: Weights, edge_ops: EdgeOps, policy: Policy) -> Weights:
     """The weights of a cell, (14, operations), with -inf for the skip connections that it has to do without.
 
-    Dropped is the weakest of those that the cell would keep, the first one of equals, until at most `rule.skips` are
+    Dropped is the weakest of those that the cell would keep, the first one of equals, until at most `policy.skips` are
     kept, or those left are all that their edges have.
     """
-    assert rule.skips is not None
+    assert policy.skips is not None
     left = [list(row) for row in rows]
-    while len(kept := _kept_skips(left, edge_ops, rule)) > rule.skips:
+    while len(kept := _kept_skips(left, edge_ops, policy)) > policy.skips:
         droppable = [(edge, k) for edge, k in kept if left[edge][k] > -math.inf]
         if not droppable:
             break
@@ -73,29 +73,38 @@ def restricted(rows: Weights, edge_ops: Sequence[Sequence[str]], rule: Rule) -> 
     return left
 
 
-def _kept_skips(rows: Weights, edge_ops: Sequence[Sequence[str]], rule: Rule) -> list[tuple[int, int]]:
+def _kept_skips(rows: Weights, edge_ops: EdgeOps, policy: Policy) -> list[tuple[int, int]]:
     """Edge and operation of the skip connections in the cell of these weights, in the order of the edges."""
-    nodes = _cell("normal", rows, edge_ops, rule).nodes
-    pairs = [(EDGES.index((source, to)), op) for to, node in enumerate(nodes, start=2) for op, source in node]
-    return sorted((e, edge_ops[e].index(op)) for e, op in pairs if op == "skip_connect")
+    kept = []
+    for target, pairs in enumerate(_derive_cell("normal", rows, edge_ops, policy).nodes, start=2):
+        for op, source in pairs:
+            if op == "skip_connect":
+                edge = EDGES.index((source, target))
+                kept.append((edge, edge_ops[edge].index(op)))
+    return sorted(kept)
 
 
-def _cell(name: str, rows: Weights, edge_ops: Sequence[Sequence[str]], rule: Rule) -> Cell:
-    nodes = tuple(_top2(rows, edge_ops, edges, rule) for edges in INCOMING)
+def _derive_cell(name: str, rows: Weights, edge_ops: EdgeOps, policy: Policy) -> Cell:
+    nodes = tuple(_top2(rows, edge_ops, edges, policy) for edges in INCOMING)
     return Cell(name, nodes, tuple(range(2, 2 + NODES)))
 
 
-def _rounded(weight: float, rule: Rule) -> float:
-    return weight if rule.decimals is None else round(weight, rule.decimals)
+def _rounded(weight: float, policy: Policy) -> float:
+    return weight if policy.decimals is None else round(weight, policy.decimals)
 
 
-def _top2(rows: Weights, edge_ops: Sequence[Sequence[str]], edges: Sequence[int], rule: Rule) -> tuple[Pair, ...]:
+def _top2(rows: Weights, edge_ops: EdgeOps, edges: Sequence[int], policy: Policy) -> Pairs:
     """The two edges whose strongest operations are the largest, strongest first, with those operations."""
-    best = {e: _best(rows[e], edge_ops[e], rule.last) for e in (reversed(edges) if rule.later else edges)}
-    strongest = sorted(best, key=lambda e: -rows[e][best[e]])[:2]  # the sort is stable: ties keep that order
+    scanned = list(reversed(edges)) if policy.later else edges
+    best = {e: _best(rows[e], edge_ops[e], policy.last) for e in scanned}
+    # The sort is stable, so equal edges stay in the order in which they were scanned.
+    strongest = sorted(scanned, key=lambda e: -rows[e][best[e]])[:2]
     return tuple((edge_ops[e][best[e]], EDGES[e][0]) for e in strongest)
 
 
 def _best(row: Sequence[float], names: Sequence[str], last: bool) -> int:
+    """The operation of the largest weight, but none; of equal ones the first, or the last."""
     allowed = [k for k, name in enumerate(names) if name != "none"]
-    return max(reversed(allowed) if last else allowed, key=lambda k: row[k])
+    if last:
+        allowed.reverse()
+    return max(allowed, key=lambda k: row[k])

@@ -15,12 +15,15 @@ from typing import Any
 _EDGE = re.compile(r"([^|~+\s]+)~(\d+)")
 _DARTS = re.compile(r"(?:\w+\s*=\s*)?(Genotype\s*\(.*\))", re.DOTALL)
 
-Node = tuple[tuple[str, int], ...]
+Pair = tuple[str, int]
+"""(operation, source node) of one edge that a cell keeps."""
+Pairs = tuple[Pair, ...]
+"""What enters one node."""
 
-LONGEST = 20_000
-"""Characters of a text: beyond those of any cell, and few enough that reading it takes no time."""
-NODES = 100
-"""Of a cell: more than any has."""
+MAX_LENGTH = 20_000
+"""Characters of a text: more than any cell needs, and few enough that reading it takes no time."""
+MAX_NODES = 100
+"""Nodes of a cell: more than any has."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Cell:
     output (a node may then have any number of pairs)."""
 
     name: str
-    nodes: tuple[Node, ...]
+    nodes: tuple[Pairs, ...]
     output: tuple[int, ...] = ()
     sum: tuple[int, ...] = ()
 
@@ -44,8 +47,8 @@ class Genotype:
     @classmethod
     def parse(cls, text: str) -> "Genotype":
         """Read either text form, without evaluating it. Raises ValueError saying what was expected and found."""
-        if not isinstance(text, str) or len(text) > LONGEST:
-            raise ValueError(f"a genotype must be a text of at most {LONGEST} characters, not {_quoted(str(text))}")
+        if not isinstance(text, str) or len(text) > MAX_LENGTH:
+            raise ValueError(f"a genotype must be a text of at most {MAX_LENGTH} characters, not {_quoted(str(text))}")
         text = text.strip()
         if text.startswith("|"):
             return cls((Cell("cell", _parse_nasbench201(text)),))
@@ -55,12 +58,14 @@ class Genotype:
 
     def __str__(self) -> str:
         if len(self.cells) == 1 and not self.cells[0].output:
-            return "+".join("|" + "|".join(f"{op}~{s}" for op, s in node) + "|" for node in self.cells[0].nodes)
+            return "+".join(_nasbench201_node(pairs) for pairs in self.cells[0].nodes)
         parts = []
         for cell in self.cells:
-            flat = [pair for node in cell.nodes for pair in node]
-            parts.append(f"{cell.name}={[list(node) for node in cell.nodes] if cell.sum else flat!r}")
-            parts += [f"{cell.name}_sum={list(cell.sum)!r}"] if cell.sum else []
+            if cell.sum:
+                parts.append(f"{cell.name}={[list(pairs) for pairs in cell.nodes]!r}")
+                parts.append(f"{cell.name}_sum={list(cell.sum)!r}")
+            else:
+                parts.append(f"{cell.name}={[pair for pairs in cell.nodes for pair in pairs]!r}")
             parts.append(f"{cell.name}_concat={list(cell.output)!r}")
         return f"Genotype({', '.join(parts)})"
 
@@ -69,15 +74,20 @@ def _quoted(text: str) -> str:
     return repr(text) if len(text) <= 400 else f"{text[:400]!r}..."
 
 
-def _parse_nasbench201(text: str) -> tuple[Node, ...]:
+def _nasbench201_node(pairs: Pairs) -> str:
+    return "|" + "|".join(f"{op}~{source}" for op, source in pairs) + "|"
+
+
+def _parse_nasbench201(text: str) -> tuple[Pairs, ...]:
     nodes = []
     for target, part in enumerate(text.split("+"), start=1):
-        edges = tuple((op, int(source)) for op, source in _EDGE.findall(part))
-        if part != "|" + "|".join(f"{op}~{s}" for op, s in edges) + "|" or [s for _, s in edges] != list(range(target)):
-            raise ValueError(
-                f"expected |op~0|...|op~{target - 1}| for node {target}, not {_quoted(part)} in {_quoted(text)}"
-            )
-        nodes.append(edges)
+        pairs = tuple((op, int(source)) for op, source in _EDGE.findall(part))
+        sources = [source for _, source in pairs]
+        # Written again it must be the same text: findall skips what does not match.
+        if part != _nasbench201_node(pairs) or sources != list(range(target)):
+            expected = f"|op~0|...|op~{target - 1}|"
+            raise ValueError(f"expected {expected} for node {target}, not {_quoted(part)} in {_quoted(text)}")
+        nodes.append(pairs)
     return tuple(nodes)
 
 
@@ -88,7 +98,7 @@ def _parse_darts(text: str) -> tuple[Cell, ...]:
             raise ValueError("it takes named lists")
         fields = {str(k.arg): _literal(k.value) for k in call.keywords}
         names = sorted({name.removesuffix("_concat").removesuffix("_sum") for name in fields})  # normal, reduce
-        return tuple(_cell(name, fields) for name in names)
+        return tuple(_parse_cell(name, fields) for name in names)
     except KeyError as error:
         reason = f"{error.args[0]} is missing"
     except (MemoryError, RecursionError):
@@ -100,15 +110,14 @@ def _parse_darts(text: str) -> tuple[Cell, ...]:
     )
 
 
-def _cell(name: str, fields: Mapping[str, Any]) -> Cell:
-    output = _numbers(f"{name}_concat", fields[f"{name}_concat"])
+def _parse_cell(name: str, fields: Mapping[str, Any]) -> Cell:
+    output = _parse_output(f"{name}_concat", fields[f"{name}_concat"])
     if not fields.get(f"{name}_sum"):
-        return Cell(name, _nodes(name, fields[name]), output)
-    nodes = tuple(
-        tuple(_pair(pair, n + 2, f"{name}[{n}][{i}]") for i, pair in enumerate(pairs))
-        for n, pairs in enumerate(fields[name])
-    )
-    return Cell(name, nodes, output, _numbers(f"{name}_sum", fields[f"{name}_sum"]))
+        return Cell(name, _two_per_node(name, fields[name]), output)
+    nodes = []
+    for n, pairs in enumerate(fields[name]):
+        nodes.append(tuple(_parse_pair(pair, n + 2, f"{name}[{n}][{i}]") for i, pair in enumerate(pairs)))
+    return Cell(name, tuple(nodes), output, _parse_output(f"{name}_sum", fields[f"{name}_sum"]))
 
 
 def _literal(node: ast.expr) -> Any:
@@ -118,15 +127,15 @@ def _literal(node: ast.expr) -> Any:
     return ast.literal_eval(node)
 
 
-def _nodes(name: str, flat: Sequence[Any]) -> tuple[Node, ...]:
+def _two_per_node(name: str, flat: Sequence[Any]) -> tuple[Pairs, ...]:
     """Two edges per node, the i-th of which may take the cell's two inputs and the nodes before it."""
-    edges = tuple(_pair(pair, i // 2 + 2, f"{name}[{i}]") for i, pair in enumerate(flat))
+    edges = tuple(_parse_pair(pair, i // 2 + 2, f"{name}[{i}]") for i, pair in enumerate(flat))
     if len(edges) % 2:
         raise ValueError(f"in the {name} cell: two edges per node, not {len(edges)} in all")
     return tuple(edges[i : i + 2] for i in range(0, len(edges), 2))
 
 
-def _pair(pair: Any, target: int, place: str) -> tuple[str, int]:
+def _parse_pair(pair: Any, target: int, place: str) -> Pair:
     """One (operation, source node) of a node; place: where it stands in the text."""
     match pair:
         case (str(op), int(source)) if source in range(target):
@@ -135,8 +144,8 @@ def _pair(pair: Any, target: int, place: str) -> tuple[str, int]:
     raise ValueError(f"in the {name} cell, {place}: node {target} takes ('op', 0 to {target - 1}), not {pair!r}")
 
 
-def _numbers(name: str, chosen: Sequence[int]) -> tuple[int, ...]:
+def _parse_output(name: str, numbers: Sequence[int]) -> tuple[int, ...]:
     """Nodes of a cell that are concatenated or added up; which ones there are, its space knows."""
-    if not all(type(n) is int and 0 <= n < NODES for n in chosen):
-        raise ValueError(f"{name} takes nodes, numbers of 0 to {NODES - 1}, not {chosen!r}")
-    return tuple(chosen)
+    if not all(type(n) is int and 0 <= n < MAX_NODES for n in numbers):
+        raise ValueError(f"{name} takes nodes, numbers of 0 to {MAX_NODES - 1}, not {numbers!r}")
+    return tuple(numbers)

@@ -17,26 +17,28 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from nasutils.errors import choose, whole
-from nasutils.spaces import darts, lhd_policies, mixed_cell
+from nasutils.errors import choose
+from nasutils.spaces import lhd_policies
 from nasutils.spaces.base import (
     Active,
     Mix,
     Rule,
     Space,
-    check_cells,
-    check_channels,
+    active_operations,
+    check_images,
     check_mix,
+    check_network,
     check_partial,
-    everything,
-    nonzero,
 )
-from nasutils.spaces.darts_final import cifar_stem
+from nasutils.spaces.finalnets import conv_stem
 from nasutils.spaces.genotype import Genotype
-from nasutils.spaces.lhd_cells import EDGES, INCOMING, KINDS, NODES, OPS, architectures, check_genotype
-from nasutils.spaces.lhd_final import FinalNet, channels_of, make_operation, reductions
-from nasutils.spaces.mixed_cell import MixedCell
-from nasutils.spaces.ops import POOLS, Node, PointwiseConv, channels_last, mixed_sum
+from nasutils.spaces.graph import Edges, cell_widths
+from nasutils.spaces.lhd_cells import CELL_TYPES, EDGES, INCOMING, NODES, OPS, check_genotype, count_architectures
+from nasutils.spaces.lhd_final import FinalNet, channels_of
+from nasutils.spaces.mixed_cell import CellWeights, MixedCell
+from nasutils.spaces.ops import THIN_CONVS, PointwiseConv, make_operation
+from nasutils.spaces.pools import POOLS
+from nasutils.spaces.sharing import Node, channels_last, mixed_sum
 
 EXTRA = ("auxiliary_skip", "inner_skip", "one", "rest")
 """What a supernet can have on each edge besides its operations, each with a column of its own in the mixing weights:
@@ -48,7 +50,8 @@ EXTRA = ("auxiliary_skip", "inner_skip", "one", "rest")
 * rest: the channels that go around the operations, with partial channels (PC-DARTS as released: weight 1). Without
   this column their weight is the sum of the edge's weights.
 """
-_SIZES = [len(edges) for edges in INCOMING]
+_EDGES_INTO = [len(edges) for edges in INCOMING]
+"""How many edges enter each node."""
 
 
 class LHD(Space):
@@ -60,14 +63,14 @@ class LHD(Space):
     name = "lhd"
     ops = OPS
     alpha_shapes: ClassVar[dict[str, tuple[int, int]]] = {
-        **dict.fromkeys(KINDS, (len(EDGES), len(OPS))),
-        **dict.fromkeys((f"{kind}_output" for kind in KINDS), (2, NODES)),
+        **dict.fromkeys(CELL_TYPES, (len(EDGES), len(OPS))),
+        **dict.fromkeys((f"{cell_type}_output" for cell_type in CELL_TYPES), (2, NODES)),
     }
-    edges: ClassVar[dict[str, tuple[tuple[int, int], ...]]] = dict.fromkeys(KINDS, EDGES)
-    num_architectures = architectures()
+    edges: ClassVar[dict[str, Edges]] = dict.fromkeys(CELL_TYPES, EDGES)
+    num_architectures = count_architectures()
     policies = tuple(lhd_policies.POLICIES)
     extras = EXTRA
-    kinds = KINDS
+    cell_types = CELL_TYPES
 
     def supernet(
         self,
@@ -83,33 +86,42 @@ class LHD(Space):
         """
         return Supernet(channels, cells, num_classes, partial, tuple(extra))
 
-    def relax(self, scores: Mix, rule: Rule, gates: Rule = torch.sigmoid, single: bool = False) -> Mix:
+    def relax(self, scores: Mix, rule: Rule, gates: Rule = torch.sigmoid, per_edge: bool = False) -> Mix:
         """The operations of all edges into a node compete, so do the nodes for the sum; gates are sigmoids."""
         mix = {}
         for name in self.alpha_shapes:
-            if name not in KINDS:
+            if name not in CELL_TYPES:
                 mix[name] = two_outputs(scores[name], rule, gates)
+            elif per_edge:
+                mix[name] = rule(scores[name])
             else:
-                mix[name] = rule(scores[name]) if single else by_node(scores[name], _SIZES, rule)
+                mix[name] = by_node(scores[name], _EDGES_INTO, rule)
         return mix
 
-    def competing(self, scores: Mix, single: bool = False) -> dict[str, list[Tensor]]:
-        nodes = {kind: [part.reshape(1, -1) for part in scores[kind].split(_SIZES)] for kind in KINDS}
-        sums = {name: [scores[name][:1]] for name in self.alpha_shapes if name not in KINDS}
-        return {**({kind: [scores[kind]] for kind in KINDS} if single else nodes), **sums}
+    def competing(self, scores: Mix, per_edge: bool = False) -> dict[str, list[Tensor]]:
+        groups = {}
+        for name in CELL_TYPES:
+            if per_edge:
+                groups[name] = [scores[name]]
+            else:
+                groups[name] = [part.reshape(1, -1) for part in scores[name].split(_EDGES_INTO)]
+        for name in self.alpha_shapes:
+            if name not in CELL_TYPES:  # the first row is of the sum, the second is gates, which do not compete
+                groups[name] = [scores[name][:1]]
+        return groups
 
     def discretize(self, mix: Mix, policy: str | None = None) -> Genotype:
         """The cells that a policy keeps, without nodes that reach no output; policies: `lhd_policies`."""
-        rule = lhd_policies.POLICIES[self.check_policy(policy)]
+        chosen = lhd_policies.POLICIES[self.check_policy(policy)]
         check_mix(mix, self.alpha_shapes)
-        return lhd_policies.derive(mix, rule)
+        return lhd_policies.derive(mix, chosen)
 
     def finalnet_size(
         self, genotype: Genotype | str, policy: str | None = None, num_classes: int = 10
     ) -> tuple[int, int]:
         """Channels and cells of a policy's final network. `1m`: as few channels as give 1.5 million parameters."""
-        rule = lhd_policies.POLICIES[self.check_policy(policy)]
-        return channels_of(_checked(genotype), rule, num_classes), rule.cells
+        chosen = lhd_policies.POLICIES[self.check_policy(policy)]
+        return channels_of(_checked(genotype), chosen, num_classes), chosen.cells
 
     def finalnet(
         self,
@@ -133,16 +145,20 @@ def _checked(genotype: Genotype | str) -> Genotype:
     return genotype
 
 
-class Plan(mixed_cell.Plan):
-    """The mixing weights of one cell type during one forward, arranged as its cells use them.
+class GatedWeights(CellWeights):
+    """The mixing weights of one cell type during one forward, with those of its outputs.
 
-    sums: (5,). gates: one number per node.
+    sums: (5,), the weights of the nodes in the sum. gates: one number per node.
     """
 
-    def __init__(self, mix: Mix, active: Active, kind: str, extra: Sequence[str]) -> None:
-        rest = len(OPS) + extra.index("rest") if "rest" in extra else None
-        super().__init__(mix[kind], active[kind], slice(len(OPS)) if rest is None else slice(rest, rest + 1))
-        self.sums, self.gates = mix[f"{kind}_output"][0], mix[f"{kind}_output"][1].unbind()
+    def __init__(self, mix: Mix, active: Active, cell_type: str, extra: Sequence[str]) -> None:
+        columns = slice(len(OPS))
+        if "rest" in extra:  # the channels around the operations have a weight of their own
+            rest = len(OPS) + extra.index("rest")
+            columns = slice(rest, rest + 1)
+        super().__init__(mix[cell_type], active[cell_type], columns)
+        sums, gates = mix[f"{cell_type}_output"]
+        self.sums, self.gates = sums, gates.unbind()
 
 
 class SupernetCell(MixedCell):
@@ -151,39 +167,42 @@ class SupernetCell(MixedCell):
     edges = EDGES
     idle = "rest"
 
-    def __init__(self, kind: str, inputs: tuple[int, int], channels: int, partial: int, extra: tuple[str, ...]) -> None:
-        super().__init__(kind, ((*OPS, *extra),) * len(EDGES), channels, partial)
+    def __init__(
+        self, cell_type: str, inputs: tuple[int, int], channels: int, partial: int, extra: tuple[str, ...]
+    ) -> None:
+        super().__init__(cell_type, ((*OPS, *extra),) * len(EDGES), channels, partial)
         self.enter0 = PointwiseConv(inputs[0], channels, affine=False) if inputs[0] != channels else None
         self.enter1 = PointwiseConv(inputs[1], channels, affine=False)
         self.ops, self.norms = nn.ModuleDict(), nn.ModuleDict()
         for e, names in enumerate(self.edge_ops):
-            for name in (n for n in names if n not in ("one", "rest")):
-                module = make_operation(name, self.channels, self.stride(e), affine=False)
+            for name in names:
+                module = make_operation(name, self.channels, self.stride(e), affine=False, convs=THIN_CONVS)
                 if module is not None:
                     self.ops[f"{e}_{name}"] = module
-                    if name == "inner_skip":
+                    if name == "inner_skip":  # its statistics move as if it ran once per operation
                         module.bn.momentum = 1 - 0.9 ** len(OPS)  # type: ignore[union-attr]
                 elif name in POOLS:
                     self.norms[f"{EDGES[e][0]}_{name}"] = nn.BatchNorm2d(self.channels, affine=False)
 
-    def forward(self, first: Node, second: Node, plan: Plan) -> tuple[Tensor, Tensor]:
+    def forward(self, first: Node, second: Node, weights: GatedWeights) -> tuple[Tensor, Tensor]:
         states = self.enter(first, second)
-        nodes, shared = [self.node(x) for x in states], {}  # type: ignore[var-annotated]
+        nodes = [self.node(x) for x in states]
+        shared: dict[str, Tensor] = {}
         summands = []
-        for edges, gate in zip(INCOMING, plan.gates, strict=True):
-            z = self.mixed(nodes, edges, plan, shared)
+        for edges, gate in zip(INCOMING, weights.gates, strict=True):
+            z = self.mixed(nodes, edges, weights, shared)
             summands.append(z)
             states.append(gate * z)
             nodes.append(self.node(states[-1]))
-        return self.leave(summands, states, plan)
+        return self.leave(summands, states, weights)
 
     def enter(self, first: Node, second: Node) -> list[Tensor]:
         """The two input nodes (batch, C, H, W); a sum that has C channels already is taken as it is."""
         return [first.x if self.enter0 is None else self.enter0(first), self.enter1(second)]
 
-    def leave(self, summands: list[Tensor], states: list[Tensor], plan: Plan) -> tuple[Tensor, Tensor]:
+    def leave(self, summands: list[Tensor], states: list[Tensor], weights: GatedWeights) -> tuple[Tensor, Tensor]:
         """Both outputs, from the five nodes before their gates and from all seven behind them."""
-        return mixed_sum([], summands, plan.sums), torch.cat(states[2:], dim=1)
+        return mixed_sum([], summands, weights.sums), torch.cat(states[2:], dim=1)
 
     def unweighted(self, node: Node, edge: int, name: str, shared: dict[str, Tensor]) -> Tensor:
         if name == "one":
@@ -206,36 +225,35 @@ class Supernet(nn.Module):
 
     def __init__(self, channels: int, cells: int, num_classes: int, partial: int, extra: tuple[str, ...]) -> None:
         super().__init__()
-        check_channels(channels)
-        check_cells(cells)
+        check_network(channels, cells, num_classes)
         self.partial = check_partial(channels, partial)
-        whole("num_classes", num_classes)
         self.extra = tuple(choose("extra of lhd", name, EXTRA) for name in extra)
         if "rest" in extra and partial == 1:
             raise ValueError("nothing goes around the operations (extra 'rest') unless partial is more than 1")
-        self.shapes = {
-            name: (rows, columns + len(extra) * (name in KINDS)) for name, (rows, columns) in LHD.alpha_shapes.items()
-        }
-        self.stem0, self.stem1 = cifar_stem(channels), cifar_stem(3 * channels)
-        self.cells, inputs, width = nn.ModuleList(), (channels, 3 * channels), channels
-        for i in range(cells):
-            kind, width = ("reduce", 2 * width) if i in reductions(cells) else ("normal", width)
-            self.cells.append(SupernetCell(kind, inputs, width, partial, extra))
+        self.shapes = dict(LHD.alpha_shapes)
+        for cell_type in CELL_TYPES:
+            self.shapes[cell_type] = (len(EDGES), len(OPS) + len(extra))
+        self.stem0, self.stem1 = conv_stem(3, channels), conv_stem(3, 3 * channels)
+        self.cells = nn.ModuleList()
+        inputs = (channels, 3 * channels)
+        for reduction, width in cell_widths(cells, channels):
+            self.cells.append(SupernetCell("reduce" if reduction else "normal", inputs, width, partial, extra))
             inputs = (width, NODES * width)
         self.linear = nn.Linear(sum(inputs), num_classes)
         channels_last(self)
 
     def forward(self, images: Tensor, mix: Mix, active: Active | None = None) -> Tensor:
         check_mix(mix, self.shapes)
-        darts.check_images(images)
+        check_images(images)
         if active is None:
-            active = everything(mix) if any(m.requires_grad for m in mix.values()) else nonzero(mix)
-        plans = {kind: Plan(mix, active, kind, self.extra) for kind in KINDS}
+            active = active_operations(mix)
+        weights = {cell_type: GatedWeights(mix, active, cell_type, self.extra) for cell_type in CELL_TYPES}
         images = images.contiguous(memory_format=torch.channels_last)
-        first, second = Node(self.stem0(images)), Node(self.stem1(images))
+        nodes = Node(self.stem0(images)), Node(self.stem1(images))
         for cell in self.cells:
-            first, second = (Node(x) for x in cell(first, second, plans[cell.kind]))  # type: ignore[index]
-        return self.linear(torch.cat([first.x.mean(dim=(2, 3)), second.x.mean(dim=(2, 3))], dim=1))
+            summed, joined = cell(*nodes, weights[cell.cell_type])  # type: ignore[index]
+            nodes = Node(summed), Node(joined)
+        return self.linear(torch.cat([node.x.mean(dim=(2, 3)) for node in nodes], dim=1))
 
 
 def by_node(scores: Tensor, edges: Sequence[int], rule: Rule) -> Tensor:
@@ -243,7 +261,10 @@ def by_node(scores: Tensor, edges: Sequence[int], rule: Rule) -> Tensor:
 
     edges: how many enter each node, in the order of the rows. Source: chaoji90/LHD, search/concate_sum_five_sig.py.
     """
-    return torch.cat([rule(part.reshape(1, -1)).reshape(part.shape) for part in scores.split(list(edges))])
+    weights = []
+    for part in scores.split(list(edges)):
+        weights.append(rule(part.reshape(1, -1)).reshape(part.shape))
+    return torch.cat(weights)
 
 
 def two_outputs(scores: Tensor, rule: Rule, gates: Rule = torch.sigmoid) -> Tensor:

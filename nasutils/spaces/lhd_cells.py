@@ -4,9 +4,10 @@ from math import comb, prod
 
 from nasutils.errors import choose
 from nasutils.spaces.genotype import Cell, Genotype
+from nasutils.spaces.graph import edges_between, incoming_edges
 
 NODES = 5
-KINDS = ("normal", "reduce")
+CELL_TYPES = ("normal", "reduce")
 OPS = (
     "max_pool_3x3",
     "avg_pool_3x3",
@@ -16,10 +17,10 @@ OPS = (
     "dil_conv_3x3",
     "dil_conv_5x5",
 )
-EDGES = tuple((source, target) for target in range(2, 2 + NODES) for source in range(target))
+EDGES = edges_between(NODES)
 """(source, target) of the 20 edges in the order of the rows of alpha; 0 and 1 are the cell's inputs: the sum and the
 concatenation that the cell before put out."""
-INCOMING = [[e for e, (_, target) in enumerate(EDGES) if target == node] for node in range(2, 2 + NODES)]
+INCOMING = incoming_edges(EDGES)
 
 
 def check_genotype(genotype: Genotype) -> None:
@@ -28,7 +29,7 @@ def check_genotype(genotype: Genotype) -> None:
     Nodes that no output needs are empty, so nothing may come from an empty node.
     """
     names = [cell.name for cell in genotype.cells]
-    if names != list(KINDS):
+    if names != list(CELL_TYPES):
         raise ValueError(f"a genotype of lhd has the cells normal and reduce, not {names}")
     for cell in genotype.cells:
         if len(cell.nodes) != NODES:
@@ -45,11 +46,10 @@ def _check_connections(cell: Cell) -> None:
         for op, source in pairs:
             if not (0 <= source < target and (source < 2 or source in filled)):
                 raise ValueError(f"node {target} of the {cell.name} cell takes {op} from {source}, which has no value")
-    for name, chosen in (("sum", cell.sum), ("concat", cell.output)):
-        if not chosen or sorted(set(chosen) & filled) != list(chosen):
-            raise ValueError(
-                f"{cell.name}_{name} takes nodes of {sorted(filled)} in ascending order, not {list(chosen)}"
-            )
+    for name, output in (("sum", cell.sum), ("concat", cell.output)):
+        if not output or sorted(set(output) & filled) != list(output):
+            allowed = f"nodes of {sorted(filled)} in ascending order"
+            raise ValueError(f"{cell.name}_{name} takes {allowed}, not {list(output)}")
 
 
 def operator_choices(ops: int = 2) -> int:
@@ -65,7 +65,7 @@ def output_choices(outputs: int | None = None) -> int:
     return 2**NODES - 2 if outputs is None else comb(NODES, outputs)
 
 
-def architectures(ops: int = 2, outputs: int | None = None) -> int:
+def count_architectures(ops: int = 2, outputs: int | None = None) -> int:
     """Pairs of a normal and a reduction cell, as a policy that keeps these numbers selects them.
 
     In closed form: per node the choices of `ops` among its (edge, operation) pairs, times those of the two outputs.

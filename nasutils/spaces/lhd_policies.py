@@ -12,18 +12,20 @@ import torch
 from torch import Tensor
 
 from nasutils.spaces.base import Mix
-from nasutils.spaces.genotype import Cell, Genotype
-from nasutils.spaces.lhd_cells import EDGES, INCOMING, KINDS, NODES, OPS
+from nasutils.spaces.genotype import Cell, Genotype, Pairs
+from nasutils.spaces.lhd_cells import CELL_TYPES, EDGES, INCOMING, NODES, OPS
 
-Pair = tuple[str, int]
 SUM_THRESHOLD = 0.2
 
 
 @dataclass(frozen=True)
-class Rule:
-    """ops: kept per node, from any of its edges. outputs: nodes kept in each of the two outputs, None: those above
-    0.2 (sum) and above the mean (concatenation). cells, channels: of the final network; capacity: its parameters, to
-    which the channels are raised."""
+class Policy:
+    """What is kept of a supernet's cell, and the size of its final network.
+
+    ops: operations kept per node, from any of its edges. outputs: nodes kept in each of the two outputs, None: those
+    above 0.2 (sum) and above the mean (concatenation). cells, channels: of the final network; capacity: the number
+    of parameters that the channels are raised to.
+    """
 
     ops: int = 2
     outputs: int | None = None
@@ -32,37 +34,37 @@ class Rule:
     capacity: int = 0
 
 
-POLICIES: Mapping[str, Rule] = {
-    "base": Rule(),
-    "1m": Rule(cells=25, capacity=1_500_000),
-    "3ops": Rule(ops=3),
-    "4out": Rule(outputs=4),
+POLICIES: Mapping[str, Policy] = {
+    "base": Policy(),
+    "1m": Policy(cells=25, capacity=1_500_000),
+    "3ops": Policy(ops=3),
+    "4out": Policy(outputs=4),
 }
 
 
-def derive(mix: Mix, rule: Rule) -> Genotype:
+def derive(mix: Mix, policy: Policy) -> Genotype:
     """The genotype of mixing weights, of any floating type: thresholds are compared in that type."""
     mix = {name: weights.detach().cpu() for name, weights in mix.items()}
-    return Genotype(tuple(_cell(kind, mix[kind].tolist(), mix[f"{kind}_output"], rule) for kind in KINDS))
+    return Genotype(tuple(_derive_cell(name, mix[name].tolist(), mix[f"{name}_output"], policy) for name in CELL_TYPES))
 
 
-def _cell(kind: str, rows: Sequence[Sequence[float]], outputs: Tensor, rule: Rule) -> Cell:
-    nodes = [_strongest(rows, edges, rule.ops) for edges in INCOMING]
-    summed = _chosen(outputs[0], torch.tensor(SUM_THRESHOLD, dtype=outputs.dtype), rule.outputs)
-    joined = _chosen(outputs[1], outputs[1].mean(), rule.outputs)
+def _derive_cell(name: str, rows: Sequence[Sequence[float]], outputs: Tensor, policy: Policy) -> Cell:
+    nodes = [_strongest(rows, edges, policy.ops) for edges in INCOMING]
+    summed = _outputs(outputs[0], torch.tensor(SUM_THRESHOLD, dtype=outputs.dtype), policy.outputs)
+    joined = _outputs(outputs[1], outputs[1].mean(), policy.outputs)
     living = _ancestors(nodes, {*summed, *joined})
-    kept = tuple(node if target in living else () for target, node in enumerate(nodes, start=2))
-    return Cell(kind, kept, output=joined, sum=summed)
+    kept = tuple(pairs if target in living else () for target, pairs in enumerate(nodes, start=2))
+    return Cell(name, kept, output=joined, sum=summed)
 
 
-def _strongest(rows: Sequence[Sequence[float]], edges: Sequence[int], ops: int) -> tuple[Pair, ...]:
+def _strongest(rows: Sequence[Sequence[float]], edges: Sequence[int], ops: int) -> Pairs:
     """The largest weights of all edges into a node, in the order of their sources and operations."""
     scanned = [(e, k) for e in edges for k in range(len(OPS))]
     best = sorted(scanned, key=lambda pair: -rows[pair[0]][pair[1]])[:ops]  # stable: the first one of equals
     return tuple((OPS[k], EDGES[e][0]) for e, k in sorted(best))
 
 
-def _chosen(weights: Tensor, threshold: Tensor, count: int | None) -> tuple[int, ...]:
+def _outputs(weights: Tensor, threshold: Tensor, count: int | None) -> tuple[int, ...]:
     """The `count` nodes of largest weight, or those above the threshold: (nodes,) -> their numbers, ascending.
 
     If all are equal and none is above it, the first one (there the authors' code fails).
@@ -70,10 +72,11 @@ def _chosen(weights: Tensor, threshold: Tensor, count: int | None) -> tuple[int,
     if count is None:
         count = max(1, int((weights > threshold).sum()))
     values = weights.tolist()
-    return tuple(sorted(2 + i for i in sorted(range(NODES), key=lambda i: -values[i])[:count]))
+    strongest = sorted(range(NODES), key=lambda i: -values[i])[:count]
+    return tuple(sorted(2 + i for i in strongest))
 
 
-def _ancestors(nodes: Sequence[tuple[Pair, ...]], outputs: set[int]) -> set[int]:
+def _ancestors(nodes: Sequence[Pairs], outputs: set[int]) -> set[int]:
     """The outputs and all nodes that they take something from, over any number of steps."""
     living = set(outputs)
     for target in reversed(range(2, 2 + NODES)):

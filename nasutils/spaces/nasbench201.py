@@ -15,30 +15,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasutils.errors import whole
-from nasutils.spaces.base import Active, Mix, Space, check_mix, check_partial, everything, nonzero
+from nasutils.spaces.base import Active, Mix, Space, active_operations, check_mix, check_partial
 from nasutils.spaces.genotype import Genotype
 from nasutils.spaces.nasbench201_table import EDGES, OPS, arch_of, num_architectures, query
-from nasutils.spaces.ops import (
-    Fan,
-    Node,
-    PartialNode,
-    ReLUConvBN,
-    ResidualReduction,
-    avg_pool_3x3,
-    channels_last,
-    mixed_sum,
-    pick,
-)
+from nasutils.spaces.ops import ReLUConvBN, ResidualReduction
+from nasutils.spaces.pools import avg_pool_3x3
+from nasutils.spaces.sharing import Fan, Node, PartialNode, channels_last, mixed_sum, pick
 
 __all__ = ["EDGES", "OPS", "FinalNet", "NASBench201", "Supernet", "query"]
 
 KERNELS = {2: 1, 3: 3}
 """Operation index -> kernel size, of the convolutions."""
-SHARED = {1: "x", 4: "pooled"}
-"""Operation index -> what it makes of a node, of the operations without weights."""
+WEIGHT_FREE = {1: "x", 4: "pooled"}
+"""Operation index -> the attribute of a `Node` that it puts out, of the operations without weights."""
 LEAVING = [[e for e, (source, _) in enumerate(EDGES) if source == node] for node in range(3)]
+"""Per node the edges that leave it."""
 ENTERING = [[e for e, (_, target) in enumerate(EDGES) if target == node] for node in range(4)]
+"""Per node the edges that enter it."""
 BY_SOURCE = [e for edges in LEAVING for e in edges]
+"""All edges in the order of their sources, in which the convolutions of a node are stacked."""
 
 
 class NASBench201(Space):
@@ -58,8 +53,7 @@ class NASBench201(Space):
         """Per edge the operation of the largest weight, none included; the first one of equals."""
         self.check_policy(policy)
         check_mix(mix, self.alpha_shapes)
-        ops = mix["cell"].argmax(dim=-1).tolist()
-        return Genotype.parse(arch_of(tuple(OPS[o] for o in ops)))
+        return Genotype.parse(arch_of(mix["cell"].argmax(dim=-1).tolist()))
 
     def finalnet(
         self, genotype: Genotype | str, channels: int = 16, cells: int = 5, num_classes: int = 10
@@ -90,30 +84,32 @@ class _Network(nn.Module):
         return self.linear(F.relu(self.bn(x)).mean(dim=(2, 3)))
 
 
-class Plan:
+class StackedWeights:
     """One forward's mixing weights, arranged as the cells use them.
 
-    shared[node]: the weights (K,) and the (source, attribute) pairs of the weight-free operations that enter
-    a node and are run. wanted[source][op]: which edges leaving a node run a convolution.
+    wanted[source][op]: which edges leaving a node run a convolution. weight_free[node]: the operations without
+    weights that enter a node and are run, as (source, attribute of `Node`) pairs, and their mixing weights (K,).
     """
 
     def __init__(self, weights: Tensor, active: list[list[bool]]) -> None:
-        self._weights, self._by_source = weights, pick(weights, BY_SOURCE).T
+        self._weights = weights
+        self._by_source = pick(weights, BY_SOURCE).T
         self._scales: dict[int, list[dict[int, Tensor]]] = {}
         self.wanted = [{op: [active[e][op] for e in edges] for op in KERNELS} for edges in LEAVING]
-        self.shared = []
+        self.weight_free = []
         for edges in ENTERING:
-            run = [(e, op) for e in edges for op in SHARED if active[e][op]]
-            picked = pick(weights.reshape(-1), [e * len(OPS) + op for e, op in run])
-            self.shared.append((picked, [(EDGES[e][0], SHARED[op]) for e, op in run]))
+            running = [(e, op) for e in edges for op in WEIGHT_FREE if active[e][op]]
+            places = [(EDGES[e][0], WEIGHT_FREE[op]) for e, op in running]
+            positions = [e * len(OPS) + op for e, op in running]
+            self.weight_free.append((places, pick(weights.reshape(-1), positions)))
 
     def scales(self, channels: int) -> list[dict[int, Tensor]]:
-        """Per source node and convolution, the weight of each stacked output channel (edges * channels,)."""
+        """Per source and convolution the weights of its edges, each once per channel (edges * C,)."""
         if channels not in self._scales:
             table = self._by_source.repeat_interleave(channels, dim=1)
             sizes = [len(edges) * channels for edges in LEAVING]
             rows = {op: table[op].split(sizes) for op in KERNELS}
-            self._scales[channels] = [{op: rows[op][s] for op in KERNELS} for s in range(3)]
+            self._scales[channels] = [{op: rows[op][source] for op in KERNELS} for source in range(3)]
         return self._scales[channels]
 
     def around(self, node: int) -> Tensor:
@@ -124,7 +120,7 @@ class Plan:
 class SupernetCell(nn.Module):
     """One cell of all operations: (batch, C, H, W) -> the same shape. Can be measured: `leakage.Measurable`."""
 
-    kind, edges, edge_ops = "cell", EDGES, (OPS,) * len(EDGES)
+    cell_type, edges, edge_ops = "cell", EDGES, (OPS,) * len(EDGES)
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -133,29 +129,37 @@ class SupernetCell(nn.Module):
             nn.ModuleDict({str(op): Fan(channels, len(edges), k) for op, k in KERNELS.items()}) for edges in LEAVING
         )
 
-    def forward(self, x: Tensor, plan: Plan) -> Tensor:
-        nodes, incoming = [self.node(x)], [[], [], [], []]  # type: ignore[var-annotated]
-        scales = plan.scales(self.channels)
-        for source, fans in enumerate(self.fans):
-            for op in KERNELS:
-                wanted = plan.wanted[source][op]
-                if any(wanted):
-                    outs = fans[str(op)](nodes[source].activated, scales[source][op], wanted)  # type: ignore[index]
-                    targets = [EDGES[e][1] for e, w in zip(LEAVING[source], wanted, strict=True) if w]
-                    for target, out in zip(targets, outs, strict=True):
-                        incoming[target].append(out)
-            weights, shared = plan.shared[source + 1]
-            tensors = [getattr(nodes[s], kind) for s, kind in shared]
-            empty = not tensors and not incoming[source + 1]
-            mixed = torch.zeros_like(nodes[0].x) if empty else mixed_sum(incoming[source + 1], tensors, weights)
-            x = self.join(mixed, nodes, plan)
+    def forward(self, x: Tensor, weights: StackedWeights) -> Tensor:
+        nodes = [self.node(x)]
+        convolved: list[list[Tensor]] = [[], [], [], []]  # per node the outputs of convolutions that enter it
+        for target in (1, 2, 3):
+            # The node before is complete, so all convolutions that leave it can run at once.
+            self._convolve(target - 1, nodes[-1], weights, convolved)
+            places, mixing = weights.weight_free[target]
+            weight_free = [getattr(nodes[source], attribute) for source, attribute in places]
+            if convolved[target] or weight_free:
+                x = mixed_sum(convolved[target], weight_free, mixing)
+            else:
+                x = torch.zeros_like(nodes[0].x)
+            x = self.join(x, nodes, weights)
             nodes.append(self.node(x))
         return x
+
+    def _convolve(self, source: int, node: Node, weights: StackedWeights, convolved: list[list[Tensor]]) -> None:
+        """Run the wanted convolutions of a node, and hand each output to the node that its edge enters."""
+        scales = weights.scales(self.channels)[source]
+        for op in KERNELS:
+            wanted = weights.wanted[source][op]
+            if any(wanted):
+                outputs = self.fans[source][str(op)](node.activated, scales[op], wanted)  # type: ignore[index]
+                running = [e for e, w in zip(LEAVING[source], wanted, strict=True) if w]
+                for e, output in zip(running, outputs, strict=True):
+                    convolved[EDGES[e][1]].append(output)
 
     def node(self, x: Tensor) -> Node:
         return Node(x)
 
-    def join(self, mixed: Tensor, nodes: list[Node], plan: Plan) -> Tensor:
+    def join(self, mixed: Tensor, nodes: list[Node], weights: StackedWeights) -> Tensor:
         """The next node, from the sum of the operations that enter it."""
         return mixed
 
@@ -166,7 +170,7 @@ class SupernetCell(nn.Module):
         source, node = EDGES[edge][0], Node(x)
         wanted = [e == edge for e in LEAVING[source]]
         ones = x.new_ones(len(wanted) * self.channels)
-        outputs = {op: getattr(node, kind) for op, kind in SHARED.items()}
+        outputs = {op: getattr(node, attribute) for op, attribute in WEIGHT_FREE.items()}
         for op in KERNELS:
             (outputs[op],) = self.fans[source][str(op)](node.activated, ones, wanted)  # type: ignore[index]
         return [outputs.get(op, torch.zeros_like(x)) for op in range(len(OPS))]
@@ -190,9 +194,9 @@ class PartialCell(SupernetCell):
     def node(self, x: Tensor) -> Node:
         return PartialNode(x, self.channels)
 
-    def join(self, mixed: Tensor, nodes: list[Node], plan: Plan) -> Tensor:
+    def join(self, mixed: Tensor, nodes: list[Node], weights: StackedWeights) -> Tensor:
         rests = [node.rest for node in nodes if isinstance(node, PartialNode)]
-        around = mixed_sum([], rests, plan.around(len(nodes)))
+        around = mixed_sum([], rests, weights.around(len(nodes)))
         return F.channel_shuffle(torch.cat([mixed, around], dim=1), self.partial)
 
     def branches(self, edge: int, x: Tensor) -> list[Tensor]:
@@ -217,11 +221,11 @@ class Supernet(_Network):
     def forward(self, images: Tensor, mix: Mix, active: Active | None = None) -> Tensor:
         check_mix(mix, NASBench201.alpha_shapes)
         if active is None:
-            active = everything(mix) if mix["cell"].requires_grad else nonzero(mix)
-        plan = Plan(mix["cell"], active["cell"])
+            active = active_operations(mix)
+        weights = StackedWeights(mix["cell"], active["cell"])
         x = self.stem(images.contiguous(memory_format=torch.channels_last))
         for layer in self.layers:
-            x = layer(x, plan) if isinstance(layer, SupernetCell) else layer(x)
+            x = layer(x, weights) if isinstance(layer, SupernetCell) else layer(x)
         return self.classify(x)
 
 
@@ -231,26 +235,26 @@ class FinalCell(nn.Module):
     def __init__(self, channels: int, genotype: Genotype) -> None:
         super().__init__()
         self.nodes = genotype.cells[0].nodes
-        self.convs = nn.ModuleDict(
-            {
-                f"{source}-{target}": ReLUConvBN(channels, channels, KERNELS[OPS.index(op)])
-                for target, node in enumerate(self.nodes, start=1)
-                for op, source in node
-                if OPS.index(op) in KERNELS
-            }
-        )
+        self.convs = nn.ModuleDict()
+        for target, pairs in enumerate(self.nodes, start=1):
+            for op, source in pairs:
+                if OPS.index(op) in KERNELS:
+                    kernel = KERNELS[OPS.index(op)]
+                    self.convs[f"{source}-{target}"] = ReLUConvBN(channels, channels, kernel)
 
     def forward(self, x: Tensor) -> Tensor:
         states = [x]
-        for target, node in enumerate(self.nodes, start=1):
-            terms = [self._edge(op, states[s], f"{s}-{target}") for op, s in node if op != "none"]
+        for target, pairs in enumerate(self.nodes, start=1):
+            terms = [self._edge(op, states[s], f"{s}-{target}") for op, s in pairs if op != "none"]
             states.append(sum(terms[1:], start=terms[0]) if terms else torch.zeros_like(x))
         return states[-1]
 
     def _edge(self, op: str, x: Tensor, name: str) -> Tensor:
         if op == "skip_connect":
             return x
-        return avg_pool_3x3(x) if op == "avg_pool_3x3" else self.convs[name](x)
+        if op == "avg_pool_3x3":
+            return avg_pool_3x3(x)
+        return self.convs[name](x)
 
 
 class FinalNet(_Network):

@@ -23,7 +23,7 @@ EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 """(source, target) of the six edges, in the order of the architecture parameters' rows."""
 num_architectures = len(OPS) ** len(EDGES)
 DATASETS = {"cifar10": "c10", "cifar100": "c100", "imagenet16-120": "im16"}
-KINDS = ("test_200", "val_12", "test_12")
+ACCURACY_KINDS = ("test_200", "val_12", "test_12")
 
 Arch = str | int | Genotype | Sequence[str] | Sequence[int]
 
@@ -54,27 +54,28 @@ def operations(arch: Arch) -> tuple[int, ...]:
     if isinstance(arch, str):
         arch = Genotype.parse(arch)
     if isinstance(arch, Genotype):
-        nodes = [node for cell in arch.cells for node in cell.nodes]
-        if [[source for _, source in node] for node in nodes] != [[0], [0, 1], [0, 1, 2]]:
+        nodes = [pairs for cell in arch.cells for pairs in cell.nodes]
+        sources = [[source for _, source in pairs] for pairs in nodes]
+        if sources != [[0], [0, 1], [0, 1, 2]]:
             raise ValueError(f"a NAS-Bench-201 cell has the inputs 0, 0 1, 0 1 2 at its three nodes; found {arch}")
-        arch = [op for node in nodes for op, _ in node]
+        arch = [op for pairs in nodes for op, _ in pairs]
     try:
         given: tuple[str | int, ...] = tuple(arch)
         if len(given) != len(EDGES):
             raise ValueError(f"a NAS-Bench-201 cell has 6 operations, not {len(given)}")
-        return tuple(_operation(op, f"operation of edge {s} -> {t}") for op, (s, t) in zip(given, EDGES, strict=True))
+        return tuple(_operation(op, edge) for op, edge in zip(given, EDGES, strict=True))
     except TypeError:
-        raise ValueError(
-            f"a NAS-Bench-201 cell is a text, an index, a Genotype or six operations, not {arch!r}"
-        ) from None
+        known = "a text, an index, a Genotype or six operations"
+        raise ValueError(f"a NAS-Bench-201 cell is {known}, not {arch!r}") from None
 
 
-def _operation(op: str | int, place: str) -> int:
+def _operation(op: str | int, edge: tuple[int, int]) -> int:
+    place = f"operation of edge {edge[0]} -> {edge[1]} of NAS-Bench-201"
     if isinstance(op, str):
-        return OPS.index(choose(f"{place} of NAS-Bench-201", op, OPS))
+        return OPS.index(choose(place, op, OPS))
     number = index(op)  # TypeError for 1.5, which int() would round
     if not 0 <= number < len(OPS):
-        raise ValueError(f"{place} of NAS-Bench-201 must be 0 to 4, not {number}")
+        raise ValueError(f"{place} must be 0 to 4, not {number}")
     return number
 
 
@@ -113,24 +114,34 @@ def _term(operation: int, source: str) -> str:
     return source if OPS[operation] == "skip_connect" else f"({source})@{OPS[operation]}"
 
 
-def parameters(arch: Arch, channels: int = 16, cells: int = 5, num_classes: int = 10) -> int:
+def finalnet_parameters(arch: Arch, channels: int = 16, cells: int = 5, num_classes: int = 10) -> int:
     """Trainable weights of the cell's final network: C channels, `cells` cells per stage, three stages."""
-    ops = operations(arch)
+    areas = _kernel_areas(operations(arch))
     widths = [channels, 2 * channels, 4 * channels]
-    kernels = _kernel_areas(ops)
-    inside = sum(cells * sum(k * w * w + 2 * w for k in kernels) for w in widths)
-    between = sum(9 * a * b + 9 * b * b + 4 * b + a * b for a, b in pairwise(widths))
-    return 27 * channels + 2 * channels + inside + between + 2 * widths[2] + (widths[2] + 1) * num_classes
+    stem = 27 * channels + 2 * channels
+    inside = 0
+    for width in widths:
+        inside += cells * sum(area * width**2 + 2 * width for area in areas)
+    between = 0  # two convolutions of 3 x 3 with their batch norms, and the shortcut of 1 x 1
+    for before, after in pairwise(widths):
+        between += 9 * before * after + 9 * after**2 + 4 * after + before * after
+    head = 2 * widths[-1] + (widths[-1] + 1) * num_classes
+    return stem + inside + between + head
 
 
-def multiply_adds(arch: Arch, channels: int = 16, cells: int = 5, num_classes: int = 10, resolution: int = 32) -> int:
+def finalnet_multiply_adds(
+    arch: Arch, channels: int = 16, cells: int = 5, num_classes: int = 10, resolution: int = 32
+) -> int:
     """Multiply-adds for one image: convolutions and the classifier (one add per class for its bias), nothing else."""
-    ops = operations(arch)
-    stages = [(channels * 2**i, (resolution // 2**i) ** 2) for i in range(3)]
-    kernels = _kernel_areas(ops)
-    inside = sum(cells * sum(kernels) * w * w * pixels for w, pixels in stages)
-    between = sum((9 * (w // 2) * w + 9 * w * w + (w // 2) * w) * pixels for w, pixels in stages[1:])
-    return 27 * channels * resolution**2 + inside + between + (4 * channels + 1) * num_classes
+    areas = _kernel_areas(operations(arch))
+    total = 27 * channels * resolution**2
+    for stage in range(3):
+        width, pixels = channels * 2**stage, (resolution // 2**stage) ** 2
+        total += cells * sum(areas) * width**2 * pixels
+        if stage:  # the residual reduction before it
+            before = width // 2
+            total += (9 * before * width + 9 * width**2 + before * width) * pixels
+    return total + (4 * channels + 1) * num_classes
 
 
 def _kernel_areas(ops: Sequence[int]) -> list[int]:
@@ -141,14 +152,14 @@ def _kernel_areas(ops: Sequence[int]) -> list[int]:
 def query(arch: Arch) -> CellRecord:
     """What NAS-Bench-201 says of a cell. Raises ValueError if it is not a cell of the space."""
     text, row = arch_of(arch), index_of(arch)
-    columns = ({d: accuracies(d, kind)[row].item() for d in DATASETS} for kind in KINDS)
-    return CellRecord(row, text, parameters(text), multiply_adds(text), *columns)
+    columns = [{name: accuracies(name, kind)[row].item() for name in DATASETS} for kind in ACCURACY_KINDS]
+    return CellRecord(row, text, finalnet_parameters(text), finalnet_multiply_adds(text), *columns)
 
 
 def accuracies(dataset: str, kind: str = "test_200") -> np.ndarray:
     """Accuracies (%) of all cells in index order, (15625,), read-only. kind: test_200, val_12 or test_12."""
     short = DATASETS[choose("data set of NAS-Bench-201", dataset, DATASETS)]
-    column: np.ndarray = _table()[f"{short}_{choose('kind of accuracy', kind, KINDS)}"]
+    column: np.ndarray = _table()[f"{short}_{choose('kind of accuracy', kind, ACCURACY_KINDS)}"]
     return column
 
 
@@ -158,9 +169,10 @@ def _table() -> dict[str, np.ndarray]:
     packed = (files("nasutils") / "tables" / "nasbench201.csv.gz").read_bytes()
     header, *rows = csv.reader(gzip.decompress(packed).decode().splitlines())
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))
-    table = {n: np.array(c, dtype=str if n == "ops" else np.float64) for n, c in columns.items()}
-    for column in table.values():
-        column.flags.writeable = False
+    table = {}
+    for name, column in columns.items():
+        table[name] = np.array(column, dtype=str if name == "ops" else np.float64)
+        table[name].flags.writeable = False
     return table
 
 

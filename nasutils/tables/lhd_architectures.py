@@ -24,8 +24,7 @@ from nasutils.methods import relax
 from nasutils.spaces.base import Mix
 from nasutils.spaces.genotype import Cell
 from nasutils.spaces.lhd import LHD
-from nasutils.spaces.lhd_cells import KINDS
-from nasutils.spaces.lhd_final import parameters
+from nasutils.spaces.lhd_final import finalnet_parameters
 
 SPACE, SKIP = LHD(), "skip_connect"
 CLASSES = {"cifar10": 10, "cifar100": 100, "svhn": 10}
@@ -111,22 +110,21 @@ def row(mix: Mix, dataset: str) -> Mapping[str, object]:
     and under `base`: skips, kept operations that are skips; sum, concat: nodes in the outputs; entropy: of the
     weights of a node's operations over that of a uniform distribution, mean over the nodes.
     """
+    classes = CLASSES[dataset]
     genotypes = {policy: SPACE.discretize(mix, policy) for policy in STRUCTURES}
-    sizes = {p: SPACE.finalnet_size(genotypes.get(p, genotypes["base"]), p, CLASSES[dataset]) for p in SPACE.policies}
-    kinds = dict(zip(KINDS, genotypes["base"].cells, strict=True))
+    found: dict[str, object] = {f"genotype_{policy}": str(genotype) for policy, genotype in genotypes.items()}
+    found["channels_1m"], _ = SPACE.finalnet_size(genotypes["base"], "1m", classes)
+    for policy in SPACE.policies:
+        genotype = genotypes.get(policy, genotypes["base"])
+        channels, cells = SPACE.finalnet_size(genotype, policy, classes)
+        found[f"params_{policy}"] = finalnet_parameters(genotype, channels, cells, classes)
+    base = genotypes["base"].cells
     nodes = SPACE.competing(mix)
-    return {
-        **{f"genotype_{policy}": str(genotype) for policy, genotype in genotypes.items()},
-        "channels_1m": sizes["1m"][0],
-        **{
-            f"params_{policy}": parameters(genotypes.get(policy, genotypes["base"]), channels, cells, CLASSES[dataset])
-            for policy, (channels, cells) in sizes.items()
-        },
-        **{f"skips_{kind}": _skips(cell) for kind, cell in kinds.items()},
-        **{f"sum_{kind}": len(cell.sum) for kind, cell in kinds.items()},
-        **{f"concat_{kind}": len(cell.output) for kind, cell in kinds.items()},
-        **{f"entropy_{kind}": round(_evenness(nodes[kind]), 6) for kind in KINDS},
-    }
+    found |= {f"skips_{cell.name}": _skips(cell) for cell in base}
+    found |= {f"sum_{cell.name}": len(cell.sum) for cell in base}
+    found |= {f"concat_{cell.name}": len(cell.output) for cell in base}
+    found |= {f"entropy_{cell.name}": round(_evenness(nodes[cell.name]), 6) for cell in base}
+    return found
 
 
 def _skips(cell: Cell) -> int:

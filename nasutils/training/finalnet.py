@@ -19,7 +19,7 @@ from nasutils import data, runs, spaces
 from nasutils.data import Data, ImageSet, augment, cutout, index_batches, normalize
 from nasutils.errors import as_declared, choose, plain
 from nasutils.runs import Run
-from nasutils.spaces.ops import count_parameters, multiply_adds
+from nasutils.spaces.size import count_multiply_adds, count_parameters
 from nasutils.training.batchnorm import EVALUATION_BATCH, batch_norms_restored, recalibrate
 from nasutils.training.classifier import keep, restore, tensors
 from nasutils.training.experiment import Machine, check_setting, finish, images_of
@@ -335,7 +335,7 @@ def result(evaluation: Evaluation, training: Training, records: Sequence[Record]
         "best_test_accuracy": best["test_accuracy"],
         "best_epoch": best["epoch"],
         "params": count_parameters(net),
-        "macs": multiply_adds(net, training.data.resolution),
+        "macs": count_multiply_adds(net, training.data.resolution),
     }
     if training.protocol.recalibration:
         found["recalibrated_test_accuracy"] = training.recalibrated_accuracy()

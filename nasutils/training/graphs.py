@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nasutils.spaces.base import Active, Mix
-from nasutils.spaces.ops import Random
+from nasutils.spaces.ops import RandomDraws
 
 Loss = Callable[[Tensor, Tensor, Mix, Active], tuple[Tensor, Tensor]]
 """(images, labels, mix, active) -> mean loss, logits."""
@@ -75,7 +75,7 @@ class _Graph:
     def _record(self, net: nn.Module) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()
         for module in net.modules():
-            if isinstance(module, Random) and module.generator.device.type == "cuda":
+            if isinstance(module, RandomDraws) and module.generator.device.type == "cuda":
                 graph.register_generator_state(module.generator)
         with torch.cuda.graph(graph):
             self.loss, self.logits, self.gradients = self._leave()

@@ -375,7 +375,7 @@ class Search:
 def _check_measurable(method: Method) -> None:
     """Raise ValueError where leakage and the Hessian's eigenvalue are not defined."""
     space, none = method.space, "probe_every and eigenvalue_every must be 0"
-    if beside := [name for name in space.alpha_shapes if name not in space.kinds]:
+    if beside := [name for name in space.alpha_shapes if name not in space.cell_types]:
         raise ValueError(f"{none} on {space.name}, where not all weights are those of edges: {', '.join(beside)}")
     if method.partial > 1:
         raise ValueError(f"{none} on partial channels ({method.name})")

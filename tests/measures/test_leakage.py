@@ -273,7 +273,7 @@ def test_a_cell_computed_plainly_is_the_cell(space, cells):
     calls = calls_of(net, mix, IMAGES[:16])
     assert len(calls) == 3
     for cell, inputs, output in calls:
-        states, branches = leakage.unroll(cell, inputs, mix[cell.kind])
+        states, branches = leakage.unroll(cell, inputs, mix[cell.cell_type])
         torch.testing.assert_close(cell.leave(states), output, rtol=1e-10, atol=1e-10)
         assert [len(b) for b in branches] == [len(names) for names in cell.edge_ops]
 
@@ -307,10 +307,10 @@ def test_branch_gradients_are_those_of_autograd(space):
     for hook in hooks:
         hook.remove()
     for (cell, inputs, _), g in zip(again, upstream, strict=True):
-        output, views = with_aliases(cell, inputs, mix[cell.kind])
+        output, views = with_aliases(cell, inputs, mix[cell.cell_type])
         gradients = torch.autograd.grad(output, list(views.values()), g, materialize_grads=True)
         for at, gradient in zip(views, gradients, strict=True):
-            expected[cell.kind][at] += gradient.square().sum()
+            expected[cell.cell_type][at] += gradient.square().sum()
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-18)
 
 
@@ -491,7 +491,7 @@ def test_a_record_of_leakage_is_json_of_the_documented_form():
 def test_the_eigenvalue_is_taken_where_the_weights_are_a_softmax_of_alpha(name, preset, space):
     method = methods.get(name, spaces.get(space), preset=preset, dtype=torch.float64)
     method.begin_epoch(7)
-    temperature, kinds = method.softmax_temperature, method.space.kinds
+    temperature, kinds = method.softmax_temperature, method.space.cell_types
     if name in ("gaea-bilevel", "gaea-erm", "drnas") and preset == "published":
         assert temperature is None
         return

@@ -18,8 +18,8 @@ from nasutils.methods.beta_darts import penalty
 from nasutils.methods.drnas import concentration, kl_to_flat
 from nasutils.methods.schedules import TwoTemperatures
 from nasutils.spaces.base import everything
-from nasutils.spaces.lhd_cells import INCOMING, KINDS
-from nasutils.spaces.mixed_cell import Plan
+from nasutils.spaces.lhd_cells import CELL_TYPES, INCOMING
+from nasutils.spaces.mixed_cell import CellWeights
 from nasutils.training import experiment
 from nasutils.training.experiment import Experiment, Machine
 from nasutils.training.loop import Batch
@@ -258,7 +258,7 @@ def test_the_penalty_of_beta_darts_is_over_nodes_and_sums():
     set_alpha(method)
     method.begin_epoch(4)
     found = method.alpha_gradients(_Flat(), None, None)
-    for k, kind in enumerate(KINDS):
+    for k, kind in enumerate(CELL_TYPES):
         for edges in INCOMING:
             node = torch.softmax(method.alphas[kind][edges].detach().flatten(), dim=0) / 12
             torch.testing.assert_close(found[k][edges].flatten(), 2.0 * node)
@@ -357,7 +357,7 @@ def test_released_pc_darts_weighs_nothing_that_goes_around(space):
     set_alpha(method)
     mix = method.judged(method.mixing())
     for kind, active in everything(mix).items():
-        torch.testing.assert_close(Plan(mix[kind], active).around, torch.ones(14).double())
+        torch.testing.assert_close(CellWeights(mix[kind], active).around, torch.ones(14).double())
 
 
 def test_a_supernet_without_the_extra_columns_is_refused():

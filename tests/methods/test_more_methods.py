@@ -26,7 +26,7 @@ from nasutils.methods.gdas import gumbel, hard_softmax
 from nasutils.methods.milenas import mixed_level
 from nasutils.methods.pc_darts import edge_weights, incoming
 from nasutils.methods.surgenas import identity_inside
-from nasutils.spaces.nasbench201 import EDGES, KERNELS, LEAVING, PartialCell, Plan, SupernetCell
+from nasutils.spaces.nasbench201 import EDGES, KERNELS, LEAVING, PartialCell, StackedWeights, SupernetCell
 from nasutils.training.search import Search
 from tests.toys import toy_space
 
@@ -596,7 +596,7 @@ def plain(cell, x, weights, groups=1, extra=lambda weights, x: 0.0):
 
 
 def run(cell, x, weights):
-    return cell(x, Plan(weights, [[True] * 5] * 6))
+    return cell(x, StackedWeights(weights, [[True] * 5] * 6))
 
 
 @pytest.mark.parametrize(
@@ -654,7 +654,7 @@ def test_skips_are_found_edge_by_edge():
     )
     assert skip_masks(space, "test")["normal"].tolist() == [[1, 0], [0, 1], [0, 0]]
     more = toy_space(
-        "toy", ops=TWO_CELLS.ops, alpha_shapes={"normal": (5, 3), "normal_output": (2, 5)}, kinds=("normal",)
+        "toy", ops=TWO_CELLS.ops, alpha_shapes={"normal": (5, 3), "normal_output": (2, 5)}, cell_types=("normal",)
     )
     assert skip_masks(more, "test").keys() == {"normal"}
 
@@ -738,7 +738,7 @@ def test_idle_operations_are_skipped_in_a_partial_cell():
     torch.manual_seed(0)
     cell, x = PartialCell(8, 4).double(), noise(2, 8, 4, 4)
     weights = relax.one_hot(noise(6, 5))
-    found = cell(x, Plan(weights, (weights != 0).tolist()))
+    found = cell(x, StackedWeights(weights, (weights != 0).tolist()))
     torch.testing.assert_close(found, run(cell, x, weights), rtol=1e-10, atol=1e-12)
 
 

@@ -18,9 +18,11 @@ from nasutils import Genotype, methods, spaces
 from nasutils.spaces import catalogue, darts_policies
 from nasutils.spaces.base import everything
 from nasutils.spaces.darts_cells import EDGES
-from nasutils.spaces.darts_final import AuxiliaryHead, dropped
+from nasutils.spaces.finalnets import AuxiliaryHead, dropped
 from nasutils.spaces.genotype import Cell
-from nasutils.spaces.ops import DilatedConv, Node, Random, count_parameters, from_lattice
+from nasutils.spaces.ops import DilatedConv, RandomDraws
+from nasutils.spaces.sharing import Node, from_lattice
+from nasutils.spaces.size import count_parameters
 from tests.naive_darts import Supernet as NaiveSupernet
 
 TRUTH = json.loads((Path(__file__).parents[1] / "truth" / "darts.json").read_text())
@@ -242,7 +244,7 @@ def test_cells_can_be_recomputed_operation_by_operation(name):
                 w * y
                 for e, (source, into) in enumerate(cell.edges)
                 if into == target
-                for w, y in zip(mix[cell.kind][e], cell.branches(e, states[source]), strict=True)
+                for w, y in zip(mix[cell.cell_type][e], cell.branches(e, states[source]), strict=True)
             ]
             states.append(sum(terms))
         torch.testing.assert_close(cell.leave(states), output, rtol=1e-9, atol=1e-10)
@@ -268,7 +270,7 @@ def test_lattice_is_a_permutation():
 
 def test_noise_is_standard_normal_and_drawn_anew_also_in_evaluation():
     torch.manual_seed(0)
-    random = Random()
+    random = RandomDraws()
     a, b = (random.normal_like(torch.zeros(64, 8, 16, 16)) for _ in range(2))
     assert abs(a.mean()) < 0.01 and abs(a.std() - 1) < 0.01 and not torch.equal(a, b)
     net = spaces.get("s4").supernet(4, 3, 5).eval()
@@ -307,7 +309,7 @@ def test_noise_passes_no_gradient_back_but_one_to_its_weight():
 
 def test_drop_path_zeroes_whole_images_and_keeps_the_mean():
     torch.manual_seed(0)
-    y = dropped(torch.ones(4000, 2, 3, 3), 0.2, Random())
+    y = dropped(torch.ones(4000, 2, 3, 3), 0.2, RandomDraws())
     assert {round(v, 6) for v in y.unique().tolist()} == {0.0, 1.25}
     assert torch.equal(y, y[:, :1, :1, :1].expand_as(y))
     assert abs(y.mean() - 1) < 0.03
@@ -419,7 +421,7 @@ def test_a_restricted_normal_cell_has_at_most_so_many_skip_connections(name, mos
 
 
 def test_where_all_operations_are_skip_connections_none_is_restricted():
-    rows = darts_policies.restricted([[1.0]] * 14, [[SKIP]] * 14, darts_policies.Rule(skips=2))
+    rows = darts_policies.restricted([[1.0]] * 14, [[SKIP]] * 14, darts_policies.Policy(skips=2))
     assert sum(row == [-math.inf] for row in rows) >= 8
 
 

@@ -17,9 +17,11 @@ from nasutils.methods import relax
 from nasutils.spaces import lhd_cells
 from nasutils.spaces.base import everything
 from nasutils.spaces.genotype import Cell
-from nasutils.spaces.lhd_cells import EDGES, INCOMING, KINDS, NODES, OPS
-from nasutils.spaces.lhd_final import parameters
-from nasutils.spaces.ops import Node, ThinDilatedConv, count_parameters
+from nasutils.spaces.lhd_cells import CELL_TYPES, EDGES, INCOMING, NODES, OPS
+from nasutils.spaces.lhd_final import finalnet_parameters
+from nasutils.spaces.ops import ThinDilatedConv
+from nasutils.spaces.sharing import Node
+from nasutils.spaces.size import count_parameters
 from tests.lhd_truth import COPIES, FULL, LHD, NETWORKS, batch, close, filled, wave
 from tests.naive_lhd import Supernet as NaiveSupernet
 
@@ -85,7 +87,7 @@ def check_arch(arch):
         for classes, size in expected["by_num_classes"].items():
             channels, cells = LHD.finalnet_size(genotype, policy.lower(), int(classes))
             assert (channels, cells) == (size["init_channels"], size["layers"])
-            assert parameters(genotype, channels, cells, int(classes)) == size["params_no_aux"]
+            assert finalnet_parameters(genotype, channels, cells, int(classes)) == size["params_no_aux"]
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -137,8 +139,8 @@ def test_supernet_has_the_parameters_of_the_released_one(network, options):
 def test_size_of_the_space():
     assert lhd_cells.operator_choices() == 3_700_603_916_100 == 91 * 210 * 378 * 595 * 861
     assert LHD.num_architectures == (3_700_603_916_100 * 30 * 30) ** 2
-    assert f"{lhd_cells.architectures(ops=3):.4e}" == "1.1502e+40"
-    assert f"{lhd_cells.architectures(outputs=4):.4e}" == "8.5590e+27"
+    assert f"{lhd_cells.count_architectures(ops=3):.4e}" == "1.1502e+40"
+    assert f"{lhd_cells.count_architectures(outputs=4):.4e}" == "8.5590e+27"
 
 
 def test_ties_go_to_the_first():
@@ -231,7 +233,7 @@ def test_zero_weights_may_be_skipped():
     net = LHD.supernet(4, 3, 5).double().train()
     images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
     mix = random_mix(requires_grad=False)
-    mix |= {kind: F.one_hot(3 * torch.arange(len(EDGES)) % len(OPS), len(OPS)).double() for kind in KINDS}
+    mix |= {kind: F.one_hot(3 * torch.arange(len(EDGES)) % len(OPS), len(OPS)).double() for kind in CELL_TYPES}
     torch.testing.assert_close(net(images, mix), net(images, mix, everything(mix)), rtol=1e-12, atol=1e-12)
     zero = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in LHD.alpha_shapes.items()}
     torch.testing.assert_close(net(images, zero), net.linear.bias.expand(2, 5))
@@ -264,12 +266,12 @@ def test_cells_can_be_recomputed_operation_by_operation(partial):
             for e in edges:
                 x = states[cell.edges[e][0]]
                 part, rest = x[:, : x.shape[1] // partial], x[:, x.shape[1] // partial :]
-                mixed = sum(w * y for w, y in zip(mix[cell.kind][e], cell.branches(e, part), strict=True))
+                mixed = sum(w * y for w, y in zip(mix[cell.cell_type][e], cell.branches(e, part), strict=True))
                 rest = F.max_pool2d(rest, 2) if partial > 1 and cell.stride(e) == 2 else rest
-                joined = torch.cat([mixed, mix[cell.kind][e].sum() * rest], dim=1) if partial > 1 else mixed
+                joined = torch.cat([mixed, mix[cell.cell_type][e].sum() * rest], dim=1) if partial > 1 else mixed
                 z = z + F.channel_shuffle(joined, partial)
             before_gates.append(z)
-            states.append(mix[f"{cell.kind}_output"][1, node] * z)
+            states.append(mix[f"{cell.cell_type}_output"][1, node] * z)
         for a, b in zip(cell.leave(before_gates, states, plan), outputs, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
 
@@ -373,7 +375,7 @@ def test_mixing_weights_and_policies_that_cannot_be():
     with pytest.raises(ValueError, match="policy of lhd '1M'.*1m"):
         LHD.discretize(mix, "1M")
     with pytest.raises(ValueError, match="must have the shapes.*normal_output"):
-        LHD.discretize({kind: mix[kind] for kind in KINDS})
+        LHD.discretize({kind: mix[kind] for kind in CELL_TYPES})
     with torch.device("meta"):
         net = LHD.supernet(4, 3, 5)
     with pytest.raises(ValueError, match=r"divisible by 4.*18"):

@@ -14,7 +14,8 @@ from torch import nn
 from nasutils import spaces
 from nasutils.methods import relax
 from nasutils.spaces.base import everything
-from nasutils.spaces.ops import Fan, count_parameters, mixed_sum
+from nasutils.spaces.sharing import Fan, mixed_sum
+from nasutils.spaces.size import count_parameters
 from tests.naive import NaiveSupernet, stack, unstack
 
 TRUTH = json.loads((Path(__file__).parents[1] / "truth" / "nasbench201.json").read_text())

@@ -42,8 +42,8 @@ def test_all_cells_round_trip_and_fall_into_the_known_classes():
 
 @pytest.mark.parametrize(("name", "classes", "side"), [("c10", 10, 32), ("c100", 100, 32), ("im16", 120, 16)])
 def test_costs_of_all_cells_in_closed_form(name, classes, side):
-    params = [cells.parameters(i, num_classes=classes) for i in range(15_625)]
-    macs = [cells.multiply_adds(i, num_classes=classes, resolution=side) for i in range(15_625)]
+    params = [cells.finalnet_parameters(i, num_classes=classes) for i in range(15_625)]
+    macs = [cells.finalnet_multiply_adds(i, num_classes=classes, resolution=side) for i in range(15_625)]
     np.testing.assert_array_equal(params, COSTS[f"params_{name}"])
     np.testing.assert_array_equal(macs, COSTS[f"flops_{name}"])
 
@@ -57,8 +57,8 @@ def test_index_order_is_the_shuffle_of_seed_88():
 @pytest.mark.parametrize("net", NETWORKS, ids=lambda net: f"{net['arch']}-{net['num_classes']}")
 def test_costs_are_those_of_the_released_networks(net):
     size = net["C"], net["N"], net["num_classes"]
-    assert cells.parameters(net["arch"], *size) == net["params"]
-    assert round(cells.multiply_adds(net["arch"], *size, net["resolution"]) / 1e6, 5) == net["flops_M"]
+    assert cells.finalnet_parameters(net["arch"], *size) == net["params"]
+    assert round(cells.finalnet_multiply_adds(net["arch"], *size, net["resolution"]) / 1e6, 5) == net["flops_M"]
 
 
 def test_canonical_joins_equal_cells_as_far_as_the_benchmark_does():

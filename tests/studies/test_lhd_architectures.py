@@ -16,7 +16,7 @@ import torch
 
 from nasutils import Genotype, methods, spaces
 from nasutils.methods import relax
-from nasutils.spaces.lhd_final import parameters
+from nasutils.spaces.lhd_final import finalnet_parameters
 from nasutils.studies.lhd_benchmark import architectures as study
 from nasutils.tables import lhd_architectures as lhd_files
 
@@ -148,7 +148,7 @@ def test_the_table_has_five_trials_of_nine_methods_on_three_data_sets():
             assert str(genotype) == row[f"genotype_{policy if policy != '1m' else 'base'}"]
             classes = lhd_files.CLASSES[row["dataset"]]
             channels, cells = LHD.finalnet_size(genotype, policy, classes)
-            assert parameters(genotype, channels, cells, classes) == row[f"params_{policy}"]
+            assert finalnet_parameters(genotype, channels, cells, classes) == row[f"params_{policy}"]
 
 
 @pytest.mark.parametrize("dataset", PUBLISHED)

@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 from nasutils import Genotype, data, methods, spaces
 from nasutils.report import claims, plots, widgets
 from nasutils.runs import Run
-from nasutils.spaces.lhd_final import parameters
+from nasutils.spaces.lhd_final import finalnet_parameters
 from nasutils.studies.lhd_benchmark import CLAIMS
 from nasutils.studies.lhd_benchmark import figures as draw
 from nasutils.studies.lhd_benchmark import results as lhd_results
@@ -107,7 +107,7 @@ def test_every_method_can_be_searched_and_gives_four_cells(label, tmp_path):
     assert found[key, "base"] == found[key, "1m"] == run.result["genotype"]
     assert {len(cell.output) for cell in Genotype.parse(found[key, "4out"]).cells} == {4}
     size = Training(channels=4, cells=4, capacity=9000).size(found[key, "1m"], "1m", 10)
-    assert size[1] == 5 and parameters(Genotype.parse(found[key, "1m"]), *size, 10) >= 9000
+    assert size[1] == 5 and finalnet_parameters(Genotype.parse(found[key, "1m"]), *size, 10) >= 9000
 
 
 def test_missing_images_are_named(tmp_path, monkeypatch):

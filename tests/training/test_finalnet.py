@@ -17,7 +17,7 @@ from torch import nn
 from nasutils import data, spaces
 from nasutils.runs import Run, key
 from nasutils.spaces import nasbench201_table
-from nasutils.spaces.ops import count_parameters, multiply_adds
+from nasutils.spaces.size import count_multiply_adds, count_parameters
 from nasutils.training import finalnet
 from nasutils.training.experiment import Machine
 from nasutils.training.finalnet import PROTOCOLS, Evaluation, Protocol, Training, build
@@ -393,8 +393,8 @@ def test_the_result_has_the_last_accuracy_and_the_best_by_name():
 def test_the_result_says_what_was_trained(tmp_path):
     found = evaluation(protocol={"recalibration": 1}).run(Machine(runs=tmp_path)).result
     assert found["genotype"] == CELL and found["epochs"] == 3
-    assert found["params"] == nasbench201_table.parameters(CELL, 4, 1)
-    assert found["macs"] == nasbench201_table.multiply_adds(CELL, 4, 1, resolution=8)
+    assert found["params"] == nasbench201_table.finalnet_parameters(CELL, 4, 1)
+    assert found["macs"] == nasbench201_table.finalnet_multiply_adds(CELL, 4, 1, resolution=8)
     assert 0 <= found["recalibrated_test_accuracy"] <= 100
 
 
@@ -498,8 +498,8 @@ def test_params_are_all_that_determines_the_result():
 @pytest.mark.parametrize(("channels", "cells", "classes", "resolution"), [(16, 5, 10, 32), (4, 1, 100, 16)])
 def test_multiply_adds_of_benchmark_cells(index, channels, cells, classes, resolution):
     net = spaces.get("nasbench201").finalnet(nasbench201_table.arch_of(index), channels, cells, classes)
-    expected = nasbench201_table.multiply_adds(index, channels, cells, classes, resolution)
-    assert multiply_adds(net, resolution) == expected
+    expected = nasbench201_table.finalnet_multiply_adds(index, channels, cells, classes, resolution)
+    assert count_multiply_adds(net, resolution) == expected
 
 
 def test_multiply_adds_by_hand():
@@ -509,7 +509,7 @@ def test_multiply_adds_by_hand():
         nn.Flatten(),
         nn.Linear(128, 10),
     )
-    assert multiply_adds(nn.Sequential(*layers), 8) == 64 * 8 * 28 + 16 * 8 * 25 + 10 * 129
+    assert count_multiply_adds(nn.Sequential(*layers), 8) == 64 * 8 * 28 + 16 * 8 * 25 + 10 * 129
 
 
 def test_multiply_adds_count_convolutions_that_are_not_modules():
@@ -517,12 +517,12 @@ def test_multiply_adds_count_convolutions_that_are_not_modules():
         def forward(self, x):
             return F.conv2d(x, self.weight, bias=self.bias)
 
-    assert multiply_adds(Functional(3, 5, 1), 4) == multiply_adds(nn.Conv2d(3, 5, 1), 4) == 16 * 5 * 4
+    assert count_multiply_adds(Functional(3, 5, 1), 4) == count_multiply_adds(nn.Conv2d(3, 5, 1), 4) == 16 * 5 * 4
 
 
 def test_multiply_adds_leave_the_network_as_it_was():
     net = spaces.get("nasbench201").finalnet(CELL, 4, 1, 10).double().train()
     before = copy.deepcopy(net.state_dict())
-    multiply_adds(net, 8)
+    count_multiply_adds(net, 8)
     assert net.training and net.bn.training
     torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)

@@ -80,7 +80,7 @@ by Yang, Esperanca and Carlucci, "NAS evaluation is frustratingly hard", ICLR 20
 
 def spaces_table(results: Results) -> pd.DataFrame:
     """Both spaces: size, and random networks: mean, deviation, noise (between evaluation seeds), pairs told apart."""
-    sizes = {"lhd": lhd_cells.architectures(), "darts": spaces.get("darts7").num_architectures}
+    sizes = {"lhd": lhd_cells.count_architectures(), "darts": spaces.get("darts7").num_architectures}
     rows = []
     for space, name in SPACES.items():
         scores = results.drawn(space)
