@@ -84,7 +84,7 @@ def operation(name, c, stride):
 class Cell(nn.Module):
     def __init__(self, kind, edge_ops, inputs, c, halved, partial=1):
         super().__init__()
-        self.kind, self.partial = kind, partial
+        self.cell_type, self.partial = kind, partial
         self.enter0 = (Reduction if halved else Pointwise)(inputs[0], c)
         self.enter1 = Pointwise(inputs[1], c)
         self.names = [[f"{e}_{name}" for name in names] for e, names in enumerate(edge_ops)]

@@ -35,7 +35,7 @@ def operation(name, c, stride):
 class Cell(nn.Module):
     def __init__(self, kind, inputs, c):
         super().__init__()
-        self.kind = kind
+        self.cell_type = kind
         self.enter0 = Pointwise(inputs[0], c) if kind == "reduce" else nn.Identity()
         self.enter1 = Pointwise(inputs[1], c)
         self.ops = nn.ModuleDict()

@@ -45,13 +45,13 @@ POLICIES: Mapping[str, Policy] = {
 def derive(mix: Mix, policy: Policy) -> Genotype:
     """The genotype of mixing weights, of any floating type: thresholds are compared in that type."""
     mix = {name: weights.detach().cpu() for name, weights in mix.items()}
-    return Genotype(tuple(_derive_cell(name, mix[name].tolist(), mix[f"{name}_output"], policy) for name in CELL_TYPES))
+    return Genotype(tuple(_cell(name, mix[name].tolist(), mix[f"{name}_output"], policy) for name in CELL_TYPES))
 
 
-def _derive_cell(name: str, rows: Sequence[Sequence[float]], outputs: Tensor, policy: Policy) -> Cell:
+def _cell(name: str, rows: Sequence[Sequence[float]], outputs: Tensor, policy: Policy) -> Cell:
     nodes = [_strongest(rows, edges, policy.ops) for edges in INCOMING]
-    summed = _outputs(outputs[0], torch.tensor(SUM_THRESHOLD, dtype=outputs.dtype), policy.outputs)
-    joined = _outputs(outputs[1], outputs[1].mean(), policy.outputs)
+    summed = _chosen(outputs[0], torch.tensor(SUM_THRESHOLD, dtype=outputs.dtype), policy.outputs)
+    joined = _chosen(outputs[1], outputs[1].mean(), policy.outputs)
     living = _ancestors(nodes, {*summed, *joined})
     kept = tuple(pairs if target in living else () for target, pairs in enumerate(nodes, start=2))
     return Cell(name, kept, output=joined, sum=summed)
@@ -64,7 +64,7 @@ def _strongest(rows: Sequence[Sequence[float]], edges: Sequence[int], ops: int) 
     return tuple((OPS[k], EDGES[e][0]) for e, k in sorted(best))
 
 
-def _outputs(weights: Tensor, threshold: Tensor, count: int | None) -> tuple[int, ...]:
+def _chosen(weights: Tensor, threshold: Tensor, count: int | None) -> tuple[int, ...]:
     """The `count` nodes of largest weight, or those above the threshold: (nodes,) -> their numbers, ascending.
 
     If all are equal and none is above it, the first one (there the authors' code fails).
