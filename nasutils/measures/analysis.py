@@ -4,7 +4,7 @@ The unit of all statistics is an independent search (a seed); intervals are Stud
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,7 @@ from nasutils.measures import leakage, stopping
 from nasutils.methods import relax
 from nasutils.runs import Run
 from nasutils.spaces import nasbench201
-
-DATASETS = ("cifar10", "cifar100", "imagenet16-120")
-
+from nasutils.spaces.nasbench201_table import DATASETS
 
 RANDOM_CELL = 87.06
 """Mean CIFAR-10 test accuracy (%) of all 15,625 cells: what a blindly drawn cell is worth."""
@@ -48,7 +46,9 @@ def estimate(values: ArrayLike) -> Estimate:
     x = x[~np.isnan(x)]
     if len(x) == 0:
         return Estimate(math.nan, math.nan, math.nan, 0)
-    half = t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x)) if len(x) > 1 else math.nan
+    half = math.nan  # one value has no spread
+    if len(x) > 1:
+        half = t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x))
     return Estimate(float(x.mean()), float(x.mean() - half), float(x.mean() + half), len(x))
 
 
@@ -75,11 +75,10 @@ def epochs_table(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
     gap (relaxed - recalibrated, points), skips, nones (edges of the current cell), genotype, eigenvalue, a column of
     tabulated test accuracy (%) per data set, seconds. nan where an epoch was not judged or not measured.
     """
-    rows = [
-        {"method": label, "seed": seed, **_epoch(record)}
-        for (label, seed), run in runs.items()
-        for record in run.records
-    ]
+    rows = []
+    for (label, seed), run in runs.items():
+        for record in run.records:
+            rows.append({"method": label, "seed": seed, **_epoch(record)})
     return pd.DataFrame(rows)
 
 
@@ -113,12 +112,11 @@ def leakage_table(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
     eigenvalue (of the Hessian in alpha), curvature (of that in alpha / T, comparable across temperatures), drop,
     drop_recalibrated (points), loss (nats). Empty where no search was probed.
     """
-    rows = [
-        {"method": label, "seed": seed, "epoch": record["epoch"], **_leakage(record)}
-        for (label, seed), run in runs.items()
-        for record in run.records
-        if "leakage" in record
-    ]
+    rows = []
+    for (label, seed), run in runs.items():
+        for record in run.records:
+            if "leakage" in record:
+                rows.append({"method": label, "seed": seed, "epoch": record["epoch"], **_leakage(record)})
     measures = [
         "bypass",
         "spread",
@@ -138,22 +136,34 @@ def leakage_table(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
 
 def _leakage(record: Mapping[str, Any]) -> dict[str, float]:
     measured = record["leakage"]
-    dominance, matched = measured["dominance"].values(), measured["matched"]
+    matched = measured["matched"]
+    dominance = measured["dominance"].values()
+    eigenvalue = _number(measured["eigenvalue"])
     return {
-        "bypass": float(np.mean(list(measured["bypass_total"].values()))),
-        "spread": float(np.mean([np.mean(s) for s in measured["spread"].values()])),
-        "matched_bypass": float(np.mean(list(matched["bypass_total"].values()))) if matched else math.nan,
+        "bypass": _mean(measured["bypass_total"].values()),
+        "spread": _mean_of_means(measured["spread"].values()),
+        "matched_bypass": _mean(matched["bypass_total"].values()) if matched else math.nan,
         "skip_cut": _skip_share(measured["cut"].get("cell")),
-        "free_gradient": float(np.mean(list(measured["free_gradient"].values()))),
-        "free_weight": float(np.mean([d["weight"] for d in dominance])),
-        "free_strongest": float(np.mean([d["strongest"] for d in dominance])),
-        "margin": float(np.mean([np.mean(m) for m in measured["margin"].values()])),
-        "entropy": float(np.mean([np.mean(e) for e in measured["entropy"].values()])),
-        "eigenvalue": _number(measured["eigenvalue"]),
-        "curvature": _number(measured["eigenvalue"]) * _number(_softmax_temperature(record)) ** 2,
+        "free_gradient": _mean(measured["free_gradient"].values()),
+        "free_weight": _mean(d["weight"] for d in dominance),
+        "free_strongest": _mean(d["strongest"] for d in dominance),
+        "margin": _mean_of_means(measured["margin"].values()),
+        "entropy": _mean_of_means(measured["entropy"].values()),
+        "eigenvalue": eigenvalue,
+        # Per alpha / T, so that searches at different temperatures compare.
+        "curvature": eigenvalue * _number(_softmax_temperature(record)) ** 2,
         "loss": measured["loss"],
         **leakage.discretization_drop(record),
     }
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+
+def _mean_of_means(lists: Iterable[Sequence[float]]) -> float:
+    """Each cell type counts as much, however many edges it has."""
+    return _mean(float(np.mean(values)) for values in lists)
 
 
 def _softmax_temperature(record: Mapping[str, Any]) -> float | None:
@@ -190,12 +200,10 @@ def paired(table: pd.DataFrame, first: str, second: str, column: str) -> Estimat
 
 def correlations(table: pd.DataFrame, first: str, second: str) -> pd.Series:
     """Spearman's correlation of two columns over the rows of each seed, by seed; nan where one never changes."""
-    found = {
-        seed: part[first].corr(part[second], method="spearman")
-        if (part[[first, second]].nunique() > 1).all()
-        else math.nan
-        for seed, part in table.groupby("seed")
-    }
+    found = {}
+    for seed, part in table.groupby("seed"):
+        both_change = (part[[first, second]].nunique() > 1).all()
+        found[seed] = part[first].corr(part[second], method="spearman") if both_change else math.nan
     return pd.Series(found, dtype=float)
 
 
@@ -253,8 +261,13 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     shown = table.copy()
     for column in [c for c in table.columns if f"{c}_low" in table.columns]:
         low, high = shown.pop(f"{column}_low"), shown.pop(f"{column}_high")
-        shown[column] = [
-            "" if math.isnan(m) else f"{m:.2f}" if math.isnan(a) else f"{m:.2f} [{a:.2f}, {b:.2f}]"
-            for m, a, b in zip(table[column], low, high, strict=True)
-        ]
+        shown[column] = [_with_interval(*row) for row in zip(table[column], low, high, strict=True)]
     return shown
+
+
+def _with_interval(mean: float, low: float, high: float) -> str:
+    if math.isnan(mean):
+        return ""
+    if math.isnan(low):
+        return f"{mean:.2f}"
+    return f"{mean:.2f} [{low:.2f}, {high:.2f}]"

@@ -12,11 +12,11 @@ from torch import Tensor
 from nasutils.methods import relax
 from nasutils.spaces.base import Mix
 
-Loss = Callable[[Mix], Tensor]
+LossOfMix = Callable[[Mix], Tensor]
 """Mean cross entropy (nats) of a supernet under mixing weights."""
 
 
-def curvature(loss: Loss, mix: Mix, temperature: float = 1.0) -> float:
+def curvature(loss: LossOfMix, mix: Mix, temperature: float = 1.0) -> float:
     """The largest eigenvalue of the Hessian in alpha, of all cell types together, where mix = softmax(alpha / T).
 
     alpha is read off mix, so any method's weights have one; the Hessian does not depend on what a row of alpha

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from nasutils.measures import stopping
 from nasutils.measures.leakage import FREE_OPS
-from nasutils.measures.stopping import SKIP, Records
-from nasutils.spaces.base import Space
+from nasutils.measures.stopping import Records
+from nasutils.spaces.base import SKIP, Space
 
 LIMITS = {"skip_share": (1 / 2, "half"), "parameter_free_share": (2 / 3, "two thirds")}
 """Share of a cell's edges above which it counts as collapsed.
@@ -26,7 +26,7 @@ LIMITS = {"skip_share": (1 / 2, "half"), "parameter_free_share": (2 / 3, "two th
 Of all 15,625 NAS-Bench-201 cells (87.1 % on CIFAR-10 in the mean) those with three skips reach 86.6 %, with four of
 the six 82.7 %; those with four operations without parameters 87.4 %, with five 81.1 %.
 """
-NAMES = {"skip_share": "Skip connections", "parameter_free_share": "Operations without parameters"}
+SHARES = {"skip_share": "Skip connections", "parameter_free_share": "Operations without parameters"}
 LASTING = 5
 """Epochs for which a share must have stayed above its limit, to the end, to be more than a fluctuation."""
 UNDECIDED = 0.1
@@ -106,7 +106,7 @@ def diagnose(records: Records, space: Space) -> Diagnosis:
     """
     table = per_epoch(records, space)
     edges = len(stopping.cell_operations(records[-1:], space)[0])
-    findings = (*_collapse(table, edges), _magnitude(table, space), _decided(table, space), _curvature(table))
+    findings = (*_collapse(table, edges), _magnitude(table, space), _decided(table, space), _eigenvalue_rise(table))
     keys = dict.fromkeys(key for f in findings for key in f.advice)
     if table["temperature"].iloc[-1] < SMALL:
         keys.pop("temperature", None)
@@ -125,26 +125,32 @@ def per_epoch(records: Records, space: Space) -> pd.DataFrame:
     """
     if not records or any(not {"mix", "entropy", "temperature"} <= r.keys() for r in records):
         raise ValueError("needs records with mix, entropy and temperature, as `search` logs them")
-    cell, found = stopping.cell_of(space), stopping.cell_operations(records, space)
+    cell = stopping.cell_of(space)
+    cells = stopping.cell_operations(records, space)
     s = stopping.magnitudes(stopping.alphas(records, space))
     return pd.DataFrame(
         {
             "epoch": [r["epoch"] for r in records],
             "temperature": [r["temperature"] for r in records],
-            "skip_share": [ops.count(SKIP) / len(ops) for ops in found],
-            "parameter_free_share": [sum(o in FREE_OPS for o in ops) / len(ops) for ops in found],
+            "skip_share": [ops.count(SKIP) / len(ops) for ops in cells],
+            "parameter_free_share": [sum(o in FREE_OPS for o in ops) / len(ops) for ops in cells],
             "entropy": [r["entropy"][cell] for r in records],
-            "margin": [np.mean([float(w[-1] - w[-2]) for w in _rivals(r["mix"], space)]) for r in records],
+            "margin": [_mean_margin(r["mix"], space) for r in records],
             **{f"S_{op}": s[:, i] for i, op in enumerate(space.ops)},
             "eigenvalue": np.array([stopping.eigenvalue(r) for r in records], dtype=float),
         }
     )
 
 
+def _mean_margin(mix: Mapping[str, Any], space: Space) -> float:
+    return float(np.mean([float(weights[-1] - weights[-2]) for weights in _rivals(mix, space)]))
+
+
 def _rivals(mix: Mapping[str, Any], space: Space) -> list[Tensor]:
     """The mixing weights that compete with one another in the judged cell, ascending, (K,) each."""
     weights = {name: torch.as_tensor(rows, dtype=torch.float64) for name, rows in mix.items()}
-    return [row.sort().values for part in space.competing(weights)[stopping.cell_of(space)] for row in part]
+    groups = space.competing(weights)[stopping.cell_of(space)]
+    return [row.sort().values for group in groups for row in group]
 
 
 def lasting_from(condition: ArrayLike) -> int | None:
@@ -156,26 +162,33 @@ def lasting_from(condition: ArrayLike) -> int | None:
 
 def _collapse(table: pd.DataFrame, edges: int) -> Iterator[Finding]:
     """A finding per share that is above its limit; one of health if none is."""
-    epochs, skips = table["epoch"], round(table["skip_share"].iloc[-1] * edges)
-    above = {column: lasting_from(table[column] > limit) for column, (limit, _) in LIMITS.items()}
+    skips = round(table["skip_share"].iloc[-1] * edges)
     free = round(table["parameter_free_share"].iloc[-1] * edges)
-    if all(start is None for start in above.values()):
-        text = f"Operations with parameters hold {edges - free} of {edges} edges of the cell, skips {skips}."
-        crowded = epochs[table["skip_share"] > LIMITS["skip_share"][0]]
-        if len(crowded):
-            text += f" Skips held more than half of them in {len(crowded)} epochs, last in epoch {crowded.iloc[-1]}."
-        yield Finding("watch" if 2 * skips >= edges else "normal", text)
-    if free == skips and above["skip_share"] is not None:
+    above = {}
+    for column, (limit, _) in LIMITS.items():
+        start = lasting_from(table[column] > limit)
+        if start is not None:
+            above[column] = start
+    if not above:
+        yield _no_collapse(table, edges, free, skips)
+    if free == skips and "skip_share" in above:
         del above["parameter_free_share"]  # it would say the same of the same edges
     for column, start in above.items():
-        if start is not None:
-            yield _above(table, column, start, edges)
+        yield _above(table, column, start, edges)
+
+
+def _no_collapse(table: pd.DataFrame, edges: int, free: int, skips: int) -> Finding:
+    text = f"Operations with parameters hold {edges - free} of {edges} edges of the cell, skips {skips}."
+    crowded = table["epoch"][table["skip_share"] > LIMITS["skip_share"][0]]
+    if len(crowded):
+        text += f" Skips held more than half of them in {len(crowded)} epochs, last in epoch {crowded.iloc[-1]}."
+    return Finding("watch" if 2 * skips >= edges else "normal", text)
 
 
 def _above(table: pd.DataFrame, column: str, start: int, edges: int) -> Finding:
     share, since = table[column], int(table["epoch"].iloc[start])
     same = lasting_from(share == share.iloc[-1]) or 0
-    text = f"{NAMES[column]} hold {round(share.iloc[-1] * edges)} of {edges} edges of the cell"
+    text = f"{SHARES[column]} hold {round(share.iloc[-1] * edges)} of {edges} edges of the cell"
     if same > start:
         text += f" since epoch {table['epoch'].iloc[same]}"
     text += f", more than {LIMITS[column][1]} since epoch {since}."
@@ -186,25 +199,31 @@ def _above(table: pd.DataFrame, column: str, start: int, edges: int) -> Finding:
 
 def _magnitude(table: pd.DataFrame, space: Space) -> Finding:
     s = table[[f"S_{op}" for op in space.ops]].to_numpy()
-    top = int(s[-1].argmax())
+    last = s[-1]
+    top = int(last.argmax())
     biased = space.ops[top] in FREE_OPS
+    # An operation without parameters is compared with those that have some.
     rivals = [i for i, op in enumerate(space.ops) if i != top and not (biased and op in FREE_OPS)]
-    second = max(rivals, key=lambda i: s[-1, i])
-    lead = (s[-1, top] - s[-1, second]) / s[-1].sum()
-    won = f"has the largest magnitude since epoch {table['epoch'].iloc[lasting_from(s.argmax(axis=1) == top) or 0]}"
-    text = (
-        f"{space.ops[top]} {won if lead > LEAD else 'is just ahead'}: S = {s[-1, top]:.2f}, the strongest "
-        f"{'operation with parameters' if biased else 'other one'} ({space.ops[second]}) {s[-1, second]:.2f}."
-    )
-    return Finding("watch" if biased and lead > LEAD else "normal", text)
+    second = max(rivals, key=lambda i: last[i])
+    ahead = (last[top] - last[second]) / last.sum() > LEAD
+    if ahead:
+        since = table["epoch"].iloc[lasting_from(s.argmax(axis=1) == top) or 0]
+        standing = f"has the largest magnitude since epoch {since}"
+    else:
+        standing = "is just ahead"
+    rival = "operation with parameters" if biased else "other one"
+    text = f"{space.ops[top]} {standing}: S = {last[top]:.2f}, the strongest {rival} ({space.ops[second]})"
+    return Finding("watch" if biased and ahead else "normal", f"{text} {last[second]:.2f}.")
 
 
 def _decided(table: pd.DataFrame, space: Space) -> Finding:
-    last, rivals = table.iloc[-1], _rivals({k: np.zeros(shape) for k, shape in space.alpha_shapes.items()}, space)
+    last = table.iloc[-1]
+    rivals = _rivals({name: np.zeros(shape) for name, shape in space.alpha_shapes.items()}, space)
     most = np.mean([math.log(len(row)) for row in rivals])
-    place = "edge" if len(rivals) == space.alpha_shapes[stopping.cell_of(space)][0] else "node"
+    edges, _ = space.alpha_shapes[stopping.cell_of(space)]
+    place, an = ("edge", "an") if len(rivals) == edges else ("node", "a")
     text = (
-        f"the two best operations of {'an' if place == 'edge' else 'a'} {place} lie {last['margin']:.3f} apart, "
+        f"the two best operations of {an} {place} lie {last['margin']:.3f} apart, "
         f"entropy {last['entropy']:.2f} of at most {most:.2f} nats per {place}"
     )
     if last["margin"] >= UNDECIDED:
@@ -213,7 +232,7 @@ def _decided(table: pd.DataFrame, space: Space) -> Finding:
     return Finding("watch", text, advice=("temperature",))
 
 
-def _curvature(table: pd.DataFrame) -> Finding:
+def _eigenvalue_rise(table: pd.DataFrame) -> Finding:
     logged = table.dropna(subset="eigenvalue")
     if logged.empty:
         return Finding("unknown", "No Hessian eigenvalue was logged (search with `eigenvalue_every` = 2).")
@@ -232,9 +251,9 @@ def _curvature(table: pd.DataFrame) -> Finding:
 
 def _stop_earlier(records: Records, space: Space, table: pd.DataFrame) -> list[str]:
     """The criteria that would have taken a cell that has not collapsed, with that cell (epoch 0 is left to chance)."""
-    healthy = (table["skip_share"] <= LIMITS["skip_share"][0]) & (
-        table["parameter_free_share"] <= LIMITS["parameter_free_share"][0]
-    )
+    healthy = pd.Series(True, index=table.index)
+    for column, (limit, _) in LIMITS.items():
+        healthy &= table[column] <= limit
     lines = []
     for name, source in EARLIER.items():
         try:

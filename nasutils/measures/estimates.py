@@ -19,7 +19,7 @@ BOTH_SIDES = 1 - 2 * LEVEL
 
 
 @dataclass(frozen=True)
-class Finding:
+class TestedStatistic:
     """A statistic, its 95 % interval, the one-sided p of its being above a number, and how many values each arm has.
 
     p is nan where nothing is tested.
@@ -37,33 +37,33 @@ class Finding:
 
 Arms = Sequence[np.ndarray]
 """Per arm the values of its searches, (searches,)."""
-Test = Callable[[Arms, float], Finding]
+Test = Callable[[Arms, float], TestedStatistic]
 
 
 # One arm
 
 
-def share(arms: Arms, above: float) -> Finding:
+def binomial_test(arms: Arms, above: float) -> TestedStatistic:
     """Share of ones among zeros and ones: exact binomial test, Clopper and Pearson's interval."""
     (values,) = arms
     count, n = int(values.sum()), len(values)
     tested = stats.binomtest(count, n, above, alternative="greater")
     interval = stats.binomtest(count, n).proportion_ci(BOTH_SIDES, method="exact")
-    return Finding(count / n, interval.low, interval.high, float(tested.pvalue), (n,))
+    return TestedStatistic(count / n, interval.low, interval.high, float(tested.pvalue), (n,))
 
 
-def median(arms: Arms, above: float) -> Finding:
+def sign_test(arms: Arms, above: float) -> TestedStatistic:
     """Median of any distribution: sign test, interval of order statistics."""
     (values,) = arms
     tested = stats.quantile_test(values, q=above, p=0.5, alternative="greater")
     low, high = _median_interval(values)
-    return Finding(float(np.median(values)), low, high, float(tested.pvalue), (len(values),))
+    return TestedStatistic(float(np.median(values)), low, high, float(tested.pvalue), (len(values),))
 
 
-def described(arms: Arms, above: float = math.nan) -> Finding:
+def median_only(arms: Arms, above: float = math.nan) -> TestedStatistic:
     """The same without a test, of what is only described."""
     (values,) = arms
-    return Finding(float(np.median(values)), *_median_interval(values), math.nan, (len(values),))
+    return TestedStatistic(float(np.median(values)), *_median_interval(values), math.nan, (len(values),))
 
 
 def _median_interval(values: np.ndarray) -> tuple[float, float]:
@@ -71,45 +71,48 @@ def _median_interval(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def centre(arms: Arms, above: float) -> Finding:
+def signed_rank_test(arms: Arms, above: float) -> TestedStatistic:
     """Centre of a distribution with one hump: Wilcoxon's signed ranks, the Hodges-Lehmann estimate.
 
     The interval holds the centres that the two tests do not reject: it ends at means of pairs of values.
     """
     (values,) = arms
     first, second = np.triu_indices(len(values))
-    means = np.unique((values[first] + values[second]) / 2)
-    between = (means[1:] + means[:-1]) / 2
+    pairs = (values[first] + values[second]) / 2
+    means = np.unique(pairs)
+    between = (means[1:] + means[:-1]) / 2  # p changes only at the means, so it is asked for between them
 
     def p(centre: float, alternative: str) -> float:
         return float(stats.wilcoxon(values - centre, alternative=alternative).pvalue)
 
-    low = means[_first(lambda i: p(between[i], "greater") > LEVEL, len(between))]
-    high = means[-1 - _first(lambda i: p(between[-1 - i], "less") > LEVEL, len(between))]
-    estimate = np.median((values[first] + values[second]) / 2)
-    return Finding(float(estimate), float(low), float(high), p(above, "greater"), (len(values),))
+    low = means[_bisect(lambda i: p(between[i], "greater") > LEVEL, len(between))]
+    high = means[-1 - _bisect(lambda i: p(between[-1 - i], "less") > LEVEL, len(between))]
+    return TestedStatistic(float(np.median(pairs)), float(low), float(high), p(above, "greater"), (len(values),))
 
 
-def _first(holds: Callable[[int], bool], size: int) -> int:
-    """The first index from which on a condition holds, `size` if it never does; by bisection."""
+def _bisect(holds: Callable[[int], bool], size: int) -> int:
+    """The first index from which on a condition holds, `size` if it never does."""
     low, high = 0, size
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+        if holds(middle):
+            high = middle
+        else:
+            low = middle + 1
     return low
 
 
-def mean(arms: Arms, above: float) -> Finding:
+def t_test(arms: Arms, above: float) -> TestedStatistic:
     """Mean of a distribution with one hump: Student's t."""
     (values,) = arms
     tested = stats.ttest_1samp(values, above, alternative="greater")
     low, high = stats.ttest_1samp(values, 0.0).confidence_interval(BOTH_SIDES)
-    return Finding(float(values.mean()), float(low), float(high), float(tested.pvalue), (len(values),))
+    return TestedStatistic(float(values.mean()), float(low), float(high), float(tested.pvalue), (len(values),))
 
 
-def correlation(arms: Arms, above: float) -> Finding:
+def fisher_t_test(arms: Arms, above: float) -> TestedStatistic:
     """Mean of correlations, one per search: Student's t of Fisher's z."""
-    found = mean([_fisher(values) for values in arms], math.atanh(above))
+    found = t_test([_fisher(values) for values in arms], math.atanh(above))
     estimate, low, high = (math.tanh(z) for z in (found.estimate, found.low, found.high))
     return replace(found, estimate=estimate, low=low, high=high)
 
@@ -122,7 +125,7 @@ def _fisher(correlations: np.ndarray) -> np.ndarray:
 # Two arms
 
 
-def share_difference(arms: Arms, above: float = 0.0) -> Finding:
+def boschloo_test(arms: Arms, above: float = 0.0) -> TestedStatistic:
     """Share of ones in the first arm minus that in the second: Boschloo's exact test of 0, Newcombe's interval.
 
     Raises ValueError for another number than 0.
@@ -134,10 +137,10 @@ def share_difference(arms: Arms, above: float = 0.0) -> Finding:
     (a, m), (b, n) = ((int(values.sum()), len(values)) for values in arms)
     tested = stats.boschloo_exact([[a, b], [m - a, n - b]], alternative="greater")
     low, high = confint_proportions_2indep(a, m, b, n, method="newcomb", compare="diff", alpha=2 * LEVEL)
-    return Finding(a / m - b / n, float(low), float(high), float(tested.pvalue), (m, n))
+    return TestedStatistic(a / m - b / n, float(low), float(high), float(tested.pvalue), (m, n))
 
 
-def auc(arms: Arms, above: float = 0.5) -> Finding:
+def brunner_munzel_test(arms: Arms, above: float = 0.5) -> TestedStatistic:
     """P(X > Y) + P(X = Y) / 2 of the first arm X and the second Y: Brunner and Munzel, its interval through the logit.
 
     Arms that do not overlap show no variance to go by: their p is that of the permutations, their interval Newcombe's.
@@ -154,11 +157,12 @@ def auc(arms: Arms, above: float = 0.5) -> Finding:
     value, deviation = float(found.prob1), math.sqrt(found.var_prob)
     if deviation == 0:
         p = 1 / math.comb(sum(sizes), len(x)) if value == 1 else 1.0
-        return Finding(value, *_newcombe(value, *sizes), p, sizes)
+        return TestedStatistic(value, *_newcombe(value, *sizes), p, sizes)
     p = float(stats.t.sf((value - 0.5) / deviation, found.df))
+    centre = math.log(value / (1 - value))
     half = stats.t.ppf(1 - LEVEL, found.df) * deviation / (value * (1 - value))
-    low, high = (1 / (1 + math.exp(-math.log(value / (1 - value)) - side * half)) for side in (-1, 1))
-    return Finding(value, low, high, p, sizes)
+    low, high = (1 / (1 + math.exp(-(centre + side * half))) for side in (-1, 1))
+    return TestedStatistic(value, low, high, p, sizes)
 
 
 def _newcombe(found: float, m: int, n: int) -> tuple[float, float]:
@@ -174,46 +178,48 @@ def _newcombe(found: float, m: int, n: int) -> tuple[float, float]:
     return low, high
 
 
-def difference(arms: Arms, above: float = 0.0) -> Finding:
+def welch_test(arms: Arms, above: float = 0.0) -> TestedStatistic:
     """Mean of the first arm minus that of the second, of values with one hump: Welch's t."""
     first, second = arms
     tested = stats.ttest_ind(first - above, second, equal_var=False, alternative="greater")
     low, high = stats.ttest_ind(first, second, equal_var=False).confidence_interval(BOTH_SIDES)
     sizes = len(first), len(second)
-    return Finding(float(first.mean() - second.mean()), float(low), float(high), float(tested.pvalue), sizes)
+    return TestedStatistic(float(first.mean() - second.mean()), float(low), float(high), float(tested.pvalue), sizes)
 
 
-def correlation_difference(arms: Arms, above: float = 0.0) -> Finding:
+def fisher_welch_test(arms: Arms, above: float = 0.0) -> TestedStatistic:
     """The same of Fisher's z of correlations, one per search, in units of z."""
-    return difference([_fisher(values) for values in arms], above)
+    return welch_test([_fisher(values) for values in arms], above)
 
 
-def paired(arms: Arms, above: float = 0.0) -> Finding:
+def paired_signed_rank_test(arms: Arms, above: float = 0.0) -> TestedStatistic:
     """Centre of the first arm minus the second, seed by seed: of what shares a machine and an hour, as costs do."""
     first, second = arms
-    return centre([first - second], above)
+    return signed_rank_test([first - second], above)
 
 
-def equivalent(arms: Arms, above: float) -> Finding:
+def equivalence_test(arms: Arms, above: float) -> TestedStatistic:
     """Whether a mean, or the difference of two, lies within +-`above`: two one-sided t tests, the larger p."""
-    test, mirrored = (mean, [-arms[0]]) if len(arms) == 1 else (difference, arms[::-1])
-    found = test(arms, -above)
-    return replace(found, p=max(found.p, test(mirrored, -above).p))
+    if len(arms) == 1:
+        found, mirrored = t_test(arms, -above), t_test([-arms[0]], -above)
+    else:
+        found, mirrored = welch_test(arms, -above), welch_test(arms[::-1], -above)
+    return replace(found, p=max(found.p, mirrored.p))
 
 
 TESTS: Mapping[str, Test] = {
-    "share": share,
-    "median": median,
-    "described": described,
-    "centre": centre,
-    "mean": mean,
-    "correlation": correlation,
-    "share_difference": share_difference,
-    "auc": auc,
-    "difference": difference,
-    "correlation_difference": correlation_difference,
-    "paired": paired,
-    "equivalent": equivalent,
+    "share": binomial_test,
+    "median": sign_test,
+    "described": median_only,
+    "centre": signed_rank_test,
+    "mean": t_test,
+    "correlation": fisher_t_test,
+    "share_difference": boschloo_test,
+    "auc": brunner_munzel_test,
+    "difference": welch_test,
+    "correlation_difference": fisher_welch_test,
+    "paired": paired_signed_rank_test,
+    "equivalent": equivalence_test,
 }
 """By the name that a plan calls them."""
 

@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from scipy.optimize import brentq
 from torch import Tensor, nn
 
-from nasutils.measures.curvature import Loss, curvature
+from nasutils.measures.curvature import LossOfMix, curvature
 from nasutils.methods import relax
 from nasutils.spaces.base import EdgeOps, Mix, nonzero
 from nasutils.spaces.graph import Edges
@@ -194,7 +194,7 @@ def ablated(net: nn.Module, mix: Mix) -> dict[str, Mix]:
 
 @torch.no_grad()
 def interventions(
-    loss: Loss, mix: Mix, names: Mapping[str, EdgeOps]
+    loss: LossOfMix, mix: Mix, names: Mapping[str, EdgeOps]
 ) -> tuple[float, dict[str, Tensor], dict[str, Tensor]]:
     """The loss, and its change (nats) when one operation is cut and when it is the only one kept: cut, only.
 
@@ -209,7 +209,7 @@ def interventions(
 
 
 def _edge_changes(
-    loss: Loss, mix: Mix, base: float, kind: str, edge: int, ops: Sequence[str]
+    loss: LossOfMix, mix: Mix, base: float, kind: str, edge: int, ops: Sequence[str]
 ) -> tuple[list[float], list[float]]:
     row = [0.0 if op == "none" else w for op, w in zip(ops, mix[kind][edge].tolist(), strict=True)]
     known = {tuple(row): base}
@@ -297,7 +297,7 @@ def _edge_mean(values: Mapping[str, Tensor]) -> float:
 
 
 @torch.enable_grad()
-def branch_gradients(net: nn.Module, loss: Loss, mix: Mix) -> dict[str, Tensor]:
+def branch_gradients(net: nn.Module, loss: LossOfMix, mix: Mix) -> dict[str, Tensor]:
     """||dL/dx through one branch||^2, x the source node of an edge, summed over a type's cells: (edges, operations).
 
     loss runs the network once, in training mode.

@@ -15,13 +15,13 @@ from scipy import stats
 
 from nasutils import spaces
 from nasutils.measures import stopping
+from nasutils.measures.stopping import Records
 from nasutils.runs import Run
 from nasutils.spaces import nasbench201_table
 from nasutils.spaces.nasbench201_table import OPS
 
-Records = Sequence[Mapping[str, Any]]
-SPACE = spaces.get("nasbench201")
-SKIP, NONE, CONVOLUTION = (OPS.index(op) for op in ("skip_connect", "none", "nor_conv_3x3"))
+NASBENCH201_SPACE = spaces.get("nasbench201")
+SKIP_COLUMN, NONE_COLUMN, CONV_COLUMN = (OPS.index(op) for op in ("skip_connect", "none", "nor_conv_3x3"))
 COLLAPSE = 60.0
 """A cell below it, that of six skips among them, has collapsed: 3.03 % of all cells."""
 BROKEN = 12.0
@@ -114,9 +114,9 @@ def skip_gain(records: Records) -> float:
     """What the last cell gains (points) if every skip in it gives way to its edge's next-best operation (not none)."""
     mix = torch.tensor(records[-1]["mix"]["cell"], dtype=torch.float64)
     rivals = mix.clone()
-    rivals[:, [SKIP, NONE]] = -1.0
-    chosen = torch.where(mix.argmax(dim=1) == SKIP, rivals.argmax(dim=1), mix.argmax(dim=1))
-    replaced = SPACE.discretize({"cell": torch.nn.functional.one_hot(chosen, len(OPS)).double()})
+    rivals[:, [SKIP_COLUMN, NONE_COLUMN]] = -1.0
+    chosen = torch.where(mix.argmax(dim=1) == SKIP_COLUMN, rivals.argmax(dim=1), mix.argmax(dim=1))
+    replaced = NASBENCH201_SPACE.discretize({"cell": torch.nn.functional.one_hot(chosen, len(OPS)).double()})
     return cell_accuracy(str(replaced)) - accuracy(records)
 
 
@@ -144,8 +144,8 @@ def skip_cut_over_weight(records: Records) -> float:
     """Skips' share of what cutting single operations does to the loss, minus their share of the weights but none's."""
     changes = np.abs(np.array(records[-1]["leakage"]["cut"]["cell"]))
     weights = np.array(records[-1]["mix"]["cell"])
-    weights[:, NONE] = 0.0
-    return float(changes[:, SKIP].sum() / changes.sum() - weights[:, SKIP].sum() / weights.sum())
+    weights[:, NONE_COLUMN] = 0.0
+    return float(changes[:, SKIP_COLUMN].sum() / changes.sum() - weights[:, SKIP_COLUMN].sum() / weights.sum())
 
 
 def log_training_seconds(records: Records) -> float:
@@ -161,13 +161,14 @@ def held_out_rise(records: Records) -> float:
 
 def skip_bias(records: Records) -> float:
     """Magnitude S of skip_connect minus that of nor_conv_3x3 at the end; both are 6/5 at the start."""
-    s = stopping.magnitudes(stopping.alphas(records[-1:], SPACE))[0]
-    return float(s[SKIP] - s[CONVOLUTION])
+    s = stopping.magnitudes(stopping.alphas(records[-1:], NASBENCH201_SPACE))[0]
+    return float(s[SKIP_COLUMN] - s[CONV_COLUMN])
 
 
 def tied(records: Records) -> float:
     """Rank correlation over epochs of the magnitude of nor_conv_3x3 and the current cell's accuracy."""
-    return rank_correlation(stopping.magnitudes(stopping.alphas(records, SPACE))[:, CONVOLUTION], trajectory(records))
+    magnitudes = stopping.magnitudes(stopping.alphas(records, NASBENCH201_SPACE))
+    return rank_correlation(magnitudes[:, CONV_COLUMN], trajectory(records))
 
 
 def rank_correlation(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> float:
@@ -179,7 +180,7 @@ def rank_correlation(first: Sequence[float] | np.ndarray, second: Sequence[float
 
 def _taken(records: Records, criterion: str) -> float:
     """Accuracy (%) of the cell that a stop criterion takes."""
-    epoch = stopping.stop(records, criterion, space=SPACE).epoch
+    epoch = stopping.stop(records, criterion, space=NASBENCH201_SPACE).epoch
     return next(cell_accuracy(r["genotype"]) for r in records if r["epoch"] == epoch)
 
 

@@ -6,14 +6,15 @@
 * DARTS-ES (arXiv 1909.09656): before the dominant Hessian eigenvalue rises.
 
 Pure functions of trajectories first, in positions (0: first record) and arrays; `stop` reads records, `Stopper`
-serves a running search. Source of the rules and their quirks: section 4.3 of the specification of the sparsity and
-learning-rate methods (from the authors' released code).
+serves a running search. Source of the rules and their quirks: the authors' released code, chaoji90/Selective-Stop,
+AutoDL-Projects_ss/exps/algos/DARTS-V1*.py and SS-DARTS/train_search.py.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
-from typing import Any
+from functools import cache
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -23,11 +24,10 @@ from numpy.typing import ArrayLike
 from nasutils.errors import choose, positive
 from nasutils.measures.leakage import FREE_OPS
 from nasutils.methods import relax
-from nasutils.spaces.base import EdgeOps, Space, operations_of_edges
+from nasutils.spaces.base import SKIP, Space, operations_of_edges
 from nasutils.spaces.genotype import Genotype
 
 Records = Sequence[Mapping[str, Any]]
-SKIP = "skip_connect"
 ES_CADENCE, ES_START = 2, 10
 """DARTS-ES: epochs from one eigenvalue to the next, which its window and lag are made for, and the first epoch whose
 architecture it can take (RobustDARTS's code; the authors' starts at 0)."""
@@ -71,7 +71,8 @@ def first(condition: ArrayLike) -> int | None:
 
 def local_means(values: ArrayLike, window: int = 5) -> np.ndarray:
     """Mean over the window around each value, which is cut off at both ends of the series."""
-    x, half = np.asarray(values, dtype=float), window // 2
+    x = np.asarray(values, dtype=float)
+    half = window // 2
     return np.array([x[max(i - half, 0) : i + half + 1].mean() for i in range(len(x))])
 
 
@@ -84,11 +85,15 @@ def eigenvalue_stop(
     It fires when the newest mean over a whole window is more than `factor` times the one `back` values before, which
     must be positive, and goes back to the centre of that earlier window, not before position `start`.
     """
-    x, half = np.asarray(values, dtype=float), window // 2
-    means = local_means(x, window)[: max(len(x) - half, 0)]
-    rises = (means[:-back] > 0) & (means[back:] > factor * means[:-back])
+    half = window // 2
+    # The last means are left out: their windows are not complete yet. The first ones are cut off, as released.
+    means = local_means(values, window)[: max(np.size(values) - half, 0)]
+    before, after = means[:-back], means[back:]
+    rises = (before > 0) & (after > factor * before)
     earlier = first(rises & (np.arange(len(rises)) >= start))
-    return None if earlier is None else (earlier + back + half, earlier)
+    if earlier is None:
+        return None
+    return earlier + back + half, earlier
 
 
 def darts_es(epochs: Sequence[int], values: ArrayLike) -> tuple[int, int] | None:
@@ -98,10 +103,8 @@ def darts_es(epochs: Sequence[int], values: ArrayLike) -> tuple[int, int] | None
     """
     apart = max(np.diff(epochs), default=0)
     if apart > ES_CADENCE:
-        raise ValueError(
-            f"DARTS-ES takes an eigenvalue at least every {ES_CADENCE} epochs, not every {apart}: search with "
-            f"`eigenvalue_every` = {ES_CADENCE}"
-        )
+        rule = f"DARTS-ES takes an eigenvalue at least every {ES_CADENCE} epochs, not every {apart}"
+        raise ValueError(f"{rule}: search with `eigenvalue_every` = {ES_CADENCE}")
     return eigenvalue_stop(values, start=sum(epoch < ES_START for epoch in epochs))
 
 
@@ -120,15 +123,16 @@ def alphas(records: Records, space: Space) -> np.ndarray:
     cell = cell_of(space)
     edges, choices = space.alpha_shapes[cell]
     try:
-        found = np.array([_scores(r, cell) for r in records], dtype=float)
+        scores = np.array([_scores(r, cell) for r in records], dtype=float)
     except (KeyError, TypeError, ValueError):
-        found = np.array(np.nan)
-    if found.shape[1:] != (edges, choices) or np.isnan(found).any():
+        scores = np.array(np.nan)  # refused below, like every other wrong shape
+    if scores.shape[1:] != (edges, choices) or np.isnan(scores).any():
         raise ValueError(f"every record needs alpha[{cell!r}], {edges} x {choices} without nan, as `search` logs it")
-    spread = np.full((len(found), edges, len(space.ops)), -np.inf)
-    for edge, ops in enumerate(edge_operations(space)):
-        spread[:, edge, [space.ops.index(op) for op in ops]] = found[:, edge]
-    return spread
+    by_operation = np.full((len(scores), edges, len(space.ops)), -np.inf)
+    for edge, ops in enumerate(operations_of_edges(space, cell)):
+        columns = [space.ops.index(op) for op in ops]
+        by_operation[:, edge, columns] = scores[:, edge]
+    return by_operation
 
 
 def _scores(record: Mapping[str, Any], cell: str) -> ArrayLike:
@@ -136,11 +140,6 @@ def _scores(record: Mapping[str, Any], cell: str) -> ArrayLike:
         return record["alpha"][cell]
     with np.errstate(divide="ignore"):
         return np.log(record["mix"][cell])
-
-
-def edge_operations(space: Space) -> EdgeOps:
-    """Per edge of the judged cell the names of its operations; in S1 they differ from edge to edge."""
-    return operations_of_edges(space, cell_of(space))
 
 
 def cell_operations(records: Records, space: Space) -> list[tuple[str, ...]]:
@@ -152,10 +151,10 @@ def cell_operations(records: Records, space: Space) -> list[tuple[str, ...]]:
 
 @cache
 def _operations(genotype: str, cell: str) -> tuple[str, ...]:
-    found = [c for c in Genotype.parse(genotype).cells if c.name == cell]
-    if not found:
-        raise ValueError(f"expected a genotype with the cell {cell!r}, not {genotype!r}")
-    return tuple(op for node in found[0].nodes for op, _ in node)
+    for found in Genotype.parse(genotype).cells:
+        if found.name == cell:
+            return tuple(op for pairs in found.nodes for op, _ in pairs)
+    raise ValueError(f"expected a genotype with the cell {cell!r}, not {genotype!r}")
 
 
 def skip_counts(records: Records, space: Space) -> np.ndarray:
@@ -166,12 +165,16 @@ def skip_counts(records: Records, space: Space) -> np.ndarray:
 
 def eigenvalues(records: Records) -> tuple[list[int], list[float]]:
     """Positions of the records that hold a dominant Hessian eigenvalue, and these. Raises ValueError if none does."""
-    found = [(i, e) for i, r in enumerate(records) if (e := eigenvalue(r)) is not None]
-    if not found:
-        raise ValueError(
-            "no record holds an eigenvalue (the Hessian's dominant one): search with `eigenvalue_every` = 2"
-        )
-    return [i for i, _ in found], [e for _, e in found]
+    positions, values = [], []
+    for i, record in enumerate(records):
+        value = eigenvalue(record)
+        if value is not None:
+            positions.append(i)
+            values.append(value)
+    if not values:
+        missing = "no record holds an eigenvalue (the Hessian's dominant one)"
+        raise ValueError(f"{missing}: search with `eigenvalue_every` = 2")
+    return positions, values
 
 
 def eigenvalue(record: Mapping[str, Any]) -> float | None:
@@ -198,87 +201,157 @@ class Decision:
     decided: int | None = None
 
 
-Verdict = tuple[int | None, int | None, str]
-"""Position taken, position after which that is settled, reason."""
+@dataclass(frozen=True)
+class Judgement:
+    """What a criterion says of some records.
 
+    position: of the record whose architecture it takes (None: it never fired). settled: position from which on no
+    later record could change that (None: a later one could). reason: in words.
+    """
 
-def _hard_exit(records: Records, space: Space, o: int) -> Verdict:
-    sizes = [len(ops) for ops in cell_operations(records, space)]
-    at = first(skip_counts(records, space) == sizes)
-    return at, at, "no epoch had skips only" if at is None else "every edge of the cell is a skip"
-
-
-def _highest(score: Callable[..., np.ndarray], exits: bool, records: Records, space: Space, o: int) -> Verdict:
-    """Where the score of (magnitudes, operation, space) is largest; exits: look no further than the hard exit."""
-    end = _hard_exit(records, space, o)[0] if exits and SKIP in space.ops else None
-    seen = records if end is None else records[: end + 1]
-    at = int(score(magnitudes(alphas(seen, space)), o, space).argmax())
-    rising = at == len(seen) - 1
-    reason = f"{space.ops[o]} {'is still at its highest' if rising else 'had its highest score here'}"
-    return at, end, reason if end is None else f"{reason}; all edges are skips at epoch {records[end]['epoch']}"
-
-
-def _gated(s: np.ndarray, o: int, score: np.ndarray) -> np.ndarray:
-    return np.where(recorded(s, o), score, -np.inf)
-
-
-def _speed(s: np.ndarray, o: int, space: Space) -> np.ndarray:
-    r = residual(s, o)
-    return r + np.diff(r, prepend=r[0])
-
-
-def _skips(n: int, records: Records, space: Space, o: int) -> Verdict:
-    at = first(skip_counts(records, space) >= n)
-    return at, at, f"{'never' if at is None else 'first'} {n} or more skips in the cell"
-
-
-def _ranking(n: int, records: Records, space: Space, o: int) -> Verdict:
-    at = first(ranking_kept(alphas(records, space)) == n)
-    return at, at, f"the order of operations {'was never' if at is None else 'has been'} kept for {n} epochs"
-
-
-def _rising(records: Records, space: Space, o: int) -> Verdict:
-    where, values = eigenvalues(records)
-    found = darts_es([records[i]["epoch"] for i in where], values)
-    if found is None:
-        return None, None, f"the eigenvalue never rose by a factor of 1.3 in {len(values)} values"
-    fires, earlier = (where[i] for i in found)
-    return earlier, fires, f"the eigenvalue had risen by a factor of 1.3 at epoch {records[fires]['epoch']}"
+    position: int | None
+    settled: int | None
+    reason: str
 
 
 @dataclass(frozen=True)
-class Criterion:
-    """what: in words. judge: of (records, space, index of the operation).
+class Criterion(ABC):
+    """A rule that says when to stop. description: in words.
 
     designated, eigenvalue: whether it looks at one designated operation, at eigenvalues.
     """
 
-    what: str
-    judge: Callable[[Records, Space, int], Verdict]
-    designated: bool = False
-    eigenvalue: bool = False
+    description: str
+    designated: ClassVar[bool] = False
+    eigenvalue: ClassVar[bool] = False
+
+    @abstractmethod
+    def judge(self, records: Records, space: Space, o: int) -> Judgement:
+        """o: index of the designated operation, -1 if the criterion needs none."""
 
 
-def _maximum(what: str, score: Callable[..., np.ndarray], exits: bool = False) -> Criterion:
-    return Criterion(what, partial(_highest, score, exits), designated=True)
+class SkipsOnly(Criterion):
+    """The first cell whose edges are all skips."""
+
+    def judge(self, records: Records, space: Space, o: int = -1) -> Judgement:
+        edges = [len(ops) for ops in cell_operations(records, space)]
+        at = first(skip_counts(records, space) == edges)
+        return Judgement(at, at, "no epoch had skips only" if at is None else "every edge of the cell is a skip")
+
+
+@dataclass(frozen=True)
+class Highest(Criterion):
+    """The epoch at which a score of the designated operation is highest.
+
+    score: of (magnitudes S, operation, space), one number per epoch. until_skips_only: whether epochs after the first
+    cell of nothing but skips are not looked at (the authors' search ends there).
+    """
+
+    score: Callable[[np.ndarray, int, Space], np.ndarray]
+    until_skips_only: bool = False
+    designated = True
+
+    def judge(self, records: Records, space: Space, o: int) -> Judgement:
+        end = None
+        if self.until_skips_only and SKIP in space.ops:
+            end = CRITERIA["hard_exit"].judge(records, space, o).position
+        seen = records if end is None else records[: end + 1]
+        at = int(self.score(magnitudes(alphas(seen, space)), o, space).argmax())
+        rising = at == len(seen) - 1
+        reason = f"{space.ops[o]} {'is still at its highest' if rising else 'had its highest score here'}"
+        if end is not None:
+            reason += f"; all edges are skips at epoch {records[end]['epoch']}"
+        return Judgement(at, end, reason)
+
+
+def peak(s: np.ndarray, o: int, space: Space) -> np.ndarray:
+    """S of the operation in the epochs that are recorded, -inf in the others."""
+    return np.where(recorded(s, o), s[:, o], -np.inf)
+
+
+def peak_ungated(s: np.ndarray, o: int, space: Space) -> np.ndarray:
+    """S of the operation."""
+    return s[:, o]
+
+
+def lead(s: np.ndarray, o: int, space: Space) -> np.ndarray:
+    """R of the operation."""
+    return residual(s, o)
+
+
+def recorded_lead(s: np.ndarray, o: int, space: Space) -> np.ndarray:
+    """R of the operation in the epochs that are recorded, -inf in the others."""
+    return np.where(recorded(s, o), residual(s, o), -np.inf)
+
+
+def lead_over_skips(s: np.ndarray, o: int, space: Space) -> np.ndarray:
+    """R of the operation, with its lead over skips counted twice."""
+    return residual(s, o) + s[:, o] - s[:, _index(space, SKIP)]
+
+
+def lead_and_growth(s: np.ndarray, o: int, space: Space) -> np.ndarray:
+    """R of the operation plus its growth in the epoch: 2 R_e - R_(e-1)."""
+    r = residual(s, o)
+    return r + np.diff(r, prepend=r[0])
+
+
+@dataclass(frozen=True)
+class SkipCount(Criterion):
+    """DARTS+, criterion 1: the first cell with so many skips."""
+
+    skips: int
+
+    def judge(self, records: Records, space: Space, o: int = -1) -> Judgement:
+        at = first(skip_counts(records, space) >= self.skips)
+        when = "never" if at is None else "first"
+        return Judgement(at, at, f"{when} {self.skips} or more skips in the cell")
+
+
+@dataclass(frozen=True)
+class StableRanking(Criterion):
+    """DARTS+, criterion 2: the first epoch after so many in which no edge changed its ranking of operations."""
+
+    epochs: int
+
+    def judge(self, records: Records, space: Space, o: int = -1) -> Judgement:
+        at = first(ranking_kept(alphas(records, space)) == self.epochs)
+        kept = "was never" if at is None else "has been"
+        return Judgement(at, at, f"the order of operations {kept} kept for {self.epochs} epochs")
+
+
+class EigenvalueRise(Criterion):
+    """DARTS-ES: before the dominant Hessian eigenvalue rises."""
+
+    eigenvalue = True
+
+    def judge(self, records: Records, space: Space, o: int = -1) -> Judgement:
+        positions, values = eigenvalues(records)
+        found = darts_es([records[i]["epoch"] for i in positions], values)
+        if found is None:
+            return Judgement(None, None, f"the eigenvalue never rose by a factor of 1.3 in {len(values)} values")
+        fires, earlier = (positions[i] for i in found)
+        epoch = records[fires]["epoch"]
+        return Judgement(earlier, fires, f"the eigenvalue had risen by a factor of 1.3 at epoch {epoch}")
 
 
 CRITERIA: Mapping[str, Criterion] = {
-    "peak": _maximum("selective stop: highest S of the operation, gated", lambda s, o, _: _gated(s, o, s[:, o]), True),
-    "residual": _maximum("selective stop: highest R, gated", lambda s, o, _: _gated(s, o, residual(s, o)), True),
-    "peak_ungated": _maximum("selective stop of the DARTS space: highest S of the operation", lambda s, o, _: s[:, o]),
-    "res": _maximum("highest R", lambda s, o, _: residual(s, o)),
-    "res_skip": _maximum(
-        "highest R with the gap to skip counted twice",
-        lambda s, o, space: residual(s, o) + s[:, o] - s[:, _index(space, SKIP)],
-    ),
-    "res_speed": _maximum("highest R plus its increment, 2 R_e - R_(e-1)", _speed),
-    "hard_exit": Criterion("every edge is a skip", _hard_exit),
-    **{f"skips_{n}": Criterion(f"DARTS+ 1: {n} skips in the cell", partial(_skips, n)) for n in (2, 3, 4)},
+    "peak": Highest("selective stop: highest S of the operation, gated", peak, until_skips_only=True),
+    "residual": Highest("selective stop: highest R, gated", recorded_lead, until_skips_only=True),
+    "peak_ungated": Highest("selective stop of the DARTS space: highest S of the operation", peak_ungated),
+    "res": Highest("highest R", lead),
+    "res_skip": Highest("highest R with the gap to skip counted twice", lead_over_skips),
+    "res_speed": Highest("highest R plus its increment, 2 R_e - R_(e-1)", lead_and_growth),
+    "hard_exit": SkipsOnly("every edge is a skip"),
+    "skips_2": SkipCount("DARTS+ 1: 2 skips in the cell", 2),
+    "skips_3": SkipCount("DARTS+ 1: 3 skips in the cell", 3),
+    "skips_4": SkipCount("DARTS+ 1: 4 skips in the cell", 4),
     # The released code asks for 2, 3, 4 and 10 in an else-if chain. A count grows by one an epoch, so that no two
     # of its branches ever compete and the chain decides what each rule alone decides.
-    **{f"ranking_{n}": Criterion(f"DARTS+ 2: ranking kept {n} epochs", partial(_ranking, n)) for n in (2, 3, 4, 10)},
-    "eigenvalue": Criterion("DARTS-ES as published: before the eigenvalue rises", _rising, eigenvalue=True),
+    "ranking_2": StableRanking("DARTS+ 2: ranking kept 2 epochs", 2),
+    "ranking_3": StableRanking("DARTS+ 2: ranking kept 3 epochs", 3),
+    "ranking_4": StableRanking("DARTS+ 2: ranking kept 4 epochs", 4),
+    "ranking_10": StableRanking("DARTS+ 2: ranking kept 10 epochs", 10),
+    "eigenvalue": EigenvalueRise("DARTS-ES as published: before the eigenvalue rises"),
 }
 
 
@@ -293,21 +366,21 @@ def stop(records: Records, criterion: str, *, space: Space, operation: str | Non
     rule = CRITERIA[choose("criterion", criterion, CRITERIA)]
     if not records:
         raise ValueError("there is no record to judge")
-    at, settled, reason = rule.judge(records, space, _designated(criterion, space, operation))
-    epochs, last = [r["epoch"] for r in records], len(records) - 1
-    fired = at is not None and (settled is not None or at < last)
-    decided = None if settled is None else epochs[settled]
-    return Decision(epochs[last if at is None else at], criterion, fired, reason, decided)
+    found = rule.judge(records, space, _designated(criterion, space, operation))
+    last = len(records) - 1
+    at = last if found.position is None else found.position
+    fired = found.position is not None and (found.settled is not None or at < last)
+    decided = None if found.settled is None else records[found.settled]["epoch"]
+    return Decision(records[at]["epoch"], criterion, fired, found.reason, decided)
 
 
 def _designated(criterion: str, space: Space, operation: str | None) -> int:
-    """Index of the designated operation; -1 where none counts and none is named."""
+    """Index of the designated operation; -1 if the criterion needs no operation and none is named."""
     if operation is None and CRITERIA[criterion].designated:
         operation = DESIGNATED.get(space.name)
         if operation is None:
-            raise ValueError(
-                f"criterion {criterion!r} needs an operation on {space.name}: one of {', '.join(space.ops)}"
-            )
+            choices = ", ".join(space.ops)
+            raise ValueError(f"criterion {criterion!r} needs an operation on {space.name}: one of {choices}")
     return -1 if operation is None else _index(space, operation)
 
 
@@ -317,19 +390,24 @@ def decide_all(records: Records, space: Space, operations: Iterable[str] | None 
     operations: the designated ones (None: that of DESIGNATED, else every one with parameters). A criterion that
     cannot be judged has no epoch, and the reason why.
     """
-    default = DESIGNATED.get(space.name)
-    named = operations or ([default] if default else [o for o in space.ops if o not in FREE_OPS])
-    designated, rows = [space.ops[_index(space, o)] for o in named], []
+    designated = [space.ops[_index(space, o)] for o in operations or _usual_operations(space)]
+    rows: list[tuple[Any, ...]] = []
     for name, rule in CRITERIA.items():
         for operation in designated if rule.designated else [None]:
-            row: dict[str, Any] = {"criterion": name, "operation": operation}
             try:
                 d = stop(records, name, space=space, operation=operation)
-                row |= {"epoch": d.epoch, "fired": d.fired, "decided": d.decided, "reason": d.reason}
             except ValueError as error:
-                row |= {"epoch": None, "fired": False, "decided": None, "reason": str(error)}
-            rows.append(row)
-    return pd.DataFrame(rows).astype({"epoch": "Int64", "decided": "Int64"})
+                rows.append((name, operation, None, False, None, str(error)))
+            else:
+                rows.append((name, operation, d.epoch, d.fired, d.decided, d.reason))
+    columns = ["criterion", "operation", "epoch", "fired", "decided", "reason"]
+    return pd.DataFrame(rows, columns=columns).astype({"epoch": "Int64", "decided": "Int64"})
+
+
+def _usual_operations(space: Space) -> list[str]:
+    if space.name in DESIGNATED:
+        return [DESIGNATED[space.name]]
+    return [op for op in space.ops if op not in FREE_OPS]
 
 
 class Stopper:

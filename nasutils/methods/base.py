@@ -13,7 +13,7 @@ stands in `recipes`. Only `mixing` must be written; a method overrides the rest 
     those, moved by what its batch says of them         perturbed                as they are
     weights that are recorded and read as a cell        inference                softmax(alpha / temperature)
     the cell itself, read in another way                genotype                 the space's policy, of inference
-    columns beside operations where a net is judged     judged                   zeros for each name in extra
+    columns beside operations where a net is evaluated  evaluated                zeros for each name in extra
     T for which inference is softmax(alpha / T)         softmax_temperature      temperature; None: no such softmax
     operations that need not run in the alpha step      active_in_alpha_step     as in the weight step
     operations that need not run in the weight step     active_in_weight_step    those of weight 0; released: none
@@ -25,8 +25,8 @@ stands in `recipes`. Only `mixing` must be written; a method overrides the rest 
     state between epochs (checkpoints)                  state_dict, load_...     alpha, Adam, draws, temperature
 
 An iteration calls begin_step, then alpha_gradients and update (mixing, active_in_alpha_step), then the weight step
-(weight_mixing, perturbed, active_in_weight_step), in the order of the recipe. A judgement calls inference, judged and
-genotype.
+(weight_mixing, perturbed, active_in_weight_step), in the order of the recipe. An evaluation calls inference, evaluated
+and genotype.
 """
 
 from abc import ABC, abstractmethod
@@ -125,7 +125,7 @@ class Method(ABC):
         """What the loop has to follow: the recipe that was asked for, and what the options add to it."""
         return self.asked
 
-    def offered(self, *names: str) -> tuple[str, ...]:
+    def supported_extras(self, *names: str) -> tuple[str, ...]:
         """Those of some extras that the supernets of the space can have."""
         return tuple(name for name in names if name in self.space.extras)
 
@@ -157,12 +157,12 @@ class Method(ABC):
         return mix
 
     def inference(self) -> Mix:
-        """Mixing weights by which the relaxed supernet is judged: deterministic, at the epoch's temperature."""
+        """Mixing weights by which the relaxed supernet is evaluated: deterministic, at the epoch's temperature."""
         with torch.no_grad():
             return self.relaxed(lambda a: relax.softmax(a, self.temperature))
 
-    def judged(self, mix: Mix) -> Mix:
-        """Mixing weights, relaxed or discretized, with the extra columns by which a supernet is judged: zeros."""
+    def evaluated(self, mix: Mix) -> Mix:
+        """Mixing weights, relaxed or discretized, with the extra columns by which a supernet is evaluated: zeros."""
         for _ in self.extra:
             mix = with_column(mix, self.space.cell_types, lambda w: torch.zeros_like(w[:, :1]))
         return mix

@@ -48,8 +48,8 @@ class BetaDARTS(Baseline):
         gradients = super().alpha_gradients(problem, train, valid)
         if self.preset == "released":
             return gradients
-        groups = [rows for found in self.space.competing(self.alphas).values() for rows in found]
-        away = torch.autograd.grad(penalty(groups), list(self.alphas.values()))
+        rows = [part for groups in self.space.competing(self.alphas).values() for part in groups]
+        away = torch.autograd.grad(penalty(rows), list(self.alphas.values()))
         return [g + self.strength * a for g, a in zip(gradients, away, strict=True)]
 
 

@@ -19,9 +19,7 @@ from nasutils.errors import choose, positive
 from nasutils.methods import schedules
 from nasutils.methods.base import with_column
 from nasutils.methods.baseline import Baseline
-from nasutils.spaces.base import Mix, Space, operations_of_edges
-
-SKIP = "skip_connect"
+from nasutils.spaces.base import SKIP, Mix, Space, operations_of_edges
 
 
 class DARTSMinus(Baseline):
@@ -32,17 +30,17 @@ class DARTSMinus(Baseline):
 
     def __init__(self, space: Space, *, initial: float = 1.0, fading: str = "linear", **common: Any) -> None:
         super().__init__(space, **common)
-        self.initial, self.fading = positive("initial", initial), choose("fading", fading, self.FADINGS)
-        self.coefficient, self.extra = self.initial, self.offered("auxiliary_skip")
+        self.initial = self.coefficient = positive("initial", initial)
+        self.fading = choose("fading", fading, self.FADINGS)
+        self.extra = self.supported_extras("auxiliary_skip")
         self.skips = {name: mask.to(self.alphas[name]) for name, mask in skip_masks(space, self.name).items()}
 
     def begin_epoch(self, epoch: int) -> None:
         """b is 0 at the end of the last epoch, not in it (linear: 1 / epochs of the initial value there)."""
-        self.coefficient = {
-            "linear": lambda: self.initial * (1 - epoch / self.epochs),
-            "cosine": lambda: schedules.cosine(epoch, self.epochs, self.initial),
-            "never": lambda: self.initial,
-        }[self.fading]()
+        if self.fading == "linear":
+            self.coefficient = self.initial * (1 - epoch / self.epochs)
+        elif self.fading == "cosine":
+            self.coefficient = schedules.cosine(epoch, self.epochs, self.initial)
 
     def mixing(self) -> Mix:
         mix = super().mixing()

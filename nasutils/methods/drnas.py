@@ -68,9 +68,12 @@ class DrNAS(Sampled):
         self.read = choose("reading of drnas", read, self.READINGS)
         if scale is not None and self.distance == "none":
             raise ValueError("scale of drnas is the weight of a distance, of which there is none: leave it out")
-        self.scale, self.partial = positive("scale", 1e-3 if scale is None else scale), whole("partial", partial)
-        self.stages, self.warmup = whole("stages", stages), whole("warmup", warmup, 0)
-        alpha_decay += self.scale if self.distance == "l2" else 0.0
+        self.scale = positive("scale", 1e-3 if scale is None else scale)
+        self.partial = whole("partial", partial)
+        self.stages = whole("stages", stages)
+        self.warmup = whole("warmup", warmup, 0)
+        if self.distance == "l2":
+            alpha_decay += self.scale
         super().__init__(space, alpha_decay=alpha_decay, **common)
         if self.stages > 1 and self.preset == "released":
             raise ValueError(f"stages of drnas must be 1 as released (its code has none), not {stages}")
@@ -93,27 +96,33 @@ class DrNAS(Sampled):
         return [round(self.epochs * i / self.stages) for i in range(1, self.stages)]
 
     def begin_epoch(self, epoch: int) -> None:
-        if epoch in self._cuts():
-            alphas = {kind: self.alphas[kind].detach() for kind in self.space.cell_types}
-            self.kept = {k: better_half(a, self.kept.get(k, torch.ones_like(a))) for k, a in alphas.items()}
+        if epoch not in self._cuts():
+            return
+        for cell_type in self.space.cell_types:
+            alpha = self.alphas[cell_type].detach()
+            kept = self.kept.get(cell_type, torch.ones_like(alpha))
+            self.kept[cell_type] = better_half(alpha, kept)
 
     def sample(self, draws: torch.Generator) -> Mix:
         return self._remaining(self._edgewise(lambda a: relax.dirichlet(concentration(a), draws)))
 
     def _remaining(self, mix: Mix) -> Mix:
         """Mixing weights without the operations that were removed, if any were."""
-        left = {kind: mix[kind] * kept for kind, kept in self.kept.items()}
-        return {**mix, **{kind: w / w.sum(dim=-1, keepdim=True) for kind, w in left.items()}}
+        remaining = dict(mix)
+        for cell_type, kept in self.kept.items():
+            weights = mix[cell_type] * kept
+            remaining[cell_type] = weights / weights.sum(dim=-1, keepdim=True)
+        return remaining
 
     def _edgewise(self, rule: Rule) -> Mix:
-        return self.relaxed(rule, gates=rule if self.preset == "released" else torch.sigmoid, per_edge=True)
+        return self.relaxed(rule, gates=rule if self.preset == "released" else torch.sigmoid, edgewise=True)
 
     @property
     def softmax_temperature(self) -> float | None:
         return 1.0 if self.preset == "released" else None
 
     def inference(self) -> Mix:
-        return super().inference() if self.preset == "released" else self._expected(mean)
+        return super().inference() if self.preset == "released" else self._expected(dirichlet_mean)
 
     def genotype(self) -> Genotype:
         if self.preset == "released" or self.read == "mean":
@@ -129,8 +138,10 @@ class DrNAS(Sampled):
         gradients = super().alpha_gradients(problem, train, valid)
         if self.distance != "kl":
             return gradients
-        groups = [rows for found in self.space.competing(self.alphas, per_edge=True).values() for rows in found]
-        distance = torch.stack([kl_to_flat(concentration(rows)).sum() for rows in groups]).sum()
+        distances = []
+        for groups in self.space.competing(self.alphas, edgewise=True).values():
+            distances += [kl_to_flat(concentration(rows)).sum() for rows in groups]
+        distance = torch.stack(distances).sum()
         away = torch.autograd.grad(distance, list(self.alphas.values()))
         return [g + self.scale * a for g, a in zip(gradients, away, strict=True)]
 
@@ -154,7 +165,7 @@ def concentration(alpha: Tensor) -> Tensor:
     return F.elu(alpha) + 1
 
 
-def mean(alpha: Tensor) -> Tensor:
+def dirichlet_mean(alpha: Tensor) -> Tensor:
     """The mean of the distribution, c / sum(c): (edges, operations) -> the same shape."""
     c = concentration(alpha)
     return c / c.sum(dim=-1, keepdim=True)

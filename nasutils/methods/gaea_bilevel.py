@@ -56,17 +56,22 @@ class GAEABilevel(Method):
 
     def update(self, gradients: list[Tensor]) -> None:
         with torch.no_grad():
-            scores = self.relaxed(torch.log, **self._simplices(torch.log, torch.logit))
-            moved = zip(scores.items(), gradients, strict=True)
-            self._set({name: score - self.rate * gradient for (name, score), gradient in moved})
+            scores = self._transformed(self.alphas, torch.log, gates=torch.logit)
+            moved = {}
+            for (name, score), gradient in zip(scores.items(), gradients, strict=True):
+                moved[name] = score - self.rate * gradient
+            self._set(moved)
 
     def _set(self, scores: Mix) -> None:
         """Let p be the exponentials of scores, up to a factor per simplex; of a gate they are the log odds."""
-        for name, p in self.relaxed(simplex, scores, **self._simplices(simplex, gate)).items():
+        for name, p in self._transformed(scores, simplex, gates=gate).items():
             self.alphas[name].copy_(p)
 
-    def _simplices(self, rule: Rule, gates: Rule) -> dict[str, Any]:
-        return {"gates": rule, "per_edge": True} if self.preset == "released" else {"gates": gates}
+    def _transformed(self, tensors: Mix, rule: Rule, gates: Rule) -> Mix:
+        """A rule applied to every simplex, another one to the gates; released, each row is a simplex, gates included."""
+        if self.preset == "released":
+            return self.relaxed(rule, tensors, gates=rule, edgewise=True)
+        return self.relaxed(rule, tensors, gates=gates)
 
 
 def simplex(scores: Tensor, floor: float = 1e-5) -> Tensor:

@@ -34,8 +34,8 @@ class GDAS(Sampled, Baseline):
 
     def __init__(self, space: Space, *, hot: float = 10.0, cold: float = 0.1, **common: Any) -> None:
         super().__init__(space, **common)
-        self.per_edge = self.preset == "published"
-        self.extra = () if self.per_edge else self.offered("one")
+        self.edgewise = self.preset == "published"
+        self.extra = () if self.edgewise else self.supported_extras("one")
         self.hot, self.cold = positive("hot", hot), positive("cold", cold)
         self.begin_epoch(0)
         self.begin_step()
@@ -44,13 +44,16 @@ class GDAS(Sampled, Baseline):
         self.temperature = schedules.linear(epoch, self.epochs, self.hot, self.cold)
 
     def sample(self, draws: torch.Generator) -> Mix:
-        mix = self.relaxed(lambda a: hard_softmax(a + gumbel(a, draws), self.temperature), per_edge=self.per_edge)
+        def hard(alpha: Tensor) -> Tensor:
+            return hard_softmax(alpha + gumbel(alpha, draws), self.temperature)
+
+        mix = self.relaxed(hard, edgewise=self.edgewise)
         return with_column(mix, self.space.cell_types, unsampled) if self.extra else mix
 
     def inference(self) -> Mix:
         """softmax(alpha): what the samples are drawn from."""
         with torch.no_grad():
-            return self.relaxed(lambda a: relax.softmax(a, 1.0), per_edge=self.per_edge)
+            return self.relaxed(lambda a: relax.softmax(a, 1.0), edgewise=self.edgewise)
 
     @property
     def softmax_temperature(self) -> float:

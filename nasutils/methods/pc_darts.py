@@ -37,7 +37,7 @@ class PCDARTS(Baseline):
             self.alphas |= betas
             self.optimizer.add_param_group({"params": list(betas.values())})
         else:
-            self.extra = self.offered("rest") if self.partial > 1 else ()
+            self.extra = self.supported_extras("rest") if self.partial > 1 else ()
 
     def _initial(self, alpha: Tensor) -> Tensor:
         draw = torch.randn(len(alpha), generator=self.generator, dtype=torch.float64)
@@ -48,7 +48,7 @@ class PCDARTS(Baseline):
         return replace(super().recipe, alpha_from=self.warmup)
 
     def mixing(self) -> Mix:
-        return self.judged(self._mixing())
+        return self.evaluated(self._mixing())
 
     def inference(self) -> Mix:
         with torch.no_grad():
@@ -57,13 +57,17 @@ class PCDARTS(Baseline):
     def _mixing(self) -> Mix:
         if self.preset == "released":
             return super().mixing()
-        mix = self.relaxed(lambda a: relax.softmax(a, 1.0), per_edge=True)
-        edges = {kind: edge_weights(self.alphas[f"{kind} edges"]).unsqueeze(-1) for kind in self.space.cell_types}
-        return {**mix, **{kind: b * mix[kind] for kind, b in edges.items()}}
+        mix = dict(self.relaxed(lambda a: relax.softmax(a, 1.0), edgewise=True))
+        for cell_type in self.space.cell_types:
+            edges = edge_weights(self.alphas[f"{cell_type} edges"])
+            mix[cell_type] = edges.unsqueeze(-1) * mix[cell_type]
+        return mix
 
-    def judged(self, mix: Mix) -> Mix:
-        """What goes around has the weight 1 in an extra column, also where the supernet is judged."""
-        return with_column(mix, self.space.cell_types, lambda w: torch.ones_like(w[:, :1])) if self.extra else mix
+    def evaluated(self, mix: Mix) -> Mix:
+        """What goes around has the weight 1 in an extra column, also where the supernet is evaluated."""
+        if not self.extra:
+            return mix
+        return with_column(mix, self.space.cell_types, lambda w: torch.ones_like(w[:, :1]))
 
 
 def edge_weights(beta: Tensor) -> Tensor:

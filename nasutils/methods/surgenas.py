@@ -29,7 +29,7 @@ class SurgeNAS(SingleLevel, Baseline):
     def __init__(self, space: Space, *, initial: float = 1.0, **common: Any) -> None:
         super().__init__(space, **common)
         self.initial = self.coefficient = positive("initial", initial)
-        self.extra = self.offered("inner_skip" if self.preset == "released" else "auxiliary_skip")
+        self.extra = self.supported_extras("inner_skip" if self.preset == "released" else "auxiliary_skip")
         self.skips = {name: mask.to(self.alphas[name]) for name, mask in skip_masks(space, self.name).items()}
 
     def begin_epoch(self, epoch: int) -> None:

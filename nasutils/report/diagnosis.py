@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nasutils.measures import stopping
-from nasutils.measures.diagnosis import LIMITS, NAMES, Diagnosis, diagnose
+from nasutils.measures.diagnosis import LIMITS, SHARES, Diagnosis, diagnose
 from nasutils.report import plots
 
 __all__ = ["Diagnosis", "diagnose", "figure"]
@@ -35,7 +35,7 @@ def _legend(ax: Axes, columns: int) -> None:
 
 
 def _shares(ax: Axes, table: pd.DataFrame) -> None:
-    for (column, name), style in zip(NAMES.items(), ("-", "--"), strict=True):
+    for (column, name), style in zip(SHARES.items(), ("-", "--"), strict=True):
         (line,) = ax.plot(table["epoch"], table[column], style, label=name.lower(), drawstyle="steps-post")
         ax.axhline(LIMITS[column][0], color=line.get_color(), ls=":", lw=0.9)
     ax.set(ylabel="share of the cell's edges\n(dotted: limit)", ylim=(-0.03, 1.03))

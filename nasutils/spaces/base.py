@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from nasutils.errors import choose, whole
 from nasutils.spaces.genotype import Genotype
 
+SKIP = "skip_connect"
+"""The skip connection, in all spaces that have one."""
 Mix = Mapping[str, Tensor]
 """Mixing weights, or scores of the same shape, by cell type: (edges, operations)."""
 Rule = Callable[[Tensor], Tensor]
@@ -49,15 +51,15 @@ class Space(ABC):
         partial: one channel in so many runs through the operations, see `Method.partial`.
         """
 
-    def relax(self, scores: Mix, rule: Rule, gates: Rule = torch.sigmoid, per_edge: bool = False) -> Mix:
+    def relax(self, scores: Mix, rule: Rule, gates: Rule = torch.sigmoid, edgewise: bool = False) -> Mix:
         """Mixing weights: a rule from scores to weights, applied to what competes (the operations of each edge).
 
-        gates: applied to weights that compete with nothing (LHD's output gates). per_edge: operations compete on their
+        gates: applied to weights that compete with nothing (LHD's output gates). edgewise: operations compete on their
         edge alone, also in a space where those of several edges would. Both matter only in LHD.
         """
         return {name: rule(scores[name]) for name in self.alpha_shapes}
 
-    def competing(self, scores: Mix, per_edge: bool = False) -> dict[str, list[Tensor]]:
+    def competing(self, scores: Mix, edgewise: bool = False) -> dict[str, list[Tensor]]:
         """What `relax` hands to its rule, by key: tensors (rows, competitors), without gates."""
         return {name: [scores[name]] for name in self.alpha_shapes}
 

@@ -86,22 +86,22 @@ class LHD(Space):
         """
         return Supernet(channels, cells, num_classes, partial, tuple(extra))
 
-    def relax(self, scores: Mix, rule: Rule, gates: Rule = torch.sigmoid, per_edge: bool = False) -> Mix:
+    def relax(self, scores: Mix, rule: Rule, gates: Rule = torch.sigmoid, edgewise: bool = False) -> Mix:
         """The operations of all edges into a node compete, so do the nodes for the sum; gates are sigmoids."""
         mix = {}
         for name in self.alpha_shapes:
             if name not in CELL_TYPES:
                 mix[name] = two_outputs(scores[name], rule, gates)
-            elif per_edge:
+            elif edgewise:
                 mix[name] = rule(scores[name])
             else:
                 mix[name] = by_node(scores[name], _EDGES_INTO, rule)
         return mix
 
-    def competing(self, scores: Mix, per_edge: bool = False) -> dict[str, list[Tensor]]:
+    def competing(self, scores: Mix, edgewise: bool = False) -> dict[str, list[Tensor]]:
         groups = {}
         for name in CELL_TYPES:
-            if per_edge:
+            if edgewise:
                 groups[name] = [scores[name]]
             else:
                 groups[name] = [part.reshape(1, -1) for part in scores[name].split(_EDGES_INTO)]

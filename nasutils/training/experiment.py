@@ -121,7 +121,7 @@ class Experiment:
         def result(search: Search, run: Run) -> runs.Result:
             found = self._found(search, run)
             if self.keep_weights:
-                mix = search.method.judged(search.method.inference())
+                mix = search.method.evaluated(search.method.inference())
                 keep(run, Relaxed(search.net, mix), found["genotype"], search.data)
             return found
 

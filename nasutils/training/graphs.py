@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nasutils.spaces.base import Active, Mix
 from nasutils.spaces.ops import RandomDraws
 
-Loss = Callable[[Tensor, Tensor, Mix, Active], tuple[Tensor, Tensor]]
+SupernetLoss = Callable[[Tensor, Tensor, Mix, Active], tuple[Tensor, Tensor]]
 """(images, labels, mix, active) -> mean loss, logits."""
 
 SEEN = 4
@@ -31,7 +31,7 @@ class Graphs:
     weights that require one when it is called.
     """
 
-    def __init__(self, loss: Loss, net: nn.Module) -> None:
+    def __init__(self, loss: SupernetLoss, net: nn.Module) -> None:
         self.loss, self.net = loss, net
         self._seen: Counter[Any] = Counter()
         self._graphs: OrderedDict[Any, _Graph] = OrderedDict()
@@ -58,7 +58,7 @@ class _Graph:
 
     def __init__(
         self,
-        loss: Loss,
+        loss: SupernetLoss,
         net: nn.Module,
         images: Tensor,
         labels: Tensor,

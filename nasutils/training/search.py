@@ -127,7 +127,7 @@ class Search:
         """What is measured after this epoch beside the losses; none of it changes the search."""
         record: Record = {}
         if self._due(self.judge_every) or self._due(self.probe_every):
-            record["supernet_accuracy"] = self._judge()
+            record["supernet_accuracy"] = self._evaluate()
             record["judged_on"] = "train" if self.recipe.split == "all" else "valid"
         if self.held_out is not None:
             record["held_out"] = self._judge_held_out(self.held_out)
@@ -277,14 +277,14 @@ class Search:
             "genotype": str(genotype),
         }
 
-    def _judge(self) -> dict[str, float]:
+    def _evaluate(self) -> dict[str, float]:
         """Accuracy (%) of the supernet on the evaluation images, relaxed and with one operation per edge.
 
         Or with one of whatever else competes in the space (LHD: of all into a node; gates stay as they are).
         """
         found = self.method.inference()
-        relaxed = self.method.judged(found)
-        discretized = self.method.judged(self.method.space.relax(found, relax.one_hot, gates=lambda g: g))
+        relaxed = self.method.evaluated(found)
+        discretized = self.method.evaluated(self.method.space.relax(found, relax.one_hot, gates=lambda g: g))
         return {
             "relaxed": self.accuracy(relaxed),
             "discretized": self.accuracy(discretized),
@@ -294,7 +294,7 @@ class Search:
     def _judge_held_out(self, images: ImageSet) -> dict[str, float]:
         """Loss (nats) and accuracy (%) of the relaxed supernet on images that nothing is trained on."""
         with leakage.undisturbed(self.net):
-            loss, accuracy = self._tested(images, self.method.judged(self.method.inference()))
+            loss, accuracy = self._tested(images, self.method.evaluated(self.method.inference()))
         return {"loss": loss, "accuracy": accuracy}
 
     def accuracy(self, mix: Mix) -> float:

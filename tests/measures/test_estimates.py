@@ -18,82 +18,82 @@ X, Y = RNG.normal(1.0, 1.0, 15), RNG.normal(0.0, 2.0, 12)
 
 def test_a_share_by_hand():
     """Three of ten: P(3 or more | 3.03 %), and Clopper and Pearson's textbook interval."""
-    found = estimates.share([np.array([1.0] * 3 + [0.0] * 7)], 0.0303)
+    found = estimates.binomial_test([np.array([1.0] * 3 + [0.0] * 7)], 0.0303)
     p = sum(math.comb(10, k) * 0.0303**k * 0.9697 ** (10 - k) for k in range(3, 11))
     assert found.estimate == 0.3 and found.p == pytest.approx(p)
     assert (found.low, found.high) == pytest.approx((0.0667, 0.6525), abs=1e-4)
 
 
 def test_all_of_three_are_enough_against_a_rare_event():
-    assert estimates.share([np.ones(3)], 0.0303).p == pytest.approx(0.0303**3)
+    assert estimates.binomial_test([np.ones(3)], 0.0303).p == pytest.approx(0.0303**3)
 
 
 def test_a_median_is_tested_by_signs():
-    found = estimates.median([np.array([-1.0, 1, 2, 3, 4, 5, 6, 7, 8, 90])], 0.0)
+    found = estimates.sign_test([np.array([-1.0, 1, 2, 3, 4, 5, 6, 7, 8, 90])], 0.0)
     assert found.p == pytest.approx((1 + 10) / 1024)
     assert (found.estimate, found.low, found.high) == (4.5, 1.0, 8.0)
-    assert estimates.median([np.zeros(8)], 0.0).p == 1.0
+    assert estimates.sign_test([np.zeros(8)], 0.0).p == 1.0
 
 
 def test_a_centre_has_the_interval_that_its_test_does_not_reject():
-    found = estimates.centre([X], 0.0)
+    found = estimates.signed_rank_test([X], 0.0)
     assert found.p == pytest.approx(stats.wilcoxon(X, alternative="greater").pvalue)
     inside, outside = (np.nextafter(found.low, side) for side in (math.inf, -math.inf))
     assert stats.wilcoxon(X - inside, alternative="greater").pvalue > estimates.LEVEL
     assert stats.wilcoxon(X - outside, alternative="greater").pvalue <= estimates.LEVEL
-    mirrored = estimates.centre([-X], 0.0)
+    mirrored = estimates.signed_rank_test([-X], 0.0)
     assert (mirrored.low, mirrored.high) == (-found.high, -found.low)
 
 
 def test_the_centre_of_six_is_their_range():
     """The least one-sided p of six signs is 1/64, below 2.5 %."""
     values = np.array([3.0, 1.0, 4.0, 1.5, 9.0, 2.6])
-    found = estimates.centre([values], 0.0)
+    found = estimates.signed_rank_test([values], 0.0)
     assert (found.low, found.high, found.p) == (1.0, 9.0, pytest.approx(1 / 64))
-    assert estimates.centre([np.full(6, 2.0)], 0.0).low == 2.0
+    assert estimates.signed_rank_test([np.full(6, 2.0)], 0.0).low == 2.0
 
 
 def test_an_auc_by_counting_pairs():
     x, y = np.array([1.0, 2, 3, 5]), np.array([0.0, 1, 2, 2.5, 9])
-    found = estimates.auc([x, y])
+    found = estimates.brunner_munzel_test([x, y])
     assert found.estimate == np.mean([(a > b) + (a == b) / 2 for a in x for b in y])
     assert found.p == pytest.approx(stats.brunnermunzel(x, y).pvalue / 2)
     assert 0 < found.low < 0.5 < found.high < 1
 
 
 def test_arms_that_do_not_overlap():
-    above, below = estimates.auc([X + 100, Y]), estimates.auc([Y, X + 100])
+    above, below = estimates.brunner_munzel_test([X + 100, Y]), estimates.brunner_munzel_test([Y, X + 100])
     assert (above.estimate, above.high, above.p) == (1.0, 1.0, 1 / math.comb(27, 15))
     assert 0.8 < above.low < 0.95 and below.high == pytest.approx(1 - above.low)
-    assert below.p == 1.0 and estimates.auc([np.ones(6), np.ones(6)]).p == 1.0
+    assert below.p == 1.0 and estimates.brunner_munzel_test([np.ones(6), np.ones(6)]).p == 1.0
 
 
 def test_two_shares():
     arms = [np.array([1.0] * 8 + [0.0] * 2), np.array([1.0] * 2 + [0.0] * 8)]
-    found = estimates.share_difference(arms)
+    found = estimates.boschloo_test(arms)
     fisher = stats.fisher_exact([[8, 2], [2, 8]], alternative="greater").pvalue
     assert found.estimate == pytest.approx(0.6) and 0 < found.p < fisher < 0.025
     assert 0 < found.low < 0.6 < found.high < 1
-    assert estimates.share_difference(arms[::-1]).p > 0.9
+    assert estimates.boschloo_test(arms[::-1]).p > 0.9
 
 
 def test_differences_and_means_are_students_and_welchs():
-    found = estimates.difference([X, Y], 0.5)
+    found = estimates.welch_test([X, Y], 0.5)
     assert found.p == pytest.approx(stats.ttest_ind(X - 0.5, Y, equal_var=False, alternative="greater").pvalue)
     se = math.sqrt(X.var(ddof=1) / 15 + Y.var(ddof=1) / 12)
     assert (found.estimate - found.low) / se == pytest.approx((found.high - found.estimate) / se)
-    assert estimates.mean([X], 0.0).p == pytest.approx(stats.ttest_1samp(X, 0, alternative="greater").pvalue)
+    assert estimates.t_test([X], 0.0).p == pytest.approx(stats.ttest_1samp(X, 0, alternative="greater").pvalue)
 
 
 def test_correlations_stay_within_their_range():
-    found = estimates.correlation([np.array([0.9, 0.99, 1.0, 0.95, 0.5, 0.97])], 0.3)
+    found = estimates.fisher_t_test([np.array([0.9, 0.99, 1.0, 0.95, 0.5, 0.97])], 0.3)
     assert found.p < 0.025 and 0.3 < found.low < found.estimate < found.high < 1
 
 
 @pytest.mark.parametrize(("shift", "expected"), [(0.0, True), (4.0, False), (-4.0, False)])
 def test_equivalence_needs_both_sides(shift, expected):
     values = np.random.default_rng(1).normal(shift, 1.0, 20)
-    alone, two = estimates.equivalent([values], 2.0), estimates.equivalent([values + Y.mean(), Y], 2.5)
+    alone, two = estimates.equivalence_test([values], 2.0), estimates.equivalence_test([values + Y.mean(), Y], 2.5)
     assert (alone.p < 0.025) is expected and (two.p < 0.025) is expected
     sides = [stats.ttest_1samp(values, side, alternative=a).pvalue for side, a in ((-2, "greater"), (2, "less"))]
     assert alone.p == pytest.approx(max(sides))
@@ -101,7 +101,7 @@ def test_equivalence_needs_both_sides(shift, expected):
 
 def test_pairs_are_compared_pair_by_pair():
     first = np.array([1.0, 10, 100, 1000, 10000, 1e5])
-    assert estimates.paired([first + 1, first]).p == pytest.approx(1 / 64, rel=0.6)
+    assert estimates.paired_signed_rank_test([first + 1, first]).p == pytest.approx(1 / 64, rel=0.6)
 
 
 def test_holm_by_hand():
@@ -111,9 +111,9 @@ def test_holm_by_hand():
 
 def test_other_numbers_than_the_null_are_refused():
     with pytest.raises(ValueError, match="compared with 0.5, not with 0.6"):
-        estimates.auc([X, Y], 0.6)
+        estimates.brunner_munzel_test([X, Y], 0.6)
     with pytest.raises(ValueError, match="difference of 0, not of 0.1"):
-        estimates.share_difference([X > 0, Y > 0], 0.1)
+        estimates.boschloo_test([X > 0, Y > 0], 0.1)
 
 
 @pytest.mark.parametrize("null", calibration.NULLS, ids=lambda null: f"{null.test}: {null.values}")

@@ -293,7 +293,7 @@ def test_extra_columns_and_how_the_supernet_is_judged():
         mix = method.mixing()
         torch.testing.assert_close(mix["reduce"][:, 7], training(mix["reduce"][:, :7]))
         torch.testing.assert_close(mix["reduce"][:, :7], method.inference()["reduce"])
-        shown = method.judged(method.inference())
+        shown = method.evaluated(method.inference())
         assert shown["normal"].shape == (20, 8) and (shown["normal"][:, 7] == judged).all()
 
 
@@ -355,7 +355,7 @@ def test_partial_channels_on_the_darts_spaces(space, name, preset, options):
 def test_released_pc_darts_weighs_nothing_that_goes_around(space):
     method = methods.get("pc-darts", spaces.get(space), preset="released", dtype=torch.float64)
     set_alpha(method)
-    mix = method.judged(method.mixing())
+    mix = method.evaluated(method.mixing())
     for kind, active in everything(mix).items():
         torch.testing.assert_close(CellWeights(mix[kind], active).around, torch.ones(14).double())
 
@@ -370,7 +370,7 @@ def test_the_judged_supernet_is_discretized_with_its_gates():
     search, _, _ = one_epoch("lhd", "darts", "published")
     seen, accuracy = [], search.accuracy
     search.accuracy = lambda mix: seen.append(mix) or accuracy(mix)
-    search._judge()
+    search._evaluate()
     relaxed, discretized = seen[:2]
     assert torch.equal(relaxed["normal_output"][1], discretized["normal_output"][1])
     assert discretized["normal"].sum() == 5 and discretized["normal_output"][0].sum() == 1

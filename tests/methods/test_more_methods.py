@@ -650,7 +650,9 @@ def test_without_a_coefficient_darts_minus_and_surgenas_mix_as_darts():
 
 def test_skips_are_found_edge_by_edge():
     space = toy_space(
-        "toy", alpha_shapes={}, edge_ops={"normal": (("skip_connect", "a"), ("a", "skip_connect"), ("a", "b"))}
+        "toy",
+        alpha_shapes={"normal": (3, 2)},
+        edge_ops={"normal": (("skip_connect", "a"), ("a", "skip_connect"), ("a", "b"))},
     )
     assert skip_masks(space, "test")["normal"].tolist() == [[1, 0], [0, 1], [0, 0]]
     more = toy_space(

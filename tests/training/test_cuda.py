@@ -59,7 +59,7 @@ def weights(space: Space, drawn: int | None, device: str) -> dict[str, torch.Ten
     generator = torch.Generator().manual_seed(drawn or 0)
     scores = {k: torch.randn(s, generator=generator, dtype=torch.float64) for k, s in space.alpha_shapes.items()}
     rule = relax.one_hot if drawn is not None else lambda a: relax.softmax(0.1 * a, 1.0)
-    return {k: m.to(device).requires_grad_() for k, m in space.relax(scores, rule, per_edge=True).items()}
+    return {k: m.to(device).requires_grad_() for k, m in space.relax(scores, rule, edgewise=True).items()}
 
 
 @pytest.mark.parametrize("drawn", [None, 0, 1, 2, 3])

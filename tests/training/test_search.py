@@ -227,7 +227,7 @@ def test_discretized_accuracy_runs_one_operation_per_edge():
     search.net.forward = lambda images, mix, active=None: (
         seen.append((search.net.training, mix, active)) or forward(images, mix, active)
     )
-    search._judge()
+    search._evaluate()
     assert [training for training, *_ in seen] == [
         False,
         False,
@@ -243,7 +243,7 @@ def test_judging_changes_no_weight_no_statistic_and_no_random_state():
     search = tiny()
     search._weight_step(*one_iteration(search))
     before, random = copy.deepcopy(search.state_dict()), torch.get_rng_state()
-    search._judge()
+    search._evaluate()
     after = search.state_dict()
     counters = {name for name in after["net"] if name.endswith("num_batches_tracked")}
     for name in after["net"].keys() - counters:
@@ -256,7 +256,7 @@ def test_judging_changes_no_weight_no_statistic_and_no_random_state():
 def test_recalibration_leaves_the_batch_counters_unchanged():
     search = tiny(epochs=1)
     before = copy.deepcopy(search.net.state_dict())
-    search._judge()
+    search._evaluate()
     assert all(torch.equal(before[name], value) for name, value in search.net.state_dict().items())
 
 
