@@ -68,7 +68,7 @@ class GAEABilevel(Method):
             self.alphas[name].copy_(p)
 
     def _transformed(self, tensors: Mix, rule: Rule, gates: Rule) -> Mix:
-        """A rule applied to every simplex, another one to the gates; released, each row is a simplex, gates included."""
+        """A rule applied to every simplex, another one to gates. Released, each row is a simplex, gates included."""
         if self.preset == "released":
             return self.relaxed(rule, tensors, gates=rule, edgewise=True)
         return self.relaxed(rule, tensors, gates=gates)

@@ -77,9 +77,11 @@ class Space(ABC):
 
 def operations_of_edges(space: Space, cell_type: str) -> EdgeOps:
     """The names of the operations on each edge of a cell; in S1 they differ from edge to edge."""
+    edge_ops = getattr(space, "edge_ops", None)
+    if edge_ops is not None:
+        return edge_ops[cell_type]
     edges, _ = space.alpha_shapes[cell_type]
-    same = {cell_type: (space.ops,) * edges}
-    return getattr(space, "edge_ops", same)[cell_type]
+    return (space.ops,) * edges
 
 
 def check_channels(channels: int) -> int:
