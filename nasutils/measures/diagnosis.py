@@ -57,7 +57,7 @@ EARLIER = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class Observation:
     """level: normal, watch, collapse or unknown. since: epoch, where it has a beginning. advice: keys of ADVICE."""
 
     level: str
@@ -72,7 +72,7 @@ class Diagnosis:
 
     space: str
     table: pd.DataFrame
-    findings: tuple[Finding, ...]
+    findings: tuple[Observation, ...]
     advice: tuple[str, ...]
 
     @property
@@ -160,7 +160,7 @@ def lasting_from(condition: ArrayLike) -> int | None:
     return None if start == np.size(condition) else start
 
 
-def _collapse(table: pd.DataFrame, edges: int) -> Iterator[Finding]:
+def _collapse(table: pd.DataFrame, edges: int) -> Iterator[Observation]:
     """A finding per share that is above its limit; one of health if none is."""
     skips = round(table["skip_share"].iloc[-1] * edges)
     free = round(table["parameter_free_share"].iloc[-1] * edges)
@@ -177,15 +177,15 @@ def _collapse(table: pd.DataFrame, edges: int) -> Iterator[Finding]:
         yield _above(table, column, start, edges)
 
 
-def _no_collapse(table: pd.DataFrame, edges: int, free: int, skips: int) -> Finding:
+def _no_collapse(table: pd.DataFrame, edges: int, free: int, skips: int) -> Observation:
     text = f"Operations with parameters hold {edges - free} of {edges} edges of the cell, skips {skips}."
     crowded = table["epoch"][table["skip_share"] > LIMITS["skip_share"][0]]
     if len(crowded):
         text += f" Skips held more than half of them in {len(crowded)} epochs, last in epoch {crowded.iloc[-1]}."
-    return Finding("watch" if 2 * skips >= edges else "normal", text)
+    return Observation("watch" if 2 * skips >= edges else "normal", text)
 
 
-def _above(table: pd.DataFrame, column: str, start: int, edges: int) -> Finding:
+def _above(table: pd.DataFrame, column: str, start: int, edges: int) -> Observation:
     share, since = table[column], int(table["epoch"].iloc[start])
     same = lasting_from(share == share.iloc[-1]) or 0
     text = f"{SHARES[column]} hold {round(share.iloc[-1] * edges)} of {edges} edges of the cell"
@@ -193,11 +193,11 @@ def _above(table: pd.DataFrame, column: str, start: int, edges: int) -> Finding:
         text += f" since epoch {table['epoch'].iloc[same]}"
     text += f", more than {LIMITS[column][1]} since epoch {since}."
     if len(table) - start < LASTING:
-        return Finding("watch", f"{text} That may be a fluctuation: it is younger than {LASTING} epochs.", since)
-    return Finding("collapse", f"{text} {KNOWN[column]}", since, ("temperature", "mixed", "swap", "regularise"))
+        return Observation("watch", f"{text} That may be a fluctuation: it is younger than {LASTING} epochs.", since)
+    return Observation("collapse", f"{text} {KNOWN[column]}", since, ("temperature", "mixed", "swap", "regularise"))
 
 
-def _magnitude(table: pd.DataFrame, space: Space) -> Finding:
+def _magnitude(table: pd.DataFrame, space: Space) -> Observation:
     s = table[[f"S_{op}" for op in space.ops]].to_numpy()
     last = s[-1]
     top = int(last.argmax())
@@ -213,10 +213,10 @@ def _magnitude(table: pd.DataFrame, space: Space) -> Finding:
         standing = "is just ahead"
     rival = "operation with parameters" if biased else "other one"
     text = f"{space.ops[top]} {standing}: S = {last[top]:.2f}, the strongest {rival} ({space.ops[second]})"
-    return Finding("watch" if biased and ahead else "normal", f"{text} {last[second]:.2f}.")
+    return Observation("watch" if biased and ahead else "normal", f"{text} {last[second]:.2f}.")
 
 
-def _decided(table: pd.DataFrame, space: Space) -> Finding:
+def _decided(table: pd.DataFrame, space: Space) -> Observation:
     last = table.iloc[-1]
     rivals = _rivals({name: np.zeros(shape) for name, shape in space.alpha_shapes.items()}, space)
     most = np.mean([math.log(len(row)) for row in rivals])
@@ -227,26 +227,26 @@ def _decided(table: pd.DataFrame, space: Space) -> Finding:
         f"entropy {last['entropy']:.2f} of at most {most:.2f} nats per {place}"
     )
     if last["margin"] >= UNDECIDED:
-        return Finding("normal", f"The {place}s have decided: {text}.")
+        return Observation("normal", f"The {place}s have decided: {text}.")
     text = f"The {place}s are undecided: {text}. The cell is not what the supernet computes."
-    return Finding("watch", text, advice=("temperature",))
+    return Observation("watch", text, advice=("temperature",))
 
 
-def _eigenvalue_rise(table: pd.DataFrame) -> Finding:
+def _eigenvalue_rise(table: pd.DataFrame) -> Observation:
     logged = table.dropna(subset="eigenvalue")
     if logged.empty:
-        return Finding("unknown", "No Hessian eigenvalue was logged (search with `eigenvalue_every` = 2).")
+        return Observation("unknown", "No Hessian eigenvalue was logged (search with `eigenvalue_every` = 2).")
     first, last = logged["eigenvalue"].iloc[[0, -1]]
     text = f"The dominant Hessian eigenvalue went from {first:.3g} to {last:.3g}"
     try:
         found = stopping.darts_es(logged["epoch"].tolist(), logged["eigenvalue"])
     except ValueError as error:
-        return Finding("unknown", f"{text}. {error}.")
+        return Observation("unknown", f"{text}. {error}.")
     if found is None:
-        return Finding("normal", f"{text} without a rise that DARTS-ES would stop at.")
+        return Observation("normal", f"{text} without a rise that DARTS-ES would stop at.")
     fires, back = (int(logged["epoch"].iloc[i]) for i in found)
     rise = f"{text}: its mean had risen by a factor of 1.3 at epoch {fires}; DARTS-ES goes back to epoch {back}."
-    return Finding("watch", rise, fires, ("regularise",))
+    return Observation("watch", rise, fires, ("regularise",))
 
 
 def _stop_earlier(records: Records, space: Space, table: pd.DataFrame) -> list[str]:

@@ -19,7 +19,7 @@ BOTH_SIDES = 1 - 2 * LEVEL
 
 
 @dataclass(frozen=True)
-class TestedStatistic:
+class Finding:
     """A statistic, its 95 % interval, the one-sided p of its being above a number, and how many values each arm has.
 
     p is nan where nothing is tested.
@@ -37,33 +37,33 @@ class TestedStatistic:
 
 Arms = Sequence[np.ndarray]
 """Per arm the values of its searches, (searches,)."""
-Test = Callable[[Arms, float], TestedStatistic]
+Test = Callable[[Arms, float], Finding]
 
 
 # One arm
 
 
-def binomial_test(arms: Arms, above: float) -> TestedStatistic:
+def binomial_test(arms: Arms, above: float) -> Finding:
     """Share of ones among zeros and ones: exact binomial test, Clopper and Pearson's interval."""
     (values,) = arms
     count, n = int(values.sum()), len(values)
     tested = stats.binomtest(count, n, above, alternative="greater")
     interval = stats.binomtest(count, n).proportion_ci(BOTH_SIDES, method="exact")
-    return TestedStatistic(count / n, interval.low, interval.high, float(tested.pvalue), (n,))
+    return Finding(count / n, interval.low, interval.high, float(tested.pvalue), (n,))
 
 
-def sign_test(arms: Arms, above: float) -> TestedStatistic:
+def sign_test(arms: Arms, above: float) -> Finding:
     """Median of any distribution: sign test, interval of order statistics."""
     (values,) = arms
     tested = stats.quantile_test(values, q=above, p=0.5, alternative="greater")
     low, high = _median_interval(values)
-    return TestedStatistic(float(np.median(values)), low, high, float(tested.pvalue), (len(values),))
+    return Finding(float(np.median(values)), low, high, float(tested.pvalue), (len(values),))
 
 
-def median_only(arms: Arms, above: float = math.nan) -> TestedStatistic:
+def median_only(arms: Arms, above: float = math.nan) -> Finding:
     """The same without a test, of what is only described."""
     (values,) = arms
-    return TestedStatistic(float(np.median(values)), *_median_interval(values), math.nan, (len(values),))
+    return Finding(float(np.median(values)), *_median_interval(values), math.nan, (len(values),))
 
 
 def _median_interval(values: np.ndarray) -> tuple[float, float]:
@@ -71,7 +71,7 @@ def _median_interval(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def signed_rank_test(arms: Arms, above: float) -> TestedStatistic:
+def signed_rank_test(arms: Arms, above: float) -> Finding:
     """Centre of a distribution with one hump: Wilcoxon's signed ranks, the Hodges-Lehmann estimate.
 
     The interval holds the centres that the two tests do not reject: it ends at means of pairs of values.
@@ -87,7 +87,7 @@ def signed_rank_test(arms: Arms, above: float) -> TestedStatistic:
 
     low = means[_bisect(lambda i: p(between[i], "greater") > LEVEL, len(between))]
     high = means[-1 - _bisect(lambda i: p(between[-1 - i], "less") > LEVEL, len(between))]
-    return TestedStatistic(float(np.median(pairs)), float(low), float(high), p(above, "greater"), (len(values),))
+    return Finding(float(np.median(pairs)), float(low), float(high), p(above, "greater"), (len(values),))
 
 
 def _bisect(holds: Callable[[int], bool], size: int) -> int:
@@ -102,15 +102,15 @@ def _bisect(holds: Callable[[int], bool], size: int) -> int:
     return low
 
 
-def t_test(arms: Arms, above: float) -> TestedStatistic:
+def t_test(arms: Arms, above: float) -> Finding:
     """Mean of a distribution with one hump: Student's t."""
     (values,) = arms
     tested = stats.ttest_1samp(values, above, alternative="greater")
     low, high = stats.ttest_1samp(values, 0.0).confidence_interval(BOTH_SIDES)
-    return TestedStatistic(float(values.mean()), float(low), float(high), float(tested.pvalue), (len(values),))
+    return Finding(float(values.mean()), float(low), float(high), float(tested.pvalue), (len(values),))
 
 
-def fisher_t_test(arms: Arms, above: float) -> TestedStatistic:
+def fisher_t_test(arms: Arms, above: float) -> Finding:
     """Mean of correlations, one per search: Student's t of Fisher's z."""
     found = t_test([_fisher(values) for values in arms], math.atanh(above))
     estimate, low, high = (math.tanh(z) for z in (found.estimate, found.low, found.high))
@@ -125,7 +125,7 @@ def _fisher(correlations: np.ndarray) -> np.ndarray:
 # Two arms
 
 
-def boschloo_test(arms: Arms, above: float = 0.0) -> TestedStatistic:
+def boschloo_test(arms: Arms, above: float = 0.0) -> Finding:
     """Share of ones in the first arm minus that in the second: Boschloo's exact test of 0, Newcombe's interval.
 
     Raises ValueError for another number than 0.
@@ -137,10 +137,10 @@ def boschloo_test(arms: Arms, above: float = 0.0) -> TestedStatistic:
     (a, m), (b, n) = ((int(values.sum()), len(values)) for values in arms)
     tested = stats.boschloo_exact([[a, b], [m - a, n - b]], alternative="greater")
     low, high = confint_proportions_2indep(a, m, b, n, method="newcomb", compare="diff", alpha=2 * LEVEL)
-    return TestedStatistic(a / m - b / n, float(low), float(high), float(tested.pvalue), (m, n))
+    return Finding(a / m - b / n, float(low), float(high), float(tested.pvalue), (m, n))
 
 
-def brunner_munzel_test(arms: Arms, above: float = 0.5) -> TestedStatistic:
+def brunner_munzel_test(arms: Arms, above: float = 0.5) -> Finding:
     """P(X > Y) + P(X = Y) / 2 of the first arm X and the second Y: Brunner and Munzel, its interval through the logit.
 
     Arms that do not overlap show no variance to go by: their p is that of the permutations, their interval Newcombe's.
@@ -157,12 +157,12 @@ def brunner_munzel_test(arms: Arms, above: float = 0.5) -> TestedStatistic:
     value, deviation = float(found.prob1), math.sqrt(found.var_prob)
     if deviation == 0:
         p = 1 / math.comb(sum(sizes), len(x)) if value == 1 else 1.0
-        return TestedStatistic(value, *_newcombe(value, *sizes), p, sizes)
+        return Finding(value, *_newcombe(value, *sizes), p, sizes)
     p = float(stats.t.sf((value - 0.5) / deviation, found.df))
     centre = math.log(value / (1 - value))
     half = stats.t.ppf(1 - LEVEL, found.df) * deviation / (value * (1 - value))
     low, high = (1 / (1 + math.exp(-(centre + side * half))) for side in (-1, 1))
-    return TestedStatistic(value, low, high, p, sizes)
+    return Finding(value, low, high, p, sizes)
 
 
 def _newcombe(found: float, m: int, n: int) -> tuple[float, float]:
@@ -178,27 +178,27 @@ def _newcombe(found: float, m: int, n: int) -> tuple[float, float]:
     return low, high
 
 
-def welch_test(arms: Arms, above: float = 0.0) -> TestedStatistic:
+def welch_test(arms: Arms, above: float = 0.0) -> Finding:
     """Mean of the first arm minus that of the second, of values with one hump: Welch's t."""
     first, second = arms
     tested = stats.ttest_ind(first - above, second, equal_var=False, alternative="greater")
     low, high = stats.ttest_ind(first, second, equal_var=False).confidence_interval(BOTH_SIDES)
     sizes = len(first), len(second)
-    return TestedStatistic(float(first.mean() - second.mean()), float(low), float(high), float(tested.pvalue), sizes)
+    return Finding(float(first.mean() - second.mean()), float(low), float(high), float(tested.pvalue), sizes)
 
 
-def fisher_welch_test(arms: Arms, above: float = 0.0) -> TestedStatistic:
+def fisher_welch_test(arms: Arms, above: float = 0.0) -> Finding:
     """The same of Fisher's z of correlations, one per search, in units of z."""
     return welch_test([_fisher(values) for values in arms], above)
 
 
-def paired_signed_rank_test(arms: Arms, above: float = 0.0) -> TestedStatistic:
+def paired_signed_rank_test(arms: Arms, above: float = 0.0) -> Finding:
     """Centre of the first arm minus the second, seed by seed: of what shares a machine and an hour, as costs do."""
     first, second = arms
     return signed_rank_test([first - second], above)
 
 
-def equivalence_test(arms: Arms, above: float) -> TestedStatistic:
+def equivalence_test(arms: Arms, above: float) -> Finding:
     """Whether a mean, or the difference of two, lies within +-`above`: two one-sided t tests, the larger p."""
     if len(arms) == 1:
         found, mirrored = t_test(arms, -above), t_test([-arms[0]], -above)

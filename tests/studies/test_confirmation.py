@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from nasutils import paths
-from nasutils.measures.estimates import TestedStatistic
+from nasutils.measures.estimates import Finding
 from nasutils.methods import schedules
 from nasutils.runs import Run, key, stamp
 from nasutils.studies import bypass_leakage, lr_swap, sparsification
@@ -62,7 +62,7 @@ def claim(*tests, role="primary", name="1"):
 
 
 def finding(low, high, p):
-    return TestedStatistic((low + high) / 2, low, high, p, (20,))
+    return Finding((low + high) / 2, low, high, p, (20,))
 
 
 # The plan

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nasutils.measures.estimates import LEVEL, TESTS, TestedStatistic, holm
+from nasutils.measures.estimates import LEVEL, TESTS, Finding, holm
 from nasutils.measures.searches import OF_NETWORKS, values
 from nasutils.runs import BadRun, Run
 from nasutils.studies.confirmation.plan import Claim, Hypothesis, Study, chosen_seeds, refusal
@@ -26,7 +26,7 @@ class Outcome:
     """
 
     claim: Claim
-    findings: tuple[TestedStatistic, ...]
+    findings: tuple[Finding, ...]
     p: float
     holm: float
     outcome: str
@@ -83,7 +83,7 @@ def outcomes(study: Study, paper: str, results: Results) -> list[Outcome]:
     ]
 
 
-def _findings(claim: Claim, results: Results) -> tuple[TestedStatistic, ...] | str:
+def _findings(claim: Claim, results: Results) -> tuple[Finding, ...] | str:
     """Of all tests of a claim; while runs are missing, how many there are."""
     there: set[Run] = set()
     missing: set[tuple[str, int]] = set()
@@ -99,13 +99,13 @@ def _findings(claim: Claim, results: Results) -> tuple[TestedStatistic, ...] | s
     )
 
 
-def finding(hypothesis: Hypothesis, samples: Sequence[Sequence[Run]]) -> TestedStatistic:
+def finding(hypothesis: Hypothesis, samples: Sequence[Sequence[Run]]) -> Finding:
     """A test on finished runs."""
     arms = [np.array([values(run, [hypothesis.of])[hypothesis.of] for run in sample]) for sample in samples]
     return TESTS[hypothesis.test](arms, hypothesis.above)
 
 
-def _outcome(claim: Claim, found: Sequence[TestedStatistic], p: float) -> str:
+def _outcome(claim: Claim, found: Sequence[Finding], p: float) -> str:
     """One of the four words; p: of the claim, corrected if it is primary."""
     if all(h.test == "described" for h in claim.tests):
         return DESCRIBED
@@ -114,7 +114,7 @@ def _outcome(claim: Claim, found: Sequence[TestedStatistic], p: float) -> str:
     return SUPPORTED if p < LEVEL else UNRESOLVED
 
 
-def _refuted(hypothesis: Hypothesis, found: TestedStatistic) -> bool:
+def _refuted(hypothesis: Hypothesis, found: Finding) -> bool:
     """Whether the interval lies wholly below the smallest effect of interest, or wholly outside of an equivalence."""
     if hypothesis.interest is None:
         return hypothesis.test == "equivalent" and (found.low > hypothesis.above or found.high < -hypothesis.above)
