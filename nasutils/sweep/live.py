@@ -117,12 +117,14 @@ class Table:
     def _line(self, name: str, state: str) -> str:
         records = _readable(self._homes[name])
         left = self._outlook.ends.get(name, float("nan"))
+        watched, values = curve(records, self._tasks[name].params().get("space", ""))
         cells = [
             html.escape(self._labels[name]),
             state,
             f"epoch {len(records)} of {self._tasks[name].epochs}",
             "" if state != "running" or isnan(left) else f"{duration(left)} left",
-            sparkline(*curve(records, self._tasks[name].params().get("space", ""))),
+            sparkline(watched, values),
+            f"{values[-1]:.1f} % {watched}" if values else "",
         ]
         return "<tr>" + "".join(f'<td style="text-align: left">{cell}</td>' for cell in cells) + "</tr>"
 
@@ -158,15 +160,14 @@ def curve(records: Sequence[Record], space: str) -> tuple[str, list[float]]:
 
 
 def sparkline(name: str, values: Sequence[float]) -> str:
-    """A small curve between its smallest and largest value, and the last value beside it, as SVG in HTML."""
-    if not values:
+    """A small curve between its smallest and largest value as SVG; nothing of fewer than two values."""
+    if len(values) < 2:
         return ""
     low, high = min(values), max(values)
-    step = (WIDTH - 4) / max(len(values) - 1, 1)
+    step = (WIDTH - 4) / (len(values) - 1)
     points = [
         f"{2 + i * step:.1f},{HEIGHT - 2 - (HEIGHT - 4) * (value - low) / (high - low or 1):.1f}"
         for i, value in enumerate(values)
     ]
     line = f'<polyline points="{" ".join(points)}" fill="none" stroke="currentColor" stroke-width="1.5"/>'
-    drawing = f'<svg width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{name}">{line}</svg>'
-    return f"{drawing} {values[-1]:.1f} % {name}"
+    return f'<svg width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{name}">{line}</svg>'
