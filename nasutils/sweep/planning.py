@@ -171,10 +171,11 @@ def budget(runs: pd.DataFrame, packed: int, unit: str) -> pd.DataFrame:
 
 
 def kind(params: Params) -> str:
-    """What a run is called in a plan: a search by its method, a final network by its protocol."""
-    dataset = params["dataset"]
+    """What a run is called in a plan: a search or a selection in it by its method, a final network by its protocol."""
+    of = params.get("search", params)
+    dataset = of["dataset"]
     images = f"own images {dataset[len(CONTENT) :][:8]}" if dataset.startswith(CONTENT) else dataset
-    return f"{params['kind']} {params.get('method', params['preset'])} on {params['space']}, {images}"
+    return f"{params['kind']} {of.get('method', of['preset'])} on {of['space']}, {images}"
 
 
 def _setting(params: Params) -> str:

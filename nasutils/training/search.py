@@ -104,7 +104,7 @@ class Search:
             valid = self.batch("valid", self.valid, chosen)
             self.step(train, valid)
         losses = self.log.means(self.epoch, len(self.train))
-        self._check_finite()
+        self.check_finite()
         trained = clock()
         record = {"epoch": self.epoch, **losses, "alpha_gradient_norm": self._gradient_norm(), **self._describe()}
         self.epoch += 1
@@ -180,12 +180,13 @@ class Search:
     def _loss(
         self, images: Tensor, labels: Tensor, mix: Mix, active: Active | None, weights: Sequence[Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        logits = self._logits(images, mix, active, weights)
+        logits = self.logits(images, mix, active, weights)
         return F.cross_entropy(logits, labels), logits
 
-    def _logits(
+    def logits(
         self, images: Tensor, mix: Mix, active: Active | None, weights: Sequence[Tensor] | None = None
     ) -> Tensor:
+        """Of normalised images, in the precision of the search and the type of its weights."""
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.autocast):
             if weights is None:
                 logits = self.net(images, mix, active)
@@ -219,14 +220,15 @@ class Search:
         for update in updates if self.epoch >= self.recipe.alpha_from else [self._weight_step]:
             update(train, valid)
 
-    def _check_finite(self) -> None:
+    def check_finite(self) -> None:
+        """Raise NotFinite unless all weights and alphas are numbers."""
         tensors = [*self.weights, *self.method.alphas.values()]
         if not torch.stack([t.detach().isfinite().all() for t in tensors]).all():
             raise NotFinite(f"a weight or alpha is not finite after the last step of epoch {self.epoch}")
 
     def _joint_step(self, train: Batch, valid: Batch) -> None:
         to_weights, self.alpha_gradients = self.method.joint_gradients(self, train, valid)
-        self._descend(to_weights, self.alpha_gradients if self.recipe.clip_includes_alpha else ())
+        self.descend(to_weights, self.alpha_gradients if self.recipe.clip_includes_alpha else ())
         self._move_alpha()
 
     def _alpha_step(self, train: Batch, valid: Batch) -> None:
@@ -248,9 +250,9 @@ class Search:
         loss = self.loss(train, mix, active)
         gradients = torch.autograd.grad(loss, [*self.weights, *alphas], materialize_grads=True)
         to_weights, to_alpha = gradients[: len(self.weights)], gradients[len(self.weights) :]
-        self._descend(to_weights, [a + b for a, b in zip(self.alpha_gradients, to_alpha, strict=False)])
+        self.descend(to_weights, [a + b for a, b in zip(self.alpha_gradients, to_alpha, strict=False)])
 
-    def _descend(self, gradients: Sequence[Tensor], others: Iterable[Tensor]) -> None:
+    def descend(self, gradients: Sequence[Tensor], others: Iterable[Tensor] = ()) -> None:
         """One optimizer step on the weights, the gradients clipped together with `others`."""
         if self.recipe.clip:
             clip(gradients, self.recipe.clip, others)
@@ -308,7 +310,7 @@ class Search:
         active, loss, hits = nonzero(mix), 0.0, 0
         for start in range(0, len(images), EVALUATION_BATCH):
             part = images[start : start + EVALUATION_BATCH]
-            logits = self._logits(normalize(part.images, self.data, self.dtype), mix, active)
+            logits = self.logits(normalize(part.images, self.data, self.dtype), mix, active)
             loss += F.cross_entropy(logits.double(), part.labels, reduction="sum").item()
             hits += int((logits.argmax(dim=1) == part.labels).sum())
         return loss / len(images), 100 * hits / len(images)
@@ -319,7 +321,7 @@ class Search:
         active = nonzero(mix)
 
         def forward(images: Tensor) -> None:
-            self._logits(normalize(images, self.data, self.dtype), mix, active)
+            self.logits(normalize(images, self.data, self.dtype), mix, active)
 
         with batch_norms_restored(self.net):
             self.net.train()

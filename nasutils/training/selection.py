@@ -1,0 +1,373 @@
+"""Perturbation-based selection (DARTS-PT: Wang et al., ICLR 2021, section 4): keep the operation whose removal hurts.
+
+    search = Experiment(..., keep_weights=True)
+    search.run(machine)
+    selection = Selection(search, images=1000, tune_epochs=5)
+    print(selection.cost)                  # before anything is computed
+    selection.run(machine).result["genotype"]
+
+A trained supernet is taken apart, choice by choice. Of the operations that compete, each is taken off in turn, the
+weights of the others unchanged, and the supernet is judged on images that its weights were not trained on. The
+operation without which it is worst is kept, with all the weight of its competition; of equals, the first. Then,
+if asked, the weights are tuned, and the next choice is made in what is left.
+
+* The order of the choices is random, by the seed. A round makes one choice in every cell type; the weights are tuned
+  between rounds, so that DARTS's 14 edges and 3 nodes are 17 rounds with 16 times `tune_epochs` (theirs: 5) between.
+* What competes, and what is kept (`stages`):
+    NAS-Bench-201 and own spaces    the operations of an edge, none included: one
+    DARTS, S1-S4                    the operations of an edge without none: one. Then, of every node with more than two,
+                                    the edges: the two without which the supernet is worst
+    LHD (ours)                      the operations of all edges into a node: as many as the policy keeps. Then the nodes
+                                    of the sum: as many as the policy keeps, or those whose removal costs more than the
+                                    mean. Gates compete with nothing: the policy reads them as the search left them
+* Judged are the first images of those that alpha was trained on (as theirs), by the batch-norm statistics of each
+  batch; statistics and random states are as before after every choice. Criterion: accuracy (theirs), or the loss.
+* Tuning moves the weights alone: a tenth of the search's rate, falling along a cosine to its end, with a fresh
+  momentum. Alpha rests, as in their runs of fixed alpha (`blank`); in the others of theirs it moves on, and on
+  NAS-Bench-201 the rate stays. What is dropped has weight 0 and is not run.
+
+Source: ruocwang/darts-pt, sota/cnn/projection.py and nasbench201/projection.py (`proj_intv` epochs between
+projections), exp_scripts/darts-proj-*.sh. There an edge is dropped by the same rule: whose removal costs least goes.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import singledispatch
+from itertools import zip_longest
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nasutils import runs, spaces
+from nasutils.data import ImageSet, index_batches, normalize
+from nasutils.errors import choose, whole
+from nasutils.measures import leakage
+from nasutils.methods import schedules
+from nasutils.runs import Run
+from nasutils.spaces import darts_cells, darts_policies, lhd_cells, lhd_policies
+from nasutils.spaces.base import Mix, Space, nonzero
+from nasutils.spaces.darts import DARTS
+from nasutils.spaces.lhd import LHD
+from nasutils.training.batchnorm import EVALUATION_BATCH
+from nasutils.training.classifier import Relaxed, restore
+from nasutils.training.experiment import Experiment, Machine, build, finish, method_of
+from nasutils.training.loop import NotFinite, Record, clock, cost
+from nasutils.training.search import Search
+
+VERSION = 1
+"""Raise by hand when the meaning of a selection changes, see `experiment.VERSION`."""
+CRITERIA = ("accuracy", "loss")
+
+Places = tuple[tuple[int, int], ...]
+"""(row, column) of mixing weights."""
+Judged = Mapping[str, float]
+"""By criterion: accuracy (%) and loss (nats)."""
+
+
+# What there is to choose
+
+
+@dataclass(frozen=True)
+class Choice:
+    """key: of the mixing weights. name: of what competes there. rivals: places of each by its name; those of `none`
+    carry nothing. places: all that the choice is about. keep: how many rivals stay; None: those whose removal costs
+    more than the mean, at least one. shared: what stays shares the weight of all places evenly; else it has its own.
+    """
+
+    key: str
+    name: str
+    rivals: Mapping[str, Places]
+    places: Places
+    keep: int | None = 1
+    shared: bool = True
+
+    @property
+    def judgements(self) -> int:
+        """How often the supernet is judged: as it is, and without each rival that carries something."""
+        return 1 + sum(name != "none" for name in self.rivals)
+
+
+@singledispatch
+def stages(space: Space, policy: str) -> list[list[Choice]]:
+    """The choices on a space, those of a stage in any order; see the module's text."""
+    return [[_of_edge(key, row, space.ops) for key, (rows, _) in space.alpha_shapes.items() for row in range(rows)]]
+
+
+def _of_edge(key: str, row: int, ops: Sequence[str], never: Sequence[str] = ()) -> Choice:
+    places = tuple((row, k) for k in range(len(ops)))
+    rivals = {op: (place,) for op, place in zip(ops, places, strict=True) if op not in never}
+    return Choice(key, f"edge {row}", rivals, places)
+
+
+@stages.register
+def _(space: DARTS, policy: str) -> list[list[Choice]]:
+    if darts_policies.POLICIES[policy].skips is not None:
+        raise ValueError(f"policy {policy!r} limits skip connections, which selection by perturbation does not know")
+    ops = [
+        _of_edge(kind, e, names, ("none",)) for kind, edges in space.edge_ops.items() for e, names in enumerate(edges)
+    ]
+    edges = [
+        _of_node(kind, node, incoming, len(names[0]))
+        for kind, names in space.edge_ops.items()
+        for node, incoming in enumerate(darts_cells.INCOMING, start=2)
+        if len(incoming) > 2
+    ]
+    return [ops, edges]
+
+
+def _of_node(kind: str, node: int, incoming: Sequence[int], ops: int) -> Choice:
+    rivals = {f"edge {e}": tuple((e, k) for k in range(ops)) for e in incoming}
+    places = tuple(place for edge in rivals.values() for place in edge)
+    return Choice(kind, f"node {node}", rivals, places, keep=2, shared=False)
+
+
+@stages.register
+def _(space: LHD, policy: str) -> list[list[Choice]]:
+    rule = lhd_policies.POLICIES[policy]
+    nodes, outputs = [], []
+    for kind in space.cell_types:
+        for node, incoming in enumerate(lhd_cells.INCOMING, start=2):
+            rivals = {f"edge {e} {op}": ((e, k),) for e in incoming for k, op in enumerate(space.ops)}
+            places = tuple(place for (place,) in rivals.values())
+            nodes.append(Choice(kind, f"node {node}", rivals, places, rule.ops))
+        summed = {f"node {2 + i}": ((0, i),) for i in range(lhd_cells.NODES)}
+        places = tuple(place for (place,) in summed.values())
+        outputs.append(Choice(f"{kind}_output", "sum", summed, places, rule.outputs))
+    return [nodes, outputs]
+
+
+def rounds(space: Space, policy: str, seed: int) -> list[list[Choice]]:
+    """The choices in a random order, one of every cell type in a round, stage after stage."""
+    generator, found = torch.Generator().manual_seed(seed), []
+    for stage in stages(space, policy):
+        by_key = [[c for c in stage if c.key == key] for key in dict.fromkeys(c.key for c in stage)]
+        shuffled = [[own[i] for i in torch.randperm(len(own), generator=generator).tolist()] for own in by_key]
+        found += [[c for c in together if c is not None] for together in zip_longest(*shuffled)]
+    return found
+
+
+# A choice
+
+
+def decide(
+    judge: Callable[[Mix], Judged], mix: Mix, choice: Choice, criterion: str = "accuracy"
+) -> tuple[Mix, dict[str, Any]]:
+    """Make a choice: the mixing weights after it, and what it was made by.
+
+    judge: accuracy (%) and loss (nats) of the supernet under mixing weights, called `choice.judgements` times. The
+    record: choice; as_it_is, without (by rival): what was judged; kept: names of the rivals that stay, the one whose
+    removal costs most first.
+    """
+    as_it_is = judge(mix)
+    without = {
+        name: as_it_is if name == "none" else judge(_weighed(mix, choice.key, dict.fromkeys(places, 0.0)))
+        for name, places in choice.rivals.items()
+    }
+    worse = -1 if criterion == "accuracy" else 1
+    costs = {name: worse * (judged[criterion] - as_it_is[criterion]) for name, judged in without.items()}
+    kept = costliest(costs, choice.keep)
+    record = {"choice": f"{choice.key} {choice.name}", "as_it_is": as_it_is, "without": without, "kept": kept}
+    return _settled(mix, choice, kept), record
+
+
+def costliest(costs: Mapping[str, float], keep: int | None) -> list[str]:
+    """The names of the highest costs, the first one of equals; None: those above the mean, at least one."""
+    ranked = sorted(costs, key=lambda name: -costs[name])  # the sort is stable
+    if keep is None:
+        mean = sum(costs.values()) / len(costs)
+        keep = max(1, sum(value > mean for value in costs.values()))
+    return ranked[:keep]
+
+
+def _settled(mix: Mix, choice: Choice, kept: Sequence[str]) -> Mix:
+    """The mixing weights of which only those of what is kept are left."""
+    staying = [place for name in kept for place in choice.rivals[name]]
+    weights = {place: 0.0 for place in choice.places if place not in staying}
+    if choice.shared:
+        total = sum(mix[choice.key][place].item() for place in choice.places)
+        weights |= dict.fromkeys(staying, total / len(staying))
+    return _weighed(mix, choice.key, weights)
+
+
+def _weighed(mix: Mix, key: str, weights: Mapping[tuple[int, int], float]) -> Mix:
+    """Mixing weights with other ones at some places."""
+    changed = mix[key].clone()
+    for place, weight in weights.items():
+        changed[place] = weight
+    return {**mix, key: changed}
+
+
+# A selection
+
+
+@dataclass(frozen=True)
+class Cost:
+    """judgements: of the supernet. forwards: passes of up to 250 images. tuned_epochs: of the search's images for the
+    weights, with a backward pass each."""
+
+    judgements: int
+    forwards: int
+    tuned_epochs: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.judgements} judgements of the supernet, which are {self.forwards:,} forward passes of up to "
+            f"{EVALUATION_BATCH} images; {self.tuned_epochs} epochs of tuning"
+        )
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The choices in the supernet of a search, which has to have kept its weights; it is not trained here.
+
+    images: on so many it is judged, the first of those for alpha. tune_epochs: between rounds (the paper: 5).
+    criterion: `accuracy` or `loss`. seed: of the order, and of batches and augmentation while tuning.
+
+    Raises ValueError for a search without kept weights or of partial channels, for an unknown name or number.
+    """
+
+    search: Experiment
+    images: int
+    tune_epochs: int = 0
+    criterion: str = "accuracy"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        whole("images", self.images)
+        whole("tune_epochs", self.tune_epochs, 0)
+        choose("criterion", self.criterion, CRITERIA)
+        whole("seed", self.seed, 0)
+        if not self.search.keep_weights:
+            raise ValueError("search must have keep_weights=True: its supernet is what is selected from")
+        method = method_of(self.search)
+        if method.partial > 1:
+            raise ValueError(f"selection by perturbation is not defined on partial channels ({method.name})")
+        _ = self.rounds
+
+    @property
+    def rounds(self) -> list[list[Choice]]:
+        space = spaces.get(self.search.space)
+        return rounds(space, space.check_policy(self.search.options.get("policy")), self.seed)
+
+    @property
+    def epochs(self) -> int:
+        """Number of records: one a choice."""
+        return sum(len(choices) for choices in self.rounds)
+
+    @property
+    def cost(self) -> Cost:
+        """Known before it runs."""
+        judgements = sum(choice.judgements for choices in self.rounds for choice in choices)
+        batches = -(-self.images // EVALUATION_BATCH)
+        return Cost(judgements, judgements * batches, self.tune_epochs * (len(self.rounds) - 1))
+
+    def params(self) -> runs.Params:
+        """What the run folder is named by."""
+        own = {name: getattr(self, name) for name in ("images", "tune_epochs", "criterion", "seed")}
+        return {"kind": "selection", "version": VERSION, "search": self.search.params(), **own}
+
+    def check(self, machine: Machine) -> None:
+        """Raises what `run` would raise at its start: ValueError, MissingData."""
+        self.build(replace(machine, device="cpu"))
+
+    def run(self, machine: Machine) -> Run:
+        """The finished run, see `experiment.finish`: a record per choice, see `decide`; result: genotype and cost."""
+
+        def result(selecting: Selecting, run: Run) -> runs.Result:
+            return {"genotype": selecting.genotype(), "epochs": selecting.epoch, "cost": asdict(self.cost)}
+
+        return finish(self.params(), machine, lambda: self.build(machine), result)
+
+    def build(self, machine: Machine) -> "Selecting":
+        """Before its first choice. Raises ValueError if the search is not finished or has too few images for alpha."""
+        search = build(self.search, machine)
+        if self.images > len(search.valid):
+            raise ValueError(
+                f"images must be 1 to {len(search.valid)}, the search's images for alpha, not {self.images}"
+            )
+        home = Run(machine.runs / runs.key(self.search.params()))
+        if home.result is None:
+            raise ValueError(f"no finished search in {home.path}: compute it first, `selection.search.run(machine)`")
+        supernet = Relaxed(search.net, search.method.evaluated(search.method.inference()))
+        restore(supernet, home.weights()[0])
+        return Selecting(self, search, supernet.mix)
+
+
+class Selecting:
+    """A selection in progress. search: gives network, images and optimizer. mix: the weights to begin with. epoch:
+    the number of choices made."""
+
+    def __init__(self, selection: Selection, search: Search, mix: Mix) -> None:
+        self.selection, self.search, self.mix = selection, search, mix
+        self.images: ImageSet = search.valid[: selection.images]
+        self.choices = [(choice, choice is together[-1]) for together in selection.rounds for choice in together]
+        self.epoch = self.tuned = 0
+        search.generator.manual_seed(selection.seed)
+
+    def run(self) -> Iterator[Record]:
+        while self.epoch < len(self.choices):
+            yield self.one_choice()
+
+    def one_choice(self) -> Record:
+        """Make a choice, tune the weights after a round, and say so. Raises NotFinite."""
+        started = clock()
+        choice, ends_round = self.choices[self.epoch]
+        self.mix, decided = decide(self.judge, self.mix, choice, self.selection.criterion)
+        chosen = clock()
+        record = {"epoch": self.epoch, **decided, "tuned_epochs": 0}
+        self.epoch += 1
+        if ends_round and self.epoch < len(self.choices):
+            record["tuned_epochs"] = self.selection.tune_epochs
+            for _ in range(self.selection.tune_epochs):
+                self.tune()
+        judged = choice.judgements * len(self.images)
+        record["cost"] = cost(self.images.images.device, judged, started, chosen, clock())
+        return record
+
+    def judge(self, mix: Mix) -> Judged:
+        """Of the supernet in training mode, which leaves no trace. Raises NotFinite."""
+        search, loss, hits = self.search, 0.0, 0
+        with leakage.undisturbed(search.net), torch.no_grad():
+            for start in range(0, len(self.images), EVALUATION_BATCH):
+                part = self.images[start : start + EVALUATION_BATCH]
+                logits = search.logits(normalize(part.images, search.data, search.dtype), mix, nonzero(mix))
+                loss += F.cross_entropy(logits.double(), part.labels, reduction="sum").item()
+                hits += int((logits.argmax(dim=1) == part.labels).sum())
+        if not math.isfinite(loss):
+            raise NotFinite(f"the loss of the supernet is not finite before choice {self.epoch}")
+        return {"accuracy": 100 * hits / len(self.images), "loss": loss / len(self.images)}
+
+    def tune(self) -> None:
+        """An epoch of the weights under the mixing weights as they are."""
+        search, active = self.search, nonzero(self.mix)
+        search.net.train()
+        search.optimizer.param_groups[0]["lr"] = self.rate()
+        for index in index_batches(len(search.train), search.recipe.batch, search.generator):
+            loss = search.loss(search.batch("train", search.train, index), self.mix, active, log=False)
+            search.descend(torch.autograd.grad(loss, search.weights, materialize_grads=True))
+        search.check_finite()
+        self.tuned += 1
+
+    def rate(self) -> float:
+        """Of the weights, in the epoch of tuning that comes next."""
+        start = self.search.recipe.weight_lr / 10
+        end = min(start, self.search.recipe.weight_lr_end)
+        return schedules.cosine(self.tuned, self.selection.cost.tuned_epochs, start, end)
+
+    def genotype(self) -> str:
+        """Of the mixing weights as they are, without the columns of what is no operation."""
+        method = self.search.method
+        own = {key: self.mix[key][:, :columns] for key, (_, columns) in method.space.alpha_shapes.items()}
+        return str(method.space.discretize(own, method.policy))
+
+    def state_dict(self) -> dict[str, Any]:
+        mix: dict[str, Tensor] = dict(self.mix)
+        return {"epoch": self.epoch, "tuned": self.tuned, "mix": mix, "search": self.search.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epoch, self.tuned = state["epoch"], state["tuned"]
+        self.mix = {key: weights.to(self.mix[key]) for key, weights in state["mix"].items()}
+        self.search.load_state_dict(state["search"])
