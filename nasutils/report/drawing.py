@@ -3,17 +3,13 @@
 Everything but line widths and hatches is drawn in the units of the axes, text as outlines: a picture keeps its
 proportions at any size, and what does not overlap at one size overlaps at none.
 
-* From left to right: inputs, intermediate nodes, output. An edge is an arch over or under the straight line.
-* How high each arch is, and where on it its label sits, is chosen from a few candidates so that labels keep clear of
-  everything and arches of each other: exact costs of all pairs of candidates, then descent from several starts.
+* From left to right: inputs, intermediate nodes, output. An edge is an arch, which goes where `layout` says.
 * Colour and line style tell the family of an operation, also in grey and to the colour-blind.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -27,7 +23,8 @@ from matplotlib.transforms import Affine2D
 from numpy.typing import ArrayLike
 
 from nasutils.errors import choose
-from nasutils.report import plots
+from nasutils.report import layout, plots
+from nasutils.report.layout import HEAD, RADIUS, RAIL, TOP, Arch, Edge, Node
 from nasutils.spaces.genotype import Cell, Genotype
 
 SHORT = {
@@ -55,53 +52,13 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
 }
 """Colour and line style of each family of operations."""
 
-RADIUS, SPACING, TEXT, HEAD = 0.2, 1.3, 0.2, 0.15
-"""Of a node, between nodes, of labels (font size), of an arrow."""
-HEIGHTS = (0.0, 0.2, -0.2, 0.4, -0.4, 0.6, -0.6, 0.8, -0.8, 1.05, -1.05, 1.3, -1.3)
-PLACES = (0.5, 0.42, 0.58, 0.34, 0.66, 0.74)
-"""Candidates: height of an arch, place of its label along it."""
+TEXT = 0.2
+"""Font size of labels."""
+MARGIN = 0.1
+"""Of a label, on both sides together."""
 RIBBONS = {1: 0.3, 2: 0.2}
 """Width of a ribbon whose weights sum to 1, by number of inputs."""
 HATCHES = {"convolution": "", "parameter-free": "//////", "none": "......", "noise": "xxxxxx"}
-TOP, RAIL = 1.3, -1.5
-"""How far up and down arches go; where the lines to the concatenation run."""
-_SAMPLES = 41
-
-
-@dataclass(frozen=True)
-class _Node:
-    """text: inside. half: half the length of the straight part of its outline, 0 for a circle."""
-
-    text: str
-    x: float
-    y: float
-    half: float = 0.0
-    color: str = "white"
-
-    def distance(self, points: np.ndarray) -> np.ndarray:
-        """From points (..., 2) to the outline, negative inside."""
-        x = np.clip(np.abs(points[..., 0] - self.x) - self.half, 0, None)
-        return np.hypot(x, points[..., 1] - self.y) - RADIUS
-
-
-@dataclass(frozen=True)
-class _Edge:
-    """op: "" where there is no label."""
-
-    source: int
-    target: int
-    op: str = ""
-
-
-@dataclass(frozen=True)
-class _Arch:
-    """points: (samples, 2) between the outlines of its nodes. center, half: of its label, (2,) each."""
-
-    edge: _Edge
-    points: np.ndarray
-    center: np.ndarray
-    half: np.ndarray
-    cost: float
 
 
 def draw_genotype(ax: Axes, genotype: Genotype, cell: str | None = None) -> None:
@@ -180,141 +137,29 @@ def label(op: str) -> str:
 
 
 @cache
-def _picture(cell: Cell) -> tuple[list[_Node], list[_Arch], dict[str, np.ndarray]]:
+def _picture(cell: Cell) -> tuple[list[Node], list[Arch], dict[str, np.ndarray]]:
+    """The nodes of a cell, its arches, and the lines to its outputs by their hidden names."""
     inputs = 2 if cell.output else 1
-    nodes = _nodes(inputs, len(cell.nodes), bool(cell.output), bool(cell.sum))
-    edges = [_Edge(s, t, op) for t, node in enumerate(cell.nodes, start=inputs) for op, s in node]
-    rails = {f"_output {nodes[s].text}": _rail(nodes[s], nodes[-1]) for s in cell.output}
-    rails |= {f"_sum {nodes[s].text}": _rail(nodes[s], nodes[-2], -1) for s in cell.sum}
-    return nodes, _arrange(nodes, edges, np.reshape([*rails.values()], (-1, 2))), rails
+    nodes = layout.place_nodes(inputs, len(cell.nodes), bool(cell.output), bool(cell.sum))
+    edges = []
+    for target, pairs in enumerate(cell.nodes, start=inputs):
+        for op, source in pairs:
+            width, height = _extent(label(op)) + MARGIN
+            edges.append(Edge(source, target, op, (width, height)))
+    rails = {f"_output {nodes[s].text}": layout.rail(nodes[s], nodes[-1]) for s in cell.output}
+    rails |= {f"_sum {nodes[s].text}": layout.rail(nodes[s], nodes[-2], -1) for s in cell.sum}
+    points = np.reshape([*rails.values()], (-1, 2))
+    return nodes, layout.arrange(nodes, edges, points), rails
 
 
 @cache
-def _weights_picture(edges: tuple[tuple[int, int], ...], inputs: int) -> tuple[list[_Node], list[_Arch]]:
-    nodes = _nodes(inputs, 1 + max(t for _, t in edges) - inputs, False)
-    return nodes, _arrange(nodes, [_Edge(s, t) for s, t in edges], np.empty((0, 2)))
+def _weights_picture(edges: tuple[tuple[int, int], ...], inputs: int) -> tuple[list[Node], list[Arch]]:
+    inner = 1 + max(target for _, target in edges) - inputs
+    nodes = layout.place_nodes(inputs, inner, output=False)
+    return nodes, layout.arrange(nodes, [Edge(s, t) for s, t in edges], np.empty((0, 2)))
 
 
-def _nodes(inputs: int, inner: int, output: bool, summed: bool = False) -> list[_Node]:
-    """Inputs above each other, then the others in a row; with a sum (LHD) two outputs above each other."""
-    if inputs == 1:
-        return [_Node(str(i), 2.1 * i, 0, color="white" if 0 < i < inner else "0.9") for i in range(inner + 1)]
-    first = "$s_{k-1}$" if summed else "$c_{k-2}$"
-    nodes = [_Node(first, 0, 0.85, 0.14, "0.9"), _Node("$c_{k-1}$", 0, -0.85, 0.14, "0.9")]
-    nodes += [_Node(str(i), SPACING * (i + 1.35), 0) for i in range(inner)]
-    outputs = (("s", 0.7), ("c", -0.7)) if summed else (("c", 0.0),) * output
-    return nodes + [_Node(f"${name}_k$", SPACING * (inner + 1.1), y, 0.05, "0.9") for name, y in outputs]
-
-
-def _arrange(nodes: Sequence[_Node], edges: Sequence[_Edge], rails: np.ndarray) -> list[_Arch]:
-    """Choose an arch for each edge."""
-    places = PLACES if edges[0].op else PLACES[:1]
-    flat = [arch for edge in edges for arch in _candidates(nodes, edge, places, rails)]
-    cost, own = _conflicts(flat, len(places)), np.array([arch.cost for arch in flat])
-    starts = np.random.default_rng(0).integers(len(flat) // len(edges), size=(300, len(edges)))
-    ends = [_descend(start, cost, own) for start in starts + np.arange(0, len(flat), len(flat) // len(edges))]
-    return [flat[i] for i in min(ends, key=lambda c: own[c].sum() + cost[np.ix_(c, c)].sum() / 2)]
-
-
-def _descend(chosen: np.ndarray, cost: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Improve one edge after the other until none can be. chosen: a candidate of each edge."""
-    total = own + cost[chosen].sum(axis=0)
-    groups = np.split(np.arange(len(own)), len(chosen))
-    while True:
-        before = chosen.copy()
-        for edge, group in enumerate(groups):
-            best = group[np.argmin(total[group])]
-            total += cost[best] - cost[chosen[edge]]
-            chosen[edge] = best
-        if (chosen == before).all():
-            return chosen
-
-
-def _candidates(nodes: Sequence[_Node], edge: _Edge, places: Sequence[float], rails: np.ndarray) -> list[_Arch]:
-    """Every height and place of the label, with what they cost by themselves."""
-    ends = nodes[edge.source], nodes[edge.target]
-    others = [n for i, n in enumerate(nodes) if i not in (edge.source, edge.target)]
-    half = _extent(label(edge.op)) / 2 + 0.05 if edge.op else np.full(2, -9.0)
-    arches = []
-    for height in HEIGHTS:
-        points = _arch(*ends, height)
-        hit = sum((n.distance(points) < 0.08).sum() for n in others) + (np.abs(points[:, 1]) > TOP).sum()
-        length = np.linalg.norm(np.diff(points, axis=0), axis=1).sum()
-        bent = length / np.linalg.norm(points[-1] - points[0]) - 1
-        for place in places:
-            center = points[round(place * (_SAMPLES - 1))]
-            cost = 12 * hit + 4 * bent + 0.3 * abs(height) + 3 * abs(place - 0.5)
-            if edge.op:
-                cost += _label_cost(points, center, half, nodes, rails)
-            arches.append(_Arch(edge, points, center, half, float(cost)))
-    return arches
-
-
-def _label_cost(
-    points: np.ndarray, center: np.ndarray, half: np.ndarray, nodes: Sequence[_Node], rails: np.ndarray
-) -> float:
-    """Of a label that covers nodes, rails, or too much of its own arch or arrow."""
-    grid = center + half * np.array(list(product(np.linspace(-1, 1, 7), (-1, 0, 1))))
-    covered = sum((n.distance(grid) < 0.04).sum() for n in nodes)
-    crossed = _inside(rails, center, half).sum()
-    hidden = _inside(points, center, half).mean()
-    blunt = _inside(points[-1], center, half + 1.8 * HEAD)
-    return 3 * covered + 0.3 * crossed + 20 * max(hidden - 0.6, 0) + 5 * blunt
-
-
-def _inside(points: np.ndarray, center: np.ndarray, half: np.ndarray) -> np.ndarray:
-    """Which points (..., 2) lie in a box."""
-    x, y = (np.abs(points[..., i] - center[..., i]) < half[..., i] for i in (0, 1))
-    return x & y
-
-
-def _arch(source: _Node, target: _Node, height: float) -> np.ndarray:
-    """Points (samples, 2) of the arch from outline to outline."""
-
-    def at(t: np.ndarray) -> np.ndarray:
-        x = source.x + t * (target.x - source.x)
-        y = source.y + t * (target.y - source.y) + height * (1 - np.abs(2 * t - 1) ** 2.2)
-        return np.stack([x, y], axis=-1)
-
-    t = np.linspace(0, 1, 200)
-    dense = at(t)
-    outside = t[(source.distance(dense) > 0) & (target.distance(dense) > 0.03)]
-    return at(np.linspace(outside[0], outside[-1], _SAMPLES))
-
-
-def _rail(source: _Node, target: _Node, side: int = 1) -> np.ndarray:
-    """Points of the line to the concatenation: down, to the right, up, with round corners; side -1: mirrored."""
-    turn = 0.25 * np.stack([1 - np.cos(np.linspace(0, np.pi / 2, 12)), -np.sin(np.linspace(0, np.pi / 2, 12))], axis=-1)
-    down = np.linspace([source.x, -RADIUS], [source.x, RAIL + 0.25], 20)
-    up = np.linspace([target.x, RAIL + 0.25], [target.x, side * target.y - RADIUS - 0.03], 20)
-    return np.concatenate([down, down[-1] + turn, (up[0] + turn * (-1, 1))[::-1], up]) * (1, side)
-
-
-def _conflicts(arches: Sequence[_Arch], places: int) -> np.ndarray:
-    """Cost of each pair, of different edges: labels on each other or on an arch, arches and arrows too close."""
-    shapes = np.stack([a.points for a in arches[::places]])
-    which = np.arange(len(arches)) // places
-    clear = 0.2 if arches[0].edge.op else 0.4  # lines, ribbons
-    centers, halves = np.stack([a.center for a in arches]), np.stack([a.half for a in arches])
-    overlaps = _inside(centers, centers[:, None], halves[:, None] + halves)
-    covered = _inside(shapes, centers[:, None, None], halves[:, None, None]).sum(axis=-1)[:, which]
-    cost = 40 * overlaps + 6 * (covered + covered.T) + _closeness(shapes, clear)[np.ix_(which, which)]
-    cost[which[:, None] // len(HEIGHTS) == which // len(HEIGHTS)] = 0
-    return cost
-
-
-def _closeness(shapes: np.ndarray, clear: float) -> np.ndarray:
-    """Of each pair of arches, which never turn back: crossings, how long they are close, arrows on each other."""
-    grid = np.linspace(shapes[..., 0].min(), shapes[..., 0].max(), 100)
-    y = np.stack([np.interp(grid, shape[:, 0], shape[:, 1], left=np.nan, right=np.nan) for shape in shapes])
-    apart = y[:, None] - y
-    crossings = (apart[..., 1:] * apart[..., :-1] < 0).sum(axis=-1)
-    near = np.nan_to_num(np.clip(1 - np.abs(apart) / clear, 0, None)).sum(axis=-1)
-    heads = np.linalg.norm(shapes[:, None, -1] - shapes[None, :, -1], axis=-1)
-    return 4 * crossings + 0.5 * near + 6 * np.clip(1 - heads / 0.16, 0, None)
-
-
-def _draw_arch(ax: Axes, arch: _Arch) -> None:
+def _draw_arch(ax: Axes, arch: Arch) -> None:
     style, edge = FAMILIES[family(arch.edge.op)], arch.edge
     _arrow(ax, arch.points, [arch], label=f"_edge {edge.source}->{edge.target} {edge.op}", linewidth=1.3, **style)
     dark = tuple(0.75 * c for c in to_rgb(style["color"]))
@@ -333,7 +178,7 @@ def _shades(ops: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def _draw_ribbon(
-    ax: Axes, arch: _Arch, width: float, stripes: Sequence[tuple[str, float]], shades: Mapping[str, Mapping[str, Any]]
+    ax: Axes, arch: Arch, width: float, stripes: Sequence[tuple[str, float]], shades: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """width: at weight 1. stripes: operations and weights from top to bottom."""
     along = np.gradient(arch.points, axis=0)
@@ -358,20 +203,20 @@ def _draw_key(ax: Axes, shades: Mapping[str, Mapping[str, Any]]) -> None:
         x += width + 0.25
 
 
-def _arrow(ax: Axes, points: np.ndarray, holes: Sequence[_Arch], **style: Any) -> None:
+def _arrow(ax: Axes, points: np.ndarray, holes: Sequence[Arch], **style: Any) -> None:
     """A line that labels interrupt, and the head of an arrow at its end."""
     steps = np.linspace(0, 1, 500)
     fine = np.stack([np.interp(steps, np.linspace(0, 1, len(points)), column) for column in points.T], axis=-1)
     remaining = np.linalg.norm(fine - fine[-1], axis=-1)
     back = fine[np.argmin(np.abs(remaining - HEAD))] - fine[-1]
-    hidden = np.any([_inside(fine, hole.center, hole.half) for hole in holes] + [remaining < 0.7 * HEAD], axis=0)
+    hidden = np.any([layout.inside(fine, hole.center, hole.half) for hole in holes] + [remaining < 0.7 * HEAD], axis=0)
     ax.plot(*np.where(hidden[:, None], np.nan, fine).T, **{"zorder": 2, **style})
     side = 0.36 * back[::-1] * (1, -1)
     corners = fine[-1] + np.stack([0 * back, back + side, 0.75 * back, back - side])
     ax.add_patch(Polygon(corners, color=style["color"], lw=0, zorder=style.get("zorder", 2)))
 
 
-def _draw_nodes(ax: Axes, nodes: Sequence[_Node]) -> None:
+def _draw_nodes(ax: Axes, nodes: Sequence[Node]) -> None:
     angle = np.linspace(0, 2 * np.pi, 120, endpoint=False)
     outline = RADIUS * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     for n in nodes:
@@ -380,7 +225,7 @@ def _draw_nodes(ax: Axes, nodes: Sequence[_Node]) -> None:
         _write(ax, n.text, np.array([n.x, n.y]), color="0.1")
 
 
-def _frame(ax: Axes, nodes: Sequence[_Node], bottom: float, top: float = TOP + 0.1) -> None:
+def _frame(ax: Axes, nodes: Sequence[Node], bottom: float, top: float = TOP + 0.1) -> None:
     """The same for all cells of a space, so that they can be compared."""
     left, right = (n.x + sign * (n.half + RADIUS + 0.05) for n, sign in ((nodes[0], -1), (nodes[-1], 1)))
     ax.set(xlim=(left, right), ylim=(bottom - 0.05, top + 0.05), aspect="equal")
