@@ -106,7 +106,12 @@ def diagnose(records: Records, space: Space) -> Diagnosis:
     """
     table = per_epoch(records, space)
     edges = len(stopping.cell_operations(records[-1:], space)[0])
-    findings = (*_collapse(table, edges), _magnitude(table, space), _decided(table, space), _eigenvalue_rise(table))
+    findings = (
+        *_collapse(table, edges),
+        _magnitude(table, space),
+        _edges_decided(table, space),
+        _eigenvalue_rise(table),
+    )
     keys = dict.fromkeys(key for f in findings for key in f.advice)
     if table["temperature"].iloc[-1] < SMALL:
         keys.pop("temperature", None)
@@ -216,7 +221,7 @@ def _magnitude(table: pd.DataFrame, space: Space) -> Observation:
     return Observation("watch" if biased and ahead else "normal", f"{text} {last[second]:.2f}.")
 
 
-def _decided(table: pd.DataFrame, space: Space) -> Observation:
+def _edges_decided(table: pd.DataFrame, space: Space) -> Observation:
     last = table.iloc[-1]
     rivals = _rivals({name: np.zeros(shape) for name, shape in space.alpha_shapes.items()}, space)
     most = np.mean([math.log(len(row)) for row in rivals])

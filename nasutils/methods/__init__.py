@@ -95,7 +95,7 @@ def get(
     choose("preset", preset, PRESETS)
     given = check_options(name, given)
     asked = recipes.recipe(name, space, preset) if recipe is None else recipe
-    chosen = {**recipes.options(name, space.name, preset), **given}
+    chosen = {**recipes.default_options(name, space.name, preset), **given}
     _check_complete(name, space, chosen)
     asked = replace(asked, epochs=asked.epochs if epochs is None else epochs)
     return method(space, recipe=asked, preset=preset, seed=seed, dtype=dtype, device=device, **chosen)

@@ -17,7 +17,7 @@ from torch import Tensor
 from nasutils.errors import positive
 from nasutils.methods import relax
 from nasutils.methods.base import Method, Problem
-from nasutils.methods.recipes import Recipe, constant
+from nasutils.methods.recipes import Recipe, constant_rate
 from nasutils.spaces.base import Mix, Space, everything
 
 
@@ -48,7 +48,7 @@ class DARTS(Method):
     def recipe(self) -> Recipe:
         if self.temperature == 1:
             return self.asked
-        return replace(self.asked, **constant(self.asked.weight_lr))
+        return replace(self.asked, **constant_rate(self.asked.weight_lr))
 
     def mixing(self) -> Mix:
         return self.relaxed(lambda a: relax.softmax(a, self.temperature))

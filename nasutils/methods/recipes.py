@@ -1,6 +1,6 @@
 """What each method's paper asks of a search, by method, space and preset: one table, each row with its source.
 
-    recipe("sp-darts", space, "published").batch      options("sp-darts", "s2", "published")["sparse"]
+    recipe("sp-darts", space, "published").batch      default_options("sp-darts", "s2", "published")["sparse"]
 
 Rows apply from the first to the last: what a later one says of a field replaces what an earlier one said. So the table
 begins with the spaces (what holds for every method there) and goes on with the methods. A space that no row names
@@ -75,14 +75,14 @@ class Recipe:
         return schedules.cosine(at - self.warmup, rest, self.weight_lr, self.weight_lr_end)
 
 
-def cosine(start: float, end: float) -> dict[str, Any]:
+def cosine_rate(start: float, end: float) -> dict[str, Any]:
     """A weight rate that falls along a cosine, as fields of the recipe."""
     return {"weight_lr": start, "weight_lr_end": end}
 
 
-def constant(rate: float) -> dict[str, Any]:
+def constant_rate(rate: float) -> dict[str, Any]:
     """A constant weight rate, as fields of the recipe."""
-    return cosine(rate, rate)
+    return cosine_rate(rate, rate)
 
 
 class Row(NamedTuple):
@@ -110,7 +110,7 @@ class Row(NamedTuple):
 
 _DARTS, _S = "darts darts7", "s1 s2 s3 s4"
 _ALL_DARTS = f"{_DARTS} {_S}"
-_BASELINES = "milenas gdas pc-darts darts-minus beta-darts surgenas"
+_LHD_BASELINES = "milenas gdas pc-darts darts-minus beta-darts surgenas"
 
 # fmt: off (a row is what is asked, and in its last line the source)
 TABLE = (
@@ -120,7 +120,7 @@ TABLE = (
         "*",
         _ALL_DARTS,
         "*",
-        {**cosine(0.025, 0.001), "batch": 64, "weight_decay": 3e-4, "order": "alpha-first", "split": "half"},
+        {**cosine_rate(0.025, 0.001), "batch": 64, "weight_decay": 3e-4, "order": "alpha-first", "split": "half"},
         {},
         "quark0/darts, cnn/train_search.py; S1-S4: xiangning-chen/SmoothDARTS, sota/cnn/train_search*.py",
     ),
@@ -129,7 +129,7 @@ TABLE = (
         "nasbench201",
         "*",
         {
-            **cosine(0.025, 0.001),
+            **cosine_rate(0.025, 0.001),
             "batch": 256,
             "weight_decay": 5e-4,
             "nesterov": True,
@@ -151,7 +151,7 @@ TABLE = (
         "*",
         "lhd",
         "*",
-        {**cosine(0.025, 3e-4), "batch": 176, "weight_decay": 3e-4, "order": "alpha-first", "split": "half"},
+        {**cosine_rate(0.025, 3e-4), "batch": 176, "weight_decay": 3e-4, "order": "alpha-first", "split": "half"},
         {},
         "chaoji90/LHD, search/*/train_search_*.py",
     ),
@@ -162,7 +162,7 @@ TABLE = (
         "ex-darts",
         "*",
         "*",
-        constant(3e-4),
+        constant_rate(3e-4),
         {"alpha_lr": 0.025},
         "chaoji90/SP-DARTS, AutoDL-Projects_sp/setup/exchange (NAS-Bench-201; elsewhere ours)",
     ),
@@ -196,7 +196,7 @@ TABLE = (
         "sp-darts",
         "nasbench201",
         "*",
-        constant(0.05),
+        constant_rate(0.05),
         {"sparse": 1.1e-3, "ratio": 11.0, "schedule": "linear"},
         "chaoji90/SP-DARTS, AutoDL-Projects_sp/exps/algos/DARTS-V1-10.py",
     ),
@@ -204,7 +204,7 @@ TABLE = (
         "sp-darts",
         _DARTS,
         "*",
-        {**constant(0.05), "batch": 80},
+        {**constant_rate(0.05), "batch": 80},
         {"sparse": 1e-3, "ratio": 10.0, "schedule": "linear"},
         "chaoji90/SP-DARTS, SP-DARTS/train_search_mf.py",
     ),
@@ -220,7 +220,7 @@ TABLE = (
         "sp-darts",
         _S,
         "*",
-        {**constant(0.025), "batch": 128},
+        {**constant_rate(0.025), "batch": 128},
         {"ratio": 10.0, "schedule": "offset"},
         "chaoji90/SP-DARTS, SmoothDARTS/sota/cnnmul/train_search.py",
     ),
@@ -240,12 +240,12 @@ TABLE = (
         "sp-darts",
         "lhd",
         "*",
-        constant(0.025),
+        constant_rate(0.025),
         {"sparse": 1.5e-3, "ratio": 10.0, "schedule": "warmup"},
         "chaoji90/LHD, search/SP-DARTS",
     ),
     # PCD- and EDD-DARTS.
-    Row("pcd-darts edd-darts", "*", "*", constant(0.025), {}, "chaoji90/PCDEDD, all of its search scripts"),
+    Row("pcd-darts edd-darts", "*", "*", constant_rate(0.025), {}, "chaoji90/PCDEDD, all of its search scripts"),
     Row("pcd-darts edd-darts", _DARTS, "*", {"batch": 80}, {}, "chaoji90/PCDEDD, PCDEDD-DARTS/train_search_*.py"),
     Row(
         "pcd-darts edd-darts",
@@ -311,7 +311,7 @@ TABLE = (
     Row("edd-darts", "lhd", "*", {}, {"strength": 0.06, "warmup": 5, "per_edge": True}, "ours: as on the DARTS space"),
     # The baselines of the LHD benchmark. Where nothing is said of a method on a space, the space's recipe is taken; it
     # is then ours.
-    Row(_BASELINES, "*", "published", {}, {"alpha_decay": 1e-3}, "as DARTS: quark0/darts, cnn/train_search.py"),
+    Row(_LHD_BASELINES, "*", "published", {}, {"alpha_decay": 1e-3}, "as DARTS: quark0/darts, cnn/train_search.py"),
     Row(
         "milenas", "*", "*", {"order": "together"}, {}, "He et al., CVPR 2020, section 3; chaoji90/LHD, search/MiLeNAS"
     ),
@@ -319,8 +319,10 @@ TABLE = (
     Row("beta-darts", "lhd", "*", {"batch": 128}, {}, "chaoji90/LHD, search/Beta-DARTS"),
     Row("surgenas", "lhd", "*", {"batch": 160}, {}, "chaoji90/LHD, search/SurgeNAS"),
     Row("pc-darts", "*", "*", {}, {"alpha_lr": 6e-4, "warmup": 15}, "yuhuixu1993/PC-DARTS, train_search.py"),
-    Row("pc-darts", _DARTS, "*", {**cosine(0.1, 0.0), "batch": 256}, {}, "yuhuixu1993/PC-DARTS, train_search.py", 2),
-    Row("pc-darts", "lhd", "*", {**cosine(0.1, 0.0), "batch": 576}, {}, "chaoji90/LHD, search/PC-DARTS"),
+    Row(
+        "pc-darts", _DARTS, "*", {**cosine_rate(0.1, 0.0), "batch": 256}, {}, "yuhuixu1993/PC-DARTS, train_search.py", 2
+    ),
+    Row("pc-darts", "lhd", "*", {**cosine_rate(0.1, 0.0), "batch": 576}, {}, "chaoji90/LHD, search/PC-DARTS"),
     Row(
         "gaea-bilevel gaea-erm",
         "*",
@@ -361,7 +363,7 @@ TABLE = (
         "drnas",
         _DARTS,
         "*",
-        cosine(0.1, 0.0),
+        cosine_rate(0.1, 0.0),
         {"alpha_lr": 6e-4},
         "xiangning-chen/DrNAS, DARTS-space/train_search.py",
         2,
@@ -410,7 +412,7 @@ def _start(space: Space) -> Recipe:
     return space.recipe
 
 
-def options(method: str, space: str, preset: str) -> dict[str, Any]:
+def default_options(method: str, space: str, preset: str) -> dict[str, Any]:
     """The options of a method on a space, by name; what no row says is not there."""
     return {name: value for row in rows(method, space, preset) for name, value in row.options.items()}
 

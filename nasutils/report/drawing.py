@@ -3,7 +3,7 @@
 Everything but line widths and hatches is drawn in the units of the axes, text as outlines: a picture keeps its
 proportions at any size, and what does not overlap at one size overlaps at none.
 
-* From left to right: inputs, intermediate nodes, output. An edge is an arch, which goes where `layout` says.
+* From left to right: inputs, intermediate nodes, output. An edge is an arc, which goes where `layout` says.
 * Colour and line style tell the family of an operation, also in grey and to the colour-blind.
 """
 
@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 
 from nasutils.errors import choose
 from nasutils.report import layout, plots
-from nasutils.report.layout import HEAD, RADIUS, RAIL, TOP, Arch, Edge, Node
+from nasutils.report.layout import HEAD, RADIUS, RAIL, TOP, Arc, DrawnEdge, DrawnNode
 from nasutils.spaces.genotype import Cell, Genotype
 
 SHORT = {
@@ -69,11 +69,11 @@ def draw_genotype(ax: Axes, genotype: Genotype, cell: str | None = None) -> None
     """
     cells = {c.name: c for c in genotype.cells}
     chosen = genotype.cells[0] if cell is None else cells[choose("cell", cell, cells)]
-    nodes, arches, rails = _picture(chosen)
-    for arch in arches:
-        _draw_arch(ax, arch)
+    nodes, arcs, rails = _picture(chosen)
+    for arc in arcs:
+        _draw_arc(ax, arc)
     for name, rail in rails.items():
-        _arrow(ax, rail, arches, label=name, linewidth=0.8, color="0.7", zorder=1)
+        _arrow(ax, rail, arcs, label=name, linewidth=0.8, color="0.7", zorder=1)
     _draw_nodes(ax, nodes)
     _frame(ax, nodes, RAIL if chosen.output else -TOP - 0.1, -RAIL if chosen.sum else TOP + 0.1)
 
@@ -97,12 +97,12 @@ def draw_weights(
     if weights.shape != (len(edges), len(each[0])):
         raise ValueError(f"weights must be ({len(edges)}, {len(each[0])}), edges by operations, not {weights.shape}")
     inputs = len({s for s, _ in edges} - {t for _, t in edges})
-    nodes, arches = _weights_picture(tuple(edges), inputs)
+    nodes, arcs = _weights_picture(tuple(edges), inputs)
     shades = _shades([op for names in each for op in names])
     order = {op: i for i, op in enumerate(shades)}
-    for arch, names, row in zip(arches, each, weights.tolist(), strict=True):
+    for arc, names, row in zip(arcs, each, weights.tolist(), strict=True):
         stripes = sorted(zip(names, row, strict=True), key=lambda stripe: order[stripe[0]])
-        _draw_ribbon(ax, arch, RIBBONS[inputs], stripes, shades)
+        _draw_ribbon(ax, arc, RIBBONS[inputs], stripes, shades)
     _draw_nodes(ax, nodes)
     _frame(ax, nodes, -TOP - 0.65)
     if key:
@@ -137,15 +137,15 @@ def label(op: str) -> str:
 
 
 @cache
-def _picture(cell: Cell) -> tuple[list[Node], list[Arch], dict[str, np.ndarray]]:
-    """The nodes of a cell, its arches, and the lines to its outputs by their hidden names."""
+def _picture(cell: Cell) -> tuple[list[DrawnNode], list[Arc], dict[str, np.ndarray]]:
+    """The nodes of a cell, its arcs, and the lines to its outputs by their hidden names."""
     inputs = 2 if cell.output else 1
     nodes = layout.place_nodes(inputs, len(cell.nodes), bool(cell.output), bool(cell.sum))
     edges = []
     for target, pairs in enumerate(cell.nodes, start=inputs):
         for op, source in pairs:
             width, height = _extent(label(op)) + MARGIN
-            edges.append(Edge(source, target, op, (width, height)))
+            edges.append(DrawnEdge(source, target, op, (width, height)))
     rails = {f"_output {nodes[s].text}": layout.rail(nodes[s], nodes[-1]) for s in cell.output}
     rails |= {f"_sum {nodes[s].text}": layout.rail(nodes[s], nodes[-2], -1) for s in cell.sum}
     points = np.reshape([*rails.values()], (-1, 2))
@@ -153,17 +153,17 @@ def _picture(cell: Cell) -> tuple[list[Node], list[Arch], dict[str, np.ndarray]]
 
 
 @cache
-def _weights_picture(edges: tuple[tuple[int, int], ...], inputs: int) -> tuple[list[Node], list[Arch]]:
+def _weights_picture(edges: tuple[tuple[int, int], ...], inputs: int) -> tuple[list[DrawnNode], list[Arc]]:
     inner = 1 + max(target for _, target in edges) - inputs
     nodes = layout.place_nodes(inputs, inner, output=False)
-    return nodes, layout.arrange(nodes, [Edge(s, t) for s, t in edges], np.empty((0, 2)))
+    return nodes, layout.arrange(nodes, [DrawnEdge(s, t) for s, t in edges], np.empty((0, 2)))
 
 
-def _draw_arch(ax: Axes, arch: Arch) -> None:
-    style, edge = FAMILIES[family(arch.edge.op)], arch.edge
-    _arrow(ax, arch.points, [arch], label=f"_edge {edge.source}->{edge.target} {edge.op}", linewidth=1.3, **style)
+def _draw_arc(ax: Axes, arc: Arc) -> None:
+    style, edge = FAMILIES[family(arc.edge.op)], arc.edge
+    _arrow(ax, arc.points, [arc], label=f"_edge {edge.source}->{edge.target} {edge.op}", linewidth=1.3, **style)
     dark = tuple(0.75 * c for c in to_rgb(style["color"]))
-    _write(ax, label(edge.op), arch.center, color=dark, label=f"_label {edge.op}")
+    _put_text(ax, label(edge.op), arc.center, color=dark, label=f"_label {edge.op}")
 
 
 def _shades(ops: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -178,15 +178,15 @@ def _shades(ops: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def _draw_ribbon(
-    ax: Axes, arch: Arch, width: float, stripes: Sequence[tuple[str, float]], shades: Mapping[str, Mapping[str, Any]]
+    ax: Axes, arc: Arc, width: float, stripes: Sequence[tuple[str, float]], shades: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """width: at weight 1. stripes: operations and weights from top to bottom."""
-    along = np.gradient(arch.points, axis=0)
+    along = np.gradient(arc.points, axis=0)
     across = width * along[:, ::-1] * (-1, 1) / np.linalg.norm(along, axis=1, keepdims=True)
-    upper = arch.points + across * sum(weight for _, weight in stripes) / 2
+    upper = arc.points + across * sum(weight for _, weight in stripes) / 2
     for op, weight in stripes:
         lower = upper - across * weight
-        name = f"_edge {arch.edge.source}->{arch.edge.target} {op}"
+        name = f"_edge {arc.edge.source}->{arc.edge.target} {op}"
         ax.add_patch(Polygon(np.concatenate([upper, lower[::-1]]), zorder=2, label=name, **shades[op]))
         upper = lower
 
@@ -199,11 +199,11 @@ def _draw_key(ax: Axes, shades: Mapping[str, Mapping[str, Any]]) -> None:
     y, x = -TOP - 0.45, (sum(ax.get_xlim()) - sum(widths) - 0.25 * (len(widths) - 1)) / 2
     for (text, shade), width in zip(entries.items(), widths, strict=True):
         ax.add_patch(Rectangle((x, y - 0.08), 0.32, 0.16, **shade))
-        _write(ax, text, np.array([x + (0.4 + width) / 2, y]), color="0.1")
+        _put_text(ax, text, np.array([x + (0.4 + width) / 2, y]), color="0.1")
         x += width + 0.25
 
 
-def _arrow(ax: Axes, points: np.ndarray, holes: Sequence[Arch], **style: Any) -> None:
+def _arrow(ax: Axes, points: np.ndarray, holes: Sequence[Arc], **style: Any) -> None:
     """A line that labels interrupt, and the head of an arrow at its end."""
     steps = np.linspace(0, 1, 500)
     fine = np.stack([np.interp(steps, np.linspace(0, 1, len(points)), column) for column in points.T], axis=-1)
@@ -216,16 +216,16 @@ def _arrow(ax: Axes, points: np.ndarray, holes: Sequence[Arch], **style: Any) ->
     ax.add_patch(Polygon(corners, color=style["color"], lw=0, zorder=style.get("zorder", 2)))
 
 
-def _draw_nodes(ax: Axes, nodes: Sequence[Node]) -> None:
+def _draw_nodes(ax: Axes, nodes: Sequence[DrawnNode]) -> None:
     angle = np.linspace(0, 2 * np.pi, 120, endpoint=False)
     outline = RADIUS * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     for n in nodes:
         straight = np.stack([n.half * np.sign(outline[:, 0]), 0 * angle], axis=-1)
         ax.add_patch(Polygon(outline + straight + (n.x, n.y), fc=n.color, ec="0.2", lw=0.9, zorder=3))
-        _write(ax, n.text, np.array([n.x, n.y]), color="0.1")
+        _put_text(ax, n.text, np.array([n.x, n.y]), color="0.1")
 
 
-def _frame(ax: Axes, nodes: Sequence[Node], bottom: float, top: float = TOP + 0.1) -> None:
+def _frame(ax: Axes, nodes: Sequence[DrawnNode], bottom: float, top: float = TOP + 0.1) -> None:
     """The same for all cells of a space, so that they can be compared."""
     left, right = (n.x + sign * (n.half + RADIUS + 0.05) for n, sign in ((nodes[0], -1), (nodes[-1], 1)))
     ax.set(xlim=(left, right), ylim=(bottom - 0.05, top + 0.05), aspect="equal")
@@ -243,7 +243,7 @@ def _extent(text: str) -> np.ndarray:
     return np.array(_outline(text).get_extents().size)
 
 
-def _write(ax: Axes, text: str, center: np.ndarray, color: Any, label: str = "_text") -> None:
+def _put_text(ax: Axes, text: str, center: np.ndarray, color: Any, label: str = "_text") -> None:
     path = _outline(text)
     shift = center - path.get_extents().get_points().mean(axis=0)
     ax.add_patch(PathPatch(path.transformed(Affine2D().translate(*shift)), color=color, lw=0, zorder=4, label=label))

@@ -24,7 +24,7 @@ ROBUSTDARTS = "RobustDARTS, mean and sd of 3 searches, as reprinted in ROME Tabl
 ROME = "ROME Table 1"
 ROME_RESTORED = "ROME Table 1 (leading digit illegible in our copy, restored by us)"
 DARTS_PT = "DARTS-PT Table 3"
-S_SPACES = pd.DataFrame(
+S_SPACE_RESULTS = pd.DataFrame(
     [
         ("cifar10", "s1", "DARTS", 4.66, 0.71, ROBUSTDARTS),
         ("cifar10", "s1", "DARTS-ES", 3.05, 0.07, ROBUSTDARTS),

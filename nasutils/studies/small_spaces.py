@@ -14,7 +14,7 @@ from nasutils.runs import Run
 from nasutils.spaces import catalogue
 from nasutils.spaces.genotype import Genotype
 from nasutils.studies.figures import Drawn
-from nasutils.studies.published import DARTS_SPACE, S_SPACES
+from nasutils.studies.published import DARTS_SPACE, S_SPACE_RESULTS
 from nasutils.studies.variants import Variants, searches
 from nasutils.training.experiment import Experiment
 from nasutils.training.finalnet import Evaluation
@@ -110,8 +110,8 @@ def errors_table(finals: pd.DataFrame, dataset: str) -> pd.DataFrame:
             | {"error": e.mean, "error_low": e.low, "error_high": e.high, "n": e.n}
             | {"params": group["params"].mean() / 1e6, "source": "this run, short protocol"}
         )
-    known = dataset if dataset in set(S_SPACES["dataset"]) else "cifar10"
-    published = S_SPACES[S_SPACES["dataset"] == known]
+    known = dataset if dataset in set(S_SPACE_RESULTS["dataset"]) else "cifar10"
+    published = S_SPACE_RESULTS[S_SPACE_RESULTS["dataset"] == known]
     published = published.assign(source="published: " + published["source"])
     return pd.concat([pd.DataFrame(rows), published], ignore_index=True)
 

@@ -18,7 +18,7 @@ from nasutils.data import MissingData
 from nasutils.runs import BadRun, Run, computed_on
 from nasutils.sweep.cluster import Cluster
 from nasutils.sweep.live import view
-from nasutils.sweep.pool import Local, Pool, Task, check, devices, events, fitting, home_of, name_of
+from nasutils.sweep.pool import Local, Pool, Task, check_sweep, devices, events, fitting, home_of, name_of
 from nasutils.training.experiment import Machine
 
 State = Literal["cached", "waiting", "running", "finished", "failed"]
@@ -49,10 +49,10 @@ def sweep(
     second call trains nothing that is finished. Interrupted, the processes are ended; a later call goes on from the
     checkpoints.
 
-    Raises ValueError for what cannot be, see `pool.check` and `open_pool`, RuntimeError if a failure cannot be
+    Raises ValueError for what cannot be, see `pool.check_sweep` and `open_pool`, RuntimeError if a failure cannot be
     recorded (a full disk).
     """
-    check(machine, workers, engine, gpus)
+    check_sweep(machine, workers, engine, gpus)
     named = {name_of(task): task for task in tasks}
     homes = {name: home_of(task, machine) for name, task in named.items()}
     states = {name: _at_first(home) for name, home in homes.items()}

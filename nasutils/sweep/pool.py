@@ -123,7 +123,7 @@ def events(tasks: Mapping[str, Task], pool: Pool) -> Iterator[Event | None]:
             yield None
 
 
-def check(machine: Machine, workers: int | None, engine: str, gpus: float) -> None:
+def check_sweep(machine: Machine, workers: int | None, engine: str, gpus: float) -> None:
     """Raises ValueError, naming the parameter, for what no pool can do; see `launch.open_pool`."""
     choose("engine", engine, ENGINES)
     if workers is not None and workers < 1:

@@ -54,26 +54,24 @@ class Search:
         probe_every: int = 0,
         eigenvalue_every: int = 0,
     ) -> None:
-        choose(f"order of {method.name}", recipe.order, method.orders)
-        if not 0 <= recipe.warmup < max(recipe.epochs, 1):
-            raise ValueError(f"warmup must be 0 to {recipe.epochs - 1}, below the epochs, not {recipe.warmup}")
-        if 0 < recipe.epochs <= recipe.alpha_from:
-            rule = f"alpha_from must be 0 to {recipe.epochs - 1} (recipe={{'alpha_from': ...}}), below the epochs"
-            raise ValueError(f"{rule}, or alpha never moves, not {recipe.alpha_from}")
-        if recipe.valid_batch == "distinct" and recipe.batch > len(valid):
-            raise ValueError(f"batch must be 1 to {len(valid)}, the images for alpha, not {recipe.batch}")
-        if getattr(net, "partial", 1) != method.partial:
-            raise ValueError(f"{method.name} needs a supernet(..., partial={method.partial})")
-        if getattr(net, "extra", ()) != method.extra:
-            raise ValueError(f"{method.name} needs a supernet(..., extra={method.extra})")
+        _check_recipe(recipe, method, len(valid))
+        _check_supernet(net, method)
         if whole("probe_every", probe_every, 0) or whole("eigenvalue_every", eigenvalue_every, 0):
             _check_measurable(method)
-        self.net, self.method, self.recipe, self.data = net, method, recipe, data
-        self.train, self.valid = train, valid
+        self.net = net
+        self.method = method
+        self.recipe = recipe
+        self.data = data
+        self.train = train
+        self.valid = valid
         self.evaluation = valid if evaluation is None else evaluation
-        self.held_out, self.judge_every = held_out, whole("judge_every", judge_every)
-        self.recalibration, self.probe_every, self.eigenvalue_every = recalibration, probe_every, eigenvalue_every
-        self.dtype, self.autocast = PRECISIONS[precision], precision == "bf16"
+        self.held_out = held_out
+        self.recalibration = recalibration
+        self.judge_every = whole("judge_every", judge_every)
+        self.probe_every = probe_every
+        self.eigenvalue_every = eigenvalue_every
+        self.dtype = PRECISIONS[precision]
+        self.autocast = precision == "bf16"
         self.generator = torch.Generator().manual_seed(seed)
         self.weights = list(net.parameters())
         self.optimizer = torch.optim.SGD(
@@ -85,7 +83,9 @@ class Search:
         )
         self.alpha_gradients = [torch.zeros_like(a) for a in method.alphas.values()]
         self.graphs = Graphs(self._loss, net) if self.weights[0].is_cuda else None
-        self.epoch, self.log, self.gradient_norms = 0, Log("train", "valid"), list[Tensor]()
+        self.epoch = 0
+        self.log = Log("train", "valid")
+        self.gradient_norms: list[Tensor] = []
 
     def run(self) -> Iterator[Record]:
         """Search to the recipe's last epoch; yields a record after every one."""
@@ -99,9 +99,9 @@ class Search:
         steps = -(-len(self.train) // self.recipe.batch)
         for i, index in enumerate(index_batches(len(self.train), self.recipe.batch, self.generator)):
             self._set_rate(self.epoch + i / steps)
-            chosen = self._valid_index(len(index))
+            valid_index = self._valid_index(len(index))
             train = self.batch("train", self.train, index)
-            valid = self.batch("valid", self.valid, chosen)
+            valid = self.batch("valid", self.valid, valid_index)
             self.step(train, valid)
         losses = self.log.means(self.epoch, len(self.train))
         self.check_finite()
@@ -109,7 +109,8 @@ class Search:
         record = {"epoch": self.epoch, **losses, "alpha_gradient_norm": self._gradient_norm(), **self._describe()}
         self.epoch += 1
         record |= self._observed()
-        samples = len(self.train) * (1 if losses["valid_loss"] is None else 2)
+        passes = 1 if losses["valid_loss"] is None else 2  # over as many images as the training images
+        samples = passes * len(self.train)
         record["cost"] = cost(self.train.images.device, samples, started, trained, clock())
         return record
 
@@ -130,7 +131,7 @@ class Search:
             record["supernet_accuracy"] = self._evaluate()
             record["judged_on"] = "train" if self.recipe.split == "all" else "valid"
         if self.held_out is not None:
-            record["held_out"] = self._judge_held_out(self.held_out)
+            record["held_out"] = self._evaluate_held_out(self.held_out)
         if self._due(self.probe_every):
             record["leakage"] = self._probe()
         if self._due(self.eigenvalue_every):
@@ -167,7 +168,7 @@ class Search:
     ) -> Tensor:
         """Mean cross entropy of a batch; see `methods.base.Problem`."""
         if fixed:
-            with evaluated(self.net), frozen(self.net):
+            with evaluation_mode(self.net), frozen(self.net):
                 return self.loss(batch, mix, active, weights, log)
         if self.graphs is None or active is None or weights is not None:
             loss, logits = self._loss(batch.images, batch.labels, mix, active, weights)
@@ -191,14 +192,17 @@ class Search:
             if weights is None:
                 logits = self.net(images, mix, active)
             else:
-                state = dict(zip((name for name, _ in self.net.named_parameters()), weights, strict=True))
+                names = [name for name, _ in self.net.named_parameters()]
+                state = dict(zip(names, weights, strict=True))
+                # Batch norms move copies of their statistics, not the network's own.
                 state |= {name: buffer.clone() for name, buffer in self.net.named_buffers()}
                 logits = torch.func.functional_call(self.net, state, (images, mix, active))
         return logits.to(self.dtype)
 
     def unrolled_weights(self, gradients: Iterable[Tensor]) -> tuple[list[Tensor], float]:
         """The optimizer's next step, unclipped; see `methods.base.Problem`."""
-        recipe, rate = self.recipe, self.optimizer.param_groups[0]["lr"]
+        recipe = self.recipe
+        rate = self.optimizer.param_groups[0]["lr"]
         ahead = []
         for w, gradient in zip(self.weights, gradients, strict=True):
             decayed = gradient + recipe.weight_decay * w.detach()
@@ -212,13 +216,16 @@ class Search:
     def step(self, train: Batch, valid: Batch) -> None:
         """One iteration: an update of the weights and one of alpha, in the recipe's order."""
         self.method.begin_step()
-        updates = {
-            "weights-first": [self._weight_step, self._alpha_step],
-            "alpha-first": [self._alpha_step, self._weight_step],
-            "together": [self._joint_step],
-        }[self.recipe.order]
-        for update in updates if self.epoch >= self.recipe.alpha_from else [self._weight_step]:
-            update(train, valid)
+        if self.epoch < self.recipe.alpha_from:
+            self._weight_step(train)
+        elif self.recipe.order == "together":
+            self._joint_step(train, valid)
+        elif self.recipe.order == "weights-first":
+            self._weight_step(train)
+            self._alpha_step(train, valid)
+        else:
+            self._alpha_step(train, valid)
+            self._weight_step(train)
 
     def check_finite(self) -> None:
         """Raise NotFinite unless all weights and alphas are numbers."""
@@ -240,17 +247,21 @@ class Search:
         self.gradient_norms.append(torch.nn.utils.get_total_norm(self.alpha_gradients))
         self.method.update([g.clone() for g in self.alpha_gradients])
 
-    def _weight_step(self, train: Batch, valid: Batch) -> None:
+    def _weight_step(self, train: Batch) -> None:
         mix = self.method.perturbed(self.method.weight_mixing(), self, train)
         mix = relax.without(mix, self.recipe.negligible)
-        alphas = list(self.method.alphas.values()) if self.recipe.clip_includes_alpha else []
         active = self.method.active_in_weight_step(mix)
-        if not alphas:
-            mix = {name: m.detach() for name, m in mix.items()}
+        if not self.recipe.clip_includes_alpha:
+            loss = self.loss(train, {name: m.detach() for name, m in mix.items()}, active)
+            self.descend(torch.autograd.grad(loss, self.weights, materialize_grads=True))
+            return
+        # As in the released NAS-Bench-201 code: the gradient of this loss in alpha is added to what the alpha step
+        # has left there, and the norm that is clipped is that of weights and alpha together.
         loss = self.loss(train, mix, active)
-        gradients = torch.autograd.grad(loss, [*self.weights, *alphas], materialize_grads=True)
+        wanted = [*self.weights, *self.method.alphas.values()]
+        gradients = torch.autograd.grad(loss, wanted, materialize_grads=True)
         to_weights, to_alpha = gradients[: len(self.weights)], gradients[len(self.weights) :]
-        self.descend(to_weights, [a + b for a, b in zip(self.alpha_gradients, to_alpha, strict=False)])
+        self.descend(to_weights, [a + b for a, b in zip(self.alpha_gradients, to_alpha, strict=True)])
 
     def descend(self, gradients: Sequence[Tensor], others: Iterable[Tensor] = ()) -> None:
         """One optimizer step on the weights, the gradients clipped together with `others`."""
@@ -284,16 +295,16 @@ class Search:
 
         Or with one of whatever else competes in the space (LHD: of all into a node; gates stay as they are).
         """
-        found = self.method.inference()
-        relaxed = self.method.evaluated(found)
-        discretized = self.method.evaluated(self.method.space.relax(found, relax.one_hot, gates=lambda g: g))
+        mix = self.method.inference()
+        strongest = self.method.space.relax(mix, relax.one_hot, gates=lambda g: g)
+        relaxed, discretized = self.method.evaluated(mix), self.method.evaluated(strongest)
         return {
             "relaxed": self.accuracy(relaxed),
             "discretized": self.accuracy(discretized),
             "discretized_recalibrated": self.recalibrated_accuracy(discretized),
         }
 
-    def _judge_held_out(self, images: ImageSet) -> dict[str, float]:
+    def _evaluate_held_out(self, images: ImageSet) -> dict[str, float]:
         """Loss (nats) and accuracy (%) of the relaxed supernet on images that nothing is trained on."""
         with leakage.undisturbed(self.net):
             loss, accuracy = self._tested(images, self.method.evaluated(self.method.inference()))
@@ -343,11 +354,12 @@ class Search:
         accuracy: of the supernet (%, all evaluation images) without some operations, see `leakage.ablated`, with
         batch-norm statistics estimated anew.
         """
-        part, mix = self.evaluation[: leakage.IMAGES], self.method.inference()
+        mix = self.method.inference()
+        part = self.evaluation[: leakage.IMAGES]
         images = normalize(part.images, self.data, self.dtype)
         with leakage.undisturbed(self.net):
-            less = leakage.ablated(self.net, mix).items()
-            accuracy = {what: self.recalibrated_accuracy(kept) for what, kept in less}
+            ablations = leakage.ablated(self.net, mix)
+            accuracy = {name: self.recalibrated_accuracy(left) for name, left in ablations.items()}
         temperature = self.method.softmax_temperature
         measured = leakage.measure(self.net, mix, images, part.labels, temperature=temperature)
         return {**measured, "accuracy": accuracy}
@@ -368,10 +380,29 @@ class Search:
         self.net.load_state_dict(state["net"])
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.alpha_gradients = [
-            g.to(a.device) for g, a in zip(state["alpha_gradients"], self.method.alphas.values(), strict=True)
-        ]
+        alphas = self.method.alphas.values()
+        self.alpha_gradients = [g.to(a.device) for g, a in zip(state["alpha_gradients"], alphas, strict=True)]
         self.generator.set_state(state["generator"])
+
+
+def _check_recipe(recipe: Recipe, method: Method, images: int) -> None:
+    """Raise ValueError for a recipe that the method cannot follow; images: those that train alpha."""
+    choose(f"order of {method.name}", recipe.order, method.orders)
+    if not 0 <= recipe.warmup < max(recipe.epochs, 1):
+        raise ValueError(f"warmup must be 0 to {recipe.epochs - 1}, below the epochs, not {recipe.warmup}")
+    if 0 < recipe.epochs <= recipe.alpha_from:
+        rule = f"alpha_from must be 0 to {recipe.epochs - 1} (recipe={{'alpha_from': ...}}), below the epochs"
+        raise ValueError(f"{rule}, or alpha never moves, not {recipe.alpha_from}")
+    if recipe.valid_batch == "distinct" and recipe.batch > images:
+        raise ValueError(f"batch must be 1 to {images}, the images for alpha, not {recipe.batch}")
+
+
+def _check_supernet(net: nn.Module, method: Method) -> None:
+    """Raise ValueError if the supernet was not built as the method needs it."""
+    if getattr(net, "partial", 1) != method.partial:
+        raise ValueError(f"{method.name} needs a supernet(..., partial={method.partial})")
+    if getattr(net, "extra", ()) != method.extra:
+        raise ValueError(f"{method.name} needs a supernet(..., extra={method.extra})")
 
 
 def _check_measurable(method: Method) -> None:
@@ -389,7 +420,7 @@ def _mean_entropy(rows: Sequence[Tensor]) -> float:
 
 
 @contextmanager
-def evaluated(net: nn.Module) -> Iterator[None]:
+def evaluation_mode(net: nn.Module) -> Iterator[None]:
     """Evaluation mode; afterwards as before."""
     training = net.training
     net.eval()

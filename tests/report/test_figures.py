@@ -25,7 +25,7 @@ from nasutils.studies import bypass_leakage, lr_swap, small_spaces, sparsificati
 from nasutils.studies import figures as common_figures
 from nasutils.studies import readings as read
 from nasutils.studies.lr_swap.figures import rates
-from nasutils.studies.published import S_SPACES
+from nasutils.studies.published import S_SPACE_RESULTS
 from nasutils.studies.sparsification import tables
 
 STUDIES = {"sparsification": sparsification, "bypass_leakage": bypass_leakage}
@@ -219,8 +219,8 @@ def test_published_errors_are_those_on_the_data_set(dataset):
 
 
 def test_published_errors_are_complete():
-    assert len(S_SPACES) == 3 * 4 * 8 and S_SPACES["source"].notna().all()
-    rome = S_SPACES[S_SPACES["method"] == "ROME"].set_index(["dataset", "space"])
+    assert len(S_SPACE_RESULTS) == 3 * 4 * 8 and S_SPACE_RESULTS["source"].notna().all()
+    rome = S_SPACE_RESULTS[S_SPACE_RESULTS["method"] == "ROME"].set_index(["dataset", "space"])
     assert rome.loc[("cifar10", "s3"), "error"] == 2.61 and "restored" in rome.loc[("svhn", "s4"), "source"]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from nasutils.sweep.cluster import connected
 from nasutils.sweep.launch import open_pool
-from nasutils.sweep.pool import ATTEMPTS, Ended, Event, cause, check, devices, events
+from nasutils.sweep.pool import ATTEMPTS, Ended, Event, cause, check_sweep, devices, events
 from nasutils.training.experiment import Machine
 
 # Devices
@@ -60,7 +60,7 @@ def test_by_default_as_many_runs_as_there_are_shares_or_cores(monkeypatch):
 )
 def test_what_no_pool_can_do_is_refused(device, engine, gpus, says):
     with pytest.raises(ValueError, match=says):
-        check(Machine(device=device), None, engine, gpus)
+        check_sweep(Machine(device=device), None, engine, gpus)
 
 
 def test_without_ray_the_error_says_what_to_install(monkeypatch):

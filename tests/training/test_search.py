@@ -185,8 +185,8 @@ def test_losses_are_means_over_the_images_of_uneven_batches():
 )
 def test_unrolled_weights_are_those_of_the_optimizers_next_step(nesterov):
     search = tiny(nesterov=nesterov)
-    train, valid = one_iteration(search)
-    search._weight_step(train, valid)
+    train, _ = one_iteration(search)
+    search._weight_step(train)
     gradients, _ = first_gradients(search, train)
     ahead, factor = search.unrolled_weights(gradients)
     assert factor == pytest.approx(0.025 * (1.9 if nesterov else 1))
@@ -241,7 +241,7 @@ def test_discretized_accuracy_runs_one_operation_per_edge():
 
 def test_judging_changes_no_weight_no_statistic_and_no_random_state():
     search = tiny()
-    search._weight_step(*one_iteration(search))
+    search._weight_step(one_iteration(search)[0])
     before, random = copy.deepcopy(search.state_dict()), torch.get_rng_state()
     search._evaluate()
     after = search.state_dict()
@@ -322,7 +322,7 @@ def test_released_clips_with_the_last_alpha_gradient_plus_that_of_the_training_l
     assert arch[0].norm() > 0.5
     before = [w.detach().clone() for w in search.weights]
     to_weights, to_alpha = first_gradients(search, train)
-    search._weight_step(train, valid)
+    search._weight_step(train)
     norm = torch.cat([g.flatten() for g in to_weights]).norm()
     if preset == "released":
         norm = torch.hypot(norm, (arch[0] + to_alpha[0]).norm())
@@ -336,14 +336,14 @@ def test_released_noisy_gradient_is_not_in_the_weight_steps_part_of_the_clip():
     saturate(search, [2, 3, 1, 2, 3, 3])
     with torch.no_grad():
         search.method.alphas["cell"].mul_(0.1)
-    train, valid = one_iteration(search, epoch=6)
+    train, _ = one_iteration(search, epoch=6)
     before = [w.detach().clone() for w in search.weights]
     mix = {"cell": relax.softmax(search.method.alphas["cell"], search.method.temperature)}
     alphas = list(search.method.alphas.values())
     loss = nn.functional.cross_entropy(search.net(train.images, mix), train.labels)
     gradients = torch.autograd.grad(loss, [*search.weights, *alphas], materialize_grads=True)
     norm = torch.cat([g.flatten() for g in gradients]).norm().item()
-    search._weight_step(train, valid)
+    search._weight_step(train)
     moved = torch.cat([(b - w.detach()).flatten() for b, w in zip(before, search.weights, strict=True)]).norm()
     expected = torch.cat([g.flatten() for g in gradients[:-1]]).norm() * 0.025 * 1e-3 / (norm + 1e-6)
     assert moved.item() == pytest.approx(expected.item(), rel=1e-6)
@@ -355,11 +355,11 @@ def test_released_noisy_gradient_is_not_in_the_weight_steps_part_of_the_clip():
 def test_weight_decay_reaches_skipped_operations():
     search = tiny("sp-darts", momentum=0.0, nesterov=False, weight_decay=0.01)
     saturate(search, [1, 1, 1, 1, 1, 1])
-    train, valid = one_iteration(search, epoch=1)
+    train, _ = one_iteration(search, epoch=1)
     search.method.step_temperature = 1e-3
     idle = {name: p.detach().clone() for name, p in search.net.named_parameters() if ".fans." in name}
     assert len(idle) == 36
-    search._weight_step(train, valid)
+    search._weight_step(train)
     for name, parameter in search.net.named_parameters():
         if name in idle:
             expected = idle[name] * (1 - search.recipe.weight_lr * 0.01)
@@ -369,14 +369,14 @@ def test_weight_decay_reaches_skipped_operations():
 def test_skipped_operations_keep_their_momentum():
     search = tiny("sp-darts", weight_decay=0.0)
     saturate(search, [1, 1, 1, 1, 1, 1])
-    train, valid = one_iteration(search, epoch=1)
+    train, _ = one_iteration(search, epoch=1)
     search.method.step_temperature = 1.0
-    search._weight_step(train, valid)
+    search._weight_step(train)
     weight = dict(search.net.named_parameters())["layers.0.fans.0.3.conv.weight"]
     velocity = search.optimizer.state[weight]["momentum_buffer"].clone()
     assert velocity.any()
     search.method.step_temperature = 1e-3
-    search._weight_step(train, valid)
+    search._weight_step(train)
     torch.testing.assert_close(search.optimizer.state[weight]["momentum_buffer"], 0.9 * velocity, rtol=1e-14, atol=0.0)
 
 
@@ -452,7 +452,7 @@ def test_the_alpha_step_moves_no_weight_and_the_weight_step_no_alpha():
     assert all(torch.equal(a, b.detach()) for a, b in zip(weights, search.weights, strict=True))
     assert not torch.equal(search.method.alphas["cell"].detach(), alpha)
     alpha = search.method.alphas["cell"].detach().clone()
-    search._weight_step(train, valid)
+    search._weight_step(train)
     assert torch.equal(search.method.alphas["cell"].detach(), alpha)
     assert all(w.grad is None for w in search.weights)
 

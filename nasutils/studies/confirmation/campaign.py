@@ -22,7 +22,7 @@ from nasutils.sweep.pool import Task, home_of, name_of
 from nasutils.training.experiment import Machine
 from nasutils.training.finalnet import Evaluation
 
-Key = tuple[str, int]
+ArmSeed = tuple[str, int]
 """Arm and seed."""
 
 
@@ -39,12 +39,12 @@ class Campaign:
     machine: Machine
     scale: str = "laptop"
 
-    def searches(self) -> dict[Key, Task]:
+    def searches(self) -> dict[ArmSeed, Task]:
         """In the order in which they are computed."""
         found = {(arm.name, seed): search for arm, seed, search in self.study.searches()}
         return {key: search for key, search in found.items() if scale_of(search) == self.scale}
 
-    def networks(self) -> dict[Key, Evaluation]:
+    def networks(self) -> dict[ArmSeed, Evaluation]:
         """Of the searches that are finished."""
         return {
             (arm.name, seed): arm.evaluation(search, run.result["genotype"])
@@ -73,7 +73,7 @@ class Campaign:
         ]
         return Results(self.study, *found)
 
-    def left(self) -> dict[Key, Task]:
+    def left(self) -> dict[ArmSeed, Task]:
         """Searches that are not finished; when all are, final networks that are not."""
         for tasks in (self.searches(), self.networks()):
             if missing := {key: task for key, task in tasks.items() if self.run(task) is None}:
@@ -114,7 +114,7 @@ class Campaign:
         outlook = "time left not known yet" if isnan(left) else f"about {ceil(left)} h left on {workers} processes"
         return "\n".join([*lines, f"{finished} of {self.wanted()} runs finished, {outlook}"])
 
-    def failures(self) -> Iterator[tuple[Key, str]]:
+    def failures(self) -> Iterator[tuple[ArmSeed, str]]:
         """Runs that ended in an error or are damaged, with it."""
         for key, task in self.left().items():
             if failure := home_of(task, self.machine).failure:
@@ -129,7 +129,7 @@ class Campaign:
         return sum(fmean(costs[name] or usual) for name, _ in self.left()) if usual else nan
 
 
-def _line(text: str, arm: str, found: Mapping[Key, Run], number: int) -> str:
+def _line(text: str, arm: str, found: Mapping[ArmSeed, Run], number: int) -> str:
     return f"{text:32} {sum(name == arm for name, _ in found):4} {number:4}"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from nasutils.measures.estimates import LEVEL, TESTS, Finding, holm
 from nasutils.measures.searches import OF_NETWORKS, values
 from nasutils.runs import BadRun, Run
-from nasutils.studies.confirmation.plan import Claim, Hypothesis, Study, chosen_seeds, refusal
+from nasutils.studies.confirmation.plan import Hypothesis, PlannedClaim, Study, chosen_seeds, refusal
 
 SUPPORTED, REFUTED, UNRESOLVED, DESCRIBED = "supported", "refuted or negligible", "unresolved", "described"
 
@@ -25,7 +25,7 @@ class Outcome:
     (else nan). outcome: one of the four words, or how many of how many runs are there.
     """
 
-    claim: Claim
+    claim: PlannedClaim
     findings: tuple[Finding, ...]
     p: float
     holm: float
@@ -83,7 +83,7 @@ def outcomes(study: Study, paper: str, results: Results) -> list[Outcome]:
     ]
 
 
-def _findings(claim: Claim, results: Results) -> tuple[Finding, ...] | str:
+def _findings(claim: PlannedClaim, results: Results) -> tuple[Finding, ...] | str:
     """Of all tests of a claim; while runs are missing, how many there are."""
     there: set[Run] = set()
     missing: set[tuple[str, int]] = set()
@@ -105,7 +105,7 @@ def finding(hypothesis: Hypothesis, samples: Sequence[Sequence[Run]]) -> Finding
     return TESTS[hypothesis.test](arms, hypothesis.above)
 
 
-def _outcome(claim: Claim, found: Sequence[Finding], p: float) -> str:
+def _outcome(claim: PlannedClaim, found: Sequence[Finding], p: float) -> str:
     """One of the four words; p: of the claim, corrected if it is primary."""
     if all(h.test == "described" for h in claim.tests):
         return DESCRIBED

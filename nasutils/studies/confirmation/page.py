@@ -136,7 +136,7 @@ def _counts(found: Mapping[str, Sequence[Outcome]]) -> str:
         pilot = Counter(pilot_verdicts(paper)["verdict"])
         before = ", ".join(f"{pilot[word]} {word}" for word in PILOT_WORDS)
         rows.append([f"[{TITLES[paper]}](#{paper.replace('_', '-')})", before, *(str(count[word]) for word in WORDS)])
-    return _table(["paper", "pilot", *WORDS], rows)
+    return _markdown_table(["paper", "pilot", *WORDS], rows)
 
 
 def _paper(paper: str, ended: Sequence[Outcome]) -> str:
@@ -144,7 +144,7 @@ def _paper(paper: str, ended: Sequence[Outcome]) -> str:
     head = ["claim", "the paper says", "tested", "test", "pilot", "confirmation", "p", "Holm", "outcome"]
     rows = [row for outcome in ended for row in _rows(outcome, pilot)]
     anchor = f'<a id="{paper.replace("_", "-")}"></a>'
-    return "\n".join([f"## {TITLES[paper]}", "", anchor, "", *_learned(ended), "", _table(head, rows)])
+    return "\n".join([f"## {TITLES[paper]}", "", anchor, "", *_learned(ended), "", _markdown_table(head, rows)])
 
 
 def _pilot_only(paper: str) -> str:
@@ -152,7 +152,7 @@ def _pilot_only(paper: str) -> str:
     pilot = pilot_verdicts(paper)
     rows = [[name, str(row["statistic"]), _before(pilot, str(name))] for name, row in pilot.iterrows()]
     head = ["claim", "tested", "pilot"]
-    return "\n".join([f"## {TITLES[paper]}", "", "No confirmation is planned yet.", "", _table(head, rows)])
+    return "\n".join([f"## {TITLES[paper]}", "", "No confirmation is planned yet.", "", _markdown_table(head, rows)])
 
 
 def _machines(results: Results) -> str:
@@ -165,7 +165,7 @@ def _machines(results: Results) -> str:
         [machine, str(arms.total()), ", ".join(f"{arm} ({count})" for arm, count in arms.items())]
         for machine, arms in sorted(computed.items())
     ]
-    return "\n".join(["## Machines", "", MACHINES, "", _table(["machine", "runs", "of them"], rows)])
+    return "\n".join(["## Machines", "", MACHINES, "", _markdown_table(["machine", "runs", "of them"], rows)])
 
 
 def _machine(stamp: Mapping[str, Any]) -> str:
@@ -218,6 +218,6 @@ def pilot_verdicts(paper: str) -> pd.DataFrame:
     return pd.read_csv(paths.figures("laptop", paper) / "verdicts.csv").set_index("claim")
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def _markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"

@@ -125,7 +125,7 @@ class Hypothesis(_Strict):
         return [(group,) if isinstance(group, str) else group for group in self.arms]
 
 
-class Claim(_Strict):
+class PlannedClaim(_Strict):
     """A sentence of a paper and the tests that must all pass for it (their largest p counts).
 
     statistic: what is tested, in words. pilot: the claims of the first study that it follows.
@@ -146,7 +146,7 @@ class Study(_Strict):
     deviations: tuple[str, ...] = ()
     settings: dict[str, dict[str, Any]]
     arms: tuple[Arm, ...]
-    claims: dict[str, tuple[Claim, ...]]
+    claims: dict[str, tuple[PlannedClaim, ...]]
 
     @model_validator(mode="after")
     def _check(self) -> "Study":

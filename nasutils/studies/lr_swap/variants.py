@@ -12,7 +12,7 @@ from nasutils import methods, spaces
 from nasutils.errors import choose
 from nasutils.measures import stopping
 from nasutils.methods import Method, Recipe
-from nasutils.methods.recipes import constant
+from nasutils.methods.recipes import constant_rate
 from nasutils.studies import variants
 from nasutils.training.experiment import Experiment
 
@@ -78,11 +78,11 @@ VARIANTS: Mapping[str, Variant] = {
     **_warmups(20),
     **_warmups(30),
     **_warmups(100),
-    "SS setting": Variant(options={"alpha_lr": 1e-3}, recipe=constant(0.015)),
+    "SS setting": Variant(options={"alpha_lr": 1e-3}, recipe=constant_rate(0.015)),
     "EX-DARTS": Variant("ex-darts", curved=True),
-    "EX-DARTS, weight rate x 10": Variant("ex-darts", recipe=constant(3e-3)),
-    "long horizon": Variant(options={"alpha_lr": 2.5e-3}, recipe=constant(3e-4), horizon=10),
-    "very long horizon": Variant(options={"alpha_lr": 1e-3}, recipe=constant(3e-5), horizon=200),
+    "EX-DARTS, weight rate x 10": Variant("ex-darts", recipe=constant_rate(3e-3)),
+    "long horizon": Variant(options={"alpha_lr": 2.5e-3}, recipe=constant_rate(3e-4), horizon=10),
+    "very long horizon": Variant(options={"alpha_lr": 1e-3}, recipe=constant_rate(3e-5), horizon=200),
 }
 """Label -> setting. `SS setting`: the one in which the paper's code tries selective stop. `EX-DARTS, weight rate x 10`
 is ours, for searches that are too short to train weights at 3e-4."""
@@ -128,7 +128,7 @@ SS_CELLS = {
 
 def ss_search(epochs: int = 75, **setting: Any) -> Experiment:
     """The one search on the DARTS space that all of SS_CELLS come from (4.2); setting: fields of `Experiment`."""
-    recipe = {"batch": 80, **constant(0.025)}
+    recipe = {"batch": 80, **constant_rate(0.025)}
     options = {"alpha_lr": 1e-3, "alpha_decay": 1e-3}
     return Experiment("darts7", "darts", epochs=epochs, options=options, recipe=recipe, **setting)
 
