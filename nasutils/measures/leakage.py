@@ -87,19 +87,13 @@ def measure(
 
     Raises ValueError for a network whose cells cannot be measured.
     """
-    mix, names = {kind: weights.detach() for kind, weights in mix.items()}, _names(net, mix)
+    mix = {kind: weights.detach() for kind, weights in mix.items()}
+    names = _names(net, mix)
     with undisturbed(net) as rewind:
-
-        def loss(mix: Mix) -> Tensor:
-            rewind()
-            return F.cross_entropy(net(images, mix, nonzero(mix)).double(), labels)
-
+        loss = _loss_of_mix(net, images, labels, rewind)
         base, cut, only = interventions(loss, mix, names)
         gradients = branch_gradients(net, loss, mix)
-        sparse, matched = at_entropy(mix), None
-        if sparse is not None:
-            after, less, lone = interventions(loss, sparse, names)
-            matched = {"loss": after, **_totals(less, lone, sparse, names)}
+        matched = _at_matched_entropy(loss, mix, names)
     eigenvalue = None if temperature is None else dominant_eigenvalue(net, mix, images, labels, temperature)
     return {
         "loss": base,
@@ -119,13 +113,28 @@ def measure(
 def dominant_eigenvalue(net: nn.Module, mix: Mix, images: Tensor, labels: Tensor, temperature: float) -> float:
     """The eigenvalue of `measure` alone, for a fraction of its cost; the network and random states are left alone."""
     images, labels = images[:CURVATURE_IMAGES], labels[:CURVATURE_IMAGES]
+    mix = {kind: weights.detach() for kind, weights in mix.items()}
     with undisturbed(net) as rewind:
+        return curvature(_loss_of_mix(net, images, labels, rewind), mix, temperature)
 
-        def loss(mix: Mix) -> Tensor:
-            rewind()
-            return F.cross_entropy(net(images, mix, nonzero(mix)).double(), labels)
 
-        return curvature(loss, {kind: weights.detach() for kind, weights in mix.items()}, temperature)
+def _loss_of_mix(net: nn.Module, images: Tensor, labels: Tensor, rewind: Callable[[], None]) -> LossOfMix:
+    """The loss of the probe as a function of mixing weights; every call sees the same random draws."""
+
+    def loss(mix: Mix) -> Tensor:
+        rewind()
+        return F.cross_entropy(net(images, mix, nonzero(mix)).double(), labels)
+
+    return loss
+
+
+def _at_matched_entropy(loss: LossOfMix, mix: Mix, names: Mapping[str, EdgeOps]) -> dict[str, Any] | None:
+    """The interventions at the weights of `at_entropy`, None where they have no such entropy."""
+    matched = at_entropy(mix)
+    if matched is None:
+        return None
+    base, cut, only = interventions(loss, matched, names)
+    return {"loss": base, **_totals(cut, only, matched, names)}
 
 
 def _totals(cut: Mix, only: Mix, mix: Mix, names: Mapping[str, EdgeOps]) -> dict[str, dict[str, Any]]:
@@ -152,7 +161,9 @@ def undisturbed(net: nn.Module) -> Iterator[Callable[[], None]]:
 
     Yields a function that rewinds the random states, so that every loss sees the same draws.
     """
-    own = [v for m in net.modules() for v in vars(m).values() if isinstance(v, torch.Generator)]
+    own = []  # generators of the network's own
+    for module in net.modules():
+        own += [value for value in vars(module).values() if isinstance(value, torch.Generator)]
     generators = [torch.default_generator, *torch.cuda.default_generators, *own]
     states = [g.get_state() for g in generators]
     buffers = [(b, b.clone()) for b in net.buffers()]
@@ -178,15 +189,18 @@ def ablated(net: nn.Module, mix: Mix) -> dict[str, Mix]:
     without_skip; free_only: operations without parameters; parametric_only: the others.
     """
     names = _names(net, mix)
-    taken = {
+    removed = {
         "without_skip": lambda op: op == "skip_connect",
         "free_only": lambda op: op not in FREE_OPS,
         "parametric_only": lambda op: op in FREE_OPS,
     }
-    return {
-        what: {kind: weights.masked_fill(_where(names[kind], rule, weights), 0.0) for kind, weights in mix.items()}
-        for what, rule in taken.items()
-    }
+    ablations: dict[str, Mix] = {}
+    for name, rule in removed.items():
+        left = {}
+        for kind, weights in mix.items():
+            left[kind] = weights.masked_fill(_where(names[kind], rule, weights), 0.0)
+        ablations[name] = left
+    return ablations
 
 
 # Interventions
@@ -201,10 +215,12 @@ def interventions(
     Both (edges, operations) by cell type; see the module's text. An operation of weight 0 and `none` carry
     nothing: cutting them changes nothing, keeping only them removes the edge.
     """
-    base, cut, only = loss(mix).item(), {}, {}
+    base = loss(mix).item()
+    cut, only = {}, {}
     for kind, weights in mix.items():
         rows = [_edge_changes(loss, mix, base, kind, edge, names[kind][edge]) for edge in range(len(weights))]
-        cut[kind], only[kind] = (torch.tensor(part, dtype=torch.float64) for part in zip(*rows, strict=True))
+        cut[kind] = torch.tensor([row for row, _ in rows], dtype=torch.float64)
+        only[kind] = torch.tensor([row for _, row in rows], dtype=torch.float64)
     return base, cut, only
 
 
@@ -245,8 +261,10 @@ def bypass_total(cut: Tensor, only: Tensor, weights: Tensor, names: EdgeOps) -> 
 
 def _of_strongest(cut: Tensor, only: Tensor, weights: Tensor, names: EdgeOps) -> tuple[Tensor, Tensor]:
     """|cut| and |only| of each edge's strongest operation that carries something: (edges,) each."""
-    chosen = _carrying(weights, names).argmax(dim=-1, keepdim=True).cpu()
-    return cut.gather(-1, chosen).squeeze(-1).abs(), only.gather(-1, chosen).squeeze(-1).abs()
+    strongest = _carrying(weights, names).argmax(dim=-1, keepdim=True).cpu()
+    own = cut.gather(-1, strongest).squeeze(-1).abs()
+    around = only.gather(-1, strongest).squeeze(-1).abs()
+    return own, around
 
 
 def _carrying(weights: Tensor, names: EdgeOps) -> Tensor:
@@ -327,7 +345,8 @@ def _through_branches(cell: Measurable, inputs: Sequence[Any], weights: Tensor, 
     states, branches = unroll(cell, inputs, weights)
     upstream = list(torch.autograd.grad(cell.leave(states), states, g, materialize_grads=True))
     norms = torch.zeros(weights.shape, dtype=torch.float64)
-    for edge in sorted(range(len(cell.edges)), key=lambda e: -cell.edges[e][1]):
+    last_first = sorted(range(len(cell.edges)), key=lambda e: -cell.edges[e][1])
+    for edge in last_first:
         source, target = cell.edges[edge]
         for op, branch in enumerate(branches[edge]):
             if weights[edge, op] != 0 and branch.requires_grad:
@@ -344,7 +363,8 @@ def unroll(cell: Measurable, inputs: Sequence[Any], weights: Tensor) -> tuple[li
     Each node is a leaf of autograd, so a branch's graph ends at its source. inputs: what the cell's forward was
     called with. weights: (edges, operations).
     """
-    first, last = (f(target for _, target in cell.edges) for f in (min, max))
+    targets = [target for _, target in cell.edges]
+    first, last = min(targets), max(targets)
     states = [x.detach().requires_grad_() for x in cell.enter(*inputs[:first])]
     branches: list[list[Tensor]] = [[] for _ in cell.edges]
     for node in range(first, last + 1):

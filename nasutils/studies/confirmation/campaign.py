@@ -14,16 +14,13 @@ from statistics import fmean
 
 from nasutils import paths
 from nasutils.runs import BadRun, Run
-from nasutils.studies.confirmation.outcomes import Results
+from nasutils.studies.confirmation.outcomes import ArmSeed, Results
 from nasutils.studies.confirmation.plan import Study
 from nasutils.sweep.launch import States, sweep
 from nasutils.sweep.planning import seconds
 from nasutils.sweep.pool import Task, home_of, name_of
 from nasutils.training.experiment import Machine
 from nasutils.training.finalnet import Evaluation
-
-ArmSeed = tuple[str, int]
-"""Arm and seed."""
 
 
 def scale_of(task: Task) -> str:
@@ -46,11 +43,13 @@ class Campaign:
 
     def networks(self) -> dict[ArmSeed, Evaluation]:
         """Of the searches that are finished."""
-        return {
-            (arm.name, seed): arm.evaluation(search, run.result["genotype"])
-            for arm, seed, search in self.study.searches()
-            if arm.final and scale_of(search) == self.scale and (run := self.run(search)) and run.result
-        }
+        networks = {}
+        for arm, seed, search in self.study.searches():
+            if arm.final and scale_of(search) == self.scale:
+                run = self.run(search)
+                if run and run.result:
+                    networks[arm.name, seed] = arm.evaluation(search, run.result["genotype"])
+        return networks
 
     def wanted(self) -> int:
         """All runs, final networks of searches to come among them."""
@@ -67,11 +66,11 @@ class Campaign:
 
     def results(self) -> Results:
         """What is finished."""
-        found = [
-            {key: run for key, task in tasks.items() if (run := self.run(task))}
-            for tasks in (self.searches(), self.networks())
-        ]
-        return Results(self.study, *found)
+        return Results(self.study, self._finished(self.searches()), self._finished(self.networks()))
+
+    def _finished(self, tasks: Mapping[ArmSeed, Task]) -> dict[ArmSeed, Run]:
+        runs = {key: self.run(task) for key, task in tasks.items()}
+        return {key: run for key, run in runs.items() if run}
 
     def left(self) -> dict[ArmSeed, Task]:
         """Searches that are not finished; when all are, final networks that are not."""
@@ -95,8 +94,7 @@ class Campaign:
             try:
                 _ = home.result
             except BadRun as error:
-                free = (home.path.with_name(f"{home.path.name}.damaged{i or ''}") for i in count())
-                aside = next(path for path in free if not path.exists())
+                aside = _unused(home.path)
                 home.path.rename(aside)
                 print(f"set aside as {aside.name}: {error}")
 
@@ -127,6 +125,12 @@ class Campaign:
             costs[name].append(seconds(run.records))
         usual = [cost for arm in costs.values() for cost in arm]
         return sum(fmean(costs[name] or usual) for name, _ in self.left()) if usual else nan
+
+
+def _unused(path: Path) -> Path:
+    """A name for a damaged folder that no other one has: `<folder>.damaged`, `<folder>.damaged1`, ..."""
+    names = (path.with_name(f"{path.name}.damaged{i or ''}") for i in count())
+    return next(name for name in names if not name.exists())
 
 
 def _line(text: str, arm: str, found: Mapping[ArmSeed, Run], number: int) -> str:

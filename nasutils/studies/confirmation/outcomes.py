@@ -16,6 +16,9 @@ from nasutils.studies.confirmation.plan import Hypothesis, PlannedClaim, Study, 
 
 SUPPORTED, REFUTED, UNRESOLVED, DESCRIBED = "supported", "refuted or negligible", "unresolved", "described"
 
+ArmSeed = tuple[str, int]
+"""What a run is found by: its arm and its seed."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -38,7 +41,7 @@ class Results:
     searches, networks: by arm and seed. refused: why a finished run does not count, by its folder.
     """
 
-    def __init__(self, study: Study, searches: Mapping[tuple[str, int], Run], networks: Mapping[tuple[str, int], Run]):
+    def __init__(self, study: Study, searches: Mapping[ArmSeed, Run], networks: Mapping[ArmSeed, Run]):
         self.study = study
         self.refused: dict[str, str] = {}
         self.searches = {key: run for key, run in searches.items() if self._counts(run)}
@@ -55,16 +58,17 @@ class Results:
             return False
         return finished
 
-    def runs_for(self, hypothesis: Hypothesis) -> Mapping[tuple[str, int], Run]:
+    def runs_for(self, hypothesis: Hypothesis) -> Mapping[ArmSeed, Run]:
         """Where the runs of a test are: searches, or final networks."""
         return self.networks if hypothesis.of in OF_NETWORKS else self.searches
 
-    def samples(self, hypothesis: Hypothesis) -> list[list[tuple[str, int]]]:
+    def samples(self, hypothesis: Hypothesis) -> list[list[ArmSeed]]:
         """Arm and seed of all runs that the samples of a test consist of, finished or not."""
-        return [
-            [(arm, seed) for arm in group for seed in chosen_seeds(hypothesis, self.study.arm(arm))]
-            for group in hypothesis.groups()
-        ]
+        samples = []
+        for group in hypothesis.groups():
+            seeds = {arm: chosen_seeds(hypothesis, self.study.arm(arm)) for arm in group}
+            samples.append([(arm, seed) for arm in group for seed in seeds[arm]])
+        return samples
 
 
 def outcomes(study: Study, paper: str, results: Results) -> list[Outcome]:
@@ -72,36 +76,51 @@ def outcomes(study: Study, paper: str, results: Results) -> list[Outcome]:
     claims = study.claims[paper]
     tested = [_findings(claim, results) for claim in claims]
     p = [math.nan if isinstance(found, str) else max(f.p for f in found) for found in tested]
+    corrected = _corrected(claims, p)
+    found = []
+    for i, (claim, findings) in enumerate(zip(claims, tested, strict=True)):
+        if isinstance(findings, str):  # how many of its runs are there
+            found.append(Outcome(claim, (), math.nan, math.nan, findings))
+        else:
+            outcome = _outcome(claim, findings, corrected.get(i, p[i]))
+            found.append(Outcome(claim, findings, p[i], corrected.get(i, math.nan), outcome))
+    return found
+
+
+def _corrected(claims: Sequence[PlannedClaim], p: Sequence[float]) -> dict[int, float]:
+    """Holm's p of the primary claims, by their place.
+
+    A claim that waits for its runs counts in the family like one that failed, so a corrected p never grows later.
+    """
     family = [i for i, claim in enumerate(claims) if claim.role == "primary"]
-    # A claim that waits for its runs counts in the family like one that failed, so a corrected p never grows later.
-    corrected = dict(zip(family, holm([1.0 if math.isnan(p[i]) else p[i] for i in family]), strict=True))
-    return [
-        Outcome(claim, (), math.nan, math.nan, found)
-        if isinstance(found, str)
-        else Outcome(claim, found, p[i], corrected.get(i, math.nan), _outcome(claim, found, corrected.get(i, p[i])))
-        for i, (claim, found) in enumerate(zip(claims, tested, strict=True))
-    ]
+    known = [1.0 if math.isnan(p[i]) else p[i] for i in family]
+    return dict(zip(family, holm(known), strict=True))
 
 
 def _findings(claim: PlannedClaim, results: Results) -> tuple[Finding, ...] | str:
     """Of all tests of a claim; while runs are missing, how many there are."""
     there: set[Run] = set()
-    missing: set[tuple[str, int]] = set()
+    missing: set[ArmSeed] = set()
     for hypothesis in claim.tests:
         runs = results.runs_for(hypothesis)
-        keys = [key for sample in results.samples(hypothesis) for key in sample]
-        there |= {runs[key] for key in keys if key in runs}
-        missing |= {key for key in keys if key not in runs}
+        for sample in results.samples(hypothesis):
+            there |= {runs[key] for key in sample if key in runs}
+            missing |= {key for key in sample if key not in runs}
     if missing:
         return f"{len(there)} of {len(there) + len(missing)} runs"
-    return tuple(
-        finding(h, [[results.runs_for(h)[key] for key in sample] for sample in results.samples(h)]) for h in claim.tests
-    )
+    return tuple(finding(hypothesis, _runs(hypothesis, results)) for hypothesis in claim.tests)
+
+
+def _runs(hypothesis: Hypothesis, results: Results) -> list[list[Run]]:
+    """The runs of each sample of a test."""
+    runs = results.runs_for(hypothesis)
+    return [[runs[key] for key in sample] for sample in results.samples(hypothesis)]
 
 
 def finding(hypothesis: Hypothesis, samples: Sequence[Sequence[Run]]) -> Finding:
     """A test on finished runs."""
-    arms = [np.array([values(run, [hypothesis.of])[hypothesis.of] for run in sample]) for sample in samples]
+    measure = hypothesis.of
+    arms = [np.array([values(run, [measure])[measure] for run in sample]) for sample in samples]
     return TESTS[hypothesis.test](arms, hypothesis.above)
 
 
