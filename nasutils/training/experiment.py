@@ -117,26 +117,27 @@ class Experiment:
 
     def run(self, machine: "Machine") -> Run:
         """The finished run of the search, see `finish`."""
+        return finish(self, machine)
 
-        def result(search: Search, run: Run) -> runs.Result:
-            found = self._found(search, run)
-            if self.keep_weights:
-                mix = search.method.evaluated(search.method.inference())
-                keep(run, Relaxed(search.net, mix), found["genotype"], search.data)
-            return found
+    def start(self, machine: "Machine") -> Search:
+        """See `build`."""
+        return build(self, machine)
 
-        def over(run: Run) -> bool:
-            return bool(self.stop) and self.decision(run.records) is not None
+    def over(self, run: Run) -> bool:
+        """Whether the search has ended itself, see `stop`."""
+        return bool(self.stop) and self.decision(run.records) is not None
 
-        return finish(self.params(), machine, lambda: build(self, machine), result, over)
-
-    def _found(self, search: Search, run: Run) -> runs.Result:
-        records = run.records
-        decision = self.decision(records)
-        if decision is None:
-            return {"genotype": str(search.method.genotype()), "epochs": search.epoch}
-        taken = next(r for r in records if r["epoch"] == decision.epoch)
-        return {"genotype": taken["genotype"], "epochs": search.epoch, "stopped": asdict(decision)}
+    def result(self, search: Search, run: Run) -> runs.Result:
+        """The genotype and the number of epochs; of a search that ended itself the genotype that `stop` takes."""
+        decision = self.decision(run.records)
+        found: runs.Result = {"genotype": str(search.method.genotype()), "epochs": search.epoch}
+        if decision is not None:
+            taken = next(r for r in run.records if r["epoch"] == decision.epoch)
+            found |= {"genotype": taken["genotype"], "stopped": asdict(decision)}
+        if self.keep_weights:
+            mix = search.method.evaluated(search.method.inference())
+            keep(run, Relaxed(search.net, mix), found["genotype"], search.data)
+        return found
 
     def decision(self, records: Records) -> Decision | None:
         """Of `stop`, after these records; None as long as the search goes on. Raises ValueError, see `Stopper`."""
@@ -277,34 +278,41 @@ class Epochs(Protocol):
 T = TypeVar("T", bound=Epochs)
 
 
-def finish(
-    params: runs.Params,
-    machine: Machine,
-    build: Callable[[], T],
-    result: Callable[[T, Run], runs.Result],
-    over: Callable[[Run], bool] = lambda run: False,
-) -> Run:
+class Computation(Protocol[T]):
+    """What a run is computed from: an `Experiment`, an `Evaluation`, a `Selection`."""
+
+    def params(self) -> runs.Params: ...
+
+    def start(self, machine: Machine) -> T:
+        """The computation at its epoch 0."""
+
+    def over(self, run: Run) -> bool:
+        """Whether there is to be no further epoch after those of the run's records."""
+
+    def result(self, epochs: T, run: Run) -> runs.Result:
+        """What is left of it after its last epoch."""
+
+
+def finish(computation: Computation[T], machine: Machine) -> Run:
     """The finished run of a computation: read from its folder, or run (on from its last checkpoint) and kept there.
 
-    build: the computation at its epoch 0. result: of the computation after its last epoch and its run's records.
-    over: of its run, whether there is to be no further epoch.
     On one thread, whoever calls: the sums of several threads differ in their last bits; on a GPU with kernels whose
     sums have an order.
     """
-
     check_device(machine.device)
 
     def work(params: runs.Params, run: Run) -> runs.Result:
-        task = build()
-        run.restore(task.load_state_dict)
-        for record in () if over(run) else task.run():
-            run.append(record, task.state_dict())
-            if over(run):
+        epochs = computation.start(machine)
+        run.restore(epochs.load_state_dict)
+        remaining = iter(()) if computation.over(run) else epochs.run()
+        for record in remaining:
+            run.append(record, epochs.state_dict())
+            if computation.over(run):
                 break
-        return result(task, run)
+        return computation.result(epochs, run)
 
     with repeatable():
-        return runs.run(work, params, machine.runs, machine.device)
+        return runs.run(work, computation.params(), machine.runs, machine.device)
 
 
 def measured(measure: Callable[[], runs.Result], params: runs.Params, machine: Machine) -> runs.Result:

@@ -38,9 +38,8 @@ class Evaluation:
     that many, the first of the data set (None: all).
     preset: a name in PROTOCOLS. protocol: fields of `Protocol` that depart from it. resolution: side in pixels
     (None: the data set's own). seed: of initial weights, batches and augmentation. precision: float32, float64
-    or bf16. compile: with torch.compile, on a GPU only (it may change last bits, so it is part of the result).
-    keep_weights: the trained network stays in the run's folder, see `weights.load`; it is then another run than
-    without, see `Experiment`.
+    or bf16. keep_weights: the trained network stays in the run's folder, see `weights.load`; it is then another run
+    than without, see `Experiment`.
 
     Raises ValueError for an unknown name, a number that cannot be, a genotype that is not of the space, MissingData for
     own images that are not there; what only the data or the size of the network can tell, `build` raises.
@@ -58,7 +57,6 @@ class Evaluation:
     cells: int = 5
     seed: int = 0
     precision: str = "float32"
-    compile: bool = False
     keep_weights: bool = False
 
     def __post_init__(self) -> None:
@@ -68,8 +66,6 @@ class Evaluation:
         protocol_of(self)
         if not isinstance(self.genotype, str):
             raise ValueError(f"genotype must be a text, not {self.genotype!r}")
-        if not isinstance(self.compile, bool):
-            raise ValueError(f"compile must be True or False, not {self.compile!r}")
         _check_genotype(self.space, self.genotype)
         _ = self.content
 
@@ -87,6 +83,7 @@ class Evaluation:
         """What the run folder is named by."""
         protocol = as_declared(self.protocol, {f.name: f.type for f in fields(Protocol)})
         params = {"kind": "finalnet", "version": VERSION, **asdict(self), "dataset": self.content, "protocol": protocol}
+        params["compile"] = False  # a field of earlier versions, which is part of the names of their runs
         if not self.keep_weights:  # as were all runs before it could be asked for
             del params["keep_weights"]
         return params
@@ -97,13 +94,21 @@ class Evaluation:
 
     def run(self, machine: Machine) -> Run:
         """The finished run, see `experiment.finish`. Its result is described at `result`."""
+        return finish(self, machine)
 
-        def found(training: Training, run: Run) -> runs.Result:
-            if self.keep_weights:
-                keep(run, _without_head(self, training), self.genotype, training.data)
-            return result(self, training, run.records)
+    def start(self, machine: Machine) -> "Training":
+        """See `build`."""
+        return build(self, machine)
 
-        return finish(self.params(), machine, lambda: build(self, machine), found)
+    def over(self, run: Run) -> bool:
+        """A training ends with its last epoch."""
+        return False
+
+    def result(self, training: "Training", run: Run) -> runs.Result:
+        """See `result`; the weights are kept where that is asked for."""
+        if self.keep_weights:
+            keep(run, _without_head(self, training), self.genotype, training.data)
+        return result(self, training, run.records)
 
 
 class Training:
@@ -127,7 +132,6 @@ class Training:
         *,
         seed: int = 0,
         precision: str = "float32",
-        compile: bool = False,
     ) -> None:
         self.can_drop = hasattr(net, "drop_path")
         if protocol.drop_path > 0 and not self.can_drop:
@@ -136,7 +140,6 @@ class Training:
             found = f"not {protocol.batch} of {len(train)} images"
             raise ValueError(f"batch must leave more than one image for the last batch of an auxiliary head, {found}")
         self.net, self.protocol, self.data, self.train, self.test = net, protocol, data, train, test
-        self.forward = torch.compile(net) if compile else net
         self.dtype, self.autocast = PRECISIONS[precision], precision == "bf16"
         self.cutout = protocol.cutout_at(data.resolution)
         outputs = len(net.genotype.cells[0].output) if protocol.drop_path_per_output else 1  # type: ignore[union-attr, index]
@@ -219,7 +222,7 @@ class Training:
     def _outputs(self, images: Tensor) -> tuple[Tensor, ...]:
         """Logits, followed by those of the auxiliary head in training mode."""
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.autocast):
-            outputs = self.forward(images)
+            outputs = self.net(images)
         return tuple(o.to(self.dtype) for o in (outputs if isinstance(outputs, tuple) else (outputs,)))
 
     @torch.no_grad()
@@ -274,14 +277,12 @@ def build(evaluation: Evaluation, machine: Machine) -> Training:
     """The training at its epoch 0. Raises ValueError for a bad field, MissingData without the data set."""
     e, protocol = evaluation, protocol_of(evaluation)
     device, dtype = machine.device, PRECISIONS[e.precision]
-    if e.compile and torch.device(device).type != "cuda":
-        raise ValueError(f"compile must be False on {device}: it pays on a GPU only")
     images = images_of(e, machine)
     if not len(images.test):
         raise ValueError(f"{images.name} has no test part, on which the network is to be judged, see nasutils.own_data")
     train, test = _first("images", images.train, e.images), _first("test_images", images.test, e.test_images)
     net = network(e, images.num_classes, auxiliary=protocol.auxiliary > 0).to(device, dtype)
-    return Training(net, protocol, images, train, test, seed=e.seed, precision=e.precision, compile=e.compile)
+    return Training(net, protocol, images, train, test, seed=e.seed, precision=e.precision)
 
 
 def protocol_of(evaluation: Evaluation) -> Protocol:

@@ -271,17 +271,21 @@ class Selection:
 
     def check(self, machine: Machine) -> None:
         """Raises what `run` would raise at its start: ValueError, MissingData."""
-        self.build(replace(machine, device="cpu"))
+        self.start(replace(machine, device="cpu"))
 
     def run(self, machine: Machine) -> Run:
         """The finished run, see `experiment.finish`: a record per choice, see `decide`; result: genotype and cost."""
+        return finish(self, machine)
 
-        def result(selecting: Selecting, run: Run) -> runs.Result:
-            return {"genotype": selecting.genotype(), "epochs": selecting.epoch, "cost": asdict(self.cost)}
+    def over(self, run: Run) -> bool:
+        """A selection ends with its last choice."""
+        return False
 
-        return finish(self.params(), machine, lambda: self.build(machine), result)
+    def result(self, selecting: "Selecting", run: Run) -> runs.Result:
+        """The genotype, and what it cost to select it."""
+        return {"genotype": selecting.genotype(), "epochs": selecting.epoch, "cost": asdict(self.cost)}
 
-    def build(self, machine: Machine) -> "Selecting":
+    def start(self, machine: Machine) -> "Selecting":
         """Before its first choice. Raises ValueError if the search is not finished or has too few images for alpha."""
         search = build(self.search, machine)
         if self.images > len(search.valid):

@@ -457,7 +457,6 @@ def test_a_whole_number_for_a_float_of_the_protocol_names_the_same_run():
         ({"dataset": "cifar"}, "unknown data set 'cifar'.*did you mean 'cifar10'"),
         ({"seed": -1}, "seed must be a whole number, 0 or more, not -1"),
         ({"channels": 4.0}, "channels must be a whole number, 1 or more, not 4.0"),
-        ({"compile": True}, "compile must be False on cpu"),
     ],
 )
 def test_a_bad_field_is_refused_by_name(changed, message):

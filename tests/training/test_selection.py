@@ -259,7 +259,7 @@ def test_the_cells_of_lhd_are_what_was_kept(policy, monkeypatch):
 
 
 def test_it_begins_with_the_supernet_that_the_search_ended_with(machine):
-    selecting = Selection(search(), images=40).build(machine)
+    selecting = Selection(search(), images=40).start(machine)
     kept, _ = Run(machine.runs / runs.key(search().params())).weights()
     assert torch.equal(selecting.mix["cell"], kept["mix_cell"])
     assert torch.equal(selecting.search.net.linear.weight, kept["net.linear.weight"])
@@ -267,7 +267,7 @@ def test_it_begins_with_the_supernet_that_the_search_ended_with(machine):
 
 @pytest.mark.parametrize("tune_epochs", [0, 2])
 def test_judging_leaves_no_trace_and_tuning_moves_the_weights(tune_epochs, machine):
-    selecting = Selection(search(), images=40, tune_epochs=tune_epochs).build(machine)
+    selecting = Selection(search(), images=40, tune_epochs=tune_epochs).start(machine)
     before = {name: t.clone() for name, t in selecting.search.net.state_dict().items()}
     record = selecting.one_choice()
     after = selecting.search.net.state_dict()
@@ -276,7 +276,7 @@ def test_judging_leaves_no_trace_and_tuning_moves_the_weights(tune_epochs, machi
 
 
 def test_the_rate_of_tuning_falls_from_a_tenth_along_a_cosine(machine):
-    selecting = Selection(search(), images=8, tune_epochs=2).build(machine)
+    selecting = Selection(search(), images=8, tune_epochs=2).start(machine)
     rates = []
     for _ in range(10):
         rates.append(selecting.rate())
