@@ -38,7 +38,7 @@ class Estimate:
         return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}], n = {self.n}"
 
 
-def estimate(values: ArrayLike) -> Estimate:
+def estimate(values: ArrayLike | pd.Series) -> Estimate:
     """Mean and Student-t 95 % interval of independent values; nan values are left out."""
     from scipy.stats import t
 
@@ -192,10 +192,14 @@ def by_seed(table: pd.DataFrame, method: str, column: str) -> pd.Series:
     return table[table["method"] == method].set_index("seed")[column]
 
 
+def of_method(table: pd.DataFrame, method: str, column: str, minus: float = 0.0) -> Estimate:
+    """Mean over a method's seeds of a column, less a constant; table has one row per method and seed."""
+    return estimate(by_seed(table, method, column) - minus)
+
+
 def paired(table: pd.DataFrame, first: str, second: str, column: str) -> Estimate:
     """Mean over seeds of first - second in a column, paired by seed; table has one row per method and seed."""
-    difference = by_seed(table, first, column) - by_seed(table, second, column)
-    return estimate(difference.to_numpy())
+    return estimate(by_seed(table, first, column) - by_seed(table, second, column))
 
 
 def correlations(table: pd.DataFrame, first: str, second: str) -> pd.Series:

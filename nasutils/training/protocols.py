@@ -86,7 +86,8 @@ GROWTHS: Mapping[str, tuple[tuple[float, float], tuple[float, float]]] = {
 }
 """By how much the target of drop_path grows after an epoch whose training accuracy (%) was above a threshold.
 
-(threshold, growth) before the last third of the epochs and in it. Specification (LHD) 5.2."""
+(threshold, growth) before the last third of the epochs and in it. Source: chaoji90/LHD, eval/*/train_*.sh and
+the scripts that they call."""
 
 _LHD = Protocol(batch=64, drop_path=0.01, drop_path_per_output=True)
 _LHD100 = replace(_LHD, drop_path=0.02, drop_path_growth="lhd-cifar100")
@@ -124,10 +125,10 @@ PROTOCOLS: Mapping[str, Protocol] = {
 
 darts: Liu et al., ICLR 2019, 20 cells of 36 channels; the auxiliary head and cutout are flags of its code that its
 README sets. sp-darts, ss-darts, drnas, s1-s4: the authors' copies of that code, `SP-DARTS/train.py`,
-`SS-DARTS/train.py`, `DrNas/DARTS-space/train.py` and `SmoothDARTS/sota/*/train.py` (specification of sparsity and
-learning rates, 5.5), with the same two flags; which one made a paper's numbers is not recorded. nasbench201: Dong &
-Yang, ICLR 2020, 5 cells per stage, 16 channels; their rate falls at every iteration, here at every epoch.
-lhd-*: the benchmark of Zhang & Ding, ICML 2023 (its specification, 5), 20 cells of 36 channels; 1m: for 25 cells and as
+`SS-DARTS/train.py`, `DrNas/DARTS-space/train.py` and `SmoothDARTS/sota/*/train.py`, with the same two flags; which one
+made a paper's numbers is not recorded. nasbench201: Dong & Yang, ICLR 2020, 5 cells per stage, 16 channels; their rate
+falls at every iteration, here at every epoch.
+lhd-*: the benchmark of Zhang & Ding, ICML 2023 (chaoji90/LHD, eval), 20 cells of 36 channels; 1m: for 25 cells and as
 many channels as `LHD.finalnet_size` says, where more paths are dropped. released: tested in the last 199 of 600 epochs
 only, of which the authors report the best (`best_test_accuracy`), on CIFAR-100 with test images that are cropped,
 flipped and cut out; the others test clean images after every epoch. Images of SVHN are not augmented.

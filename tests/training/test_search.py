@@ -415,7 +415,7 @@ def test_alpha_steps_at_the_current_weights_and_weights_at_the_current_alpha():
     index = next(data.index_batches(64, 64, twin.generator))
     chosen = torch.randint(64, (64,), generator=twin.generator)
     train, valid = twin.batch("train", TRAIN, index), twin.batch("valid", VALID, chosen)
-    twin._weight_step(train, valid)
+    twin._weight_step(train)
     mix = twin.method.mixing()
     loss = nn.functional.cross_entropy(twin.net(valid.images, mix), valid.labels)
     twin.method.update(list(torch.autograd.grad(loss, list(twin.method.alphas.values()))))
@@ -503,7 +503,7 @@ def test_negligible_weights_are_not_run_in_weight_steps_and_still_have_a_gradien
             task.method.alphas["cell"].copy_(torch.tensor([[0.0, 0.0, 1e-2, 1e-3, 0.0]]).repeat(6, 1))
         task.net.register_forward_pre_hook(lambda _, args, seen=seen: seen.append(args[1:]))
         train, valid = task.batch("train", TRAIN, torch.arange(8)), task.batch("valid", VALID, torch.arange(8))
-        task._weight_step(train, valid)
+        task._weight_step(train)
         task._alpha_step(train, valid)
         ran[negligible] = [active["cell"][0] for _, active in seen]
         kept = seen[0][0]["cell"][0]

@@ -191,14 +191,14 @@ def trace(run):
 def test_a_selection_passes_as_often_as_it_said_and_ends_in_a_genotype(space, machine, monkeypatch):
     monkeypatch.setattr(module, "EVALUATION_BATCH", 6)
     selection, passes = Selection(search(space), images=8), []
-    building = Selection.build
+    starting = Selection.start
 
     def counting(self, machine):
-        selecting = building(self, machine)
+        selecting = starting(self, machine)
         selecting.search.net.register_forward_hook(lambda *_: passes.append(1))
         return selecting
 
-    monkeypatch.setattr(Selection, "build", counting)
+    monkeypatch.setattr(Selection, "start", counting)
     run = selection.run(machine)
     assert len(passes) == selection.cost.forwards == 2 * selection.cost.judgements
     assert (

@@ -10,16 +10,10 @@ last; they only take support away.
 from collections.abc import Sequence
 from functools import partial
 
-import pandas as pd
-
 from nasutils.measures import analysis
 from nasutils.measures.analysis import Estimate
 from nasutils.report.claims import Claim
 from nasutils.studies.bypass_leakage.results import Results
-
-
-def _alone(table: pd.DataFrame, method: str, column: str, offset: float = 0.0) -> Estimate:
-    return analysis.estimate((analysis.by_seed(table, method, column) - offset).to_numpy())
 
 
 def _leak(results: Results, column: str) -> Estimate:
@@ -53,14 +47,14 @@ CLAIMS: Sequence[Claim] = (
         "Information bypasses the operation that an edge is to judge.",
         "DARTS, end of the search: bypass (share of the loss change that goes around the strongest operation)",
         0.5,
-        lambda results: _alone(results.leaks(), "DARTS", "bypass"),
+        lambda results: analysis.of_method(results.leaks(), "DARTS", "bypass"),
     ),
     Claim(
         "3 skips",
         "What leaks goes through operations without parameters, skips above all.",
         "DARTS, end: skips' share of what cutting single operations does to the loss, minus 1/4 (four carry something)",
         0.0,
-        lambda results: _alone(results.leaks(), "DARTS", "skip_cut", 0.25),
+        lambda results: analysis.of_method(results.leaks(), "DARTS", "skip_cut", 0.25),
         "a cut takes away what goes through an operation, not what goes around another one",
     ),
     Claim(
@@ -120,7 +114,7 @@ CLAIMS: Sequence[Claim] = (
         "Mixed-sparsity training is efficient.",
         "SP-DARTS, end: seconds of a dense iteration over those of a sparse one, minus 1",
         0.0,
-        lambda results: _alone(results.speedup, "SP-DARTS", "ratio", 1.0),
+        lambda results: analysis.of_method(results.speedup, "SP-DARTS", "ratio", 1.0),
     ),
     Claim(
         "9 S2",

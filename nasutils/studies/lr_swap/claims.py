@@ -15,23 +15,19 @@ from nasutils.report.claims import Claim
 from nasutils.studies.lr_swap.results import Results
 
 
-def _estimate(values: pd.Series) -> Estimate:
-    return analysis.estimate(values.to_numpy(dtype=float))
-
-
 def _cure(results: Results, label: str, sign: int) -> Estimate:
     """What the setting gains on the last cell, minus half of what DARTS loses; sign -1: the reverse."""
-    return _estimate(sign * (results.gain(label) - results.degradation("DARTS") / 2))
+    return analysis.estimate(sign * (results.gain(label) - results.degradation("DARTS") / 2))
 
 
 def _overfitting(results: Results) -> Estimate:
     """Validation loss (nats) of DARTS's supernet in the epoch of its best cell minus that in the last epoch."""
     table = results.epochs[results.epochs["method"] == "DARTS"]
     best = table.loc[table.groupby("seed")["cifar10"].idxmax()].set_index("seed")["valid_loss"]
-    return _estimate(best - analysis.by_seed(results.last, "DARTS", "valid_loss"))
+    return analysis.estimate(best - analysis.by_seed(results.last, "DARTS", "valid_loss"))
 
 
-def tied(results: Results, label: str, operation: str) -> pd.Series:
+def magnitude_correlation(results: Results, label: str, operation: str) -> pd.Series:
     """Spearman's correlation over epochs of the operation's magnitude and the current cell's accuracy, by seed.
 
     nan where one of them never changes.
@@ -41,15 +37,17 @@ def tied(results: Results, label: str, operation: str) -> pd.Series:
 
 
 def _bias(results: Results) -> Estimate:
-    ends = [analysis.by_seed(results.last, "DARTS", f"S_{op}") for op in ("skip_connect", "nor_conv_3x3")]
-    return _estimate(ends[0] - ends[1])
+    skips = analysis.by_seed(results.last, "DARTS", "S_skip_connect")
+    convolutions = analysis.by_seed(results.last, "DARTS", "S_nor_conv_3x3")
+    return analysis.estimate(skips - convolutions)
 
 
 def _stop_gain(results: Results, against: str | None) -> Estimate:
     """Cell at the peak of the designated operation minus the last cell, or that of another criterion (DARTS)."""
-    mine = results.stops("DARTS", "peak")["cifar10"]
-    other = analysis.by_seed(results.last, "DARTS", "cifar10")
-    return _estimate(mine - (other if against is None else results.stops("DARTS", against)["cifar10"]))
+    at_peak = results.stops("DARTS", "peak")["cifar10"]
+    if against is None:
+        return analysis.estimate(at_peak - analysis.by_seed(results.last, "DARTS", "cifar10"))
+    return analysis.estimate(at_peak - results.stops("DARTS", against)["cifar10"])
 
 
 CLAIMS: Sequence[Claim] = (
@@ -58,7 +56,7 @@ CLAIMS: Sequence[Claim] = (
         "The performance of DARTS degrades as the search goes on.",
         "DARTS: accuracy of its best cell of any epoch minus that of its last cell, CIFAR-10 test, points",
         1.0,
-        lambda results: _estimate(results.degradation("DARTS")),
+        lambda results: analysis.estimate(results.degradation("DARTS")),
     ),
     Claim(
         "2a regularisation",
@@ -86,14 +84,14 @@ CLAIMS: Sequence[Claim] = (
         "EX-DARTS finds better cells than DARTS.",
         "accuracy of the last cell: EX-DARTS minus DARTS, paired, CIFAR-10 test, points",
         0.0,
-        lambda results: _estimate(results.gain("EX-DARTS")),
+        lambda results: analysis.estimate(results.gain("EX-DARTS")),
     ),
     Claim(
         "3c competitive",
         "EX-DARTS is competitive.",
         "EX-DARTS: accuracy of the last cell minus 93.41 (PC-DARTS as published), CIFAR-10 test, points",
         -1.0,
-        lambda results: _estimate(analysis.by_seed(results.last, "EX-DARTS", "cifar10") - 93.41),
+        lambda results: analysis.of_method(results.last, "EX-DARTS", "cifar10", minus=93.41),
     ),
     Claim(
         "4 raw weights",
@@ -123,7 +121,7 @@ CLAIMS: Sequence[Claim] = (
         "The degradation goes with that bias.",
         "DARTS: rank correlation over epochs of the designated operation's S and the cell's accuracy",
         0.5,
-        lambda results: _estimate(tied(results, "DARTS", results.operation)),
+        lambda results: analysis.estimate(magnitude_correlation(results, "DARTS", results.operation)),
     ),
     Claim(
         "7a stop",

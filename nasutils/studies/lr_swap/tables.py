@@ -10,7 +10,7 @@ from nasutils.measures import analysis, stopping
 from nasutils.spaces import catalogue
 from nasutils.studies import outside
 from nasutils.studies.figures import NAMES
-from nasutils.studies.lr_swap.claims import tied
+from nasutils.studies.lr_swap.claims import magnitude_correlation
 from nasutils.studies.lr_swap.results import Results, online
 from nasutils.studies.lr_swap.variants import JUDGED, SPACE, VARIANTS
 from nasutils.studies.published import NASBENCH201
@@ -90,7 +90,7 @@ def operations_table(results: Results) -> pd.DataFrame:
             measures = {
                 "cifar10": found["cifar10"],
                 "minus_last": found["cifar10"] - last,
-                "correlation": tied(results, label, op),
+                "correlation": magnitude_correlation(results, label, op),
             }
             for name, column in measures.items():
                 e = analysis.estimate(column.to_numpy(dtype=float))

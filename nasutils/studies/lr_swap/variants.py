@@ -1,7 +1,7 @@
 """Delve into the Performance Degradation of DARTS (EX-DARTS, selective stop): the variants compared and their results.
 
-The settings are those of the authors' experiment sheet, sections 4.1 and 4.2 of the specification of the sparsity and
-learning-rate methods. The claims: `lr_swap_claims`.
+The settings are those of the authors' experiment sheet (chaoji90/Selective-Stop and the setup folder of
+chaoji90/SP-DARTS, AutoDL-Projects_sp/setup). The claims: `claims`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

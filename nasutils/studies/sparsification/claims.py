@@ -13,8 +13,8 @@ from nasutils.report.claims import Claim
 from nasutils.studies.sparsification.results import Results
 
 
-def _last(results: Results, method: str, column: str, offset: float = 0.0) -> Estimate:
-    return analysis.estimate((analysis.by_seed(results.last, method, column) - offset).to_numpy())
+def _last(results: Results, method: str, column: str, minus: float = 0.0) -> Estimate:
+    return analysis.of_method(results.last, method, column, minus)
 
 
 def _paired(results: Results, first: str, second: str, column: str) -> Estimate:
