@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -86,11 +87,11 @@ def scatter(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """The short accuracy of each cell against the full one; returns the figure and the agreement."""
     found = agreement(table)
     tau = found[(found["against"] == "short") & (found["statistic"] == "kendall")].iloc[0]
-    figure, ((ax,),) = plots.panels(1, 1, 2.6)
+    figure, ax = plt.subplots(figsize=(0.62 * plots.WIDTH, 3.4))
     ax.plot(table["full"], table["short"], "o", color="C0", markersize=4, markeredgecolor="0.2", markeredgewidth=0.4)
     ax.set(
-        xlabel="test accuracy after 600 epochs, 20 cells of 36 channels (%)",
-        ylabel="short protocol (%)",
+        xlabel="test accuracy in full: 600 epochs, 20 cells of 36 channels (%)",
+        ylabel="test accuracy, short protocol (%)",
         title=f"Kendall's τ = {tau['mean']:.2f} [{tau['low']:.2f}, {tau['high']:.2f}], {int(tau['n'])} cells",
     )
     return figure, found

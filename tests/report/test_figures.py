@@ -350,7 +350,7 @@ def test_readings_tell_what_the_searches_came_to():
 
 
 def test_by_hand_formula_and_autograd_agree():
-    for temperature in (1e-2, 1e-3, 1e-4):
+    for temperature in (1e-2, 1e-3, 3e-5):
         table = tables.toy(temperature)
         for gradient in ("plain", "noisy"):
             formula, autograd = (table[f"{gradient}, {how}"].tolist() for how in ("formula", "autograd"))

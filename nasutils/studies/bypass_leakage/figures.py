@@ -14,14 +14,20 @@ from nasutils.studies.bypass_leakage.results import Results
 from nasutils.studies.bypass_leakage.variants import PROBED, VARIANTS
 from nasutils.studies.figures import Drawn, every_search, present
 
-MEASURES = {
+END = {
+    "bypass": "bypass, as searched\n(share; dotted: spread)",
+    "matched_bypass": "bypass at equal\nsparsity (share)",
+    "skip_cut": "skips' part of what\ncutting changes (share)",
+}
+COURSE = {
     "bypass": ("bypass, as searched\n(share)", (0, 1.02)),
     "matched_bypass": ("bypass at equal\nsparsity (share)", (0, 1.02)),
     "skip_cut": ("skips' part of what\ncutting changes (share)", (0, 1.02)),
-    "free_gradient": ("gradient through\nfree operations (share)", (0, 1.02)),
-    "drop_recalibrated": ("discretization drop\n(points)", None),
-    "curvature": ("largest eigenvalue of the\nHessian in alpha / T (nats)", None),
+    "free_gradient": ("gradient through free\noperations (share)", (0, 1.02)),
+    "drop_recalibrated": ("gap (points)", None),
+    "curvature": ("largest Hessian\neigenvalue (nats)", None),
 }
+"""Measure -> its name, and limits where it is a share."""
 
 
 TAKEN_AWAY = {
@@ -37,32 +43,38 @@ TAKEN_AWAY = {
 def demonstration(results: Results, chance: float) -> Drawn:
     """Held-out accuracy of the supernets at the end of the search, as they are and with operations taken away.
 
-    What stays keeps its weight; batch-norm statistics are estimated anew, but for the last row. Mean and
-    95 % interval over seeds; chance: accuracy (%) of guessing.
+    What stays keeps its weight; batch-norm statistics are estimated anew, but for the last row. Median and
+    interval over seeds; chance: accuracy (%) of guessing.
     """
+    table, labels = taken_away(results), probed(results)
+    figure, (axes,) = plots.panels(1, len(labels), 2.3, sharey=True, sharex=True)
+    right = table["accuracy"].max() + 12
+    for ax, label in zip(axes, labels, strict=True):
+        part = table[table["method"] == label]
+        for y, name in enumerate(TAKEN_AWAY):
+            e = analysis.central(part[part["supernet"] == name]["accuracy"])
+            ax.barh(y, e.mean, color=plots.look(label)["color"], edgecolor="0.2", linewidth=0.6, height=0.65)
+            plots.interval(ax, e, y)
+            ax.text(np.fmax(e.mean, e.high) + 1.5, y, f"{e.mean:.0f}", va="center", fontsize="small")
+        ax.axvline(chance, color="0.4", ls=":", lw=0.9)
+        ax.set(title=label, xlabel="held-out accuracy (%)", xlim=(0, right))
+        ax.grid(axis="y", visible=False)
+    axes[0].set_yticks(range(len(TAKEN_AWAY)), list(TAKEN_AWAY.values()))
+    axes[0].invert_yaxis()
+    seeds = table["seed"].nunique()
+    plots.note(figure, f"median over seeds and its interval ({plots.covered(seeds)}); dotted: guessing")
+    return figure, table
+
+
+def taken_away(results: Results) -> pd.DataFrame:
+    """A row per search and supernet of TAKEN_AWAY at the end: method, seed, supernet, accuracy (%)."""
     rows = []
     for (label, seed), run in results.runs.items():
         record = run.records[-1]
         if "leakage" in record:
             accuracies = record["supernet_accuracy"] | record["leakage"]["accuracy"]
             rows += [{"method": label, "seed": seed, "supernet": k, "accuracy": accuracies[k]} for k in TAKEN_AWAY]
-    table, labels = pd.DataFrame(rows), probed(results)
-    figure, (axes,) = plots.panels(1, len(labels), 2.3, sharey=True, sharex=True)
-    right = min(table["accuracy"].max() + 18, 112)
-    for ax, label in zip(axes, labels, strict=True):
-        part = table[table["method"] == label]
-        for y, name in enumerate(TAKEN_AWAY):
-            e = analysis.estimate(part[part["supernet"] == name]["accuracy"])
-            ax.barh(y, e.mean, color=plots.look(label)["color"], edgecolor="0.2", linewidth=0.6, height=0.65)
-            plots.interval(ax, e, y)
-            at = min(np.fmax(e.mean, e.high), right - 6) + 1.5
-            ax.text(at, y, f"{e.mean:.0f}", va="center", fontsize="small")
-        ax.axvline(chance, color="0.4", ls=":", lw=0.9)
-        ax.set(title=label, xlabel="held-out accuracy (%)", xlim=(0, right))
-        ax.grid(axis="y", visible=False)
-    axes[0].set_yticks(range(len(TAKEN_AWAY)), list(TAKEN_AWAY.values()))
-    axes[0].invert_yaxis()
-    return figure, table
+    return pd.DataFrame(rows)
 
 
 def probed(results: Results, labels: Sequence[str] = ("DARTS", "SP-DARTS")) -> list[str]:
@@ -72,22 +84,32 @@ def probed(results: Results, labels: Sequence[str] = ("DARTS", "SP-DARTS")) -> l
 
 
 def leakage(results: Results) -> Drawn:
-    """Every measure of leakage per epoch, mean and interval over seeds.
+    """What the claims ask at the end of the searches: a point per seed, median and interval per method."""
+    table, labels = results.leaks(), probed(results, PROBED)
+    figure, (axes,) = plots.panels(1, len(END), 0.9 + 0.36 * len(labels), sharey=True)
+    for ax, (column, name) in zip(axes, END.items(), strict=True):
+        every_search(ax, table, labels, column)
+        ax.set(xlabel=name, xlim=(-0.04, 1.04))
+    for place, label in enumerate(labels):
+        spread = analysis.central(analysis.by_seed(table, label, "spread")).mean
+        axes[0].vlines(spread, place - 0.42, place + 0.42, color="0.25", lw=1.2, ls=":")
+    plots.note(figure, f"marks: searches; bars: median and its interval ({plots.covered(table['seed'].nunique())})")
+    return figure, table
 
-    Thin lines in the first panel: the spread, which is the bypass of operations that matter by their weight alone.
-    """
+
+def course(results: Results) -> Drawn:
+    """Every measure of leakage per epoch: medians over seeds, without intervals, which would cover each other."""
     figure, axes = plots.panels(2, 3, 2.1, sharex=True)
-    for ax, (column, (name, limits)) in zip(axes.flat, MEASURES.items(), strict=True):
+    for ax, (column, (name, limits)) in zip(axes.flat, COURSE.items(), strict=True):
         for label in probed(results, PROBED):
             rows = results.leakage[results.leakage["method"] == label]
-            plots.median_band(ax, rows, "epoch", column, label=label, **plots.look(label))
-            if column == "bypass":
-                mean = rows.groupby("epoch")["spread"].mean()
-                ax.plot(mean.index, mean, color=plots.look(label)["color"], lw=0.7, ls=":")
+            medians = rows.groupby("epoch")[column].median()
+            ax.plot(medians.index, medians, label=label, ms=3.5, lw=1.3, markevery=2, **plots.look(label))
         ax.set(ylabel=name, ylim=limits)
     for ax in axes[-1]:
         ax.set_xlabel("epoch")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    plots.note(figure, "medians over seeds")
     return figure, results.leakage
 
 
@@ -105,17 +127,17 @@ def interventions(results: Results) -> Drawn:
                 for e, (s, t) in enumerate(EDGES)
                 for k, op in enumerate(OPS)
             ]
-    top = max(float(np.abs(m).max()) for m in means.values())
+    low, top = (float(bound([bound(m) for m in means.values()])) for bound in (np.min, np.max))
     figure, axes = plots.panels(len(labels), 2, 2.2, sharex=True, sharey=True)
     for (label, what), mean in means.items():
         ax = axes[labels.index(label), ("cut", "only").index(what)]
-        image = ax.imshow(mean, vmin=-top, vmax=top, cmap="PuOr_r", aspect="auto")
+        image = ax.imshow(mean, vmin=min(low, 0), vmax=top, cmap="YlOrBr", aspect="auto")
         ax.set_title(f"{label}: {'cut' if what == 'cut' else 'the only one kept'}")
         ax.set_xticks(range(len(OPS)), [op.replace("_", " ") for op in OPS], rotation=25, ha="right")
         ax.set_yticks(range(len(EDGES)), [f"{s} → {t}" for s, t in EDGES])
         ax.grid(False)
         for (e, k), value in np.ndenumerate(mean):
-            dark = abs(value) > 0.6 * top
+            dark = value > 0.55 * top
             ax.text(
                 k,
                 e,
@@ -128,6 +150,7 @@ def interventions(results: Results) -> Drawn:
     for ax in axes[:, 0]:
         ax.set_ylabel("edge")
     figure.colorbar(image, ax=axes, label="change of the loss (nats)", shrink=0.8)
+    plots.note(figure, "means over seeds")
     return figure, pd.DataFrame(rows)
 
 
@@ -158,13 +181,16 @@ def sparsity_schedules(epochs: int) -> Drawn:
 
 
 def ablation(results: Results) -> Drawn:
-    """Last cell on CIFAR-10 and gap at the end of every variant: a point per seed, mean and 95 % interval."""
+    """Last cell on CIFAR-10 and gap at the end of every variant: a point per seed, median and interval."""
     labels = present(results, VARIANTS)
-    figure, (axes,) = plots.panels(1, 2, 0.6 + 0.33 * len(labels), sharey=True)
-    names = {"cifar10": "CIFAR-10 test accuracy of the last cell (%)", "gap": "gap, relaxed - discretized (points)"}
+    figure, (axes,) = plots.panels(1, 2, 0.9 + 0.36 * len(labels), sharey=True)
+    names = {"cifar10": "CIFAR-10 test accuracy of the last cell (%)", "gap": "gap at the end (points)"}
     for ax, (column, name) in zip(axes, names.items(), strict=True):
         every_search(ax, results.last, labels, column)
-        ax.set(xlabel=name)
+        ax.set_xlabel(name)
+    plots.stretch(axes[0], "x", max(results.last["cifar10"].min() - 4, 0))
+    seeds = results.last.groupby("method").size().max()
+    plots.note(figure, f"marks: searches; bars: median and its interval ({plots.covered(seeds)})")
     return figure, results.last[["method", "seed", "cifar10", "gap", "genotype"]]
 
 
@@ -174,7 +200,7 @@ def outside_evidence() -> Drawn:
     table = table[(table["drop_path"] == 0) & table["weight_decay"].isin([3e-4, 8.1e-3])]
     names = {
         "skips": ("skips (of 8 edges)", (-0.2, 8.2)),
-        "eigenvalue": ("largest\neigenvalue (nats)", (0, None)),
+        "eigenvalue": ("eigenvalue (nats)", (0, None)),
         "valid_error": ("one-shot error (%)", (0, None)),
     }
     spaces = {"s1": "S1, CIFAR-10", "s3": "S3, SVHN"}
@@ -186,25 +212,9 @@ def outside_evidence() -> Drawn:
             for decay, (color, ls, text) in looks.items():
                 rows = table[(table["space"] == space) & (table["weight_decay"] == decay)].dropna(subset=[name])
                 plots.median_band(ax, rows, "epoch", name, color=color, ls=ls, label=text)
-            ax.set(title=title if column == 1 else None, ylabel=label, ylim=limits)
+            ax.set(title=title, ylabel=label, ylim=limits)
     for ax in axes[-1]:
         ax.set_xlabel("epoch")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    return figure, table
-
-
-def speed(results: Results) -> Drawn:
-    """Images per second and epoch: operations of weight 0 are skipped."""
-    rows = [
-        {"method": label, "seed": seed, "epoch": r["epoch"], "images_per_second": r["cost"]["samples_per_second"]}
-        for (label, seed), run in results.runs.items()
-        for r in run.records
-    ]
-    table = pd.DataFrame(rows)
-    figure, ((ax,),) = plots.panels(1, 1, 2.2)
-    for label in present(results, VARIANTS):
-        rows = table[table["method"] == label]
-        plots.median_band(ax, rows, "epoch", "images_per_second", label=label, **plots.look(label))
-    ax.set(xlabel="epoch", ylabel="images per second", ylim=(0, None))
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside right upper")
+    plots.note(figure, "median of three searches each, and their range")
     return figure, table

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from nasutils.measures.stopping import CRITERIA
 from nasutils.report import plots
-from nasutils.studies.figures import NAMES, Drawn
+from nasutils.studies.figures import NAMES, Drawn, grid, label_outer, one_legend
 from nasutils.studies.lr_swap.results import Results
 from nasutils.studies.lr_swap.tables import OUTSIDE, outside_table
 from nasutils.studies.lr_swap.variants import EPOCHS, JUDGED, LONG, SCHEDULES, SPACE, VARIANTS, Point, rules
@@ -32,7 +32,7 @@ FAMILIES = {
 
 def rates(labels: Sequence[str], epochs: int) -> Drawn:
     """Weight rate and alpha rate of every setting per epoch (alpha: 0 while it stands still)."""
-    figure, ((left, right),) = plots.panels(1, 2, 2.9)
+    figure, ((left, right),) = plots.panels(1, 2, 2.9, sharey=True)
     rows = []
     for label in labels:
         experiment = VARIANTS[label].experiment({}, epochs)
@@ -49,81 +49,85 @@ def rates(labels: Sequence[str], epochs: int) -> Drawn:
         style = plots.look(label) | {"lw": 1.3, "ms": 3.5, "markevery": 8}
         left.semilogy(part["epoch"], part["weight_rate"].where(part["weight_rate"] > 0), label=label, **style)
         right.semilogy(part["epoch"], part["alpha_rate"].where(part["alpha_rate"] > 0), **style)
-    left.set(xlabel="epoch", ylabel="weight rate")
+    left.set(xlabel="epoch", ylabel="weight rate", ylim=(1e-4, 0.1))
     right.set(xlabel="epoch", ylabel="alpha rate")
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    plots.note(figure, "the alpha rates of DARTS and of all warm-ups are the same")
     return figure, table
 
 
 def settings(results: Results, searched: Iterable[str]) -> Drawn:
-    """A panel per exploratory setting: accuracy of the current cell on CIFAR-10, DARTS in grey, warm-up shaded.
+    """A panel per exploratory setting: each search and their median, that of DARTS in grey, the warm-up shaded.
 
     searched: the labels to show (points of the map may have fewer seeds).
     """
     wanted = set(results.present(searched))
     shown = {title: [label for label in labels if label in wanted] for title, labels in SETTINGS.items()}
     panels = {title: labels for title, labels in shown.items() if labels}
-    columns = 2 if len(panels) == 4 else max(min(len(panels), 3), 1)
-    figure, axes = plots.panels(max(-(-len(panels) // columns), 1), columns, 1.9, sharey=True)
+    figure, axes = grid(len(panels), 2.1, 2 if len(panels) == 4 else 3)
     baseline = results.epochs[results.epochs["method"] == "DARTS"]
     epochs = int(baseline["epoch"].max()) + 1 if len(baseline) else EPOCHS
+    low = max(results.epochs.loc[results.epochs["method"].isin([*wanted, "DARTS"]), "cifar10"].min() - 4, 0)
     for ax, (title, labels) in zip(axes.flat, panels.items(), strict=False):
-        if len(baseline):
-            plots.median_band(ax, baseline, "epoch", "cifar10", label="DARTS", **plots.look("DARTS"))
+        medians = baseline.groupby("epoch")["cifar10"].median()
+        ax.plot(medians.index, medians, color="0.5", lw=1.6, label="DARTS (median)")
         for label in labels:
             rows = results.epochs[results.epochs["method"] == label]
-            plots.median_band(ax, rows, "epoch", "cifar10", label=label.removeprefix(f"{title}, "), **plots.look(label))
-        ax.legend(fontsize="xx-small")
+            plots.median_band(ax, rows, "epoch", "cifar10", seeds=True, label=label, **plots.look(label))
         if warmup := VARIANTS[labels[0]].warmup_epochs(epochs):
-            ax.axvspan(0, warmup, color="0.88", lw=0, zorder=0)
+            ax.axvspan(0, warmup, facecolor="0.93", edgecolor="0.8", hatch="//", lw=0, zorder=0, label="warm-up")
         ax.set_title(title)
-        plots.stretch(ax, "y", 5)
-    for ax in axes.flat[len(panels) :]:
-        ax.set_visible(False)
-    for ax in axes[:, 0]:
-        ax.set_ylabel("CIFAR-10 (%)")
-    for ax in axes.flat[max(len(panels) - columns, 0) : len(panels)]:
-        ax.set_xlabel("epoch")
+        plots.stretch(ax, "y", low)
+    if panels:
+        label_outer(axes, "epoch", "test accuracy\nof the cell (%)")
+        one_legend(figure, axes, 3)
+    plots.note(figure, "thin lines: searches; with marks: their median; the axis is that of the error's logarithm")
     return figure, results.epochs[["method", "seed", "epoch", "genotype", *NAMES]]
 
 
-def _one_legend(figure: Figure, axes: np.ndarray, columns: int) -> None:
-    """What all axes show, each once, above them."""
-    found = {name: h for ax in axes.flat for h, name in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(found.values()), list(found), loc="outside upper center", ncols=columns)
-
-
-def stops(results: Results) -> Drawn:
-    """Operation magnitudes, the Hessian's eigenvalue, and the epochs that every criterion takes, per epoch."""
+def magnitudes(results: Results) -> Drawn:
+    """Magnitude of each operation and the Hessian's eigenvalue per epoch: medians over seeds."""
     labels = results.present(JUDGED)
-    figure, axes = plots.panels(3, len(labels), 2.2, sharex="col", gridspec_kw={"height_ratios": (1, 0.7, 1.3)})
-    judged = set(results.decisions.dropna(subset=["epoch"])["criterion"])
-    names = [name for _, _, members in FAMILIES.values() for name in members if name in judged]
-    for column, label in enumerate(labels):
+    figure, axes = plots.panels(2, len(labels), 2.0, sharex="col", sharey="row")
+    for (upper, lower), label in zip(axes.T, labels, strict=True):
         rows = results.epochs[results.epochs["method"] == label]
+        every = max(rows["epoch"].nunique() // 8, 1)
         for op in SPACE.ops:
-            plots.median_band(axes[0, column], rows, "epoch", f"S_{op}", label=op.replace("_", " "), **plots.look(op))
-        for epoch in results.stops(label, "peak")["epoch"]:
-            axes[0, column].axvline(epoch, color="0.2", lw=0.7, ls=":")
-        axes[0, column].set_title(label)
-        _eigenvalue(axes[1, column], results, label)
-        _strip(axes[2, column], results, label, names)
-        axes[2, column].set(xlabel="epoch", ylim=(len(names) - 0.4, -0.6))
-        shown = names if column == 0 else [""] * len(names)
-        axes[2, column].set_yticks(range(len(names)), shown, fontsize="x-small")
+            medians = rows.groupby("epoch")[f"S_{op}"].median()
+            style = plots.look(op) | {"lw": 1.3, "ms": 3.5, "markevery": every}
+            upper.plot(medians.index, medians, label=op.replace("_", " "), **style)
+        upper.set_title(label)
+        _eigenvalue(lower, results, label)
+        lower.set_xlabel("epoch")
     axes[0, 0].set_ylabel("magnitude S")
-    axes[1, 0].set_ylabel("Hessian\neigenvalue")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(SPACE.ops))
-    return figure, results.decisions
+    axes[1, 0].set_ylabel("Hessian\neigenvalue (nats)")
+    one_legend(figure, axes, len(SPACE.ops))
+    seeds = results.last.groupby("method").size().max()
+    plots.note(figure, f"top: medians over seeds; bottom: median and its interval ({plots.covered(seeds)})")
+    columns = ["method", "seed", "epoch", *(f"S_{op}" for op in SPACE.ops), "eigenvalue"]
+    return figure, results.epochs.loc[results.epochs["method"].isin(labels), columns]
 
 
 def _eigenvalue(ax: Axes, results: Results, label: str) -> None:
     rows = results.epochs[results.epochs["method"] == label].dropna(subset=["eigenvalue"])
     if rows.empty:
         ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", va="center", color="0.4")
-        ax.set_yticks([])
     else:
         plots.median_band(ax, rows, "epoch", "eigenvalue", color="C3", marker="D", markevery=3)
+
+
+def stops(results: Results) -> Drawn:
+    """The epoch that every criterion takes, a mark per search."""
+    labels = results.present(JUDGED)
+    judged = set(results.decisions.dropna(subset=["epoch"])["criterion"])
+    names = [name for _, _, members in FAMILIES.values() for name in members if name in judged]
+    figure, (axes,) = plots.panels(1, len(labels), 0.8 + 0.24 * len(names), sharex=True, sharey=True)
+    for ax, label in zip(axes, labels, strict=True):
+        _strip(ax, results, label, names)
+        ax.set(title=label, xlabel="epoch taken", ylim=(len(names) - 0.4, -0.6))
+    axes[0].set_yticks(range(len(names)), [CRITERIA[name].description for name in names], fontsize="x-small")
+    plots.note(figure, "a mark per search; hollow: the criterion never fired and takes the last epoch")
+    return figure, results.decisions
 
 
 def _strip(ax: Axes, results: Results, label: str, names: Sequence[str]) -> None:
@@ -133,7 +137,7 @@ def _strip(ax: Axes, results: Results, label: str, names: Sequence[str]) -> None
             found = results.stops(label, name).dropna(subset=["epoch"])
             place = names.index(name) + np.linspace(-0.22, 0.22, len(found)) * (len(found) > 1)
             filled = [color if fired else "none" for fired in found["fired"]]
-            ax.scatter(found["epoch"].astype(float), place, s=11, c=filled, edgecolors=color, marker=marker, lw=0.7)
+            ax.scatter(found["epoch"].astype(float), place, s=14, c=filled, edgecolors=color, marker=marker, lw=0.8)
     ax.grid(axis="y", lw=0.3)
 
 
@@ -156,7 +160,9 @@ def overfitting(results: Results) -> Drawn:
         lower.set(xlabel="epoch", ylim=(0, 100))
     axes[0, 0].set_ylabel("supernet loss (nats)")
     axes[1, 0].set_ylabel("accuracy (%)")
-    _one_legend(figure, axes, 4)
+    one_legend(figure, axes, 4)
+    seeds = results.last.groupby("method").size().max()
+    plots.note(figure, f"median over seeds and its interval ({plots.covered(seeds)})")
     columns = ["method", "seed", "epoch", "train_loss", "valid_loss", "relaxed", "cifar10"]
     return figure, results.epochs.loc[results.epochs["method"].isin(labels), columns]
 
@@ -165,16 +171,18 @@ MAPPED = {"cifar10": "last cell, CIFAR-10 (%)", "relaxed": "supernet, held-out (
 
 
 def rate_map(results: Results, points: Mapping[Point, str]) -> Drawn:
-    """Last cell and supernet over weight rate and alpha rate, for a constant and a cosine weight rate; means."""
+    """Last cell and supernet over weight rate and alpha rate, for a constant and a cosine weight rate: medians."""
     rows = [
         {"schedule": schedule, "weight_rate": w, "alpha_rate": a, "label": label}
         | {"n": len(part)}
-        | {column: part[column].mean() for column in MAPPED}
+        | {column: part[column].median() for column in MAPPED}
+        | {f"{column}_low": part[column].min() for column in MAPPED}
+        | {f"{column}_high": part[column].max() for column in MAPPED}
         for (schedule, w, a), label in points.items()
         if len(part := results.last[results.last["method"] == label])
     ]
     table = pd.DataFrame(rows)
-    figure, axes = plots.panels(len(MAPPED), len(SCHEDULES), 2.1, sharex=True, sharey=True)
+    figure, axes = plots.panels(len(MAPPED), len(SCHEDULES), 2.3, sharex=True, sharey=True)
     for r, (column, name) in enumerate(MAPPED.items()):
         low, high = table[column].min(), table[column].max()
         for c, schedule in enumerate(SCHEDULES):
@@ -184,23 +192,25 @@ def rate_map(results: Results, points: Mapping[Point, str]) -> Drawn:
             ax.set_xticks(range(square.shape[1]), [f"{a:g}" for a in square.columns])
             ax.set_yticks(range(square.shape[0]), [f"{w:g}" for w in square.index])
             ax.grid(False)
-            _annotate(ax, square, points, schedule, (low + high) / 2)
+            _annotate(ax, part, column, square, low + 0.6 * (high - low))
             if r == 0:
                 ax.set_title(f"weight rate: {schedule}")
         axes[r, 0].set_ylabel("weight rate")
         figure.colorbar(image, ax=axes[r], label=name)
     for ax in axes[-1]:
         ax.set_xlabel("alpha rate")
+    plots.note(figure, "medians over seeds; where there are several, their range and number")
     return figure, table
 
 
-def _annotate(ax: Axes, square: pd.DataFrame, points: Mapping[Point, str], schedule: str, middle: float) -> None:
-    """The value in each field, and the name of the point where it has one."""
-    for (y, x), value in np.ndenumerate(square.to_numpy()):
-        label = points[schedule, square.index[y], square.columns[x]]
-        name = label.replace(", ", ",\n") if label in VARIANTS else ""
-        color = "w" if value < middle else "0.1"
-        ax.text(x, y, f"{value:.1f}\n{name}".strip(), ha="center", va="center", fontsize="x-small", color=color)
+def _annotate(ax: Axes, part: pd.DataFrame, column: str, square: pd.DataFrame, middle: float) -> None:
+    """The value in each field, the range of the seeds where there are several, and the name of a named point."""
+    for row in part.to_dict("records"):
+        x, y = square.columns.get_loc(row["alpha_rate"]), square.index.get_loc(row["weight_rate"])
+        span = f"\n{row[f'{column}_low']:.0f} to {row[f'{column}_high']:.0f}, n = {row['n']}" if row["n"] > 1 else ""
+        name = f"\n{row['label']}".replace(", ", ",\n") if row["label"] in VARIANTS else ""
+        color = "w" if row[column] < middle else "0.1"
+        ax.text(x, y, f"{row[column]:.1f}{span}{name}", ha="center", va="center", fontsize="xx-small", color=color)
 
 
 def outside_evidence() -> Drawn:
@@ -222,12 +232,13 @@ def outside_evidence() -> Drawn:
             for place, name in enumerate(names):
                 part = table[(table["space"] == space) & (table["criterion"] == name) & table["fired"]]
                 jitter = place + draws.uniform(-0.22, 0.22, len(part))
-                ax.scatter(part[column], jitter, s=5, color="C3" if name == "eigenvalue" else "C1", alpha=0.4, lw=0)
+                ax.scatter(part[column], jitter, s=9, color="C3" if name == "eigenvalue" else "C1", alpha=0.4, lw=0)
                 if len(part):
-                    ax.plot(part[column].mean(), place, "|", color="0.1", ms=12, mew=1.6)
+                    ax.plot(part[column].median(), place, "|", color="0.1", ms=12, mew=1.6)
             if row == 1:
                 ax.set_xlabel(label)
-            ax.set_title(title if column == "fewer_skips" else None)
-        axes[row, 0].set_yticks(range(len(names)), names)
+            ax.set_title(title)
+        axes[row, 0].set_yticks(range(len(names)), [CRITERIA[name].description for name in names], fontsize="x-small")
     axes[0, 0].set_ylim(len(names) - 0.4, -0.6)
+    plots.note(figure, "dots: searches that the criterion stops; bars: their median")
     return figure, table

@@ -1,10 +1,11 @@
 """Tables of `notebooks/lr_swap.ipynb`: functions of results."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 
 from nasutils.measures import analysis, stopping
 from nasutils.spaces import catalogue
@@ -14,6 +15,33 @@ from nasutils.studies.lr_swap.claims import magnitude_correlation
 from nasutils.studies.lr_swap.results import Results, online
 from nasutils.studies.lr_swap.variants import JUDGED, SPACE, VARIANTS
 from nasutils.studies.published import NASBENCH201
+
+TOY_UPSTREAM = (0.0, -1.0, 1.0, 2.0, 0.0)
+"""dL/dp of five operations on one edge that can be followed by hand, all of alpha being 0."""
+
+
+def toy(steps: int, rates: Sequence[float]) -> pd.DataFrame:
+    """One edge: the gradient in alpha by the formula and by autograd, and the weights that Adam makes in some steps.
+
+    rates: of alpha; a column each.
+    """
+    g = torch.tensor(TOY_UPSTREAM, dtype=torch.float64)
+    alpha = torch.zeros(len(g), dtype=torch.float64, requires_grad=True)
+    p = torch.softmax(alpha, 0)
+    columns = {"dL/dp": g, "p": p, "formula": p * (g - p @ g), "autograd": torch.autograd.grad(p @ g, alpha)[0]}
+    columns |= {f"p after {steps} steps at {rate:g}": _moved(g, steps, rate) for rate in rates}
+    values = {name: column.detach().numpy() for name, column in columns.items()}
+    return pd.DataFrame({"operation": [op.replace("_", " ") for op in SPACE.ops], **values})
+
+
+def _moved(g: torch.Tensor, steps: int, rate: float) -> torch.Tensor:
+    alpha = torch.zeros(len(g), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([alpha], rate, betas=(0.5, 0.999))
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (torch.softmax(alpha, 0) @ g).backward()
+        optimizer.step()
+    return torch.softmax(alpha, 0)
 
 
 def settings_table(results: Results) -> pd.DataFrame:

@@ -1,0 +1,67 @@
+"""What the figures and tables of `notebooks/bypass_leakage.ipynb` alone say, computed."""
+
+import numpy as np
+import pandas as pd
+
+from nasutils.measures import analysis
+from nasutils.studies.bypass_leakage.figures import probed, taken_away
+from nasutils.studies.bypass_leakage.results import Results
+from nasutils.studies.bypass_leakage.variants import PROBED
+from nasutils.studies.readings import listed
+
+
+def toy(table: pd.DataFrame) -> str:
+    """Of the toy edge: the bypass of its strongest operation."""
+    strongest = table.loc[table["p"].idxmax()]
+    return (
+        f"The strongest operation, {strongest['operation']}, has a weight of {strongest['p']:.2f} and a bypass of "
+        f"{strongest['bypass']:.2f}."
+    )
+
+
+def demonstration(results: Results) -> str:
+    """Of the figure of the same name."""
+    medians = taken_away(results).groupby(["method", "supernet"])["accuracy"].median()
+    return " ".join(
+        f"{label}: {medians[label, 'relaxed']:.0f} % with all operations, "
+        f"{medians[label, 'discretized_recalibrated']:.0f} % with one per edge, "
+        f"{medians[label, 'without_skip']:.0f} % without the skips."
+        for label in probed(results)
+    )
+
+
+def leakage(results: Results) -> str:
+    """Of the figure of the same name."""
+    table = results.leaks()
+    medians = {
+        label: [analysis.central(analysis.by_seed(table, label, c)).mean for c in ("bypass", "matched_bypass")]
+        for label in probed(results, PROBED)
+    }
+    searched = listed(f"{values[0]:.2f} ({label})" for label, values in medians.items())
+    equal = listed(f"{values[1]:.2f} ({label})" for label, values in medians.items())
+    return f"Bypass as searched: {searched}. At equal sparsity: {equal} (medians)."
+
+
+def interventions(table: pd.DataFrame) -> str:
+    """Of the figure of the same name, from its table."""
+    largest = table.groupby(["method", "what"], sort=False)["nats"].median().unstack()
+    return " ".join(
+        f"{label}: cutting an operation changes the loss by {row['cut']:.2f} nats, keeping it alone by "
+        f"{row['only']:.2f} (medians over edges and operations)."
+        for label, row in largest.iterrows()
+    )
+
+
+def ablation(results: Results) -> str:
+    """Of the figure of the same name."""
+    medians = results.last.groupby("method", sort=False)[["cifar10", "gap"]].median()
+    parts = listed(f"{row['cifar10']:.1f} % and {round(row['gap'])} points ({m})" for m, row in medians.iterrows())
+    return f"Last cell and gap, medians: {parts}."
+
+
+def speed(results: Results) -> str:
+    """How much faster a sparse step is."""
+    ratios = results.speedup["ratio"]
+    if ratios.empty or np.isnan(ratios).all():
+        return "No search of SP-DARTS, so no speed."
+    return f"A dense iteration takes {ratios.min():.2f} to {ratios.max():.2f} times as long as a sparse one."
