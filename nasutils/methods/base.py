@@ -105,15 +105,16 @@ class Method(ABC):
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
     ) -> None:
-        self.space, self.asked, self.epochs, self.preset = space, recipe, recipe.epochs, preset
+        self.space = space
+        self.asked = recipe
+        self.epochs = recipe.epochs
+        self.preset = preset
         self.policy = policy if policy is None else space.check_policy(policy)
         self.generator = torch.Generator().manual_seed(whole("seed", seed, 0))
-        self.alphas = {
-            name: (1e-3 * torch.randn(shape, generator=self.generator, dtype=torch.float64))
-            .to(device, dtype)
-            .requires_grad_()
-            for name, shape in space.alpha_shapes.items()
-        }
+        self.alphas: dict[str, Tensor] = {}
+        for name, shape in space.alpha_shapes.items():
+            draw = torch.randn(shape, generator=self.generator, dtype=torch.float64)
+            self.alphas[name] = (1e-3 * draw).to(device, dtype).requires_grad_()
         self.optimizer = torch.optim.Adam(self.alphas.values(), alpha_lr, betas=(0.5, 0.999), weight_decay=alpha_decay)
 
     @classmethod
@@ -191,7 +192,8 @@ class Method(ABC):
         loss = problem.loss(train, mix, self.active_in_alpha_step(mix))
         wanted = [*problem.weights, *self.alphas.values()]
         gradients = torch.autograd.grad(loss, wanted, materialize_grads=True)
-        return list(gradients[: len(problem.weights)]), list(gradients[len(problem.weights) :])
+        count = len(problem.weights)
+        return list(gradients[:count]), list(gradients[count:])
 
     def update(self, gradients: list[Tensor]) -> None:
         """One optimizer step on alpha."""

@@ -62,19 +62,22 @@ class DARTS(Method):
 def unrolled_gradients(problem: Problem, method: DARTS, train: Any, valid: Any) -> list[Tensor]:
     """dL_valid(w'(alpha), alpha)/dalpha with w' one training step from w: the second order, exact."""
     alphas = list(method.alphas.values())
-    mix, here = method.mixing(), [w.detach().requires_grad_() for w in problem.weights]
-    run = everything(mix)
-    train_gradients = torch.autograd.grad(
-        problem.loss(train, mix, run, here, log=False), here, create_graph=True, materialize_grads=True
-    )
+    mix = method.mixing()
+    active = everything(mix)
+
+    # w' = one training step from w, whose gradient is kept differentiable in alpha.
+    here = [w.detach().requires_grad_() for w in problem.weights]
+    train_loss = problem.loss(train, mix, active, here, log=False)
+    train_gradients = torch.autograd.grad(train_loss, here, create_graph=True, materialize_grads=True)
     ahead, factor = problem.unrolled_weights(g.detach() for g in train_gradients)
     ahead = [w.requires_grad_() for w in ahead]
-    loss = problem.loss(valid, method.mixing(), run, ahead)
-    direct, toward = _partition(torch.autograd.grad(loss, [*alphas, *ahead], materialize_grads=True), len(alphas))
+
+    # dL_valid(w', alpha) in alpha directly, and in w'.
+    valid_loss = problem.loss(valid, method.mixing(), active, ahead)
+    gradients = torch.autograd.grad(valid_loss, [*alphas, *ahead], materialize_grads=True)
+    direct, toward = gradients[: len(alphas)], gradients[len(alphas) :]
+
+    # Through w': the derivative in alpha of <train gradient, v>, a Hessian-vector product.
     along = sum((g * v).sum() for g, v in zip(train_gradients, toward, strict=True))
     implicit = torch.autograd.grad(along, alphas, materialize_grads=True)  # type: ignore[arg-type]
     return [d - factor * i for d, i in zip(direct, implicit, strict=True)]
-
-
-def _partition(tensors: tuple[Tensor, ...], at: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    return tensors[:at], tensors[at:]

@@ -46,7 +46,8 @@ class DARTSMinus(Baseline):
         mix = super().mixing()
         if self.extra:
             return with_column(mix, self.space.cell_types, lambda w: torch.full_like(w[:, :1], self.coefficient))
-        return {**mix, **{k: auxiliary_skip(mix[k], skip, self.coefficient) for k, skip in self.skips.items()}}
+        changed = {name: auxiliary_skip(mix[name], skip, self.coefficient) for name, skip in self.skips.items()}
+        return {**mix, **changed}
 
 
 def auxiliary_skip(weights: Tensor, skip: Tensor, coefficient: float) -> Tensor:

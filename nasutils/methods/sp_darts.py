@@ -41,8 +41,10 @@ class SPDARTS(Method):
         **common: Any,
     ) -> None:
         super().__init__(space, **common)
-        self.sparse, self.ratio = positive("sparse", sparse), positive("ratio", ratio)
-        self.schedule, self.twice = choose("schedule of C", schedule, self.SCHEDULES), twice
+        self.sparse = positive("sparse", sparse)
+        self.ratio = positive("ratio", ratio)
+        self.schedule = choose("schedule of C", schedule, self.SCHEDULES)
+        self.twice = twice
         self.now = TwoTemperatures(1.0, 10.0, 0.0)
         self.step_temperature = 10.0
 
@@ -67,4 +69,5 @@ class SPDARTS(Method):
         return self.relaxed(lambda a: relax.softmax(a, self.step_temperature))
 
     def weight_mixing(self) -> Mix:
-        return self.relaxed(lambda a: (relax.double_softmax if self.twice else relax.softmax)(a, self.step_temperature))
+        softmax = relax.double_softmax if self.twice else relax.softmax
+        return self.relaxed(lambda a: softmax(a, self.step_temperature))

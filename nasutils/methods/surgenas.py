@@ -39,7 +39,8 @@ class SurgeNAS(SingleLevel, Baseline):
         mix = super().mixing()
         if self.extra:
             return with_column(mix, self.space.cell_types, lambda w: self.coefficient * w.sum(dim=1, keepdim=True))
-        return {**mix, **{k: identity_inside(mix[k], skip, self.coefficient) for k, skip in self.skips.items()}}
+        changed = {name: identity_inside(mix[name], skip, self.coefficient) for name, skip in self.skips.items()}
+        return {**mix, **changed}
 
 
 def identity_inside(weights: Tensor, skip: Tensor, coefficient: float) -> Tensor:

@@ -58,9 +58,12 @@ class Outlook:
         named = {name_of(task): task for task in tasks}
         self._epochs = {name: task.epochs for name, task in named.items()}
         self._kinds = {name: _setting(task.params()) for name, task in named.items()}
-        todo = {kind for name, kind in self._kinds.items() if not Run(self._root / name).finished}
-        kept = _measured(self._root, torch.device(machine.device).type, todo) if todo else {}
-        self._before = {kind: fmean(cost for cost, _ in costs) for kind, costs in kept.items()}
+        self._before: dict[str, float] = {}
+        """Seconds an epoch in the runs that were finished before this sweep, by kind."""
+        unfinished = {kind for name, kind in self._kinds.items() if not Run(self._root / name).finished}
+        if unfinished:
+            kept = _measured(self._root, torch.device(machine.device).type, unfinished)
+            self._before = {kind: fmean(cost for cost, _ in costs) for kind, costs in kept.items()}
         self._finished: dict[str, tuple[float, int]] = {}
         self.under_way, self.ends = {}, {}
 
@@ -74,12 +77,16 @@ class Outlook:
         for name, state in states.items():
             if state == "finished" and name not in self._finished:
                 total, _ = self._progress(name)
-                self._finished[name] = total, self._epochs[name]  # fewer where the run ended itself: those to come may
-        self.under_way = {name: self._progress(name) for name, state in states.items() if state == "running"}
+                # All of its epochs, though it may have ended itself after fewer: so may those to come.
+                self._finished[name] = total, self._epochs[name]
+        running = [name for name, state in states.items() if state == "running"]
+        waiting = [name for name, state in states.items() if state == "waiting"]
+        self.under_way = {name: self._progress(name) for name in running}
+        # What is known best comes last: it replaces what comes before it.
         paces = self._before | self._paces(self.under_way) | self._paces(self._finished)
         costs = {name: paces.get(self._kinds[name], nan) * self._epochs[name] for name in states}
         self.ends = {name: self._end(name, costs[name], *done) for name, done in self.under_way.items()}
-        return time_left(self.ends.values(), [costs[name] for name, state in states.items() if state == "waiting"])
+        return time_left(self.ends.values(), [costs[name] for name in waiting])
 
     def _progress(self, name: str) -> tuple[float, int]:
         """Nothing where it cannot be read: a bar stops no sweep, and the run itself will say so."""
@@ -131,20 +138,16 @@ def plan(tasks: Mapping[Any, Task], machine: Machine, packed: int = 1) -> pd.Dat
     whole("packed", packed)
     unit = torch.device(machine.device).type
     unique = {name_of(task): task for task in tasks.values()}
-    measured = _measured(Path(machine.runs), unit, {_setting(task.params()) for task in unique.values()})
+    settings = {name: _setting(task.params()) for name, task in unique.items()}
+    measured = _measured(Path(machine.runs), unit, set(settings.values()))
     rows = []
-    for task in unique.values():
-        costs = measured[_setting(task.params())]
-        rows.append(
-            {
-                "kind": kind(task.params()),
-                "finished": home_of(task, machine).finished,
-                "minutes": fmean(cost for cost, _ in costs) * task.epochs / 60 if costs else nan,
-                "measured on": {device for _, device in costs},
-            }
-        )
-    columns = ["kind", "finished", "minutes", "measured on"]
-    return budget(pd.DataFrame(rows, columns=columns), packed, "core" if unit == "cpu" else "GPU")
+    for name, task in unique.items():
+        costs = measured[settings[name]]
+        minutes = fmean(cost for cost, _ in costs) * task.epochs / 60 if costs else nan
+        devices = {device for _, device in costs}
+        rows.append((kind(task.params()), home_of(task, machine).finished, minutes, devices))
+    table = pd.DataFrame(rows, columns=["kind", "finished", "minutes", "measured on"])
+    return budget(table, packed, "core" if unit == "cpu" else "GPU")
 
 
 def budget(runs: pd.DataFrame, packed: int, unit: str) -> pd.DataFrame:
@@ -182,8 +185,11 @@ def _setting(params: Params) -> str:
     """All that the seconds of an epoch depend on: the parameters without seed, genotype and number of epochs."""
 
     def without(values: Params) -> Params:
-        kept = {name: value for name, value in values.items() if name not in ("seed", "genotype", "epochs")}
-        return {name: without(value) if isinstance(value, dict) else value for name, value in kept.items()}
+        kept = {}
+        for name, value in values.items():
+            if name not in ("seed", "genotype", "epochs"):
+                kept[name] = without(value) if isinstance(value, dict) else value
+        return kept
 
     return json.dumps(without(params), sort_keys=True)
 
