@@ -146,7 +146,10 @@ WHERE = ("workers", "engine", "gpus", "device", "data_root", "download", "traine
 def departures(given: BaseModel, notebook: str, scale: str) -> dict[str, Any]:
     """The parameters that differ from params/<scale>/<notebook>.yaml (and the notebook's defaults), but for WHERE."""
     file = paths.params(scale, notebook)
-    usual = defaults(notebook) | (yaml.safe_load(file.read_text()) if file.exists() else {})
-    kinds = {name: kind for name, kind in declared(notebook).items() if name not in WHERE}
-    values = validate(kinds, {name: usual[name] for name in kinds}).model_dump()
-    return {name: value for name, value in given.model_dump().items() if name in kinds and value != values[name]}
+    values = defaults(notebook)
+    if file.exists():
+        values |= yaml.safe_load(file.read_text())
+    schema = type(given)  # which `check` made of the cell's annotations
+    usual = schema(**{name: values[name] for name in schema.model_fields}).model_dump()
+    found = given.model_dump()
+    return {name: found[name] for name in found if name not in WHERE and found[name] != usual[name]}
