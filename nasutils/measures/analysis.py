@@ -34,6 +34,10 @@ class Estimate:
     high: float
     n: int
 
+    def columns(self, name: str) -> dict[str, float]:
+        """For a table: `<name>`, `<name>_low` and `<name>_high`."""
+        return {name: self.mean, f"{name}_low": self.low, f"{name}_high": self.high}
+
     def __str__(self) -> str:
         return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}], n = {self.n}"
 
@@ -217,8 +221,7 @@ def summary(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     for method, group in table.groupby("method", sort=False):
         row: dict[str, Any] = {"method": method, "n": len(group)}
         for column in columns:
-            e = estimate(group[column].to_numpy())
-            row |= {column: e.mean, f"{column}_low": e.low, f"{column}_high": e.high}
+            row |= estimate(group[column]).columns(column)
         rows.append(row)
     return pd.DataFrame(rows)
 

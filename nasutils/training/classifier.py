@@ -19,14 +19,14 @@ class Relaxed(nn.Module):
 
     def __init__(self, net: nn.Module, mix: Mix) -> None:
         super().__init__()
-        self.net, self.kinds, self.active = net, tuple(mix), nonzero(mix)
+        self.net, self.cell_types, self.active = net, tuple(mix), nonzero(mix)
         for kind, weights in mix.items():
             self.register_buffer(f"mix_{kind}", weights.detach().clone())
 
     @property
     def mix(self) -> dict[str, Tensor]:
         """By cell type, (edges, operations)."""
-        return {kind: self.get_buffer(f"mix_{kind}") for kind in self.kinds}
+        return {kind: self.get_buffer(f"mix_{kind}") for kind in self.cell_types}
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images, self.mix, self.active)

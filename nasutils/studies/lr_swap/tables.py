@@ -53,10 +53,8 @@ def settings_table(results: Results) -> pd.DataFrame:
     table = table[table["method"].isin(VARIANTS)].reset_index(drop=True)
     measures = {"best_minus_last": results.degradation, "gain_on_darts": results.gain}
     for name, measure in measures.items():
-        found = [analysis.estimate(measure(label).to_numpy(dtype=float)) for label in table["method"]]
-        table[name], table[f"{name}_low"], table[f"{name}_high"] = (
-            [getattr(e, part) for e in found] for part in ("mean", "low", "high")
-        )
+        found = pd.DataFrame([analysis.estimate(measure(label)).columns(name) for label in table["method"]])
+        table = table.assign(**found)
     order = {label: i for i, label in enumerate(VARIANTS)}
     ours = table.sort_values("method", key=lambda column: column.map(order)).assign(source="this run")
     return pd.concat([ours, NASBENCH201.assign(source="published: " + NASBENCH201["source"])], ignore_index=True)
@@ -87,23 +85,23 @@ def _criteria_rows(results: Results, label: str) -> Iterator[dict[str, object]]:
         yield {"method": label, "criterion": name, **_compared(values, references)}
     for name in stopping.CRITERIA:
         found = results.stops(label, name).dropna(subset=["epoch"])
-        fired = {"epoch": found["epoch"].astype(float).mean(), "fired": found["fired"].astype(float).mean()}
-        row = _compared(found["cifar10"], references)
-        yield {"method": label, "criterion": name, **(fired if len(found) else {}), **row}
+        row: dict[str, object] = {"method": label, "criterion": name}
+        if len(found):
+            row |= {"epoch": found["epoch"].astype(float).mean(), "fired": found["fired"].astype(float).mean()}
+        yield row | _compared(found["cifar10"], references)
 
 
 def _compared(values: pd.Series, references: Mapping[str, pd.Series]) -> dict[str, object]:
     row: dict[str, object] = {"n": values.notna().sum()}
-    last, best, cell = (references[k] for k in ("last epoch", "best epoch (hindsight)", "a cell at random"))
+    last = references["last epoch"]
     columns = {
         "cifar10": values,
         "minus_last": values - last,
-        "minus_best": values - best,
-        "minus_random": values - cell,
+        "minus_best": values - references["best epoch (hindsight)"],
+        "minus_random": values - references["a cell at random"],
     }
     for name, column in columns.items():
-        e = analysis.estimate(column.to_numpy(dtype=float))
-        row |= {name: e.mean, f"{name}_low": e.low, f"{name}_high": e.high}
+        row |= analysis.estimate(column).columns(name)
     return {**row, "p": wilcoxon(values - last)}
 
 
@@ -121,8 +119,7 @@ def operations_table(results: Results) -> pd.DataFrame:
                 "correlation": magnitude_correlation(results, label, op),
             }
             for name, column in measures.items():
-                e = analysis.estimate(column.to_numpy(dtype=float))
-                row |= {name: e.mean, f"{name}_low": e.low, f"{name}_high": e.high}
+                row |= analysis.estimate(column).columns(name)
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -188,20 +185,24 @@ def outside_table() -> pd.DataFrame:
 
     epoch, fired, decided (epoch); skips and one-shot validation error (%) at the stop and at the end.
     """
+    keys = ["search", "space", "weight_decay", "drop_path"]
     rows = []
-    for (search, space, decay, drop), table in outside.searches().groupby(
-        ["search", "space", "weight_decay", "drop_path"]
-    ):
+    for values, table in outside.searches().groupby(keys):
         end = table.iloc[-1]
         for name, (at, decided) in _outside_stops(table):
             here = end if at is None else table.iloc[at]
-            rows.append(
-                {"search": search, "space": space, "weight_decay": decay, "drop_path": drop, "criterion": name}
-                | {"epoch": here["epoch"], "fired": at is not None}
-                | {"decided": np.nan if decided is None else table["epoch"].iloc[decided]}
-                | {"skips": here["skips"], "skips_end": end["skips"]}
-                | {"error": here["valid_error"], "error_end": end["valid_error"]}
-            )
+            row = {
+                **dict(zip(keys, values, strict=True)),
+                "criterion": name,
+                "epoch": here["epoch"],
+                "fired": at is not None,
+                "decided": np.nan if decided is None else table["epoch"].iloc[decided],
+                "skips": here["skips"],
+                "skips_end": end["skips"],
+                "error": here["valid_error"],
+                "error_end": end["valid_error"],
+            }
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
