@@ -107,7 +107,7 @@ def errors_table(finals: pd.DataFrame, dataset: str) -> pd.DataFrame:
         e = analysis.estimate(100 - group["test_accuracy"].to_numpy())
         rows.append(
             {"dataset": dataset, "space": space, "method": label}
-            | {"error": e.mean, "error_low": e.low, "error_high": e.high, "n": e.n}
+            | {**e.columns("error"), "n": e.n}
             | {"params": group["params"].mean() / 1e6, "source": "this run, short protocol"}
         )
     known = dataset if dataset in set(S_SPACE_RESULTS["dataset"]) else "cifar10"

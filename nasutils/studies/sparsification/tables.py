@@ -53,7 +53,7 @@ def ablation(results: Results) -> pd.DataFrame:
         row: dict[str, object] = {"ingredient": what, "with": first, "without": second}
         for column in ("cifar10", "gap"):
             e = analysis.paired(results.last, first, second, column)
-            row |= {column: e.mean, f"{column}_low": e.low, f"{column}_high": e.high, "n": e.n}
+            row |= {**e.columns(column), "n": e.n}
         rows.append(row)
     return pd.DataFrame(rows)
 
