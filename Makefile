@@ -25,11 +25,11 @@ $(INSTALLED): pyproject.toml
 
 figures: $(FOLDERS)
 
-# The page, an article without its code, replaces the old one only when it is complete. A notebook that fails stays there, with its traceback.
+# The page, an article without its code and without what needs a kernel, replaces the old one only when it is complete. A notebook that fails stays there, with its traceback.
 $(FOLDERS): figures/$(SCALE)/%: notebooks/%.ipynb params/$(SCALE)/%.yaml $(INSTALLED)
 	mkdir -p $@
 	.venv/bin/papermill -k python3 -f params/$(SCALE)/$*.yaml $< $@/$*.ipynb
-	.venv/bin/jupyter nbconvert --to html --no-input --output-dir $@ --output $*.part $@/$*.ipynb
+	.venv/bin/jupyter nbconvert --to html --no-input --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags=remove-cell --output-dir $@ --output $*.part $@/$*.ipynb
 	mv $@/$*.part.html $@/$*.html
 	rm $@/$*.ipynb
 
