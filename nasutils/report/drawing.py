@@ -93,10 +93,13 @@ def draw_weights(
     key: whether the shades are explained below. Raises ValueError for weights of another shape.
     """
     weights = np.asarray(weights, dtype=float)
-    each = [[str(op) for op in ops]] * len(edges) if isinstance(ops[0], str) else [list(names) for names in ops]
+    if isinstance(ops[0], str):
+        each = [[str(op) for op in ops]] * len(edges)
+    else:
+        each = [list(names) for names in ops]
     if weights.shape != (len(edges), len(each[0])):
         raise ValueError(f"weights must be ({len(edges)}, {len(each[0])}), edges by operations, not {weights.shape}")
-    inputs = len({s for s, _ in edges} - {t for _, t in edges})
+    inputs = len({source for source, _ in edges} - {target for _, target in edges})
     nodes, arcs = _weights_picture(tuple(edges), inputs)
     shades = _shades([op for names in each for op in names])
     order = {op: i for i, op in enumerate(shades)}
@@ -172,8 +175,10 @@ def _shades(ops: Sequence[str]) -> dict[str, dict[str, Any]]:
     for name, style in FAMILIES.items():
         members = sorted({op for op in ops if family(op) == name}, reverse=True)
         for i, op in enumerate(members):
-            mixed = np.array(to_rgb(style["color"])) * (1 - 0.45 * i) + 0.45 * i if len(members) < 3 else style["color"]
-            shades[op] = {"facecolor": mixed, "hatch": HATCHES[name], "edgecolor": "white", "linewidth": 0.3}
+            color = np.array(to_rgb(style["color"]))
+            if len(members) == 2 and i == 1:
+                color = 0.55 * color + 0.45  # the second of two is lighter
+            shades[op] = {"facecolor": color, "hatch": HATCHES[name], "edgecolor": "white", "linewidth": 0.3}
     return shades
 
 
@@ -183,11 +188,13 @@ def _draw_ribbon(
     """width: at weight 1. stripes: operations and weights from top to bottom."""
     along = np.gradient(arc.points, axis=0)
     across = width * along[:, ::-1] * (-1, 1) / np.linalg.norm(along, axis=1, keepdims=True)
-    upper = arc.points + across * sum(weight for _, weight in stripes) / 2
+    total = sum(weight for _, weight in stripes)
+    upper = arc.points + across * total / 2
     for op, weight in stripes:
         lower = upper - across * weight
+        outline = np.concatenate([upper, lower[::-1]])
         name = f"_edge {arc.edge.source}->{arc.edge.target} {op}"
-        ax.add_patch(Polygon(np.concatenate([upper, lower[::-1]]), zorder=2, label=name, **shades[op]))
+        ax.add_patch(Polygon(outline, zorder=2, label=name, **shades[op]))
         upper = lower
 
 
@@ -206,13 +213,22 @@ def _draw_key(ax: Axes, shades: Mapping[str, Mapping[str, Any]]) -> None:
 def _arrow(ax: Axes, points: np.ndarray, holes: Sequence[Arc], **style: Any) -> None:
     """A line that labels interrupt, and the head of an arrow at its end."""
     steps = np.linspace(0, 1, 500)
-    fine = np.stack([np.interp(steps, np.linspace(0, 1, len(points)), column) for column in points.T], axis=-1)
-    remaining = np.linalg.norm(fine - fine[-1], axis=-1)
-    back = fine[np.argmin(np.abs(remaining - HEAD))] - fine[-1]
-    hidden = np.any([layout.inside(fine, hole.center, hole.half) for hole in holes] + [remaining < 0.7 * HEAD], axis=0)
-    ax.plot(*np.where(hidden[:, None], np.nan, fine).T, **{"zorder": 2, **style})
+    along = np.linspace(0, 1, len(points))
+    x, y = (np.interp(steps, along, column) for column in points.T)
+    fine = np.stack([x, y], axis=-1)
+    tip = fine[-1]
+    remaining = np.linalg.norm(fine - tip, axis=-1)
+
+    hidden = remaining < 0.7 * HEAD  # where the head is
+    for hole in holes:
+        hidden = hidden | layout.inside(fine, hole.center, hole.half)
+    shown = np.where(hidden[:, None], np.nan, fine)
+    ax.plot(*shown.T, **{"zorder": 2, **style})
+
+    # The head points along the last HEAD of the line: tip, one side, a notch, the other side.
+    back = fine[np.argmin(np.abs(remaining - HEAD))] - tip
     side = 0.36 * back[::-1] * (1, -1)
-    corners = fine[-1] + np.stack([0 * back, back + side, 0.75 * back, back - side])
+    corners = tip + np.stack([0 * back, back + side, 0.75 * back, back - side])
     ax.add_patch(Polygon(corners, color=style["color"], lw=0, zorder=style.get("zorder", 2)))
 
 
