@@ -13,14 +13,15 @@ EVIDENCE := $(if $(filter paper,$(SCALE)),paper,laptop)
 RUNS     ?= figures/$(EVIDENCE)/runs
 WORKERS  ?= 2
 
-.PHONY: setup figures $(FOLDERS) confirmation results test lint lab bench clean
+.PHONY: setup constraints figures $(FOLDERS) confirmation results test lint lab bench clean
 
+# make setup                            the versions that the tests last passed with (constraints.txt); LATEST=1: the newest ones
 setup: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml constraints.txt
 	test -x .venv/bin/pip || $(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("needs Python 3.11 to 3.13, try: make setup PYTHON=python3.12")'
 	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
-	.venv/bin/pip install -e '.[dev]'
+	.venv/bin/pip install $(if $(LATEST),,-c constraints.txt) -e '.[dev]'
 	touch $@
 
 figures: $(FOLDERS)
@@ -40,9 +41,13 @@ confirmation: $(INSTALLED)
 results: $(INSTALLED)
 	.venv/bin/python -m nasutils.studies.confirmation results
 
+# After a `make test` that passed with the newest versions (make setup LATEST=1).
+constraints:
+	.venv/bin/pip freeze --exclude-editable | sed 's/+.*//' > constraints.txt
+
 test: lint
-	.venv/bin/pytest
-	.venv/bin/pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout=300 notebooks
+	.venv/bin/pytest -n 2 --dist loadfile
+	.venv/bin/pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout=300 notebooks
 	$(MAKE) figures SCALE=smoke
 
 lint: $(INSTALLED)

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 import nasutils
 
@@ -55,6 +57,22 @@ def test_makefile_asks_for_the_python_that_the_package_accepts():
     low, high = re.search(r"(\(3, \d+\)) <= sys.version_info < (\(3, \d+\))", MAKEFILE).groups()
     versions = [".".join(re.findall(r"\d+", version)) for version in (low, high)]
     assert PROJECT["requires-python"] == ">={},<{}".format(*versions)
+
+
+def test_the_constraints_hold_a_version_of_every_dependency_that_the_package_accepts():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    fixed = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+    extras = (wanted for group in PROJECT["optional-dependencies"].values() for wanted in group)
+    for text in (*PROJECT["dependencies"], *extras):
+        wanted = Requirement(text)
+        if wanted.name != PROJECT["name"]:
+            assert wanted.specifier.contains(fixed[canonicalize_name(wanted.name)]), text
+
+
+def test_make_setup_takes_the_constraints_or_the_latest():
+    setup = ("make", "--dry-run", "--always-make", "setup")
+    assert "pip install -c constraints.txt -e" in output(*setup)
+    assert "constraints.txt" not in next(line for line in output(*setup, "LATEST=1").splitlines() if "-e '" in line)
 
 
 @pytest.mark.parametrize("target", TARGETS)
