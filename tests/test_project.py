@@ -137,6 +137,7 @@ ROOMS = [
     "spaces",
     "data",
     "own_data",
+    "registry",
     "runs",
     "errors",
     "paths",

@@ -27,15 +27,47 @@ from nasutils.methods.recipes import Recipe
 from nasutils.methods.sdarts import SDARTSADV, SDARTSRS
 from nasutils.methods.sp_darts import SPDARTS
 from nasutils.methods.surgenas import SurgeNAS
+from nasutils.registry import Own, Registry
 from nasutils.spaces.base import Space
 
 _BASELINES = (MiLeNAS, GDAS, PCDARTS, GAEABilevel, GAEAERM, DrNAS, DARTSMinus, BetaDARTS, SurgeNAS)
 _SMOOTH = (SDARTSRS, SDARTSADV)
-_METHODS: dict[str, type[Method]] = {
-    m.name: m for m in (Random, DARTS, SPDARTS, PCDDARTS, EDDDARTS, EXDARTS, *_BASELINES, *_SMOOTH)
-}
+_OURS = (Random, DARTS, SPDARTS, PCDDARTS, EDDDARTS, EXDARTS, *_BASELINES, *_SMOOTH)
 
-names = tuple(_METHODS)
+
+def _check(cls: type[Method]) -> None:
+    """Raise ValueError unless the options of an own method can be given by name."""
+    for kind in cls.__mro__[: cls.__mro__.index(Method)]:
+        parameters = list(inspect.signature(vars(kind).get("__init__", Method.__init__)).parameters.values())
+        if loose := [p.name for p in parameters[2:] if p.kind is p.POSITIONAL_OR_KEYWORD]:
+            rule = "def __init__(self, space, *, strength=0.1, **common)"
+            raise ValueError(f"options of {kind.__qualname__} must stand behind a *, as in {rule}: {', '.join(loose)}")
+
+
+registry = Registry("method", Method, _OURS, _check)
+"""`carried`, `adopt`, `source` are for tasks, see `nasutils.registry`."""
+names = registry.names
+
+
+def register(cls: type[Method]) -> type[Method]:
+    """Make an own method known by its `name`, wherever a method is asked for by name; returns the class.
+
+    cls: a subclass of `Method` or of any method here, see `base`. Registered again from the same place (a cell that is
+    run again), it replaces the one before. Its source is part of the name of a run, see `nasutils.registry`.
+
+    Raises ValueError for a name that is taken and for what the class lacks.
+    """
+    global names
+    registry.register(cls)
+    names = registry.names
+    return cls
+
+
+def adopt(own: Own | None) -> None:
+    """Make the own method known that came with a task, see `Registry.adopt`."""
+    global names
+    registry.adopt(own)
+    names = registry.names
 
 
 _HANDED = ("recipe", "preset", "seed", "dtype", "device")
@@ -50,7 +82,7 @@ def options(name: str) -> tuple[str, ...]:
 def parameters(name: str) -> dict[str, inspect.Parameter]:
     """The options of a method with their types and defaults, by name."""
     found: dict[str, inspect.Parameter] = {}
-    for kind in _METHODS[choose("method", name, names)].__mro__:
+    for kind in registry[name].__mro__:
         for parameter in inspect.signature(vars(kind).get("__init__", object)).parameters.values():
             if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in _HANDED:
                 found.setdefault(parameter.name, parameter)
@@ -65,7 +97,7 @@ def check_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     for option in given:
         choose(f"option of {name}", option, options(name))
     given = {option: value for option, value in given.items() if value is not None}
-    _METHODS[name].check_given(given)
+    registry[name].check_given(given)
     return given
 
 
@@ -91,7 +123,7 @@ def get(
     Raises ValueError naming the choices and the nearest one for an unknown name, preset or option, and for a space
     without recipe.
     """
-    method = _METHODS[choose("method", name, names)]
+    method = registry[name]
     choose("preset", preset, PRESETS)
     given = check_options(name, given)
     asked = recipes.recipe(name, space, preset) if recipe is None else recipe
@@ -108,4 +140,4 @@ def _check_complete(name: str, space: Space, chosen: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} needs the option {option} on {space.name}: no row of methods.recipes has it")
 
 
-__all__ = ["Method", "Recipe", "check_options", "get", "names", "options", "parameters", "recipes"]
+__all__ = ["Method", "Recipe", "check_options", "get", "names", "options", "parameters", "recipes", "register"]

@@ -1,8 +1,8 @@
 """The look of figures: one palette, labelled axes, intervals shown, readable in grey."""
 
-from collections.abc import Mapping
 from functools import partialmethod
 from typing import Any
+from zlib import crc32
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,12 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from nasutils.errors import choose
 from nasutils.measures import analysis
 from nasutils.measures.analysis import Estimate
 
 Dashes = str | tuple[int, tuple[int, ...]]
-LOOKS: Mapping[str, tuple[str, Dashes, str]] = {
+LOOKS: dict[str, tuple[str, Dashes, str]] = {
     "DARTS": ("C7", "-", "o"),
     "SP-DARTS": ("C4", (0, (8, 2, 1, 2)), "X"),
     "EX-DARTS": ("C3", "--", "s"),
@@ -102,10 +101,22 @@ def use_style() -> None:
     Styler.format = partialmethod(_FORMAT, escape="html")  # which forgets the option where it is given another one
 
 
+DASHES: tuple[Dashes, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (8, 2, 1, 2)))
+MARKERS = "osD^v<>PX*phd"
+
+
 def look(label: str) -> dict[str, Any]:
-    """How a method, variant or operation is drawn. Raises ValueError for a label that has no look."""
-    color, line, marker = LOOKS[choose("label", label, LOOKS)]
+    """How a method, variant or operation is drawn. One that is not in LOOKS, such as an own method, has its own, too:
+
+    made from its name, so that it is the same in every figure; to choose it, give LOOKS the label.
+    """
+    color, line, marker = LOOKS.get(label) or _made_up(label)
     return {"color": color, "linestyle": line, "marker": marker}
+
+
+def _made_up(label: str) -> tuple[str, Dashes, str]:
+    number = crc32(label.encode())
+    return f"C{number % 10}", DASHES[number // 10 % len(DASHES)], MARKERS[number // 70 % len(MARKERS)]
 
 
 def median_band(ax: Axes, table: pd.DataFrame, x: str, y: str, seeds: bool = False, **style: Any) -> None:

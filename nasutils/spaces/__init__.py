@@ -3,7 +3,7 @@
 base: what a space is. genotype, catalogue: a cell as a value, and published ones. ops: candidate operations.
 """
 
-from nasutils.errors import choose
+from nasutils.registry import Own, Registry
 from nasutils.spaces import nasbench201
 from nasutils.spaces.base import Space
 from nasutils.spaces.darts import DARTS, S1, S2, S3, S4, Darts7
@@ -12,14 +12,51 @@ from nasutils.spaces.nasbench201 import NASBench201
 
 S_SPACES = (S1.name, S2.name, S3.name, S4.name)
 """Those of RobustDARTS."""
-_SPACES: dict[str, type[Space]] = {s.name: s for s in (NASBench201, DARTS, Darts7, S1, S2, S3, S4, LHD)}
+_WANTED = ("ops", "alpha_shapes", "num_architectures", "policies")
 
-names = tuple(_SPACES)
+
+def _check(cls: type[Space]) -> None:
+    """Raise ValueError unless an own space has what every space has, and a recipe, which no table has for it."""
+    if missing := [name for name in _WANTED if not getattr(cls, name, None)]:
+        raise ValueError(f"{cls.__qualname__} must have {', '.join(missing)}, see nasutils.spaces.base.Space")
+    if cls.recipe is None:
+        rule = "recipe = nasutils.methods.Recipe(split='half', batch=64)"
+        raise ValueError(f"{cls.__qualname__} must say what a search on it asks of the loop: {rule}")
+    try:
+        cls()
+    except TypeError as error:
+        raise ValueError(f"{cls.__qualname__} must be made without arguments: {error}") from None
+
+
+registry = Registry("space", Space, (NASBench201, DARTS, Darts7, S1, S2, S3, S4, LHD), _check)
+"""`carried`, `adopt`, `source` are for tasks, see `nasutils.registry`."""
+names = registry.names
+
+
+def register(cls: type[Space]) -> type[Space]:
+    """Make an own space known by its `name`, wherever a space is asked for by name; returns the class.
+
+    cls: a subclass of `Space` or of any space here. Registered again from the same place (a cell that is run again), it
+    replaces the one before. Its source is part of the name of a run, see `nasutils.registry`.
+
+    Raises ValueError for a name that is taken and for what the class lacks.
+    """
+    global names
+    registry.register(cls)
+    names = registry.names
+    return cls
+
+
+def adopt(own: Own | None) -> None:
+    """Make the own space known that came with a task, see `Registry.adopt`."""
+    global names
+    registry.adopt(own)
+    names = registry.names
 
 
 def get(name: str) -> Space:
     """The search space of that name. Raises ValueError naming the choices and the nearest one."""
-    return _SPACES[choose("space", name, names)]()
+    return registry[name]()
 
 
-__all__ = ["S_SPACES", "Space", "get", "names", "nasbench201"]
+__all__ = ["S_SPACES", "Space", "get", "names", "nasbench201", "register"]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nasutils.sweep.pool import Ended, Task, attempt, fitting
+from nasutils.sweep.pool import Ended, Task, attempt, fitting, parcel
 from nasutils.training.experiment import Machine
 
 
@@ -31,7 +31,7 @@ class Cluster:
             self._connection = stack.pop_all()
 
     def start(self, name: str, task: Task) -> None:
-        self._busy[self._attempt.remote(task, self._machine)] = name
+        self._busy[self._attempt.remote(parcel(task), self._machine)] = name
 
     def ended(self, seconds: float) -> list[Ended]:
         over, _ = self._ray.wait(list(self._busy), timeout=seconds)

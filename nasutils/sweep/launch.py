@@ -19,7 +19,7 @@ from nasutils.runs import BadRun, Run, computed_on
 from nasutils.sweep.cluster import Cluster
 from nasutils.sweep.live import view
 from nasutils.sweep.pool import Local, Pool, Task, check_sweep, devices, events, fitting, home_of, name_of
-from nasutils.training.experiment import Machine
+from nasutils.training.experiment import Machine, tell_changes
 
 State = Literal["cached", "waiting", "running", "finished", "failed"]
 States = Mapping[str, State]
@@ -118,6 +118,7 @@ def gather(
     Interrupted (a KeyboardInterrupt) where it is interrupted: what is finished stays, and the next call goes on.
     """
     _possible(tasks.values(), machine)
+    tell_changes((task.params() for task in tasks.values()), machine)
     tried = list(tasks.values())
     try:
         if all(_at_first(home_of(task, machine)) == "cached" for task in tried):

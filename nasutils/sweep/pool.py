@@ -157,21 +157,39 @@ def fitting(share: float, gpus: int) -> int:
 def unsendable(task: Task) -> str | None:
     """Why a task cannot be sent to another process, None if it can."""
     try:
-        pickle.dumps(task)
+        parcel(task)
     except Exception as error:  # whatever the parts of a task raise
         return f"{type(error).__name__}: {error}"
     return None
 
 
-def attempt(task: Task, machine: Machine) -> str | None:
-    """Run a task in this process; returns its error, None if it finished."""
+def parcel(task: Task) -> bytes:
+    """A task for another process, with the code of what a notebook or a script defines."""
+    import cloudpickle
+
+    return cloudpickle.dumps(task)
+
+
+def attempt(content: bytes, machine: Machine) -> str | None:
+    """Run a task, a `parcel`, in this process; returns its error, None if it finished."""
     try:
+        task: Task = _unpacked(content)
         if machine.device.startswith("cuda:"):
             torch.cuda.set_device(machine.device)  # the stamp names this GPU, and no memory is taken on another
         task.run(machine)
     except (Exception, SystemExit) as error:
         return f"{type(error).__name__}: {error}"
     return None
+
+
+def _unpacked(content: bytes) -> Task:
+    try:
+        return pickle.loads(content)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{error}: the processes that run must be able to import it, so it must lie beside the script, in the "
+            "current folder, or on PYTHONPATH"
+        ) from error
 
 
 # Processes of this machine
@@ -232,7 +250,7 @@ class _Worker:
 
     def start(self, task: Task) -> None:
         with suppress(ConnectionError):
-            self.connection.send(task)
+            self.connection.send_bytes(parcel(task))
 
     def error(self) -> str | None:
         """Of the task that ended, None if it finished. Raises one of DIED if the process died."""
@@ -251,7 +269,7 @@ def _serve(connection: Connection, machine: Machine) -> None:
     Thread(target=_end_with_parent, daemon=True).start()
     with suppress(*DIED):
         while True:
-            connection.send(attempt(connection.recv(), machine))
+            connection.send(attempt(connection.recv_bytes(), machine))
 
 
 def _end_with_parent() -> None:

@@ -1,9 +1,11 @@
 """One search as a value: everything that determines its result, and how to run it in a run folder."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -22,6 +24,8 @@ from nasutils.training.search import Search
 
 VERSION = 1
 """Raise by hand when the meaning of a search changes: finished runs of older versions are then not found."""
+SOURCES = ("method_source", "space_source")
+"""Digests of own classes among the parameters of a run, see `nasutils.registry`."""
 PROBE_VERSION = 2
 """The same for what a probe measures; searches without probes keep their runs."""
 
@@ -30,8 +34,29 @@ UNUSED = {"judge_every": 1, "held_out": 0, "eigenvalue_every": 0, "stop": {}, "k
 """The values of the fields of a search that leave it as it was before there were these fields."""
 
 
+class Portable:
+    """A task that takes its own method and space along, wherever it is sent: see `nasutils.registry`."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(vars(self))
+        own = methods.registry.carried(state.get("method", "")), spaces.registry.carried(state["space"])
+        return {**state, "own": own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        method, space = state.pop("own")
+        methods.adopt(method)
+        spaces.adopt(space)
+        vars(self).update(state)
+
+
+def own_sources(space: str, method: str = "") -> dict[str, str]:
+    """What a run is named by beside its parameters: the digests of an own method and space, by name."""
+    digests = {"method_source": methods.registry.source(method), "space_source": spaces.registry.source(space)}
+    return {name: digest for name, digest in digests.items() if digest is not None}
+
+
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(Portable):
     """A search. Fields that are None follow the method's recipe on the space.
 
     options: of the method, see `methods.options`. dataset: a name in `data.NAMES`, or own images: the path of a folder
@@ -108,6 +133,7 @@ class Experiment:
                 del params[name]
         if (revision := methods.recipes.revision(self.method, self.space, self.preset)) > 1:
             params["recipe_revision"] = revision
+        params |= own_sources(self.space, self.method)
         probes = {"probe_every": params.pop("probe_every"), "probe_version": PROBE_VERSION}
         return {**params, **probes} if self.probe_every else params
 
@@ -149,6 +175,35 @@ class Experiment:
             raise ValueError("stop needs a criterion, see nasutils.measures.stopping.CRITERIA")
         stopper = Stopper(space=spaces.get(self.space), **self.stop, records=records[:-1])
         return stopper(records[-1]) if records else None
+
+
+def tell_changes(asked: Iterable[runs.Params], machine: "Machine") -> None:
+    """Print one line if runs that are to be computed differ from earlier ones in nothing but the source of own classes.
+
+    Said where the runs are asked for, not in the processes that compute them.
+    """
+    if parent_process() is not None:
+        return
+    root, changed = Path(machine.runs), set[str]()
+    waiting = {_but_for_sources(p): p for p in asked if set(p) & set(SOURCES) and not Run(root / runs.key(p)).finished}
+    for file in root.glob("*/result.json") if waiting else ():
+        with suppress(runs.BadRun):
+            earlier = Run(file.parent).params or {}
+            now = waiting.get(_but_for_sources(earlier), earlier)
+            changed |= {
+                f"{name.partition('_')[0]} {now[name.partition('_')[0]]!r}" for name in _differing(now, earlier)
+            }
+    if changed:
+        what = " and ".join(sorted(changed))
+        print(f"the source of {what} has changed since it was run: it is run anew, the earlier runs stay in {root}")
+
+
+def _but_for_sources(params: runs.Params) -> str:
+    return json.dumps({name: value for name, value in params.items() if name not in SOURCES}, sort_keys=True)
+
+
+def _differing(now: runs.Params, earlier: runs.Params) -> list[str]:
+    return [name for name in SOURCES if name in now and name in earlier and now[name] != earlier[name]]
 
 
 @dataclass(frozen=True)
@@ -300,6 +355,7 @@ def finish(computation: Computation[T], machine: Machine) -> Run:
     sums have an order.
     """
     check_device(machine.device)
+    tell_changes([computation.params()], machine)
 
     def work(params: runs.Params, run: Run) -> runs.Result:
         epochs = computation.start(machine)

@@ -22,7 +22,7 @@ from nasutils.runs import Run
 from nasutils.spaces.size import count_multiply_adds, count_parameters
 from nasutils.training.batchnorm import EVALUATION_BATCH, batch_norms_restored, recalibrate
 from nasutils.training.classifier import keep, restore, tensors
-from nasutils.training.experiment import Machine, check_setting, finish, images_of
+from nasutils.training.experiment import Machine, Portable, check_setting, finish, images_of, own_sources
 from nasutils.training.loop import PRECISIONS, Batch, Log, Record, clip, clock, cost
 from nasutils.training.protocols import PROTOCOLS, Protocol
 
@@ -31,7 +31,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Portable):
     """The training and testing of a derived network.
 
     genotype: its text. dataset: see `Experiment`; own images need a test part. images, test_images: train and test on
@@ -66,7 +66,7 @@ class Evaluation:
         protocol_of(self)
         if not isinstance(self.genotype, str):
             raise ValueError(f"genotype must be a text, not {self.genotype!r}")
-        _check_genotype(self.space, self.genotype)
+        _check_genotype(self.space, self.genotype, spaces.registry.source(self.space))
         _ = self.content
 
     @cached_property
@@ -86,7 +86,7 @@ class Evaluation:
         params["compile"] = False  # a field of earlier versions, which is part of the names of their runs
         if not self.keep_weights:  # as were all runs before it could be asked for
             del params["keep_weights"]
-        return params
+        return {**params, **own_sources(self.space)}
 
     def check(self, machine: Machine) -> None:
         """Raises what `run` would raise at its start: ValueError, MissingData."""
@@ -313,8 +313,8 @@ def _without_head(evaluation: Evaluation, training: Training) -> nn.Module:
 
 
 @cache
-def _check_genotype(space: str, genotype: str) -> None:
-    """Raise ValueError unless a genotype is of the space, which its smallest network tells."""
+def _check_genotype(space: str, genotype: str, source: str | None) -> None:
+    """Raise ValueError unless a genotype is of the space, which its smallest network tells; source: of an own space."""
     with torch.random.fork_rng(devices=[]):
         spaces.get(space).finalnet(genotype, channels=2, cells=3, num_classes=1)
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from nasutils.runs import Params, Run
 from nasutils.training.classifier import Classifier, Relaxed, restore
-from nasutils.training.experiment import Experiment, method_of, supernet_of
+from nasutils.training.experiment import Experiment, method_of, own_sources, supernet_of
 from nasutils.training.finalnet import Evaluation, network
 from nasutils.training.loop import PRECISIONS
 
@@ -31,6 +31,9 @@ def load(run: Run, device: str = "cpu") -> Classifier:
     """
     kept, texts = run.weights()
     params: Params = run.params or {}
+    for name, digest in own_sources(params["space"], params.get("method", "")).items():
+        if params.get(name) != digest:
+            raise ValueError(f"{run.path} was run with another {name.replace('_', ' ')} than the one registered now")
     about = {name: json.loads(text) for name, text in texts.items() if name != "genotype"}
     num_classes = about.pop("num_classes")
     make = {"search": _relaxed, "finalnet": _final}[params["kind"]]

@@ -5,6 +5,7 @@ Run: pytest tests/faults/test_processes.py
 
 import ctypes
 import sys
+import threading
 from dataclasses import dataclass
 from multiprocessing import active_children
 from pathlib import Path
@@ -81,7 +82,7 @@ def test_a_guard_is_asked_for_only_where_it_may_be_missing():
 
 
 def test_a_task_that_cannot_be_sent_fails_and_stops_no_other(tmp_path, capsys):
-    found = gather({"bad": Odd("nothing", carries=lambda: 0), "good": ONE}, Machine(tmp_path), workers=1)
+    found = gather({"bad": Odd("nothing", carries=threading.Lock()), "good": ONE}, Machine(tmp_path), workers=1)
     assert found["good"].result and "pickle" in found["bad"].failure["error"]
     assert "1 of 2 runs finished" in capsys.readouterr().out
 
@@ -96,7 +97,7 @@ def test_no_pool_is_given_what_cannot_be_sent():
         def ended(self, seconds):
             return [Ended(name, None) for name in self.names]
 
-    happened = list(events({"bad": Odd("nothing", carries=lambda: 0), "good": ONE}, Given()))
+    happened = list(events({"bad": Odd("nothing", carries=threading.Lock()), "good": ONE}, Given()))
     assert happened[0].state == "failed" and happened[1:] == [Event("good", "running"), Event("good", "finished")]
 
 

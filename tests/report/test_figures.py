@@ -62,9 +62,10 @@ def test_no_two_methods_and_no_two_operations_look_the_same():
         assert len({plots.LOOKS[label] for label in labels}) == len(labels)
 
 
-def test_a_label_without_a_look_is_named():
-    with pytest.raises(ValueError, match="unknown label 'SP-DART'.*did you mean 'SP-DARTS'"):
-        plots.look("SP-DART")
+def test_a_label_without_a_look_gets_one_that_stays():
+    looks = [plots.look(label) for label in ("my method", "my other method", "my method")]
+    assert looks[0] == looks[2] != looks[1]
+    plt.figure().gca().plot([1, 2], **looks[0])
 
 
 def test_a_method_has_the_same_look_in_every_notebook():
