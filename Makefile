@@ -9,9 +9,11 @@ INSTALLED := .venv/installed
 FOLDERS   := $(NOTEBOOK:%=figures/$(SCALE)/%)
 
 # make confirmation                     computes what params/confirmation.yaml names and is not there; STATUS=1 only says what is left
+# make confirmation PART=lhd            the same of another part of the plan; OWN=file.npz: own images that it names by their content
 EVIDENCE := $(if $(filter paper,$(SCALE)),paper,laptop)
 RUNS     ?= figures/$(EVIDENCE)/runs
 WORKERS  ?= 2
+PART     ?= searches
 
 .PHONY: setup constraints figures $(FOLDERS) confirmation results test lint lab bench clean
 
@@ -36,7 +38,7 @@ $(FOLDERS): figures/$(SCALE)/%: notebooks/%.ipynb params/$(SCALE)/%.yaml $(INSTA
 
 # Runs are named by what they are, so another folder (RUNS=...) can be copied into figures/laptop/runs at any time.
 confirmation: $(INSTALLED)
-	.venv/bin/python -m nasutils.studies.confirmation $(if $(STATUS),status,run) --scale $(EVIDENCE) --runs $(RUNS) --workers $(WORKERS)
+	.venv/bin/python -m nasutils.studies.confirmation $(if $(STATUS),status,run) --part $(PART) $(OWN:%=--own %) --scale $(EVIDENCE) --runs $(RUNS) --workers $(WORKERS)
 
 results: $(INSTALLED)
 	.venv/bin/python -m nasutils.studies.confirmation results

@@ -25,7 +25,8 @@ from nasutils.studies.lr_swap import claims as lr_swap_claims
 from nasutils.training.experiment import Experiment, Machine
 from nasutils.training.finalnet import Evaluation
 
-SEARCHES = plan.read()["searches"]
+PLAN = plan.read()
+SEARCHES, LHD = PLAN["searches"], PLAN["lhd"]
 PROXY = {"batch": 32, "split": "nasbench201"}
 TINY = {
     **{"dataset": "digits", "resolution": 8, "images": 32, "evaluation": 32, "channels": 4, "cells": 1, "epochs": 2},
@@ -125,12 +126,10 @@ def test_every_test_of_the_plan_can_be_computed_of_its_arms():
     """On made-up values of the arms' sizes: no claim fails when its last run arrives."""
     rng = np.random.default_rng(0)
     for hypothesis in (h for claims in SEARCHES.claims.values() for c in claims for h in c.tests):
-        sizes = [
-            sum(len(plan.chosen_seeds(hypothesis, SEARCHES.arm(a))) for a in group) for group in hypothesis.groups()
-        ]
+        sizes = [sum(len(plan.chosen(hypothesis, SEARCHES.arm(a))) for a in group) for group in hypothesis.groups()]
         binary = hypothesis.test.startswith("share")
         arms = [rng.random(n).round() if binary else rng.uniform(-0.9, 0.9, n) for n in sizes]
-        found = outcomes.TESTS[hypothesis.test](arms, hypothesis.above)
+        found = plan.TESTS[hypothesis.test](arms, hypothesis.above)
         assert not (found.low > found.estimate or found.high < found.estimate or math.isinf(found.estimate))
         assert math.isnan(found.p) == (hypothesis.test == "described")
 
@@ -158,12 +157,13 @@ def test_what_cannot_be_is_refused_by_name(change, message):
 # Registration
 
 
-def test_what_was_registered_is_unchanged():
-    if SEARCHES.registered is None:
-        pytest.skip("the plan is not registered yet")
-    if not _has(SEARCHES.registered):
+@pytest.mark.parametrize("part", PLAN)
+def test_what_was_registered_is_unchanged(part):
+    if PLAN[part].registered is None:
+        pytest.skip("the part is not registered yet")
+    if not _has(PLAN[part].registered):
         pytest.skip("a clone without the history that holds the registered commit")
-    assert plan.changes("searches") == []
+    assert plan.changes(part) == []
 
 
 def _has(commit):
@@ -325,7 +325,7 @@ def test_the_page_says_what_became_of_each_claim():
     ended = outcomes.Outcome(study, (finding(20, 40, 1e-6),), 1e-6, 9e-6, SUPPORTED)
     waits = outcomes.Outcome(SEARCHES.claims["bypass_leakage"][1], (), math.nan, math.nan, "3 of 20 runs")
     results = outcomes.Results(changed(deviations=["a seed less"]), {}, {})
-    text = page.page(results, {"sparsification": [ended], "bypass_leakage": [waits]})
+    text = page.page([results], {"sparsification": [ended], "bypass_leakage": [waits]})
     row = next(line for line in text.splitlines() if line.startswith("| **1 gap**"))
     pilot, confirmed = "37.3 [31.8, 42.8], n = 5: supported", "30 [20, 40], n = 20"
     assert row.endswith(f"| Wilcoxon | {pilot} | {confirmed} | < 0.0001 | < 0.0001 | supported |")
@@ -336,7 +336,7 @@ def test_the_page_says_what_became_of_each_claim():
 def test_the_page_names_the_machines_of_the_runs(computed):
     here = stamp()
     row = f"| {here['device']}, {here['instructions']}, PyTorch {here['torch']} | 5 | DARTS (3), S2 (2) |"
-    assert row in page.page(computed.results(), {}).splitlines()
+    assert row in page.page([computed.results()], {}).splitlines()
 
 
 def test_searches_whose_seconds_are_compared_ran_on_the_same_processor():

@@ -6,18 +6,29 @@ A claim whose arms are not complete has no outcome, only a count: nobody looks a
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from nasutils.measures.estimates import LEVEL, TESTS, Finding, holm
+from nasutils.measures import comparisons
+from nasutils.measures.estimates import LEVEL, Finding, holm
 from nasutils.measures.searches import OF_NETWORKS, values
 from nasutils.runs import BadRun, Run
-from nasutils.studies.confirmation.plan import Hypothesis, PlannedClaim, Study, chosen_seeds, refusal
+from nasutils.studies.confirmation.plan import (
+    TESTS,
+    Hypothesis,
+    Networks,
+    PlannedClaim,
+    Released,
+    Study,
+    chosen,
+    refusal,
+)
+from nasutils.studies.lhd_benchmark import architectures
 
+Key = tuple[str, Any]
+"""Arm, and what tells its runs apart: the seed of a search, cell and seed of a network."""
 SUPPORTED, REFUTED, UNRESOLVED, DESCRIBED = "supported", "refuted or negligible", "unresolved", "described"
-
-ArmSeed = tuple[str, int]
-"""What a run is found by: its arm and its seed."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +49,10 @@ class Outcome:
 class Results:
     """The finished runs of a part of the plan, and what was wrong with others.
 
-    searches, networks: by arm and seed. refused: why a finished run does not count, by its folder.
+    searches, networks: by `Key`. refused: why a finished run does not count, by its folder.
     """
 
-    def __init__(self, study: Study, searches: Mapping[ArmSeed, Run], networks: Mapping[ArmSeed, Run]):
+    def __init__(self, study: Study, searches: Mapping[Key, Run], networks: Mapping[Key, Run]):
         self.study = study
         self.refused: dict[str, str] = {}
         self.searches = {key: run for key, run in searches.items() if self._counts(run)}
@@ -58,17 +69,16 @@ class Results:
             return False
         return finished
 
-    def runs_for(self, hypothesis: Hypothesis) -> Mapping[ArmSeed, Run]:
+    def runs_for(self, hypothesis: Hypothesis) -> Mapping[Key, Run]:
         """Where the runs of a test are: searches, or final networks."""
         return self.networks if hypothesis.of in OF_NETWORKS else self.searches
 
-    def samples(self, hypothesis: Hypothesis) -> list[list[ArmSeed]]:
-        """Arm and seed of all runs that the samples of a test consist of, finished or not."""
-        samples = []
-        for group in hypothesis.groups():
-            seeds = {arm: chosen_seeds(hypothesis, self.study.arm(arm)) for arm in group}
-            samples.append([(arm, seed) for arm in group for seed in seeds[arm]])
-        return samples
+    def samples(self, hypothesis: Hypothesis) -> list[list[Key]]:
+        """The keys of all runs that the samples of a test consist of, finished or not."""
+        return [
+            [(arm, which) for arm in group for which in chosen(hypothesis, self.study.arm(arm))]
+            for group in hypothesis.groups()
+        ]
 
 
 def outcomes(study: Study, paper: str, results: Results) -> list[Outcome]:
@@ -100,7 +110,7 @@ def _corrected(claims: Sequence[PlannedClaim], p: Sequence[float]) -> dict[int, 
 def _findings(claim: PlannedClaim, results: Results) -> tuple[Finding, ...] | str:
     """Of all tests of a claim; while runs are missing, how many there are."""
     there: set[Run] = set()
-    missing: set[ArmSeed] = set()
+    missing: set[Key] = set()
     for hypothesis in claim.tests:
         runs = results.runs_for(hypothesis)
         for sample in results.samples(hypothesis):
@@ -108,20 +118,31 @@ def _findings(claim: PlannedClaim, results: Results) -> tuple[Finding, ...] | st
             missing |= {key for key in sample if key not in runs}
     if missing:
         return f"{len(there)} of {len(there) + len(missing)} runs"
-    return tuple(finding(hypothesis, _runs(hypothesis, results)) for hypothesis in claim.tests)
+    return tuple(finding(hypothesis, results) for hypothesis in claim.tests)
 
 
-def _runs(hypothesis: Hypothesis, results: Results) -> list[list[Run]]:
-    """The runs of each sample of a test."""
-    runs = results.runs_for(hypothesis)
-    return [[runs[key] for key in sample] for sample in results.samples(hypothesis)]
-
-
-def finding(hypothesis: Hypothesis, samples: Sequence[Sequence[Run]]) -> Finding:
+def finding(hypothesis: Hypothesis, results: Results) -> Finding:
     """A test on finished runs."""
-    measure = hypothesis.of
-    arms = [np.array([values(run, [measure])[measure] for run in sample]) for sample in samples]
+    runs, of, study = results.runs_for(hypothesis), hypothesis.of, results.study
+    arms = [
+        np.array([values(runs[key], [of])[of] for key in sample]).reshape(_shape(group, study))
+        for group, sample in zip(hypothesis.groups(), results.samples(hypothesis), strict=True)
+    ]
+    if hypothesis.test not in comparisons.TESTS:  # one value per search or network
+        arms = [arm if arm.ndim == 1 else arm.mean(axis=-1).ravel() for arm in arms]
+    if hypothesis.against is not None:
+        first = study.arm(hypothesis.groups()[0][0])
+        assert isinstance(first, Networks) and isinstance(first.networks, Released)
+        arms.append(first.networks.covariate(hypothesis.against)[..., None])
+    if hypothesis.method is not None:
+        return comparisons.over_control(arms, hypothesis.above, architectures.METHODS.index(hypothesis.method))
     return TESTS[hypothesis.test](arms, hypothesis.above)
+
+
+def _shape(group: Sequence[str], study: Study) -> tuple[int, ...]:
+    """Of the values of an arm: (searches,), or of networks with their evaluations last, see `comparisons`."""
+    arm = study.arm(group[0])
+    return (*arm.networks.shape, -1) if isinstance(arm, Networks) else (-1,)
 
 
 def _outcome(claim: PlannedClaim, found: Sequence[Finding], p: float) -> str:

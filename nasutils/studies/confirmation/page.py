@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from nasutils import paths
+from nasutils.measures import comparisons
 from nasutils.studies.confirmation import plan
 from nasutils.studies.confirmation.campaign import Campaign
 from nasutils.studies.confirmation.outcomes import (
@@ -22,6 +23,7 @@ from nasutils.studies.confirmation.outcomes import (
     outcomes,
 )
 from nasutils.studies.confirmation.plan import Study
+from nasutils.studies.lhd_benchmark import architectures
 from nasutils.training.experiment import Machine
 
 TITLES = {
@@ -43,6 +45,14 @@ TEST_NAMES = {
     "correlation_difference": "Welch of Fisher's z",
     "paired": "Wilcoxon, paired",
     "equivalent": "two one-sided t",
+    "reliability": "noncentral F",
+    "over_control": "Dunnett",
+    "interaction_within": "F, permuted within searches",
+    "interaction_between": "F, permuted within methods",
+    "rank_correlation": "Fisher's z of ranks",
+    "correlation_within": "Fisher's z of ranks, given the method",
+    "log_deviation_ratio": "BCa bootstrap of networks",
+    "repeatability_difference": "BCa bootstrap of networks",
 }
 WAITS = "waiting for runs"
 WORDS = [SUPPORTED, REFUTED, UNRESOLVED, DESCRIBED, WAITS]
@@ -54,7 +64,8 @@ Written by `make results` from the runs in this folder; do not edit.
 The **pilot** is what was looked at first: seeds 0 to 4, with tests chosen along the way
 ([what to know about it](../docs/pilot.md)). The **confirmation** is a study of its own: its tests and seeds (5 and up)
 were fixed in [params/confirmation.yaml](../params/confirmation.yaml) before its first run, and no claim is judged
-before all runs of its arms are there. Laptop scale throughout, unless a claim says otherwise: CIFAR-10 at 16 x 16
+before all runs of its arms are there. The study of LHD has a plan of its own: networks of the architectures that its
+paper released, trained anew. Laptop scale throughout, unless a claim says otherwise: CIFAR-10 at 16 x 16
 pixels, 2,000 images for the weights and as many for alpha, 8 channels, 2 cells a stage, 50 epochs; the accuracies of
 the cells are those of NAS-Bench-201's table, networks of full size.
 
@@ -67,16 +78,21 @@ Another machine rounds sums differently, which makes of a seed another search of
 computed on several. Where processor seconds are compared, both arms ran on the same processor, by turns."""
 
 
-def page(results: Results, found: Mapping[str, Sequence[Outcome]]) -> str:
-    """The page as Markdown; results: the finished runs; found: the outcomes by paper."""
-    parts = [HEAD, _counts(found)]
-    parts += [_paper(paper, ended) for paper, ended in found.items()]
-    parts += [_pilot_only(paper) for paper in TITLES if paper not in found]
-    parts.append(_machines(results))
-    deviations = [f"- {text}" for text in results.study.deviations] or ["None."]
-    title = f"## Deviations from the plan registered as `{results.study.registered}`"
-    parts.append("\n".join([title, "", *deviations, ""]))
-    return "\n".join(parts)
+def page(parts: Sequence[Results], found: Mapping[str, Sequence[Outcome]]) -> str:
+    """The page as Markdown; parts: the finished runs of the plan's parts; found: the outcomes by paper."""
+    sections = [HEAD, _counts(found)]
+    sections += [_paper(paper, ended) for paper, ended in found.items()]
+    sections += [_pilot_only(paper) for paper in TITLES if paper not in found]
+    sections += [_machines(parts), *(_deviations(results.study) for results in parts)]
+    return "\n".join(sections)
+
+
+def _deviations(study: Study) -> str:
+    papers = ", ".join(study.claims)
+    if study.registered is None:
+        return f"## A plan that is not registered yet ({papers})\n\nNothing of it is computed before that.\n"
+    lines = [f"- {text}" for text in study.deviations] or ["None."]
+    return "\n".join([f"## Deviations from the plan registered as `{study.registered}` ({papers})", "", *lines, ""])
 
 
 def write() -> None:
@@ -87,11 +103,16 @@ def write() -> None:
 
 def current() -> dict[Path, str]:
     """What `write` writes, by file."""
-    study = plan.read()["searches"]
-    results = committed(study)
-    ended = {paper: outcomes(study, paper, results) for paper in study.claims}
+    parts = [committed(study) for study in plan.read().values()]
+    papers = dict.fromkeys(paper for results in parts for paper in results.study.claims)
+    ended = {paper: _ended(paper, parts) for paper in papers}
     readme = paths.ROOT / "README.md"
-    return {paths.ROOT / "figures" / "README.md": page(results, ended), readme: counted(readme.read_text(), ended)}
+    return {paths.ROOT / "figures" / "README.md": page(parts, ended), readme: counted(readme.read_text(), ended)}
+
+
+def _ended(paper: str, parts: Sequence[Results]) -> list[Outcome]:
+    """The outcomes of a paper's claims in all parts of the plan; each part corrects its primary claims by itself."""
+    return [o for part in parts if paper in part.study.claims for o in outcomes(part.study, paper, part)]
 
 
 def committed(study: Study) -> Results:
@@ -102,8 +123,8 @@ def committed(study: Study) -> Results:
 
 def section(paper: str) -> str:
     """What the page says of one paper, as Markdown for its notebook: without the heading."""
-    study = plan.read()["searches"]
-    _, _, text = _paper(paper, outcomes(study, paper, committed(study))).partition("</a>\n\n")
+    parts = [committed(study) for study in plan.read().values() if paper in study.claims]
+    _, _, text = _paper(paper, _ended(paper, parts)).partition("</a>\n\n")
     return text
 
 
@@ -144,7 +165,23 @@ def _paper(paper: str, ended: Sequence[Outcome]) -> str:
     head = ["claim", "the paper says", "tested", "test", "pilot", "confirmation", "p", "Holm", "outcome"]
     rows = [row for outcome in ended for row in _rows(outcome, pilot)]
     anchor = f'<a id="{paper.replace("_", "-")}"></a>'
-    return "\n".join([f"## {TITLES[paper]}", "", anchor, "", *_learned(ended), "", _markdown_table(head, rows)])
+    text = [*_learned(ended), "", *_RELEASED_PILOT.get(paper, lambda: [])(), _markdown_table(head, rows)]
+    return "\n".join([f"## {TITLES[paper]}", "", anchor, "", *text])
+
+
+def _released_pilot() -> list[str]:
+    """What the pilot of the released LHD architectures said, in words."""
+    lines = ["The pilot of the released architectures, one training each (CIFAR-10; not part of the confirmation):", ""]
+    for policy, values in architectures.pilot().items():
+        best = comparisons.over_control([values[..., None]], 0.0)
+        text = f"- {policy}, {len(values)} methods: the best over Random by {best} points (p = {best.p:.2g})"
+        reliable = comparisons.reliability([values[..., None]], 0.8)
+        lines.append(f"{text}; reliability of a method's mean of five {reliable}.")
+    return [*lines, ""]
+
+
+_RELEASED_PILOT = {"lhd_benchmark": _released_pilot}
+"""More than its verdicts that a paper's pilot consists of."""
 
 
 def _pilot_only(paper: str) -> str:
@@ -155,11 +192,11 @@ def _pilot_only(paper: str) -> str:
     return "\n".join([f"## {TITLES[paper]}", "", "No confirmation is planned yet.", "", _markdown_table(head, rows)])
 
 
-def _machines(results: Results) -> str:
+def _machines(parts: Sequence[Results]) -> str:
     """On what the runs were computed, as Markdown: a row per machine and software."""
     computed: dict[str, Counter[str]] = defaultdict(Counter)
-    for runs in (results.searches, results.networks):
-        for (arm, _), run in runs.items():
+    for results in parts:
+        for (arm, _), run in (*results.searches.items(), *results.networks.items()):
             computed[_machine(run.stamp)][arm] += 1
     rows = [
         [machine, str(arms.total()), ", ".join(f"{arm} ({count})" for arm, count in arms.items())]

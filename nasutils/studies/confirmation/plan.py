@@ -1,5 +1,7 @@
 """The plan in params/confirmation.yaml: arms with their seeds, claims with their tests, and what was registered of it.
 
+An arm is made of searches, or of networks whose cells are given: architectures that were released, and random ones.
+
 A plan has parts, each registered by itself, so that a later part leaves an earlier one alone. What is registered is all
 of a part but for `registered` and `deviations`.
 """
@@ -8,19 +10,25 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
+import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from nasutils import paths
+from nasutils import methods, paths, spaces
 from nasutils.errors import choose
+from nasutils.measures import comparisons, estimates
 from nasutils.measures import searches as measures
-from nasutils.measures.estimates import TESTS
+from nasutils.spaces.genotype import Genotype
+from nasutils.spaces.lhd_final import channels_of
+from nasutils.spaces.lhd_policies import POLICIES, Policy
+from nasutils.studies.lhd_benchmark import architectures
 from nasutils.training.experiment import Experiment
 from nasutils.training.finalnet import Evaluation
 
 FILE = "params/confirmation.yaml"
+TESTS = {**estimates.TESTS, **comparisons.TESTS}
 FEWEST, FEWEST_ACCURACIES = 6, 10
 """Searches per arm without which there is no verdict, and those of accuracies, whose distribution has two humps."""
 
@@ -41,17 +49,20 @@ def seeds_of(text: str | int) -> list[int]:
     return found
 
 
+def _as_written(text: str | int) -> str | int:
+    seeds_of(text)
+    return text
+
+
+Seeds = Annotated[str | int, AfterValidator(_as_written)]
+"""As `seeds_of` reads them."""
+
+
 class Part(_Strict):
     """Some seeds of an arm and the measurements taken of them (fields of `Experiment`)."""
 
-    seeds: str | int
+    seeds: Seeds
     measured: dict[str, Any] = {}
-
-    @field_validator("seeds")
-    @classmethod
-    def _check(cls, text: str | int) -> str | int:
-        seeds_of(text)
-        return text
 
 
 class Arm(_Strict):
@@ -89,26 +100,133 @@ class Arm(_Strict):
         return Evaluation(genotype=genotype, **{**common, **self.final})
 
 
-class Hypothesis(_Strict):
-    """One test: of a measure in one arm or two, whether its statistic is above a number.
+class Trained(NamedTuple):
+    """One run of an arm of networks: its cell, in words, and the seed of the training."""
 
-    test: a name in `estimates.TESTS`; of: one in `searches.OF_SEARCHES` or OF_NETWORKS. arms: one (of several names:
-    their searches taken together) or two. interest: the smallest effect of interest; an interval wholly below it is a
-    refutation. seeds: only these. at_least: searches per arm without which there is no verdict.
+    cell: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.cell}, seed {self.seed}"
+
+
+class Released(_Strict):
+    """The architectures that were released with the LHD paper: those searched on a data set, under a policy."""
+
+    searched: str
+    policy: str
+
+    @field_validator("policy")
+    @classmethod
+    def _check(cls, policy: str) -> str:
+        return choose("policy", policy, POLICIES)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Methods, searches."""
+        return len(architectures.METHODS), len(architectures.TRIALS)
+
+    def names(self) -> list[str]:
+        """Of the cells, by method and trial."""
+        return [f"{method}, trial {trial}" for method in architectures.METHODS for trial in architectures.TRIALS]
+
+    def cells(self) -> list[str]:
+        """Genotypes. Raises ValueError for a data set without."""
+        return released_cells(self.searched, self.policy)
+
+    def covariate(self, name: str) -> np.ndarray:
+        """A column of the table of architectures: (methods, searches)."""
+        return architectures.column(self.searched, name)
+
+
+class Drawn(_Strict):
+    """Random cells of a space; numbers: the seeds of the draws, written as seeds are."""
+
+    space: str
+    numbers: Seeds
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Networks."""
+        return (len(seeds_of(self.numbers)),)
+
+    def names(self) -> list[str]:
+        """Of the cells, by number."""
+        return [f"number {number}" for number in seeds_of(self.numbers)]
+
+    def cells(self) -> list[str]:
+        """Genotypes."""
+        return [random_cell(self.space, number) for number in seeds_of(self.numbers)]
+
+
+@cache
+def released_cells(searched: str, policy: str) -> list[str]:
+    """The released architectures of a data set under a policy, method by method and trial by trial."""
+    places = [(method, trial) for method in architectures.METHODS for trial in architectures.TRIALS]
+    return [str(architectures.genotype(searched, *place, policy)) for place in places]
+
+
+@cache
+def random_cell(space: str, number: int) -> str:
+    """The random cell of a space with this seed."""
+    return str(methods.get("random", spaces.get(space), seed=number).genotype())
+
+
+class Networks(_Strict):
+    """Networks of given cells, each trained with every seed.
+
+    networks: which cells. setting: a name in the plan's settings, which are fields of `Evaluation`, and beside them
+    `capacity`, weights to which the channels are raised by steps of 2, with `classes` of the data set (10). block: see
+    `Arm`.
+    """
+
+    name: str
+    block: int
+    setting: str
+    networks: Released | Drawn
+    seeds: Seeds
+
+    def evaluations(self, settings: Mapping[str, Mapping[str, Any]]) -> dict[Trained, Evaluation]:
+        """The trainings. Raises ValueError where a field or a value cannot be."""
+        fields = dict(settings[choose(f"setting of arm {self.name}", self.setting, settings)])
+        capacity, classes = fields.pop("capacity", 0), fields.pop("classes", 10)
+        rule = Policy(channels=fields["channels"], cells=fields["cells"], capacity=capacity)
+        found = {}
+        for name, cell in zip(self.networks.names(), self.networks.cells(), strict=True):
+            channels = channels_of(Genotype.parse(cell), rule, classes) if capacity else rule.channels
+            for seed in seeds_of(self.seeds):
+                found[Trained(name, seed)] = Evaluation(genotype=cell, seed=seed, **{**fields, "channels": channels})
+        return found
+
+
+class Hypothesis(_Strict):
+    """One test: of a measure in some arms, whether its statistic is above a number.
+
+    test: a name in `estimates.TESTS` or `comparisons.TESTS`; of: one in `searches.OF_SEARCHES` or OF_NETWORKS. arms: as
+    many as the test takes; one of several names: their searches taken together. interest: the smallest effect of
+    interest; an interval wholly below it is a refutation. seeds: only these. at_least: searches per arm without which
+    there is no verdict. method: the one that is compared with the control. against: a column of the table of
+    architectures that the measure is compared with.
     """
 
     test: str
     of: str
-    arms: tuple[str | tuple[str, ...], ...] = Field(min_length=1, max_length=2)
+    arms: tuple[str | tuple[str, ...], ...] = Field(min_length=1, max_length=4)
     above: float = 0.0
     interest: float | None = None
-    seeds: str | None = None
+    seeds: str | int | None = None
     at_least: int | None = None
+    method: str | None = None
+    against: str | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "Hypothesis":
         choose("test", self.test, TESTS)
         choose("measure", self.of, [*measures.OF_SEARCHES, *measures.OF_NETWORKS])
+        if self.method is not None:
+            choose("method", self.method, architectures.METHODS[1:])
+        if self.against is not None:
+            choose("column", self.against, architectures.architectures().columns)
         if (self.interest is None) != (self.test in ("described", "equivalent")):
             raise ValueError(f"a test needs its smallest effect of interest, but for described and equivalent: {self}")
         return self
@@ -121,7 +239,7 @@ class Hypothesis(_Strict):
         return FEWEST_ACCURACIES if self.of in measures.ACCURACIES else FEWEST
 
     def groups(self) -> list[tuple[str, ...]]:
-        """The names of the arms that are taken together, for each of the one or two samples."""
+        """The names of the arms that are taken together, for each of the samples."""
         return [(group,) if isinstance(group, str) else group for group in self.arms]
 
 
@@ -145,14 +263,14 @@ class Study(_Strict):
     registered: str | None
     deviations: tuple[str, ...] = ()
     settings: dict[str, dict[str, Any]]
-    arms: tuple[Arm, ...]
+    arms: tuple[Arm | Networks, ...]
     claims: dict[str, tuple[PlannedClaim, ...]]
 
     @model_validator(mode="after")
     def _check(self) -> "Study":
         known = {arm.name: arm for arm in self.arms}
         for arm in self.arms:
-            _distinct(f"seeds of arm {arm.name}", arm.seeds())
+            _distinct(f"seeds of arm {arm.name}", arm.seeds() if isinstance(arm, Arm) else seeds_of(arm.seeds))
         _distinct("names of arms", [arm.name for arm in self.arms])
         for claims in self.claims.values():
             _distinct("names of claims", [claim.claim for claim in claims])
@@ -160,29 +278,38 @@ class Study(_Strict):
                 self._check_sizes(hypothesis, known)
         return self
 
-    def _check_sizes(self, hypothesis: Hypothesis, known: Mapping[str, Arm]) -> None:
+    def _check_sizes(self, hypothesis: Hypothesis, known: Mapping[str, Arm | Networks]) -> None:
         for group in hypothesis.groups():
             arms = [known[choose("arm", name, known)] for name in group]
-            count = sum(len(chosen_seeds(hypothesis, arm)) for arm in arms)
+            count = sum(len(chosen(hypothesis, arm)) for arm in arms)
             if count < hypothesis.fewest:
                 raise ValueError(
                     f"{' + '.join(group)} has {count} seeds for {hypothesis.of}: {hypothesis.fewest} needed"
                 )
 
-    def arm(self, name: str) -> Arm:
+    def arm(self, name: str) -> Arm | Networks:
         """By its name."""
         return next(arm for arm in self.arms if arm.name == name)
 
     def searches(self) -> Iterator[tuple[Arm, int, Experiment]]:
         """All searches in the order in which they are computed."""
-        found = [(arm, *item) for arm in self.arms for item in arm.experiments(self.settings).items()]
+        arms = [arm for arm in self.arms if isinstance(arm, Arm)]
+        found = [(arm, *item) for arm in arms for item in arm.experiments(self.settings).items()]
         yield from sorted(found, key=lambda search: (search[0].block, search[1]))
 
+    def evaluations(self) -> Iterator[tuple[Networks, Trained, Evaluation]]:
+        """All trainings of networks that no search of the plan finds, in the order in which they are computed."""
+        arms = [arm for arm in self.arms if isinstance(arm, Networks)]
+        found = [(arm, *item) for arm in arms for item in arm.evaluations(self.settings).items()]
+        yield from sorted(found, key=lambda training: (training[0].block, training[1].seed))
 
-def chosen_seeds(hypothesis: Hypothesis, arm: Arm) -> list[int]:
-    """The seeds of an arm that a test takes."""
-    wanted = None if hypothesis.seeds is None else seeds_of(hypothesis.seeds)
-    return [seed for seed in arm.seeds() if wanted is None or seed in wanted]
+
+def chosen(hypothesis: Hypothesis, arm: Arm | Networks) -> list[int] | list[Trained]:
+    """The runs of an arm that a test takes: seeds of searches; of networks cells by seeds, the seeds moving first."""
+    seeds = arm.seeds() if isinstance(arm, Arm) else seeds_of(arm.seeds)
+    if hypothesis.seeds is not None:
+        seeds = [seed for seed in seeds if seed in seeds_of(hypothesis.seeds)]
+    return seeds if isinstance(arm, Arm) else [Trained(cell, seed) for cell in arm.networks.names() for seed in seeds]
 
 
 def _distinct(what: str, values: Sequence[Any]) -> None:

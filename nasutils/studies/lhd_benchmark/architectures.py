@@ -14,6 +14,9 @@ from nasutils.spaces.genotype import Genotype
 from nasutils.spaces.lhd import LHD
 
 SPACE = LHD()
+METHODS = ("random", "darts", "milenas", "gaea-bilevel", "gaea-erm", "drnas", "gdas", "pc-darts", "sp-darts")
+"""Those whose architectures were released, the control first."""
+TRIALS = (1, 2, 3, 4, 5)
 
 
 @cache
@@ -31,6 +34,29 @@ def genotype(dataset: str, method: str, trial: int, policy: str = "base") -> Gen
     if found.empty:
         raise ValueError(f"no architecture of {method!r} on {dataset!r}, trial {trial!r}, was released")
     return Genotype.parse(found[f"genotype_{'base' if policy == '1m' else policy}"].item())
+
+
+def column(dataset: str, name: str) -> np.ndarray:
+    """A column of the table for the architectures of a data set: (methods, trials), in the order of METHODS."""
+    table = architectures()
+    square = table[table["dataset"] == dataset].pivot(index="method", columns="trial", values=name)
+    return square.loc[list(METHODS), list(TRIALS)].to_numpy(dtype=float)
+
+
+def pilot() -> dict[str, np.ndarray]:
+    """Accuracies (%) of the pilot's short trainings, by policy: (methods, trials), those of the methods it has.
+
+    Methods in the order of METHODS. See `tables/README.md`.
+    """
+    table = pd.read_csv(files("nasutils") / "tables" / "lhd_pilot.csv")
+    squares = {
+        policy: rows.pivot(index="method", columns="trial", values="accuracy")
+        for policy, rows in table.groupby("policy", sort=False)
+    }
+    return {
+        str(policy): square.loc[[method for method in METHODS if method in square.index]].to_numpy(dtype=float)
+        for policy, square in squares.items()
+    }
 
 
 def statistics() -> pd.DataFrame:
