@@ -15,7 +15,9 @@ RUNS     ?= figures/$(EVIDENCE)/runs
 WORKERS  ?= 2
 PART     ?= searches
 
-.PHONY: setup constraints figures $(FOLDERS) confirmation results test lint lab bench clean
+KATEX := build/katex/static/katex.min.css
+
+.PHONY: setup constraints figures $(FOLDERS) confirmation results test lint lab site bench clean
 
 # make setup                            the versions that the tests last passed with (constraints.txt); LATEST=1: the newest ones
 setup: $(INSTALLED)
@@ -28,13 +30,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 figures: $(FOLDERS)
 
-# The page, an article without its code and without what needs a kernel, replaces the old one only when it is complete. A notebook that fails stays there, with its traceback.
+# The executed notebook lies beside its figures; one that fails has its traceback in it.
 $(FOLDERS): figures/$(SCALE)/%: notebooks/%.ipynb params/$(SCALE)/%.yaml $(INSTALLED)
 	mkdir -p $@
 	.venv/bin/papermill -k python3 -f params/$(SCALE)/$*.yaml $< $@/$*.ipynb
-	.venv/bin/jupyter nbconvert --to html --no-input --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags=remove-cell --output-dir $@ --output $*.part $@/$*.ipynb
-	mv $@/$*.part.html $@/$*.html
-	rm $@/$*.ipynb
 
 # Runs are named by what they are, so another folder (RUNS=...) can be copied into figures/laptop/runs at any time.
 confirmation: $(INSTALLED)
@@ -58,12 +57,25 @@ lint: $(INSTALLED)
 	.venv/bin/mypy
 
 lab: $(INSTALLED)
-	.venv/bin/jupyter lab notebooks
+	.venv/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
+
+# build/site: the notebooks as committed, guides, results and API. Nothing is executed.
+site: $(INSTALLED) $(KATEX)
+	rm -rf docs/reference/api
+	.venv/bin/sphinx-build --fail-on-warning --keep-going -c docs -d build/doctrees . build/site
+	cp build/site/README.html build/site/index.html
+
+$(KATEX):
+	command -v npm > /dev/null || { echo "make site needs npm (Node.js), to fetch KaTeX, which renders the formulas"; exit 1; }
+	npm install --prefix build/katex --no-audit --no-fund katex@0.16
+	mkdir -p $(@D)/fonts
+	cp build/katex/node_modules/katex/dist/fonts/*.woff2 $(@D)/fonts
+	cp build/katex/node_modules/katex/dist/katex.min.css $@
 
 bench: $(INSTALLED)
 	.venv/bin/python tests/benchmarks/bench.py --out figures/bench
 
 # Removes caches and the smoke scale; keeps .venv and what took long: figures and runs of the other scales.
 clean:
-	rm -rf figures/smoke build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf figures/smoke build .pytest_cache .mypy_cache .ruff_cache docs/reference/api
 	find nasutils tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

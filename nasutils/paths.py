@@ -18,7 +18,7 @@ def params(scale: str, notebook: str) -> Path:
 
 
 def figures(scale: str, notebook: str) -> Path:
-    """figures/<scale>/<notebook>: pictures, tables, the executed page."""
+    """figures/<scale>/<notebook>: pictures, tables, the executed notebook."""
     return ROOT / "figures" / scale / notebook
 
 

@@ -366,7 +366,7 @@ def main() -> None:
     ]
     stamp = runs.stamp(machine.device)
     rows: list[Row] = []
-    head = f"Search step, {_where(machine, stamp)}"
+    head = f"# Search step, {stamp['device']}\n\n{_how(machine, stamp)}"
     report = f"{head}\n"
     for setting in settings:
         if given.only in setting.name:
@@ -380,9 +380,9 @@ def main() -> None:
     print(report)
 
 
-def _where(machine: Machine, stamp: Mapping) -> str:
+def _how(machine: Machine, stamp: Mapping) -> str:
     clock = "CUDA events" if machine.device == "cuda" else "processor time" if machine.threads == 1 else "wall clock"
-    return f"{stamp['device']}, {machine.threads} thread(s), {clock}, torch {stamp['torch']}, commit {stamp['commit']}."
+    return f"{machine.threads} thread(s), {clock}, torch {stamp['torch']}, commit {stamp['commit']}."
 
 
 if __name__ == "__main__":
