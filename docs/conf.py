@@ -99,12 +99,15 @@ def add_contents(app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] += CONTENTS
 
 
-def fold_code(app: Sphinx, docname: str, source: list[str]) -> None:
-    """A notebook is an article: its code is there for who unfolds it."""
+def read_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
+    """A notebook is an article: its code is there for who unfolds it, its pictures keep their alternative text."""
     if docname.startswith("notebooks/"):
         notebook = json.loads(source[0])
         for cell in notebook["cells"]:
             cell["metadata"]["tags"] = [*cell["metadata"].get("tags", []), "hide-input"]
+            pictures = [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
+            if alts := [picture["alt"] for picture in pictures if "alt" in picture]:
+                cell["metadata"]["mystnb"] = {"image": {"alt": alts[0]}}
         source[0] = json.dumps(notebook)
 
 
@@ -139,7 +142,10 @@ def restructured(block: str) -> str:
     parts = re.split(r"`([^`]+)`", block)
     parts[::2] = [re.sub(r"([\\*_|`])", r"\\\1", part) for part in parts[::2]]
     parts[1::2] = [rf"\ ``{' '.join(code.split())}``\ " for code in parts[1::2]]
-    return re.sub(r"^\\\* ", "* ", "".join(parts), flags=re.MULTILINE)
+    text = "".join(parts)
+    if re.search(r"^ {4}", text, flags=re.MULTILINE):  # columns within a list: line by line
+        return "\n".join(f"| {line}" for line in text.splitlines())
+    return re.sub(r"^\\\* ", "* ", text, flags=re.MULTILINE)
 
 
 @cache
@@ -164,6 +170,6 @@ def formula(translator: Any, node: nodes.math | nodes.math_block) -> None:
 def setup(app: Sphinx) -> None:
     app.add_html_math_renderer("katex", inline_renderers=(formula, None), block_renderers=(formula, None))
     app.connect("source-read", add_contents)
-    app.connect("source-read", fold_code)
+    app.connect("source-read", read_notebook)
     app.connect("doctree-read", describe_images)
     app.connect("autodoc-process-docstring", plain_text)
