@@ -466,5 +466,5 @@ def test_the_figure_shows_every_column(eigenvalues):
     found = diagnose(as_records(trajectory("A"), eigenvalues=eigenvalues), NB201)
     drawn, table = figure(found)
     assert table is found.table and [f"S_{op}" for op in NB201.ops] == [c for c in table if c.startswith("S_")]
-    assert drawn.get_suptitle() == f"collapsed since epoch {found.since} (shaded)"
+    assert drawn.get_suptitle() == f"nasbench201: collapsed since epoch {found.since} (shaded)"
     matplotlib.pyplot.close(drawn)
