@@ -99,6 +99,11 @@ def add_contents(app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] += CONTENTS
 
 
+def keep_anchors(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Anchors that GitHub knows by their HTML are targets here."""
+    source[0] = re.sub(r'^<a id="([\w-]+)"></a>$', r"(\1)=", source[0], flags=re.MULTILINE)
+
+
 def read_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
     """A notebook is an article: its code is there for who unfolds it, its pictures keep their alternative text."""
     if docname.startswith("notebooks/"):
@@ -170,6 +175,7 @@ def formula(translator: Any, node: nodes.math | nodes.math_block) -> None:
 def setup(app: Sphinx) -> None:
     app.add_html_math_renderer("katex", inline_renderers=(formula, None), block_renderers=(formula, None))
     app.connect("source-read", add_contents)
+    app.connect("source-read", keep_anchors)
     app.connect("source-read", read_notebook)
     app.connect("doctree-read", describe_images)
     app.connect("autodoc-process-docstring", plain_text)
