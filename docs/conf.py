@@ -46,7 +46,7 @@ html_static_path = ["site/static", "../build/katex/static"]
 html_css_files = ["katex.min.css", "site.css"]
 html_math_renderer = "katex"
 html_favicon = "site/static/icon.svg"
-html_copy_source = False
+html_copy_source = html_domain_indices = False
 html_show_copyright = html_show_sphinx = False
 html_permalinks_icon = "#"
 

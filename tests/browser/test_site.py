@@ -72,7 +72,8 @@ def test_a_notebook_is_an_article(name, page, address):
     assert page.locator("article details[open]").count() == 0
     text = page.locator("article").inner_text()
     assert not re.search(r"\$[^$\n]*\\[a-z]+|VBox\(|IntSlider\(|FloatSlider\(|\d%\|", text)
-    paragraph = "[...document.querySelectorAll('article p')].sort((a, b) => b.innerText.length - a.innerText.length)[0]"
+    plain = "[...document.querySelectorAll('article p')].filter(p => !p.querySelector('.katex'))"
+    paragraph = f"{plain}.sort((a, b) => b.innerText.length - a.innerText.length)[0]"
     lines = "Math.round(p.getBoundingClientRect().height / parseFloat(getComputedStyle(p).lineHeight))"
     length, count = page.evaluate(f"(p => [p.innerText.length, {lines}])({paragraph})")
     assert count > 2 and 0.6 * TEXT < length / count < 1.4 * TEXT
