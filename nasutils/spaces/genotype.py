@@ -57,7 +57,7 @@ class Genotype:
         raise ValueError(f"expected '|op~0|+|op~0|op~1|+...' or 'Genotype(normal=[...], ...)', not {_quoted(text)}")
 
     def __str__(self) -> str:
-        if len(self.cells) == 1 and not self.cells[0].output:
+        if self.cells[0].name == "cell":
             return "+".join(_nasbench201_node(pairs) for pairs in self.cells[0].nodes)
         parts = []
         for cell in self.cells:
