@@ -1,6 +1,7 @@
 """The site: `make site` reads the repository as it is, from its root, and writes build/site.
 
-So a link that works on GitHub works on the site. Notebooks are shown as committed, never executed here.
+So a link that works on GitHub works on the site. Notebooks are shown as committed, never executed
+here.
 """
 
 import json
@@ -105,19 +106,26 @@ def keep_anchors(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def read_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
-    """A notebook is an article: its code is there for who unfolds it, its pictures keep their alternative text."""
+    """A notebook is an article: its code is there for who unfolds it,
+    its pictures keep their alternative text.
+    """
     if docname.startswith("notebooks/"):
         notebook = json.loads(source[0])
         for cell in notebook["cells"]:
             cell["metadata"]["tags"] = [*cell["metadata"].get("tags", []), "hide-input"]
-            pictures = [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
+            pictures = [
+                output.get("metadata", {}).get("image/png", {})
+                for output in cell.get("outputs", [])
+            ]
             if alts := [picture["alt"] for picture in pictures if "alt" in picture]:
                 cell["metadata"]["mystnb"] = {"image": {"alt": alts[0]}}
         source[0] = json.dumps(notebook)
 
 
 def describe_images(app: Sphinx, doctree: nodes.document) -> None:
-    """A figure of a notebook is described by the words before it: its caption up to ALT characters."""
+    """A figure of a notebook is described by the words before it:
+    its caption up to ALT characters.
+    """
     before = ""
     for node in doctree.findall(lambda n: isinstance(n, (nodes.paragraph, nodes.image))):
         if isinstance(node, nodes.paragraph):
@@ -127,16 +135,26 @@ def describe_images(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def shortened(text: str) -> str:
-    """The first sentences of a text that have room in ALT characters, or the beginning of the first."""
+    """The first sentences of a text that have room in ALT characters,
+    or the beginning of the first.
+    """
     if len(text) <= ALT:
         return text
     end = text.rfind(". ", 0, ALT)
     return text[: end + 1] if end > 0 else text[: text.rfind(" ", 0, ALT)] + " ..."
 
 
-def plain_text(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Docstrings are plain text: blocks between blank lines, code in backticks or indented, lists with stars."""
-    blocks = ["\n".join(block) for blank, block in groupby(lines, lambda line: not line.strip()) if not blank]
+def plain_text(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Docstrings are plain text: blocks between blank lines, code in backticks or indented,
+    lists with stars.
+    """
+    blocks = [
+        "\n".join(block)
+        for blank, block in groupby(lines, lambda line: not line.strip())
+        if not blank
+    ]
     lines[:] = "\n\n".join(map(restructured, blocks)).splitlines()
 
 
@@ -161,7 +179,9 @@ def katex() -> subprocess.Popen[str]:
 
 
 def formula(translator: Any, node: nodes.math | nodes.math_block) -> None:
-    """Formulas are made into HTML here, so that a page needs neither a script nor a network for them."""
+    """Formulas are made into HTML here, so that a page needs neither a script nor a network for
+    them.
+    """
     display = isinstance(node, nodes.math_block)
     line, process = json.dumps([node.astext(), display]), katex()
     print(line, file=process.stdin, flush=True)
@@ -173,7 +193,9 @@ def formula(translator: Any, node: nodes.math | nodes.math_block) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    app.add_html_math_renderer("katex", inline_renderers=(formula, None), block_renderers=(formula, None))
+    app.add_html_math_renderer(
+        "katex", inline_renderers=(formula, None), block_renderers=(formula, None)
+    )
     app.connect("source-read", add_contents)
     app.connect("source-read", keep_anchors)
     app.connect("source-read", read_notebook)

@@ -37,7 +37,9 @@ MOVED = {
     "search": "training.search",
     "stopping": "measures.stopping",
 }
-"""Modules that people import by their short name, which stays valid: `nasutils.experiment` is `training.experiment`."""
+"""Modules that people import by their short name, which stays valid:
+`nasutils.experiment` is `training.experiment`.
+"""
 
 
 class _Moved(MetaPathFinder, Loader):

@@ -1,6 +1,7 @@
 """Data sets as uint8 tensors on the device; augmentation and splits. No worker processes.
 
-* The whole set lies in memory (CIFAR-10: 180 MB); a batch is an index, its crop and flip one gather.
+* The whole set lies in memory (CIFAR-10: 180 MB); a batch is an index, its crop and flip one
+  gather.
 * Every random draw comes from a generator that the caller owns and checkpoints.
 * Crop padding and cutout scale with the resolution: 4 and 16 pixels of 32.
 """
@@ -46,7 +47,8 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Data:
-    """A data set: its training and test images, the number of classes, channel mean and deviation in [0, 1].
+    """A data set: its training and test images, the number of classes,
+    channel mean and deviation in [0, 1].
 
     classes: their names, () where they have none.
     """
@@ -65,13 +67,18 @@ class Data:
 
 
 def root_folder(root: str | Path | None = None) -> Path:
-    """Where data sets lie: `root`, or the environment variable NASUTILS_DATA, or ~/.cache/nasutils/data."""
-    chosen = root or os.environ.get("NASUTILS_DATA") or Path.home() / ".cache" / "nasutils" / "data"
+    """Where data sets lie: `root`, or the environment variable NASUTILS_DATA,
+    or ~/.cache/nasutils/data.
+    """
+    chosen = (
+        root or os.environ.get("NASUTILS_DATA") or Path.home() / ".cache" / "nasutils" / "data"
+    )
     return Path(chosen).expanduser()
 
 
 def located(dataset: str | Path) -> str:
-    """The name of a data set, or the absolute path of own data (see `own_data`), which are given as a path.
+    """The name of a data set, or the absolute path of own data (see `own_data`),
+    which are given as a path.
 
     Raises ValueError for an unknown name.
     """
@@ -82,13 +89,17 @@ def located(dataset: str | Path) -> str:
     try:
         return choose("data set", str(dataset), NAMES)
     except ValueError as error:
-        raise ValueError(f"{error} Own images are given as a path: './folder' or 'file.npz'.") from None
+        raise ValueError(
+            f"{error} Own images are given as a path: './folder' or 'file.npz'."
+        ) from None
 
 
 def content(dataset: str) -> str:
-    """What a run is named by: the name of a data set, or of own data `sha256:` and the digest of their content.
+    """What a run is named by: the name of a data set,
+    or of own data `sha256:` and the digest of their content.
 
-    dataset: see `located`. Raises MissingData or ValueError for own data that are not there or not sound.
+    dataset: see `located`. Raises MissingData or ValueError for own data that are not there or not
+    sound.
     """
     return own_data.content(dataset) if own_data.is_path(dataset) else dataset
 
@@ -103,11 +114,12 @@ def load(
 ) -> Data:
     """Load a data set by name, or own data from a path, see `own_data`.
 
-    root: see `root_folder`; not used by `digits` and own data. resolution: side in pixels, a divisor of the original
-    one (area average), of own data any. download: fetch it through torchvision if it is missing.
+    root: see `root_folder`; not used by `digits` and own data. resolution: side in pixels, a
+    divisor of the original one (area average), of own data any. download: fetch it through
+    torchvision if it is missing.
 
-    Raises ValueError for an unknown name or resolution and for own data that are not sound, MissingData where there is
-    none.
+    Raises ValueError for an unknown name or resolution and for own data that are not sound,
+    MissingData where there is none.
     """
     name = located(name)
     if own_data.is_path(name):
@@ -155,7 +167,9 @@ def _own(path: str, resolution: int | None) -> Data:
 
 
 def _digits() -> Data:
-    """scikit-learn's 1,797 handwritten digits, 8 x 8 grey enlarged to 3 x 16 x 16; the last 360 are the test set."""
+    """scikit-learn's 1,797 handwritten digits, 8 x 8 grey enlarged to 3 x 16 x 16;
+    the last 360 are the test set.
+    """
     from sklearn.datasets import load_digits
 
     source = load_digits()
@@ -185,9 +199,9 @@ def _split(name: str, root: Path, download: bool, train: bool) -> ImageSet:
         return _image_set(found.data.transpose(0, 3, 1, 2), found.targets)
     except (RuntimeError, OSError) as error:
         raise MissingData(
-            f"{name} not found (or damaged) under {root.resolve()}: pass download=True (notebooks: download: true), "
-            f"or put torchvision's files there, or point NASUTILS_DATA or the data-root parameter at the folder "
-            f"that has them ({error})"
+            f"{name} not found (or damaged) under {root.resolve()}: pass download=True (notebooks:"
+            " download: true), or put torchvision's files there, or point NASUTILS_DATA or the"
+            f" data-root parameter at the folder that has them ({error})"
         ) from None
 
 
@@ -201,12 +215,14 @@ def _image_set(images: Any, labels: Any) -> ImageSet:
 def search_split(data: Data, scheme: str, images: int | None = None) -> tuple[ImageSet, ImageSet]:
     """The images that train the weights and those that train alpha.
 
-    scheme "half": first and second half of the training set by index (DARTS). "nasbench201": the benchmark's
-    lists for CIFAR-10; for CIFAR-100 all training images and the 5,000 x-valid images of its *test* set, as its
-    protocol has it. "all": the whole training set for both (single-level search, which has no validation split).
-    images: keep that many of each, drawn once and for all (not by the run's seed).
+    scheme "half": first and second half of the training set by index (DARTS). "nasbench201": the
+    benchmark's lists for CIFAR-10; for CIFAR-100 all training images and the 5,000 x-valid images
+    of its *test* set, as its protocol has it. "all": the whole training set for both (single-level
+    search, which has no validation split). images: keep that many of each, drawn once and for all
+    (not by the run's seed).
 
-    Raises ValueError for an unknown scheme, a data set without lists, or more images than there are.
+    Raises ValueError for an unknown scheme, a data set without lists, or more images than there
+    are.
     """
     weights, alpha = _parts(data, scheme)
     if images is None:
@@ -218,21 +234,27 @@ def search_split(data: Data, scheme: str, images: int | None = None) -> tuple[Im
 
 
 def held_out(data: Data, scheme: str, images: int | None, count: int) -> ImageSet:
-    """`count` images of alpha's part that `search_split` does not hand to alpha: those that come after its own.
+    """`count` images of alpha's part that `search_split` does not hand to alpha:
+    those that come after its own.
 
-    Raises ValueError where there are not so many, as in the scheme "all", which trains on every image.
+    Raises ValueError where there are not so many, as in the scheme "all", which trains on every
+    image.
     """
     _, alpha = _parts(data, scheme)
     own = len(alpha) if scheme == "all" or images is None else images
     left = len(alpha) - own
     if not 1 <= count <= left:
-        raise ValueError(f"held_out must be 0 to {left}, the images of alpha's part beside its own, not {count}")
+        raise ValueError(
+            f"held_out must be 0 to {left}, the images of alpha's part beside its own, not {count}"
+        )
     return _subset(alpha, len(alpha))[own : own + count]
 
 
 def _parts(data: Data, scheme: str) -> tuple[ImageSet, ImageSet]:
     choose("split", scheme, SPLITS)
-    return {"half": _halves, "nasbench201": _lists, "all": lambda d: (d.train, d.train)}[scheme](data)
+    return {"half": _halves, "nasbench201": _lists, "all": lambda d: (d.train, d.train)}[scheme](
+        data
+    )
 
 
 def _halves(data: Data) -> tuple[ImageSet, ImageSet]:
@@ -243,11 +265,14 @@ def _halves(data: Data) -> tuple[ImageSet, ImageSet]:
 def _lists(data: Data) -> tuple[ImageSet, ImageSet]:
     if data.name not in ("cifar10", "cifar100"):
         raise ValueError(
-            f"split 'nasbench201' has lists for cifar10 and cifar100, not for {data.name}: use 'half', that is "
-            "recipe={'split': 'half'}"
+            f"split 'nasbench201' has lists for cifar10 and cifar100, not for {data.name}: use"
+            " 'half', that is recipe={'split': 'half'}"
         )
     device = data.train.labels.device
-    index = {name: torch.as_tensor(rows, dtype=torch.long, device=device) for name, rows in benchmark_lists().items()}
+    index = {
+        name: torch.as_tensor(rows, dtype=torch.long, device=device)
+        for name, rows in benchmark_lists().items()
+    }
     if data.name == "cifar10":
         return data.train[index["c10_train"]], data.train[index["c10_valid"]]
     return data.train, data.test[index["c100_xvalid"]]
@@ -264,7 +289,8 @@ def index_batches(size: int, batch: int, generator: torch.Generator) -> Iterator
 
 
 def augment(images: Tensor, generator: torch.Generator, padding: int | None = None) -> Tensor:
-    """Random crop of the image padded with black, then a horizontal flip: uint8 (batch, 3, H, W) -> the same.
+    """Random crop of the image padded with black, then a horizontal flip:
+    uint8 (batch, 3, H, W) -> the same.
 
     One draw per image, from a CPU generator. padding: pixels; an eighth of H if None (4 of 32).
     """
@@ -283,28 +309,43 @@ def augment(images: Tensor, generator: torch.Generator, padding: int | None = No
 
 
 def cutout(images: Tensor, generator: torch.Generator, side: int) -> Tensor:
-    """Zero a square of `side` pixels, its centre uniform over the image and the square cut at the border.
+    """Zero a square of `side` pixels, its centre uniform over the image and the square cut at the
+    border.
 
-    images: (batch, 3, H, W), normalised (the references cut after normalisation, so the hole has the mean colour).
+    images: (batch, 3, H, W), normalised (the references cut after normalisation, so the hole has
+    the mean colour).
     """
     batch, _, height, width = images.shape
-    centre = torch.stack([torch.randint(0, n, (batch,), generator=generator) for n in (height, width)])
+    centre = torch.stack(
+        [torch.randint(0, n, (batch,), generator=generator) for n in (height, width)]
+    )
     low = (centre - side // 2)[:, :, None]
     hidden = [
-        (torch.arange(n) >= at) & (torch.arange(n) < at + side) for n, at in zip((height, width), low, strict=True)
+        (torch.arange(n) >= at) & (torch.arange(n) < at + side)
+        for n, at in zip((height, width), low, strict=True)
     ]
     square = hidden[0][:, None, :, None] & hidden[1][:, None, None, :]
     return images.masked_fill(square.to(images.device), 0.0)
 
 
 def normalize(images: Tensor, data: Data, dtype: torch.dtype = torch.float32) -> Tensor:
-    """uint8 (batch, 3, H, W) -> (x / 255 - mean) / std in the given floating type, laid out channels last."""
-    mean, std = (torch.tensor(v, dtype=dtype, device=images.device).view(3, 1, 1) for v in (data.mean, data.std))
+    """uint8 (batch, 3, H, W) -> (x / 255 - mean) / std in the given floating type,
+    laid out channels last.
+    """
+    mean, std = (
+        torch.tensor(v, dtype=dtype, device=images.device).view(3, 1, 1)
+        for v in (data.mean, data.std)
+    )
     x = images.to(dtype=dtype, memory_format=torch.channels_last)
     return x.sub_(255 * mean).div_(255 * std)
 
 
 def benchmark_lists() -> dict[str, np.ndarray]:
-    """NAS-Bench-201's index splits by name (int32), see `tables/README.md`; the caller's own copy."""
-    with (files("nasutils") / "tables" / "nasbench201_splits.npz").open("rb") as file, np.load(file) as arrays:
+    """NAS-Bench-201's index splits by name (int32), see `tables/README.md`;
+    the caller's own copy.
+    """
+    with (
+        (files("nasutils") / "tables" / "nasbench201_splits.npz").open("rb") as file,
+        np.load(file) as arrays,
+    ):
         return {name: arrays[name] for name in arrays.files}

@@ -8,13 +8,16 @@ from typing import Any, get_args
 
 
 class MissingData(FileNotFoundError):
-    """Data are not where they were looked for; the message says where that is and how to get them."""
+    """Data are not where they were looked for;
+    the message says where that is and how to get them.
+    """
 
 
 def choose(kind: str, value: str, choices: Iterable[str]) -> str:
     """Return value if it is one of the choices.
 
-    Raises ValueError with one short message: the kind, the value, the choices and the nearest of them.
+    Raises ValueError with one short message: the kind, the value, the choices and the nearest of
+    them.
     """
     allowed = tuple(choices)
     if value in allowed:
@@ -22,11 +25,15 @@ def choose(kind: str, value: str, choices: Iterable[str]) -> str:
     lower = {choice.lower(): choice for choice in allowed}
     near = get_close_matches(str(value).lower(), lower, n=1, cutoff=0.4)
     hint = f"; did you mean {lower[near[0]]!r}?" if near else ""
-    raise ValueError(f"unknown {kind} {value!r}: choose one of {', '.join(map(repr, allowed))}{hint}")
+    raise ValueError(
+        f"unknown {kind} {value!r}: choose one of {', '.join(map(repr, allowed))}{hint}"
+    )
 
 
 def whole(name: str, value: int, low: int = 1) -> int:
-    """Return value if it is a whole number of at least `low`. Raises ValueError naming the parameter."""
+    """Return value if it is a whole number of at least `low`.
+    Raises ValueError naming the parameter.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise ValueError(f"{name} must be a whole number, {low} or more, not {value!r}")
     if value >= 2**63:
@@ -36,35 +43,51 @@ def whole(name: str, value: int, low: int = 1) -> int:
 
 def positive(name: str, value: float) -> float:
     """Return value if it is a finite number above 0. Raises ValueError naming the parameter."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not 0 < value < float("inf")
+    ):
         raise ValueError(f"{name} must be a positive number, not {value!r}")
     return value
 
 
 def as_declared(given: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
-    """The same values by name, but whole numbers as floats where a float is declared: 1 and 1.0 are one setting."""
+    """The same values by name, but whole numbers as floats where a float is declared:
+    1 and 1.0 are one setting.
+    """
     floats = {name for name, kind in kinds.items() if kind is float or float in get_args(kind)}
-    return {name: float(v) if name in floats and type(v) is int else v for name, v in given.items()}
+    return {
+        name: float(v) if name in floats and type(v) is int else v for name, v in given.items()
+    }
 
 
 def plain(name: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Return values if it is a dict of what JSON can hold, by names. Raises ValueError naming the parameter."""
+    """Return values if it is a dict of what JSON can hold, by names.
+    Raises ValueError naming the parameter.
+    """
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ValueError(f"{name} must be a dict of values by their names, not {values!r}")
     try:
         json.dumps(values, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{name} must hold finite numbers, texts, lists and dicts by names: {error}") from None
+        raise ValueError(
+            f"{name} must hold finite numbers, texts, lists and dicts by names: {error}"
+        ) from None
     return values
 
 
 def check_fields(record: Any, below_one: Collection[str] = ()) -> None:
-    """Check that every field of a dataclass has its declared type: str, bool, int or float (which may be whole).
+    """Check that every field of a dataclass has its declared type:
+    str, bool, int or float (which may be whole).
 
-    Numbers are finite and at least 0; those of the names in below_one are below 1. Raises ValueError naming the field.
+    Numbers are finite and at least 0; those of the names in below_one are below 1. Raises
+    ValueError naming the field.
     """
     for f in fields(record):
-        _check_field(f.name, getattr(record, f.name), f.type, 1 if f.name in below_one else float("inf"))
+        _check_field(
+            f.name, getattr(record, f.name), f.type, 1 if f.name in below_one else float("inf")
+        )
 
 
 def _check_field(name: str, value: Any, kind: Any, limit: float) -> None:

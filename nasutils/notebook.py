@@ -1,4 +1,5 @@
-"""What the four notebooks share: `from nasutils.notebook import *` gives parameters, runs, figures, tables and claims.
+"""What the four notebooks share: `from nasutils.notebook import *` gives parameters, runs,
+figures, tables and claims.
 
 What belongs to one study alone is imported from `nasutils.studies.<notebook>`.
 """

@@ -1,14 +1,19 @@
-"""Own images as a data set: a folder in the layout of torchvision's ImageFolder, or an .npz file of arrays.
+"""Own images as a data set: a folder in the layout of torchvision's ImageFolder,
+or an .npz file of arrays.
 
-    flowers/train/rose/1.jpg       flowers/test/rose/2.jpg       a folder per class; the test part may be missing
-    flowers/rose/1.jpg                                           the same without a test part
-    flowers.npz                    images, labels; test_images, test_labels (both or none); classes (names, or none)
+    flowers/train/rose/1.jpg  a folder per class
+    flowers/test/rose/2.jpg   the test part
+    flowers/rose/1.jpg        the same without a test part
+    flowers.npz               images, labels; test_images, test_labels (both or none);
+                              classes (names, or none)
 
-* Arrays: images uint8, (n, height, width, 3) or (n, 3, height, width); labels whole numbers, (n,). None is unpickled.
+* Arrays: images uint8, (n, height, width, 3) or (n, 3, height, width); labels whole numbers, (n,).
+  None is unpickled.
 * An image is cut to its central square and brought to the resolution asked for by area averages.
-* The order of the images is drawn once and for all: classes one after another would not make halves.
-* A data set is named by the sha256 of its content, wherever it lies: that of the arrays, or of the files of a folder
-  with their classes and names.
+* The order of the images is drawn once and for all: classes one after another would not make
+  halves.
+* A data set is named by the sha256 of its content, wherever it lies: that of the arrays, or of the
+  files of a folder with their classes and names.
 """
 
 import hashlib
@@ -33,7 +38,9 @@ CONTENT = "sha256:"
 """How the name of own data begins, in the parameters of a run."""
 ARRAYS = ("images", "labels", "test_images", "test_labels", "classes")
 GREY_OR_COLOUR = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
-"""Modes of Pillow's images with 8 bits a channel; others would lose what they hold without a word."""
+"""Modes of Pillow's images with 8 bits a channel;
+others would lose what they hold without a word.
+"""
 
 Part = tuple[Tensor, Tensor]
 """images: (n, 3, side, side) uint8; labels: (n,) int64."""
@@ -41,7 +48,9 @@ Part = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class OwnData:
-    """content: `sha256:` and its digest. test: without images where there is no test part. classes: their names."""
+    """content: `sha256:` and its digest. test: without images where there is no test part.
+    classes: their names.
+    """
 
     content: str
     train: Part
@@ -51,32 +60,46 @@ class OwnData:
 
 
 def is_path(dataset: str | Path) -> bool:
-    """Whether own data are meant: a Path, or a text with a slash in it, or with the ending .npz."""
-    return isinstance(dataset, Path) or (isinstance(dataset, str) and ("/" in dataset or dataset.endswith(".npz")))
+    """Whether own data are meant: a Path, or a text with a slash in it,
+    or with the ending .npz.
+    """
+    return isinstance(dataset, Path) or (
+        isinstance(dataset, str) and ("/" in dataset or dataset.endswith(".npz"))
+    )
 
 
 def located(dataset: str | Path) -> str:
-    """The absolute path, which is the same in every process. Raises ValueError for a `~` of nobody."""
+    """The absolute path, which is the same in every process.
+    Raises ValueError for a `~` of nobody.
+    """
     try:
         return str(Path(dataset).expanduser().absolute())
     except RuntimeError as error:
-        raise ValueError(f"dataset must be a folder or an .npz file, not {str(dataset)!r}: {error}") from None
+        raise ValueError(
+            f"dataset must be a folder or an .npz file, not {str(dataset)!r}: {error}"
+        ) from None
 
 
 # The content's name
 
 _KNOWN: dict[str, tuple[Any, str]] = {}
-"""Of every path read so far: what the disk said of its files (sizes, times), and the content's name."""
+"""Of every path read so far: what the disk said of its files (sizes, times),
+and the content's name.
+"""
 
 
 def content(path: str) -> str:
-    """The name of own data. Files that the disk says are unchanged are not read again in this process.
+    """The name of own data. Files that the disk says are unchanged are not read again in this
+    process.
 
     Raises MissingData where there are none, ValueError if they are no data set.
     """
     signature = _signature(Path(path))
     if path not in _KNOWN or _KNOWN[path][0] != signature:
-        _KNOWN[path] = signature, CONTENT + (_arrays_digest if _is_file(path) else _folder_digest)(Path(path))
+        _KNOWN[path] = (
+            signature,
+            CONTENT + (_arrays_digest if _is_file(path) else _folder_digest)(Path(path)),
+        )
     return _KNOWN[path][1]
 
 
@@ -91,7 +114,9 @@ def _signature(path: Path) -> tuple[tuple[str, int, int], ...]:
             return ((str(path), found.st_size, found.st_mtime_ns),)
         return tuple(sorted(_files(str(path))))
     except OSError as error:
-        raise MissingData(f"no own data at {path} ({error.strerror}): expected a folder of images or an .npz") from None
+        raise MissingData(
+            f"no own data at {path} ({error.strerror}): expected a folder of images or an .npz"
+        ) from None
 
 
 def _files(folder: str) -> Iterator[tuple[str, int, int]]:
@@ -114,7 +139,10 @@ def _folder_digest(root: Path) -> str:
 
 
 def _line(part: str, folder: Path, file: str, image: bytes) -> str:
-    return f"{hashlib.sha256(image).hexdigest()}  {part}/{Path(file).relative_to(folder).as_posix()}\n"
+    return (
+        f"{hashlib.sha256(image).hexdigest()} "
+        f" {part}/{Path(file).relative_to(folder).as_posix()}\n"
+    )
 
 
 def _arrays_digest(path: Path) -> str:
@@ -158,7 +186,9 @@ def _from_folder(root: Path, resolution: int | None) -> OwnData:
             squares.append(_resized(_decoded(file, image)[None], resolution)[0])
         read[part] = _stacked(root, squares), torch.tensor([label for _, label in samples])
     if (other := names.get("test", names["train"])) != names["train"]:
-        raise ValueError(f"the classes of {root / 'test'} must be those of train, {names['train']}, not {other}")
+        raise ValueError(
+            f"the classes of {root / 'test'} must be those of train, {names['train']}, not {other}"
+        )
     digest = hashlib.sha256("".join(lines).encode()).hexdigest()
     return _own(root, digest, read["train"], read.get("test"), names["train"])
 
@@ -169,7 +199,9 @@ def _parts(root: Path) -> dict[str, Path]:
     if "train" not in inside:
         return {"train": root}
     if others := [name for name in inside if name not in ("train", "test")]:
-        raise ValueError(f"{root} must have the folders train and, if you like, test; beside them are {others}")
+        raise ValueError(
+            f"{root} must have the folders train and, if you like, test; beside them are {others}"
+        )
     return {name: root / name for name in inside[::-1]}
 
 
@@ -180,7 +212,9 @@ def _listed(folder: Path) -> tuple[list[tuple[str, int]], list[str]]:
     try:
         found = ImageFolder(str(folder))
     except FileNotFoundError as error:
-        raise ValueError(f"{folder} must have a folder of images for each class: {error}") from None
+        raise ValueError(
+            f"{folder} must have a folder of images for each class: {error}"
+        ) from None
     return found.samples, found.classes
 
 
@@ -207,19 +241,27 @@ def _decoded(file: str, content: bytes) -> Tensor:
 def _stacked(root: Path, squares: Sequence[Tensor]) -> Tensor:
     sides = {square.shape[-1] for square in squares}
     if len(sides) > 1:
-        raise ValueError(f"the images of {root} have sides of {min(sides)} to {max(sides)} pixels: pass resolution")
+        raise ValueError(
+            f"the images of {root} have sides of {min(sides)} to {max(sides)} pixels: pass"
+            " resolution"
+        )
     return torch.stack(list(squares))
 
 
 def _resized(images: Tensor, resolution: int | None) -> Tensor:
-    """The central square of each image, (n, 3, height, width), at a resolution (None: as it is), by area averages."""
+    """The central square of each image, (n, 3, height, width), at a resolution (None:
+    as it is), by area averages.
+    """
     height, width = images.shape[2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     square = images[:, :, top : top + side, left : left + side]
     if resolution in (None, side):
         return square
-    parts = [F.adaptive_avg_pool2d(part.float(), resolution).round().byte() for part in square.split(10_000)]
+    parts = [
+        F.adaptive_avg_pool2d(part.float(), resolution).round().byte()
+        for part in square.split(10_000)
+    ]
     return torch.cat(parts)
 
 
@@ -229,7 +271,9 @@ def _from_arrays(path: Path, resolution: int | None) -> OwnData:
     for prefix in ("", "test_"):
         if prefix + "images" in arrays:
             images = torch.from_numpy(arrays[prefix + "images"])
-            parts.append((_resized(images, resolution), torch.from_numpy(arrays[prefix + "labels"])))
+            parts.append(
+                (_resized(images, resolution), torch.from_numpy(arrays[prefix + "labels"]))
+            )
     names = [str(name) for name in arrays.get("classes", ())]
     return _own(path, _arrays_digest(path), parts[0], parts[1] if parts[1:] else None, names)
 
@@ -239,18 +283,34 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, MemoryError, AttributeError, zipfile.BadZipFile, zipfile.error) as error:
-        raise ValueError(f"{path} cannot be read as an .npz file of plain arrays: {error}") from None
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        MemoryError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zipfile.error,
+    ) as error:
+        raise ValueError(
+            f"{path} cannot be read as an .npz file of plain arrays: {error}"
+        ) from None
     if unknown := sorted(set(found) - set(ARRAYS)):
         raise ValueError(f"{path} must hold {', '.join(ARRAYS)}, not {', '.join(unknown)}")
-    wanted = {"images", "labels"} | ({"test_images", "test_labels"} if any("test" in name for name in found) else set())
+    wanted = {"images", "labels"} | (
+        {"test_images", "test_labels"} if any("test" in name for name in found) else set()
+    )
     if missing := sorted(wanted - set(found)):
-        raise ValueError(f"{path} must hold {', '.join(sorted(wanted))}; {', '.join(missing)} is missing")
+        raise ValueError(
+            f"{path} must hold {', '.join(sorted(wanted))}; {', '.join(missing)} is missing"
+        )
     for prefix in ("", "test_"):
         if prefix + "images" in found:
             images, labels = (f"{prefix}{name}" for name in ("images", "labels"))
             found[images] = _checked_images(f"{images} of {path}", found[images])
-            found[labels] = _checked_labels(f"{labels} of {path}", found[labels], len(found[images]))
+            found[labels] = _checked_labels(
+                f"{labels} of {path}", found[labels], len(found[images])
+            )
     return found
 
 
@@ -267,16 +327,23 @@ def _checked_images(name: str, images: np.ndarray) -> np.ndarray:
 def _checked_labels(name: str, labels: np.ndarray, count: int) -> np.ndarray:
     if labels.dtype.kind not in "iu" or labels.shape != (count,):
         found = f"{labels.dtype} of shape {labels.shape}"
-        raise ValueError(f"{name} must be whole numbers, one for each of {count} images, not {found}")
+        raise ValueError(
+            f"{name} must be whole numbers, one for each of {count} images, not {found}"
+        )
     return labels.astype(np.int64)
 
 
-def _own(path: Path, digest: str, train: Part, test: Part | None, classes: Sequence[str]) -> OwnData:
+def _own(
+    path: Path, digest: str, train: Part, test: Part | None, classes: Sequence[str]
+) -> OwnData:
     """Checks what the labels say, and draws the order of the images."""
     present = train[1].unique().tolist()
     count = len(classes) or len(present)
     if present != list(range(count)) or count < 2:
-        rule = f"labels of {path} must be 0 to {count - 1}, two or more, each of them in the training part"
+        rule = (
+            f"labels of {path} must be 0 to {count - 1}, two or more, each of them in the training"
+            " part"
+        )
         raise ValueError(f"{rule}; they are {_few(present)}")
     if test is None:
         test = train[0][:0], train[1][:0]
@@ -284,7 +351,9 @@ def _own(path: Path, digest: str, train: Part, test: Part | None, classes: Seque
         raise ValueError(f"test labels of {path} must be 0 to {count - 1}, not {_few(strange)}")
     if test[0].shape[1:] != train[0].shape[1:]:
         sides = f"{train[0].shape[-1]} and {test[0].shape[-1]} pixels"
-        raise ValueError(f"training and test images of {path} have sides of {sides}: pass resolution")
+        raise ValueError(
+            f"training and test images of {path} have sides of {sides}: pass resolution"
+        )
     return OwnData(CONTENT + digest, _shuffled(train), _shuffled(test), tuple(classes), count)
 
 

@@ -1,4 +1,6 @@
-"""Where things lie in a checkout, found from the package: a notebook may run from any directory."""
+"""Where things lie in a checkout, found from the package:
+a notebook may run from any directory.
+"""
 
 from pathlib import Path
 
@@ -23,5 +25,7 @@ def figures(scale: str, notebook: str) -> Path:
 
 
 def runs(scale: str) -> Path:
-    """figures/<scale>/runs: the run folders behind all figures of a scale; finished ones are shared by notebooks."""
+    """figures/<scale>/runs: the run folders behind all figures of a scale;
+    finished ones are shared by notebooks.
+    """
     return ROOT / "figures" / scale / "runs"

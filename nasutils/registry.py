@@ -1,14 +1,17 @@
-"""Classes by name, ours and people's own; of those that are not ours, what they do is part of a run's name.
+"""Classes by name, ours and people's own; of those that are not ours,
+what they do is part of a run's name.
 
-    methods.register(MyMethod)        spaces.register(MySpace)        both return the class, so they decorate it, too
+    methods.register(MyMethod)    both return the class,
+    spaces.register(MySpace)      so they decorate it, too
 
-The digest of an own class is the sha256 of its source and of all that its source names, and so on from name to name:
-bases, functions and classes of own modules, and plain constants of them (numbers, texts, lists). Own is what is neither
-this package nor installed nor of Python. It is to the letter, comments included. The source of a function or class is
-read when it is first met, so that a file that is edited later does not pass for the code that runs.
+The digest of an own class is the sha256 of its source and of all that its source names, and so on
+from name to name: bases, functions and classes of own modules, and plain constants of them
+(numbers, texts, lists). Own is what is neither this package nor installed nor of Python. It is to
+the letter, comments included. The source of a function or class is read when it is first met, so
+that a file that is edited later does not pass for the code that runs.
 
-A task takes its own classes along to other processes (`carried`, `adopt`): those of a module are imported there, those
-of a notebook or a script travel with their code.
+A task takes its own classes along to other processes (`carried`, `adopt`): those of a module are
+imported there, those of a notebook or a script travel with their code.
 """
 
 import ast
@@ -44,7 +47,9 @@ class Registry(Generic[T]):
     ours: the first ones. check: raises ValueError for an own class that lacks something.
     """
 
-    def __init__(self, kind: str, base: Any, ours: Iterable[type[T]], check: Callable[[Any], None]) -> None:
+    def __init__(
+        self, kind: str, base: Any, ours: Iterable[type[T]], check: Callable[[Any], None]
+    ) -> None:
         self._kind, self._base, self._check = kind, base, check
         self._classes: dict[str, Any] = {cls.name: cls for cls in ours}  # type: ignore[attr-defined]
         self._ours = frozenset(self._classes)
@@ -66,7 +71,9 @@ class Registry(Generic[T]):
         return self._travelled.get(name) or digest(self._classes[name])
 
     def register(self, cls: Any) -> None:
-        """Add an own class, or replace the one of the same name and place. Raises ValueError for what cannot be."""
+        """Add an own class, or replace the one of the same name and place.
+        Raises ValueError for what cannot be.
+        """
         self._check_class(cls)
         digest(cls)
         self._classes[cls.name] = cls
@@ -75,29 +82,40 @@ class Registry(Generic[T]):
     def _check_class(self, cls: Any) -> None:
         base = f"{self._base.__module__}.{self._base.__qualname__}"
         if not isinstance(cls, type) or not issubclass(cls, self._base):
-            raise ValueError(f"a {self._kind} to register must be a class derived from {base}, not {cls!r}")
+            raise ValueError(
+                f"a {self._kind} to register must be a class derived from {base}, not {cls!r}"
+            )
         title = cls.__qualname__
         if missing := sorted(getattr(cls, "__abstractmethods__", ())):
             raise ValueError(f"{title} must define {', '.join(missing)}, see {base}")
         if "<locals>" in title:
-            raise ValueError(f"{title} must be defined at the top of a module or cell, not in a function")
+            raise ValueError(
+                f"{title} must be defined at the top of a module or cell, not in a function"
+            )
         name = getattr(cls, "name", None)
         if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise ValueError(f"{title} must have a name of letters, digits and -, such as 'mine', not {name!r}")
+            raise ValueError(
+                f"{title} must have a name of letters, digits and -, such as 'mine', not {name!r}"
+            )
         holder = self._classes.get(name)
         if holder is not None and (name in self._ours or place(holder) != place(cls)):
             raise ValueError(
-                f"the {self._kind} {name!r} is taken by {'.'.join(place(holder))}: give {title} a name of its own"
+                f"the {self._kind} {name!r} is taken by {'.'.join(place(holder))}: give {title} a"
+                " name of its own"
             )
         self._check(cls)
 
     def carried(self, name: str) -> Own | None:
-        """What a task takes along to another process; None where the class is ours, which is there already."""
+        """What a task takes along to another process;
+        None where the class is ours, which is there already.
+        """
         found = self.source(name)
         return None if found is None else Own(self._classes[name], found)
 
     def adopt(self, own: Own | None) -> None:
-        """Register what came with a task. Raises ValueError if the class is not what it was where the task was made."""
+        """Register what came with a task. Raises ValueError if the class is not what it was where
+        the task was made.
+        """
         if own is None:
             return
         name = own.cls.name
@@ -105,8 +123,9 @@ class Registry(Generic[T]):
             self._travelled[name] = own.digest
         elif digest(own.cls) != own.digest:
             raise ValueError(
-                f"the source of {'.'.join(place(own.cls))} is not what it was where the {self._kind} {name!r} was "
-                "registered: restart the kernel, so that all processes run what is in the file now"
+                f"the source of {'.'.join(place(own.cls))} is not what it was where the"
+                f" {self._kind} {name!r} was registered: restart the kernel, so that all processes"
+                " run what is in the file now"
             )
         self._classes[name] = own.cls
 
@@ -126,7 +145,9 @@ def _of_a_module(cls: Any) -> bool:
 
 
 class _Text(NamedTuple):
-    """The source of a function or class, and the names in it, `a` or `a.b.c`, that may be of its module."""
+    """The source of a function or class, and the names in it, `a` or `a.b.c`,
+    that may be of its module.
+    """
 
     source: str
     names: tuple[str, ...]
@@ -136,7 +157,9 @@ _TEXTS: "WeakKeyDictionary[Any, _Text]" = WeakKeyDictionary()
 
 
 def digest(cls: type) -> str:
-    """The sha256 of the sources of a class, see above. Raises ValueError where there is none to be read."""
+    """The sha256 of the sources of a class, see above.
+    Raises ValueError where there is none to be read.
+    """
     texts = sorted({f"{name}\n{text}" for name, text in _sources(cls)})
     return hashlib.sha256("\n\n".join(texts).encode()).hexdigest()
 
@@ -161,7 +184,11 @@ def _sources(cls: type) -> Iterator[tuple[str, str]]:
 
 def _around(thing: Any) -> dict[str, Any]:
     """The names of the module of a function or class."""
-    return thing.__globals__ if isinstance(thing, FunctionType) else vars(sys.modules[thing.__module__])
+    return (
+        thing.__globals__
+        if isinstance(thing, FunctionType)
+        else vars(sys.modules[thing.__module__])
+    )
 
 
 def _named(names: Iterable[str], around: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -220,13 +247,15 @@ def _source(thing: Any) -> str:
         if isinstance(thing, type) and (found := _in_a_cell(thing)):
             return found
     raise ValueError(
-        f"the source of {thing.__qualname__} cannot be read, so that a changed rule would pass for the old one: define "
-        "it in a file or in a notebook's cell"
+        f"the source of {thing.__qualname__} cannot be read, so that a changed rule would pass for"
+        " the old one: define it in a file or in a notebook's cell"
     )
 
 
 def _in_a_cell(cls: type) -> str | None:
-    """The source of a class in a notebook, where inspect does not look: the last cell that defines it."""
+    """The source of a class in a notebook, where inspect does not look:
+    the last cell that defines it.
+    """
     for file, entry in reversed(list(linecache.cache.items())):
         if len(entry) != 4 or entry[1] is not None:  # a file on the disk, which has a time
             continue

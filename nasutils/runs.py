@@ -1,18 +1,26 @@
-"""Run folders: one computation, one folder of plain files, named by a hash of what determines its result.
+"""Run folders: one computation, one folder of plain files,
+named by a hash of what determines its result.
 
-    params.json    what determines the result        records.jsonl  a line per epoch
-    stamp.json     machine, versions, commit         checkpoint.pt  complete state after the last epoch
-    result.json    appears whole, when finished      failed.json    the error of a run that failed
-    SHA256SUMS     digest of the finished run       weights.safetensors    trained weights, where asked for
+    params.json          what determines the result
+    stamp.json           machine, versions, commit
+    records.jsonl        a line per epoch
+    checkpoint.pt        complete state after the last epoch
+    result.json          appears whole, when finished
+    weights.safetensors  trained weights, where asked for
+    SHA256SUMS           digest of the finished run
+    failed.json          the error of a run that failed
 
 * A finished run is read, never computed twice. A killed run goes on from its checkpoint.
-* Files appear whole or not at all (written beside, then renamed); records beyond the checkpoint are dropped.
-* Damage is noticed before it becomes a number: the digest is of all files of a finished run, a checkpoint carries its
-  own and that of the records before it.
-* A full disk or a missing permission stops the run with the name of the file; what was finished stays.
+* Files appear whole or not at all (written beside, then renamed); records beyond the checkpoint
+  are dropped.
+* Damage is noticed before it becomes a number: the digest is of all files of a finished run, a
+  checkpoint carries its own and that of the records before it.
+* A full disk or a missing permission stops the run with the name of the file; what was finished
+  stays.
 * A lock on the folder makes a second process wait for the first one, and then read its result.
 
-    python -m nasutils.runs digest FOLDER      gives the finished runs in a folder their digest, where they have none
+`python -m nasutils.runs digest FOLDER` gives the finished runs in a folder their digest, where
+they have none.
 """
 
 import argparse
@@ -48,12 +56,16 @@ WEIGHTS = "weights.safetensors"
 SUMMED = (*FILES[:-1], WEIGHTS, FILES[-1])
 """All of these in the order of the digest, to which `finish` adds the result last."""
 DIGEST = "SHA256SUMS"
-"""The sha256 of each of these, as the program sha256sum writes and checks it; older runs have none."""
+"""The sha256 of each of these, as the program sha256sum writes and checks it;
+older runs have none.
+"""
 AGAIN = "get it from a copy, or delete its folder to compute the run again"
 
 
 class BadCheckpoint(RuntimeError):
-    """A checkpoint or its records are damaged or not written by this program; the message names the file."""
+    """A checkpoint or its records are damaged or not written by this program;
+    the message names the file.
+    """
 
 
 class BadRun(RuntimeError):
@@ -75,7 +87,8 @@ class Run:
     def result(self) -> Result | None:
         """The result, None if the run has not finished.
 
-        Raises BadRun if a file cannot be read, is not what it was when the run finished, or is of another run.
+        Raises BadRun if a file cannot be read, is not what it was when the run finished, or is of
+        another run.
         """
         result = _read(self.path / "result.json")
         if result is not None:
@@ -93,17 +106,23 @@ class Run:
 
     @property
     def params(self) -> Params | None:
-        """What determines the result, None if the run was not begun. Raises BadRun if they are damaged."""
+        """What determines the result, None if the run was not begun.
+        Raises BadRun if they are damaged.
+        """
         return _read(self.path / "params.json")
 
     @property
     def records(self) -> list[Result]:
-        """The records so far, one dict per epoch; a line that is not whole (yet) is left out. Raises BadRun."""
+        """The records so far, one dict per epoch;
+        a line that is not whole (yet) is left out. Raises BadRun.
+        """
         return [_parsed(line, self.path / "records.jsonl") for line in self._lines()]
 
     @property
     def stamp(self) -> dict[str, Any]:
-        """Machine and software it was computed with, see `stamp`; empty if it was not begun. Raises BadRun."""
+        """Machine and software it was computed with, see `stamp`;
+        empty if it was not begun. Raises BadRun.
+        """
         return _read(self.path / "stamp.json") or {}
 
     @property
@@ -118,30 +137,45 @@ class Run:
     def digest(self) -> str:
         """The sha256 of each of its files, a line each."""
         contents = {name: _content(self.path / name) for name in SUMMED}
-        return "".join(_sum(name, content) for name, content in contents.items() if content is not None)
+        return "".join(
+            _sum(name, content) for name, content in contents.items() if content is not None
+        )
 
     def _check_digest(self) -> None:
         kept = _content(self.path / DIGEST)
         if kept is None or kept == (now := self.digest()).encode():
             return
         changed = set(now.splitlines()) ^ set(kept.decode(errors="replace").splitlines())
-        names = [name for name in SUMMED if any(line.endswith(name) for line in changed)] or [DIGEST]
-        raise BadRun(f"{self.path / names[0]} is not what it was when the run finished, says {DIGEST}; {AGAIN}")
+        names = [name for name in SUMMED if any(line.endswith(name) for line in changed)] or [
+            DIGEST
+        ]
+        raise BadRun(
+            f"{self.path / names[0]} is not what it was when the run finished, says {DIGEST};"
+            f" {AGAIN}"
+        )
 
     def _check_whole(self, result: Result) -> None:
         """What can be known of a run without a digest, too."""
         _ = self.stamp
         if self.params is None or key(self.params) != self.path.name:
-            raise BadRun(f"{self.path / 'params.json'} is not of the run that its folder is named by; {AGAIN}")
+            raise BadRun(
+                f"{self.path / 'params.json'} is not of the run that its folder is named by;"
+                f" {AGAIN}"
+            )
         lines = len(self._lines())
         if lines != result.get("epochs", lines):
-            raise BadRun(f"{self.path} has {lines} records of {result['epochs']} epochs; delete it to run it again")
+            raise BadRun(
+                f"{self.path} has {lines} records of {result['epochs']} epochs; delete it to run"
+                " it again"
+            )
 
     def _lines(self) -> list[bytes]:
         return (_content(self.path / "records.jsonl") or b"").split(b"\n")[:-1]
 
     def append(self, record: Result, state: dict[str, Any]) -> None:
-        """Keep a record and the state after it: the record first, so that no state stands without its records."""
+        """Keep a record and the state after it:
+        the record first, so that no state stands without its records.
+        """
         file = self.path / "records.jsonl"
         with _naming(file), file.open("ab") as records:
             _write(records, (json.dumps(record) + "\n").encode())
@@ -150,10 +184,11 @@ class Run:
         _write_whole(self.path / "checkpoint.pt", content.getbuffer())
 
     def restore(self, load: Callable[[dict[str, Any]], Any]) -> None:
-        """Hand the state of the checkpoint to `load`, if there is one; records that are newer than it are dropped.
+        """Hand the state of the checkpoint to `load`, if there is one;
+        records that are newer than it are dropped.
 
-        Raises BadCheckpoint if the file or its records are damaged or `load` cannot take it; then nothing is changed.
-        Read with weights_only=True: no code of the file runs.
+        Raises BadCheckpoint if the file or its records are damaged or `load` cannot take it; then
+        nothing is changed. Read with weights_only=True: no code of the file runs.
         """
         file, records = self.path / "checkpoint.pt", self.path / "records.jsonl"
         if not file.exists():
@@ -168,22 +203,35 @@ class Run:
             raise
         except Exception as error:
             raise BadCheckpoint(
-                f"{file} is damaged or of another program ({type(error).__name__}); delete it to start the run again"
+                f"{file} is damaged or of another program ({type(error).__name__}); delete it to"
+                " start the run again"
             ) from error
         _write_whole(records, kept)
 
     def _kept(self, done: int, digest: str | None) -> bytes:
-        """The records of that many epochs; digest: what the checkpoint says of them, None if it is an older one."""
-        file, records, lines = self.path / "checkpoint.pt", self.path / "records.jsonl", self._lines()
+        """The records of that many epochs; digest:
+        what the checkpoint says of them, None if it is an older one.
+        """
+        file, records, lines = (
+            self.path / "checkpoint.pt",
+            self.path / "records.jsonl",
+            self._lines(),
+        )
         if len(lines) < done:
-            raise BadCheckpoint(f"{file} is at epoch {done} but {records} has {len(lines)} records; delete both")
+            raise BadCheckpoint(
+                f"{file} is at epoch {done} but {records} has {len(lines)} records; delete both"
+            )
         kept = _joined(lines[:done])
         if digest not in (None, _sha256(kept)):
-            raise BadCheckpoint(f"{records} is damaged, says {file}; delete both to start the run again")
+            raise BadCheckpoint(
+                f"{records} is damaged, says {file}; delete both to start the run again"
+            )
         return kept
 
     def keep_weights(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-        """Keep weights by name, and texts beside them, in one file; before `finish`, whose digest is of it, too."""
+        """Keep weights by name, and texts beside them, in one file;
+        before `finish`, whose digest is of it, too.
+        """
         from safetensors.torch import save
 
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -192,7 +240,8 @@ class Run:
     def weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """What `keep_weights` was given.
 
-        Raises ValueError if the run is not finished or was finished without weights, BadRun if it is damaged.
+        Raises ValueError if the run is not finished or was finished without weights, BadRun if it
+        is damaged.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -201,12 +250,14 @@ class Run:
             raise ValueError(f"the run {self.path} is not finished: it has no weights yet")
         if not file.exists():
             raise ValueError(
-                f"the run {self.path} was finished without its weights; with keep_weights=True it is another run, "
-                "which is computed once and has them"
+                f"the run {self.path} was finished without its weights; with keep_weights=True it"
+                " is another run, which is computed once and has them"
             )
         try:
             with safe_open(file, framework="pt") as opened:
-                return {name: opened.get_tensor(name) for name in opened.keys()}, dict(opened.metadata() or {})  # noqa: SIM118
+                names = opened.keys()  # no mapping: it cannot be iterated over
+                tensors = {name: opened.get_tensor(name) for name in names}
+                return tensors, dict(opened.metadata() or {})
         except (SafetensorError, OSError) as error:
             raise BadRun(f"{file} is damaged ({error}); {AGAIN}") from error
 
@@ -223,7 +274,9 @@ class Run:
             _write_whole(self.path / "failed.json", _json({"error": error, "traceback": details}))
 
 
-def run(work: Callable[[Params, Run], Result], params: Params, root: str | Path, device: str = "cpu") -> Run:
+def run(
+    work: Callable[[Params, Run], Result], params: Params, root: str | Path, device: str = "cpu"
+) -> Run:
     """Do `work(params, run)` once. Returns the finished run, from the cache if it is there.
 
     device: what the stamp says that it was computed on.
@@ -241,7 +294,9 @@ def run(work: Callable[[Params, Run], Result], params: Params, root: str | Path,
     return home
 
 
-def _compute(work: Callable[[Params, Run], Result], params: Params, home: Run, device: str) -> None:
+def _compute(
+    work: Callable[[Params, Run], Result], params: Params, home: Run, device: str
+) -> None:
     (home.path / "failed.json").unlink(missing_ok=True)
     _write_whole(home.path / "params.json", _json(params))
     _write_whole(home.path / "stamp.json", _json(stamp(device)))
@@ -256,10 +311,11 @@ def _compute(work: Callable[[Params, Run], Result], params: Params, home: Run, d
 def stamp(device: str = "cpu") -> dict[str, Any]:
     """The machine and the software a number was computed with; device: cpu, cuda, cuda:1.
 
-    processor: vendor, family, model and stepping of the CPU, whose name may tell less. instructions: of the CPU, as
-    PyTorch uses them; between AVX2 and AVX512 sums differ in their last bits. tf32: whether the convolutions of float32
-    run on a GPU's tensor cores, whose factors have 10 bits after the point: PyTorch's default, which the environment
-    variable NVIDIA_TF32_OVERRIDE=0 turns off.
+    processor: vendor, family, model and stepping of the CPU, whose name may tell less.
+    instructions: of the CPU, as PyTorch uses them; between AVX2 and AVX512 sums differ in their
+    last bits. tf32: whether the convolutions of float32 run on a GPU's tensor cores, whose factors
+    have 10 bits after the point: PyTorch's default, which the environment variable
+    NVIDIA_TF32_OVERRIDE=0 turns off.
     """
     on_gpu = torch.device(device).type == "cuda"
     return {
@@ -268,7 +324,11 @@ def stamp(device: str = "cpu") -> dict[str, Any]:
         "processor": _processor_model(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
-        "tf32": on_gpu and torch.backends.cudnn.allow_tf32 and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0",
+        "tf32": (
+            on_gpu
+            and torch.backends.cudnn.allow_tf32
+            and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"
+        ),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": version("numpy"),
@@ -285,28 +345,52 @@ def computed_on(found: Iterable[Run]) -> dict[str, int]:
 
 def _processor() -> str:
     models = _cpuinfo("model name")
-    return f"{models[0]}, {len(models)} cores" if models else platform.processor() or platform.machine()
+    return (
+        f"{models[0]}, {len(models)} cores"
+        if models
+        else platform.processor() or platform.machine()
+    )
 
 
 def _processor_model() -> str:
     found = {name: _cpuinfo(name) for name in ("vendor_id", "cpu family", "model", "stepping")}
-    return ", ".join(f"{name} {values[0]}" for name, values in found.items() if values) or platform.machine()
+    return (
+        ", ".join(f"{name} {values[0]}" for name, values in found.items() if values)
+        or platform.machine()
+    )
 
 
 def _cpuinfo(field: str) -> list[str]:
     """What Linux says of every core; nothing elsewhere."""
     file = Path("/proc/cpuinfo")
-    lines = [line.split(":", 1) for line in file.read_text().splitlines() if ":" in line] if file.exists() else []
+    lines = (
+        [line.split(":", 1) for line in file.read_text().splitlines() if ":" in line]
+        if file.exists()
+        else []
+    )
     return [value.strip() for name, value in lines if name.strip() == field]
 
 
 @cache
 def _commit() -> str | None:
-    """Of the checkout, `-dirty` if its code differs (figures may: they are being drawn). Asked once a process."""
+    """Of the checkout, `-dirty` if its code differs (figures may: they are being drawn).
+    Asked once a process.
+    """
     git = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent.parent)]
-    status = ["status", "--porcelain=v2", "--branch", "--untracked-files=no", "--", "nasutils", "notebooks", "params"]
+    status = [
+        "status",
+        "--porcelain=v2",
+        "--branch",
+        "--untracked-files=no",
+        "--",
+        "nasutils",
+        "notebooks",
+        "params",
+    ]
     try:
-        said = subprocess.run([*git, *status], capture_output=True, text=True, check=True).stdout.splitlines()
+        said = subprocess.run(
+            [*git, *status], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
     except (OSError, subprocess.CalledProcessError):
         return None
     head = next(line for line in said if line.startswith("# branch.oid ")).split()[-1]
@@ -327,7 +411,9 @@ def _content(path: Path) -> bytes | None:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """What a JSON file says, None if there is none. Raises BadRun if it is damaged or cannot be read."""
+    """What a JSON file says, None if there is none.
+    Raises BadRun if it is damaged or cannot be read.
+    """
     content = _content(path)
     return None if content is None else _parsed(content, path)
 
@@ -341,7 +427,9 @@ def _parsed(content: bytes, path: Path) -> dict[str, Any]:
 
 
 def _state(checkpoint: Path) -> dict[str, Any]:
-    """The state in a checkpoint. torch.load does not look at the checksums that torch.save writes, so zipfile does."""
+    """The state in a checkpoint. torch.load does not look at the checksums that torch.save writes,
+    so zipfile does.
+    """
     content = io.BytesIO(checkpoint.read_bytes())
     with zipfile.ZipFile(content) as archive:
         if damaged := archive.testzip():
@@ -368,7 +456,9 @@ def _json(value: Any) -> bytes:
 
 
 def _write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a file beside its place, then rename it: readers see the old one or the new one, never a part."""
+    """Write a file beside its place, then rename it:
+    readers see the old one or the new one, never a part.
+    """
     part = path.with_name(path.name + ".part")
     try:
         with _naming(path), part.open("wb") as file:
@@ -401,8 +491,8 @@ def _naming(path: Path) -> Iterator[None]:
 def _locked(folder: Path) -> Iterator[None]:
     """Hold the folder; who waits for it is told who holds it.
 
-    Two locks: of the file `lock`, which says who holds it, and of the folder itself, which still holds when somebody
-    removes that file (not on NFS, which locks no folders).
+    Two locks: of the file `lock`, which says who holds it, and of the folder itself, which still
+    holds when somebody removes that file (not on NFS, which locks no folders).
     """
     path = folder / "lock"
     with path.open("a+") as file, _opened(folder) as itself:
@@ -421,7 +511,9 @@ def _take(descriptor: int, path: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = path.read_text(errors="replace").strip() if path.exists() else ""
-        print(f"waiting for {holder or 'another process'}, which computes {path.parent}", flush=True)
+        print(
+            f"waiting for {holder or 'another process'}, which computes {path.parent}", flush=True
+        )
         fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
@@ -438,7 +530,9 @@ def _opened(folder: Path) -> Iterator[int]:
 
 
 def give_digests(folder: Path) -> None:
-    """Give the finished runs in a folder a digest, where they have none; prints how many got one and what not."""
+    """Give the finished runs in a folder a digest, where they have none;
+    prints how many got one and what not.
+    """
     given = 0
     for file in sorted(folder.glob("*/result.json")):
         try:
@@ -459,12 +553,18 @@ def _give_digest(run: Run) -> bool:
 
 def main() -> None:
     """Parse and do."""
-    parser = argparse.ArgumentParser(prog="python -m nasutils.runs", description="Digests of finished runs.")
+    parser = argparse.ArgumentParser(
+        prog="python -m nasutils.runs", description="Digests of finished runs."
+    )
     parser.add_argument("action", choices=["digest"])
-    parser.add_argument("folder", type=Path, help="of the run folders, such as figures/laptop/runs")
+    parser.add_argument(
+        "folder", type=Path, help="of the run folders, such as figures/laptop/runs"
+    )
     folder = parser.parse_args().folder
     if not folder.is_dir():
-        parser.error(f"there is no folder {folder}; the runs of the notebooks are in figures/<scale>/runs")
+        parser.error(
+            f"there is no folder {folder}; the runs of the notebooks are in figures/<scale>/runs"
+        )
     give_digests(folder)
 
 

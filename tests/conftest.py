@@ -7,6 +7,8 @@ from nasutils.training.experiment import repeatable
 
 @pytest.fixture
 def one_thread():
-    """Sums do not depend on the number of cores: what is compared bit for bit is computed on one thread."""
+    """Sums do not depend on the number of cores:
+    what is compared bit for bit is computed on one thread.
+    """
     with repeatable():
         yield

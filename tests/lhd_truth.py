@@ -1,4 +1,6 @@
-"""The networks of the truth file of LHD: weights, data and alpha by one rule (`lhd_supernet.json`)."""
+"""The networks of the truth file of LHD: weights,
+data and alpha by one rule (`lhd_supernet.json`).
+"""
 
 import json
 import math
@@ -41,11 +43,16 @@ def alphas(uniform=False):
     found = {}
     for t, (name, shape) in enumerate(LHD.alpha_shapes.items(), start=1):
         values = 0.5 * (2 * wave(math.prod(shape), 1000 * t) - 1).reshape(shape)
-        found[name] = (torch.full_like(values, 1 / shape[1]) if uniform else values).requires_grad_()
+        found[name] = (
+            torch.full_like(values, 1 / shape[1]) if uniform else values
+        ).requires_grad_()
     return found
 
 
 def close(found, expected, rtol=1e-9, atol=1e-12):
     torch.testing.assert_close(
-        torch.as_tensor(found, dtype=torch.float64), torch.tensor(expected, dtype=torch.float64), rtol=rtol, atol=atol
+        torch.as_tensor(found, dtype=torch.float64),
+        torch.tensor(expected, dtype=torch.float64),
+        rtol=rtol,
+        atol=atol,
     )

@@ -1,7 +1,9 @@
-"""The NAS-Bench-201 supernet written the plain way: one module per operation, a weighted sum per edge.
+"""The NAS-Bench-201 supernet written the plain way:
+one module per operation, a weighted sum per edge.
 
-The reference for the tests of equality and for the benchmark. `unstack` and `stack` translate what is named
-after our supernet's parameters and buffers (a state dict, gradients) into this one's names, and back.
+The reference for the tests of equality and for the benchmark. `unstack` and `stack` translate what
+is named after our supernet's parameters and buffers (a state dict, gradients) into this one's
+names, and back.
 """
 
 import re
@@ -60,7 +62,10 @@ class Cell(nn.Module):
         for target in (1, 2, 3):
             nodes.append(
                 sum(
-                    sum(w * op(nodes[s]) for w, op in zip(weights[e], self.edges[e].values(), strict=True))
+                    sum(
+                        w * op(nodes[s])
+                        for w, op in zip(weights[e], self.edges[e].values(), strict=True)
+                    )
                     for e, (s, t) in enumerate(EDGES)
                     if t == target
                 )
@@ -71,7 +76,9 @@ class Cell(nn.Module):
 class NaiveSupernet(nn.Module):
     def __init__(self, channels=16, cells=5, num_classes=10):
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+        )
         layers = []
         for stage in range(3):
             width = channels * 2**stage

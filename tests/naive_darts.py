@@ -1,7 +1,8 @@
-"""The supernets of the DARTS family written the plain way: one module per operation, a weighted sum per edge.
+"""The supernets of the DARTS family written the plain way:
+one module per operation, a weighted sum per edge.
 
-With partial channels an edge is the mixed operation of PC-DARTS. The reference for the tests of equality and for the
-benchmark. Parameters have the names of ours.
+With partial channels an edge is the mixed operation of PC-DARTS. The reference for the tests of
+equality and for the benchmark. Parameters have the names of ours.
 """
 
 import torch
@@ -29,7 +30,9 @@ class Separable(nn.Module):
 class Dilated(nn.Module):
     def __init__(self, c, kernel, stride):
         super().__init__()
-        self.depthwise = nn.Conv2d(c, c, kernel, stride, kernel - 1, dilation=2, groups=c, bias=False)
+        self.depthwise = nn.Conv2d(
+            c, c, kernel, stride, kernel - 1, dilation=2, groups=c, bias=False
+        )
         self.pointwise = nn.Conv2d(c, c, 1, bias=False)
         self.bn = nn.BatchNorm2d(c, affine=False)
 
@@ -52,7 +55,10 @@ class Reduction(nn.Module):
 class Pointwise(nn.Module):
     def __init__(self, c_in, c_out):
         super().__init__()
-        self.conv, self.bn = nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out, affine=False)
+        self.conv, self.bn = (
+            nn.Conv2d(c_in, c_out, 1, bias=False),
+            nn.BatchNorm2d(c_out, affine=False),
+        )
 
     def forward(self, x):
         return self.bn(self.conv(torch.relu(x)))
@@ -91,7 +97,9 @@ class Cell(nn.Module):
         self.ops = nn.ModuleDict()
         for e, names in enumerate(edge_ops):
             stride = 2 if kind == "reduce" and EDGES[e][0] < 2 else 1
-            self.ops.update({f"{e}_{name}": operation(name, c // partial, stride) for name in names})
+            self.ops.update(
+                {f"{e}_{name}": operation(name, c // partial, stride) for name in names}
+            )
 
     def forward(self, first, second, weights):
         states = [self.enter0(first), self.enter1(second)]
@@ -117,20 +125,32 @@ class PartialCell(Cell):
 
     def mixed_op(self, e, x, weights):
         through, around = x[:, : x.shape[1] // self.partial], x[:, x.shape[1] // self.partial :]
-        mixed = sum(w * self.ops[name](through) for w, name in zip(weights, self.names[e], strict=True))
+        mixed = sum(
+            w * self.ops[name](through) for w, name in zip(weights, self.names[e], strict=True)
+        )
         if mixed.shape[2] < x.shape[2]:
             around = F.max_pool2d(around, 2, 2)
         joined = torch.cat([mixed, weights.sum() * around], 1)
         n, c, h, w = joined.shape
-        return joined.view(n, self.partial, c // self.partial, h, w).transpose(1, 2).reshape(n, c, h, w)
+        return (
+            joined.view(n, self.partial, c // self.partial, h, w)
+            .transpose(1, 2)
+            .reshape(n, c, h, w)
+        )
 
 
 class Supernet(nn.Module):
     def __init__(self, edge_ops, channels, cells, classes, partial=1):
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels))
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels)
+        )
         self.cells = nn.ModuleList()
-        inputs, halved, cell = (3 * channels, 3 * channels), False, Cell if partial == 1 else PartialCell
+        inputs, halved, cell = (
+            (3 * channels, 3 * channels),
+            False,
+            Cell if partial == 1 else PartialCell,
+        )
         for i in range(cells):
             reduction = i in (cells // 3, 2 * cells // 3)
             kind, channels = ("reduce", 2 * channels) if reduction else ("normal", channels)

@@ -9,7 +9,15 @@ from torch import nn
 from tests.naive_darts import Pointwise, Reduction
 
 EDGES = [(source, target) for target in range(2, 7) for source in range(target)]
-OPS = ["max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5"]
+OPS = [
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+]
 
 
 class Depthwise(nn.Module):
@@ -27,7 +35,11 @@ def operation(name, c, stride):
     if name == "skip_connect":
         return nn.Identity() if stride == 1 else Reduction(c, c)
     if name.endswith("pool_3x3"):
-        pool = nn.MaxPool2d(3, stride, 1) if name[0] == "m" else nn.AvgPool2d(3, stride, 1, count_include_pad=False)
+        pool = (
+            nn.MaxPool2d(3, stride, 1)
+            if name[0] == "m"
+            else nn.AvgPool2d(3, stride, 1, count_include_pad=False)
+        )
         return nn.Sequential(pool, nn.BatchNorm2d(c, affine=False))
     return Depthwise(c, int(name[-1]), stride, 2 if name.startswith("dil") else 1)
 
@@ -75,5 +87,7 @@ class Supernet(nn.Module):
     def forward(self, images, mix):
         first, second = self.stem0(images), self.stem1(images)
         for cell in self.cells:
-            first, second = cell(first, second, mix[cell.cell_type], mix[f"{cell.cell_type}_output"])
+            first, second = cell(
+                first, second, mix[cell.cell_type], mix[f"{cell.cell_type}_output"]
+            )
         return self.linear(torch.cat([first, second], 1).mean(dim=(2, 3)))

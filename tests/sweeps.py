@@ -1,4 +1,6 @@
-"""Small runs to sweep, what they leave behind, and a thread that kills the processes that compute them."""
+"""Small runs to sweep, what they leave behind,
+and a thread that kills the processes that compute them.
+"""
 
 import os
 import signal
@@ -11,12 +13,28 @@ from nasutils.runs import Run
 from nasutils.sweep.launch import name_of, sweep
 from nasutils.training.experiment import Experiment, Machine
 
-TINY = {"dataset": "digits", "resolution": 8, "images": 32, "evaluation": 32, "channels": 4, "cells": 1}
+TINY = {
+    "dataset": "digits",
+    "resolution": 8,
+    "images": 32,
+    "evaluation": 32,
+    "channels": 4,
+    "cells": 1,
+}
 RECIPE = {"split": "half", "batch": 16}
 
 
 def experiment(seed=0, epochs=3, **changed):
-    return Experiment(**{"method": "sp-darts", "recipe": RECIPE, "seed": seed, "epochs": epochs, **TINY, **changed})
+    return Experiment(
+        **{
+            "method": "sp-darts",
+            "recipe": RECIPE,
+            "seed": seed,
+            "epochs": epochs,
+            **TINY,
+            **changed,
+        }
+    )
 
 
 ONE, TWO, LONG = experiment(1), experiment(2), experiment(3, epochs=8)
@@ -27,7 +45,9 @@ ENDLESS = experiment(4, epochs=100_000)
 
 def trace(run):
     """All that a run left but for what it cost; the text of floats is exact."""
-    return [{name: value for name, value in r.items() if name != "cost"} for r in run.records], run.result
+    return [
+        {name: value for name, value in r.items() if name != "cost"} for r in run.records
+    ], run.result
 
 
 def stamps(runs):
@@ -48,12 +68,20 @@ def holders(run):
     """The processes that compute a run: whoever holds the lock of its folder."""
     lock = run.path / "lock"
     inode = str(lock.stat().st_ino) if lock.exists() else None
-    held = [line.split() for line in Path("/proc/locks").read_text().splitlines() if "->" not in line]
-    return [int(pid) for _, kind, _, _, pid, file, *_ in held if kind == "FLOCK" and file.split(":")[-1] == inode]
+    held = [
+        line.split() for line in Path("/proc/locks").read_text().splitlines() if "->" not in line
+    ]
+    return [
+        int(pid)
+        for _, kind, _, _, pid, file, *_ in held
+        if kind == "FLOCK" and file.split(":")[-1] == inode
+    ]
 
 
 def killed_sweep(root, engine):
-    """The first runs of a sweep whose process is killed with SIGKILL when one run is finished and LONG under way."""
+    """The first runs of a sweep whose process is killed with SIGKILL when one run is finished and
+    LONG under way.
+    """
     one, long = (Run(root / name_of(e)) for e in (ONE, LONG))
     driver = get_context("spawn").Process(target=drive, args=(root, engine))
     driver.start()
@@ -69,7 +97,9 @@ def drive(root, engine):
 
 
 class Killer(threading.Thread):
-    """Kills, with SIGKILL, a process that `victims` returns, no process twice and so many in all."""
+    """Kills, with SIGKILL, a process that `victims` returns,
+    no process twice and so many in all.
+    """
 
     def __init__(self, victims, times):
         super().__init__(daemon=True)

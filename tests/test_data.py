@@ -1,4 +1,5 @@
-"""Data sets, augmentation against slow per-image references, splits, and what is said when data is missing.
+"""Data sets, augmentation against slow per-image references, splits,
+and what is said when data is missing.
 
 Run: pytest tests/test_data.py         with CIFAR-10: NASUTILS_DATA=<folder> pytest tests/test_data.py
 """
@@ -13,7 +14,8 @@ from nasutils import data
 from nasutils.data import Data, ImageSet
 
 needs_cifar10 = pytest.mark.skipif(
-    not os.environ.get("NASUTILS_DATA"), reason="NASUTILS_DATA does not name a folder with CIFAR-10"
+    not os.environ.get("NASUTILS_DATA"),
+    reason="NASUTILS_DATA does not name a folder with CIFAR-10",
 )
 
 
@@ -32,7 +34,9 @@ def generator(seed=0):
 
 
 def noise(batch=16, side=32, seed=0):
-    return torch.randint(1, 256, (batch, 3, side, side), dtype=torch.uint8, generator=generator(seed))
+    return torch.randint(
+        1, 256, (batch, 3, side, side), dtype=torch.uint8, generator=generator(seed)
+    )
 
 
 def made_up(name="cifar10", train=64, test=16, side=4):
@@ -45,7 +49,12 @@ def made_up(name="cifar10", train=64, test=16, side=4):
 
 
 def test_digits_are_small_colour_images(digits):
-    assert digits.train.images.shape == (1437, 3, 16, 16) and digits.test.images.shape == (360, 3, 16, 16)
+    assert digits.train.images.shape == (1437, 3, 16, 16) and digits.test.images.shape == (
+        360,
+        3,
+        16,
+        16,
+    )
     assert digits.train.images.dtype == torch.uint8 and digits.train.labels.dtype == torch.int64
     assert digits.resolution == 16 and digits.num_classes == 10
 
@@ -67,7 +76,9 @@ def test_digits_are_pixels_doubled(digits):
 
 def test_statistics_of_digits_are_those_of_the_training_images(digits):
     x = digits.train.images.double() / 255
-    assert digits.mean == pytest.approx([x.mean().item()] * 3) and digits.std == pytest.approx([x.std().item()] * 3)
+    assert digits.mean == pytest.approx([x.mean().item()] * 3) and digits.std == pytest.approx(
+        [x.std().item()] * 3
+    )
 
 
 # Augmentation
@@ -80,7 +91,9 @@ def slow_augment(images, generator, padding):
     flips = torch.rand(batch, 1, generator=generator) < 0.5
     result = torch.zeros_like(images)
     for i in range(batch):
-        padded = torch.zeros(channels, height + 2 * padding, width + 2 * padding, dtype=images.dtype)
+        padded = torch.zeros(
+            channels, height + 2 * padding, width + 2 * padding, dtype=images.dtype
+        )
         padded[:, padding : padding + height, padding : padding + width] = images[i]
         top, left = int(shifts[0, i]), int(shifts[1, i])
         crop = padded[:, top : top + height, left : left + width]
@@ -91,7 +104,9 @@ def slow_augment(images, generator, padding):
 @pytest.mark.parametrize(("side", "padding"), [(32, 4), (16, 2), (8, 1)])
 def test_augmentation_is_crop_and_flip_of_each_image(side, padding):
     images = noise(64, side)
-    assert torch.equal(data.augment(images, generator(1)), slow_augment(images, generator(1), padding))
+    assert torch.equal(
+        data.augment(images, generator(1)), slow_augment(images, generator(1), padding)
+    )
 
 
 def test_every_image_has_its_own_draw():
@@ -102,7 +117,9 @@ def test_every_image_has_its_own_draw():
 def test_every_shift_and_flip_occurs():
     images = torch.zeros(2000, 3, 8, 8, dtype=torch.uint8)
     images[:, :, 4, 4] = 1
-    places = {tuple(place) for place in data.augment(images, generator())[:, 0].nonzero()[:, 1:].tolist()}
+    places = {
+        tuple(place) for place in data.augment(images, generator())[:, 0].nonzero()[:, 1:].tolist()
+    }
     assert places == {(y, x) for y in (3, 4, 5) for x in (2, 3, 4, 5)}
 
 
@@ -150,7 +167,9 @@ def slow_cutout(images, generator, side):
 @pytest.mark.parametrize("side", [1, 4, 5, 8])
 def test_cutout_is_a_square_cut_at_the_border(side):
     images = 1 + torch.rand(40, 3, 8, 8, generator=generator())
-    assert torch.equal(data.cutout(images, generator(1), side), slow_cutout(images, generator(1), side))
+    assert torch.equal(
+        data.cutout(images, generator(1), side), slow_cutout(images, generator(1), side)
+    )
 
 
 @pytest.mark.parametrize("side", [4, 5])
@@ -206,7 +225,9 @@ def test_the_data_sets_own_resolution_changes_nothing(digits):
 
 @pytest.mark.parametrize("resolution", [0, 5, 32, -4])
 def test_a_resolution_that_does_not_divide_lists_those_that_do(resolution):
-    with pytest.raises(ValueError, match=rf"resolution must be one of \[1, 2, 4, 8, 16\], not {resolution}"):
+    with pytest.raises(
+        ValueError, match=rf"resolution must be one of \[1, 2, 4, 8, 16\], not {resolution}"
+    ):
         data.load("digits", resolution=resolution)
 
 
@@ -249,7 +270,9 @@ def test_lists_of_cifar100_judge_alpha_on_half_of_the_test_set():
     source = made_up("cifar100", train=50_000, test=10_000, side=1)
     weights, alpha = data.search_split(source, "nasbench201")
     assert torch.equal(weights.images, source.train.images)
-    assert len(set(alpha.labels.tolist())) == 5_000 and torch.equal(alpha.images, source.test.images[alpha.labels])
+    assert len(set(alpha.labels.tolist())) == 5_000 and torch.equal(
+        alpha.images, source.test.images[alpha.labels]
+    )
 
 
 def test_an_unknown_split_names_the_nearest():
@@ -258,7 +281,9 @@ def test_an_unknown_split_names_the_nearest():
 
 
 def test_a_data_set_without_lists_is_refused(digits):
-    with pytest.raises(ValueError, match="lists for cifar10 and cifar100, not for digits: use 'half'"):
+    with pytest.raises(
+        ValueError, match="lists for cifar10 and cifar100, not for digits: use 'half'"
+    ):
         data.search_split(digits, "nasbench201")
 
 
@@ -274,7 +299,10 @@ def test_an_unknown_data_set_names_the_nearest():
 def test_missing_data_says_where_it_was_looked_for_and_how_to_get_it(name, tmp_path):
     with pytest.raises(data.MissingData) as caught:
         data.load(name, tmp_path)
-    assert all(words in str(caught.value) for words in (name, str(tmp_path), "download=True", "NASUTILS_DATA"))
+    assert all(
+        words in str(caught.value)
+        for words in (name, str(tmp_path), "download=True", "NASUTILS_DATA")
+    )
 
 
 def test_the_root_is_the_argument_or_the_variable_or_the_cache(monkeypatch, tmp_path):
@@ -286,7 +314,12 @@ def test_the_root_is_the_argument_or_the_variable_or_the_cache(monkeypatch, tmp_
 
 @needs_cifar10
 def test_cifar10_is_the_real_one(cifar10):
-    assert cifar10.train.images.shape == (50_000, 3, 32, 32) and cifar10.test.images.shape == (10_000, 3, 32, 32)
+    assert cifar10.train.images.shape == (50_000, 3, 32, 32) and cifar10.test.images.shape == (
+        10_000,
+        3,
+        32,
+        32,
+    )
     assert cifar10.train.labels[:8].tolist() == [6, 9, 9, 4, 1, 1, 2, 7]
     assert cifar10.test.labels.bincount().tolist() == [1000] * 10
 
@@ -295,7 +328,9 @@ def test_cifar10_is_the_real_one(cifar10):
 def test_means_of_cifar10_are_those_of_its_images(cifar10):
     means = [cifar10.train.images[:, c].double().mean().item() / 255 for c in range(3)]
     deviations = [cifar10.train.images[:, c].double().std().item() / 255 for c in range(3)]
-    assert cifar10.mean == pytest.approx(means, abs=1e-5) and cifar10.std == pytest.approx(deviations, abs=1e-4)
+    assert cifar10.mean == pytest.approx(means, abs=1e-5) and cifar10.std == pytest.approx(
+        deviations, abs=1e-4
+    )
 
 
 def write_cifar100(root, entry):
@@ -328,7 +363,9 @@ def test_code_in_a_data_file_is_refused_and_not_run(tmp_path):
 
 
 def test_cifar100_whose_images_are_others_is_refused(tmp_path):
-    write_cifar100(tmp_path, {"data": noise(6, 32).numpy().reshape(6, 3072), "fine_labels": [0] * 6})
+    write_cifar100(
+        tmp_path, {"data": noise(6, 32).numpy().reshape(6, 3072), "fine_labels": [0] * 6}
+    )
     with pytest.raises(data.MissingData, match=r"cifar100 not found \(or damaged\)"):
         data.load("cifar100", tmp_path)
 
@@ -338,12 +375,16 @@ def test_held_out_images_are_those_after_alphas_own():
     _, alpha = data.search_split(source, "half", 10)
     _, whole = data.search_split(source, "half")
     beside = data.held_out(source, "half", 10, len(whole) - 10)
-    assert sorted([*alpha.labels.tolist(), *beside.labels.tolist()]) == sorted(whole.labels.tolist())
+    assert sorted([*alpha.labels.tolist(), *beside.labels.tolist()]) == sorted(
+        whole.labels.tolist()
+    )
     images = [image.flatten().tolist() for part in (alpha, beside) for image in part.images]
     assert len(images) == len(whole)
 
 
-@pytest.mark.parametrize(("scheme", "images", "count"), [("half", 10, 10_000), ("half", None, 1), ("all", 10, 1)])
+@pytest.mark.parametrize(
+    ("scheme", "images", "count"), [("half", 10, 10_000), ("half", None, 1), ("all", 10, 1)]
+)
 def test_more_held_out_images_than_there_are_are_refused(scheme, images, count):
     with pytest.raises(ValueError, match="held_out must be 0 to "):
         data.held_out(made_up(), scheme, images, count)

@@ -24,11 +24,17 @@ GUIDES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("guide", GUIDES)
 def test_the_code_of_a_guide_runs_as_it_stands(guide, tmp_path):
-    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / f"{guide}.md").read_text(), re.DOTALL | re.MULTILINE)
+    blocks = re.findall(
+        r"^```python\n(.*?)^```",
+        (ROOT / "docs" / f"{guide}.md").read_text(),
+        re.DOTALL | re.MULTILINE,
+    )
     (tmp_path / "guide.py").write_text("\n".join(blocks))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "guide.py"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert GUIDES[guide] in done.stdout
 

@@ -27,7 +27,10 @@ CELL = "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|none~0|avg_pool_3x3~1|
 def drawn(colour, number, size):
     """An image of one colour whose centre has a grey that tells its number."""
     image = Image.new("RGB", size, colour)
-    image.paste((number, number, number), (size[0] // 2 - 2, size[1] // 2 - 2, size[0] // 2 + 2, size[1] // 2 + 2))
+    image.paste(
+        (number, number, number),
+        (size[0] // 2 - 2, size[1] // 2 - 2, size[0] // 2 + 2, size[1] // 2 + 2),
+    )
     return image
 
 
@@ -70,7 +73,11 @@ def file(tmp_path):
 
 def test_a_folder_has_the_images_and_classes_of_its_folders(folder):
     found = data.load(folder)
-    assert found.classes == ("blue", "green", "red") and found.num_classes == 3 and found.resolution == 16
+    assert (
+        found.classes == ("blue", "green", "red")
+        and found.num_classes == 3
+        and found.resolution == 16
+    )
     assert found.train.images.shape == (18, 3, 16, 16) and found.train.images.dtype == torch.uint8
     assert found.test.labels.bincount().tolist() == [6, 6, 6]
     for image, label in zip(found.train.images, found.train.labels, strict=True):
@@ -124,12 +131,29 @@ def sixteen_bits(root):
     ("change", "says"),
     [
         (truncate, "red/0.png cannot be read as an image"),
-        (sixteen_bits, "red/0.png cannot be read as an image: its mode I;16 has not 8 bits a channel"),
+        (
+            sixteen_bits,
+            "red/0.png cannot be read as an image: its mode I;16 has not 8 bits a channel",
+        ),
         (lambda root: (root / "val").mkdir(), r"beside them are \['val'\]"),
-        (lambda root: shutil.rmtree(root / "test" / "red"), "the classes of .*test must be those of train"),
-        (lambda root: (root / "train" / "void").mkdir(), "Found no valid file for the classes void"),
-        (lambda root: [shutil.rmtree(root / p / c) for p in ("train", "test") for c in ("red", "blue")], "two or more"),
-        (lambda root: [shutil.rmtree(root / "train" / c) for c in COLOURS], "a folder of images for each class"),
+        (
+            lambda root: shutil.rmtree(root / "test" / "red"),
+            "the classes of .*test must be those of train",
+        ),
+        (
+            lambda root: (root / "train" / "void").mkdir(),
+            "Found no valid file for the classes void",
+        ),
+        (
+            lambda root: [
+                shutil.rmtree(root / p / c) for p in ("train", "test") for c in ("red", "blue")
+            ],
+            "two or more",
+        ),
+        (
+            lambda root: [shutil.rmtree(root / "train" / c) for c in COLOURS],
+            "a folder of images for each class",
+        ),
     ],
 )
 def test_a_folder_that_is_no_data_set_is_refused_with_the_place(change, says, folder):
@@ -143,7 +167,11 @@ def test_a_folder_that_is_no_data_set_is_refused_with_the_place(change, says, fo
 
 def test_arrays_are_the_images_they_hold(file):
     found = data.load(file)
-    assert found.train.images.shape == (100, 3, 16, 16) and found.num_classes == 10 and len(found.test) == 50
+    assert (
+        found.train.images.shape == (100, 3, 16, 16)
+        and found.num_classes == 10
+        and len(found.test) == 50
+    )
     order = torch.randperm(100, generator=torch.Generator().manual_seed(0))
     assert torch.equal(found.train.images, DIGITS.train.images[order])
     assert torch.equal(found.train.labels, DIGITS.train.labels[order])
@@ -159,18 +187,27 @@ def test_channels_may_be_first_or_last(tmp_path):
 @pytest.mark.parametrize("resolution", [8, 4])
 def test_a_smaller_resolution_averages_areas_as_that_of_other_data_does(resolution, file):
     here = {i.numpy().tobytes() for i in data.load(file, resolution=resolution).test.images}
-    there = {i.numpy().tobytes() for i in data.load("digits", resolution=resolution).test.images[:50]}
+    there = {
+        i.numpy().tobytes() for i in data.load("digits", resolution=resolution).test.images[:50]
+    }
     assert here == there
 
 
 @pytest.mark.parametrize("resolution", [5, 24])
 def test_any_resolution_can_be_had(resolution, file):
-    assert data.load(file, resolution=resolution).test.images.shape == (50, 3, resolution, resolution)
+    assert data.load(file, resolution=resolution).test.images.shape == (
+        50,
+        3,
+        resolution,
+        resolution,
+    )
 
 
 def test_classes_may_have_names(tmp_path):
     names = [f"digit {i}" for i in range(10)]
-    assert data.load(write_arrays(tmp_path / "d.npz", classes=np.array(names))).classes == tuple(names)
+    assert data.load(write_arrays(tmp_path / "d.npz", classes=np.array(names))).classes == tuple(
+        names
+    )
 
 
 IMAGES, LABELS = arrays()["images"], arrays()["labels"]
@@ -184,7 +221,10 @@ IMAGES, LABELS = arrays()["images"], arrays()["labels"]
         ({"images": IMAGES[..., :2]}, r"not uint8 of shape \(100, 16, 16, 2\)"),
         ({"labels": LABELS[:-1]}, r"one for each of 100 images, not int64 of shape \(99,\)"),
         ({"labels": LABELS.astype(float)}, "labels of .* must be whole numbers"),
-        ({"labels": np.where(LABELS == 3, 250, LABELS)}, "must be 0 to 9, .*; they are 0, 1, 2, 4, .*250"),
+        (
+            {"labels": np.where(LABELS == 3, 250, LABELS)},
+            "must be 0 to 9, .*; they are 0, 1, 2, 4, .*250",
+        ),
         ({"labels": np.where(LABELS == 3, -1, LABELS)}, "they are -1, 0, 1"),
         ({"labels": LABELS * 0}, "two or more"),
         ({"test_labels": arrays()["test_labels"] + 1}, "test labels of .* must be 0 to 9, not 10"),
@@ -192,8 +232,14 @@ IMAGES, LABELS = arrays()["images"], arrays()["labels"]
         ({"labels": None}, "labels is missing"),
         ({"lables": LABELS}, "must hold images, labels, .* not lables"),
         ({"classes": np.array(["a", "b"])}, "must be 0 to 1"),
-        ({"images": np.array([{}], dtype=object)}, "cannot be read as an .npz file of plain arrays"),
-        ({"test_images": arrays()["test_images"][:, :8, :8]}, "sides of 16 and 8 pixels: pass resolution"),
+        (
+            {"images": np.array([{}], dtype=object)},
+            "cannot be read as an .npz file of plain arrays",
+        ),
+        (
+            {"test_images": arrays()["test_images"][:, :8, :8]},
+            "sides of 16 and 8 pixels: pass resolution",
+        ),
         ({"images": IMAGES * 0}, "all of one colour"),
     ],
 )
@@ -214,7 +260,8 @@ def test_code_in_an_array_is_not_run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda b: b"", lambda b: b[:500], lambda b: b[:900] + b"x" + b[901:], lambda b: b"no"]
+    "damage",
+    [lambda b: b"", lambda b: b[:500], lambda b: b[:900] + b"x" + b[901:], lambda b: b"no"],
 )
 def test_a_damaged_file_is_named(damage, file):
     file.write_bytes(damage(file.read_bytes()))
@@ -233,13 +280,24 @@ def test_what_is_not_there_says_where_it_was_looked_for(path, tmp_path, monkeypa
 
 
 def test_a_name_without_a_slash_is_no_path_and_is_told_so():
-    with pytest.raises(ValueError, match="unknown data set 'flags'.*Own images are given as a path: './folder'"):
+    with pytest.raises(
+        ValueError, match="unknown data set 'flags'.*Own images are given as a path: './folder'"
+    ):
         Experiment(dataset="flags")
 
 
 def experiment(dataset, **changed):
-    size = {"resolution": 8, "images": 32, "evaluation": 16, "channels": 4, "cells": 1, "epochs": 1}
-    return Experiment(**{"dataset": dataset, "recipe": {"split": "half", "batch": 16}, **size, **changed})
+    size = {
+        "resolution": 8,
+        "images": 32,
+        "evaluation": 16,
+        "channels": 4,
+        "cells": 1,
+        "epochs": 1,
+    }
+    return Experiment(
+        **{"dataset": dataset, "recipe": {"split": "half", "batch": 16}, **size, **changed}
+    )
 
 
 def test_the_same_content_elsewhere_is_the_same_run(folder, file, tmp_path):
@@ -260,7 +318,9 @@ def other_pixel(root):
         other_pixel,
         lambda root: (root / "train" / "red" / "0.png").rename(root / "train" / "blue" / "9.png"),
         lambda root: (root / "test" / "red" / "0.png").unlink(),
-        lambda root: [(root / part / "red").rename(root / part / "rot") for part in ("train", "test")],
+        lambda root: [
+            (root / part / "red").rename(root / part / "rot") for part in ("train", "test")
+        ],
     ],
 )
 def test_other_content_is_another_run(change, folder):
@@ -269,7 +329,9 @@ def test_other_content_is_another_run(change, folder):
     assert name_of(experiment(folder)) != before
 
 
-@pytest.mark.parametrize("changed", [{"labels": np.roll(LABELS, 1)}, {"images": IMAGES[::-1]}, {"test_images": None}])
+@pytest.mark.parametrize(
+    "changed", [{"labels": np.roll(LABELS, 1)}, {"images": IMAGES[::-1]}, {"test_images": None}]
+)
 def test_other_arrays_are_another_run(changed, file, tmp_path):
     changed = {**changed, "test_labels": None} if "test_images" in changed else changed
     other = write_arrays(tmp_path / "other.npz", **changed)
@@ -279,7 +341,9 @@ def test_other_arrays_are_another_run(changed, file, tmp_path):
 def test_images_that_change_between_the_question_and_the_run_are_noticed(folder, tmp_path):
     asked = experiment(folder, images=8, evaluation=None, recipe={"split": "half", "batch": 8})
     other_pixel(folder)
-    with pytest.raises(ValueError, match="flags has changed since this Experiment was made: make it anew"):
+    with pytest.raises(
+        ValueError, match="flags has changed since this Experiment was made: make it anew"
+    ):
         asked.run(Machine(tmp_path / "runs"))
 
 
@@ -292,15 +356,22 @@ def test_unchanged_files_are_read_once_for_their_name(folder, monkeypatch):
 # Runs
 
 
-def test_searches_and_trainings_run_in_other_processes_wherever_these_are(file, tmp_path, monkeypatch, capsys):
+def test_searches_and_trainings_run_in_other_processes_wherever_these_are(
+    file, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     machine = Machine(tmp_path / "runs")
-    evaluation = Evaluation(CELL, dataset="./digits.npz", resolution=8, channels=4, cells=1, protocol={"epochs": 1})
+    evaluation = Evaluation(
+        CELL, dataset="./digits.npz", resolution=8, channels=4, cells=1, protocol={"epochs": 1}
+    )
     tasks = {"search": experiment("./digits.npz"), "training": evaluation}
     done = gather(tasks, machine, workers=1)
     assert all(run.result for run in done.values()), capsys.readouterr().out
     assert done["search"].params["dataset"] == data.content(str(file))
-    assert any(name.startswith("search darts on nasbench201, own images ") for name in plan(tasks, machine).index)
+    assert any(
+        name.startswith("search darts on nasbench201, own images ")
+        for name in plan(tasks, machine).index
+    )
 
 
 def test_a_finished_run_is_found_without_its_images_by_the_name_of_their_content(file, tmp_path):
@@ -315,7 +386,9 @@ def test_a_finished_run_is_found_without_its_images_by_the_name_of_their_content
 
 def test_a_trained_network_knows_its_classes(folder, tmp_path):
     size = {"channels": 4, "cells": 1, "protocol": {"epochs": 20, "batch": 6, "lr": 0.1}}
-    net = load(Evaluation(CELL, dataset=folder, keep_weights=True, **size).run(Machine(tmp_path / "runs")))
+    net = load(
+        Evaluation(CELL, dataset=folder, keep_weights=True, **size).run(Machine(tmp_path / "runs"))
+    )
     found = data.load(folder).test
     said = [net.classes[i] for i in net(found.images).argmax(dim=1)]
     assert said == [tuple(COLOURS)[label] for label in found.labels]

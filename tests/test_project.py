@@ -32,7 +32,9 @@ INHERITED = {"MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "SCALE", "NOTE
 
 
 def output(*command: str) -> str:
-    """What `command` prints when run in the repository, untouched by a make that runs the tests."""
+    """What `command` prints when run in the repository,
+    untouched by a make that runs the tests.
+    """
     env = {key: value for key, value in os.environ.items() if key not in INHERITED}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -61,7 +63,9 @@ def test_makefile_asks_for_the_python_that_the_package_accepts():
 
 def test_the_constraints_hold_a_version_of_every_dependency_that_the_package_accepts():
     lines = (ROOT / "constraints.txt").read_text().splitlines()
-    fixed = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+    fixed = {
+        canonicalize_name(name): version for name, version in (line.split("==") for line in lines)
+    }
     extras = (wanted for group in PROJECT["optional-dependencies"].values() for wanted in group)
     for text in (*PROJECT["dependencies"], *extras):
         wanted = Requirement(text)
@@ -72,7 +76,9 @@ def test_the_constraints_hold_a_version_of_every_dependency_that_the_package_acc
 def test_make_setup_takes_the_constraints_or_the_latest():
     setup = ("make", "--dry-run", "--always-make", "setup")
     assert "pip install -c constraints.txt -e" in output(*setup)
-    assert "constraints.txt" not in next(line for line in output(*setup, "LATEST=1").splitlines() if "-e '" in line)
+    assert "constraints.txt" not in next(
+        line for line in output(*setup, "LATEST=1").splitlines() if "-e '" in line
+    )
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -142,7 +148,9 @@ ROOMS = [
     "errors",
     "paths",
 ]
-"""From top to bottom: a module imports from its own room and from those below it. tables: their scripts."""
+"""From top to bottom: a module imports from its own room and from those below it.
+tables: their scripts.
+"""
 
 
 def room(module):
@@ -154,12 +162,21 @@ def room(module):
 def imports(file):
     """The modules of the package that a file imports, wherever in it."""
     for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "nasutils":
+        if (
+            isinstance(node, ast.ImportFrom)
+            and (node.module or "").partition(".")[0] == "nasutils"
+        ):
             for name in node.names:
                 whole = f"{node.module}.{name.name}"
-                yield whole if (ROOT / f"{whole.replace('.', '/')}.py").exists() or room_exists(whole) else node.module
+                yield (
+                    whole
+                    if (ROOT / f"{whole.replace('.', '/')}.py").exists() or room_exists(whole)
+                    else node.module
+                )
         elif isinstance(node, ast.Import):
-            yield from (name.name for name in node.names if name.name.partition(".")[0] == "nasutils")
+            yield from (
+                name.name for name in node.names if name.name.partition(".")[0] == "nasutils"
+            )
 
 
 def room_exists(module):
@@ -170,7 +187,9 @@ def test_imports_go_downwards_only():
     upwards = []
     for file in sorted((ROOT / "nasutils").rglob("*.py")):
         module = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        upwards += [f"{module} imports {other}" for other in imports(file) if room(other) < room(module)]
+        upwards += [
+            f"{module} imports {other}" for other in imports(file) if room(other) < room(module)
+        ]
     assert upwards == []
 
 
@@ -181,12 +200,18 @@ def test_no_room_imports_private_names_of_another():
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nasutils."):
                 away = node.module.split(".")[1] != here
-                private += [f"{file.name}: {n.name}" for n in node.names if away and n.name.startswith("_")]
+                private += [
+                    f"{file.name}: {n.name}" for n in node.names if away and n.name.startswith("_")
+                ]
     assert private == []
 
 
 def test_every_folder_of_the_package_is_a_room():
-    found = {path.name for path in (ROOT / "nasutils").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    found = {
+        path.name
+        for path in (ROOT / "nasutils").iterdir()
+        if path.is_dir() and path.name != "__pycache__"
+    }
     files = {path.stem for path in (ROOT / "nasutils").glob("*.py")} - {"__init__"}
     assert found | files == set(ROOMS)
 
@@ -206,11 +231,19 @@ def test_short_names_are_the_modules_themselves(name):
 # Notebooks
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda file: file.stem
+)
 def test_nbval_compares_nearly_every_output(file):
-    """A cell without a count is not compared, nor one with the tag, which is for times and for what still grows."""
+    """A cell without a count is not compared, nor one with the tag,
+    which is for times and for what still grows.
+    """
     cells = [cell for cell in json.loads(file.read_text())["cells"] if cell["cell_type"] == "code"]
     assert all(cell["execution_count"] for cell in cells)
-    ignored = [c for c in cells if {"nbval-ignore-output", "nbval-skip"} & set(c["metadata"].get("tags", []))]
+    ignored = [
+        c
+        for c in cells
+        if {"nbval-ignore-output", "nbval-skip"} & set(c["metadata"].get("tags", []))
+    ]
     assert len(ignored) <= 5 and not any("NBVAL_" in "".join(cell["source"]) for cell in cells)
     assert sum(bool(cell["outputs"]) for cell in cells) - len(ignored) >= 15

@@ -1,4 +1,5 @@
-"""Own methods and spaces: what is refused, what names a run, other processes, notebooks (Ray: tests/sweep).
+"""Own methods and spaces: what is refused, what names a run, other processes, notebooks (Ray:
+tests/sweep).
 
 Run: pytest tests/test_registry.py
 """
@@ -20,7 +21,9 @@ from nasutils.sweep.launch import gather, name_of
 from nasutils.training.experiment import Experiment, Machine
 from nasutils.training.finalnet import Evaluation
 
-HELPERS = "RATE = 0.9\n\ndef unused():\n    return 1\n\ndef power(epoch):\n    return RATE**epoch\n"
+HELPERS = (
+    "RATE = 0.9\n\ndef unused():\n    return 1\n\ndef power(epoch):\n    return RATE**epoch\n"
+)
 RULES = """
 import helpers
 from nasutils import methods
@@ -56,7 +59,15 @@ class Small(DARTS):
     ops = ("skip_connect", "sep_conv_3x3", "avg_pool_3x3")
     recipe = methods.Recipe(batch=16)
 """
-TINY = {"dataset": "digits", "resolution": 8, "images": 32, "evaluation": 16, "channels": 4, "cells": 1, "epochs": 2}
+TINY = {
+    "dataset": "digits",
+    "resolution": 8,
+    "images": 32,
+    "evaluation": 16,
+    "channels": 4,
+    "cells": 1,
+    "epochs": 2,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +107,9 @@ def edit(file, before, after):
 
 
 def sharp(**changed):
-    return Experiment(**{"method": "sharp", "recipe": {"split": "half", "batch": 16}, **TINY, **changed})
+    return Experiment(
+        **{"method": "sharp", "recipe": {"split": "half", "batch": 16}, **TINY, **changed}
+    )
 
 
 def small(**changed):
@@ -144,15 +157,31 @@ class Full(DARTSSpace):
 @pytest.mark.parametrize(
     ("register", "cls", "says"),
     [
-        (methods.register, int, "a method to register must be a class derived from nasutils.methods.base.Method"),
+        (
+            methods.register,
+            int,
+            "a method to register must be a class derived from nasutils.methods.base.Method",
+        ),
         (methods.register, "darts", "must be a class derived from"),
         (methods.register, DARTSSpace, "must be a class derived from nasutils.methods"),
         (methods.register, Nameless, "Nameless must have a name of letters"),
         (methods.register, Blank, "such as 'mine', not 'my method'"),
-        (methods.register, Inherited, "the method 'darts' is taken by nasutils.methods.darts.DARTS"),
+        (
+            methods.register,
+            Inherited,
+            "the method 'darts' is taken by nasutils.methods.darts.DARTS",
+        ),
         (methods.register, Loose, "options of Loose must stand behind a \\*.*: strength"),
-        (methods.register, Unfinished, "Unfinished must define mixing, see nasutils.methods.base.Method"),
-        (methods.register, type("Made", (DARTS,), {"name": "made", "__module__": "tests"}), "source of Made cannot be"),
+        (
+            methods.register,
+            Unfinished,
+            "Unfinished must define mixing, see nasutils.methods.base.Method",
+        ),
+        (
+            methods.register,
+            type("Made", (DARTS,), {"name": "made", "__module__": "tests"}),
+            "source of Made cannot be",
+        ),
         (spaces.register, DARTS, "must be a class derived from nasutils.spaces.base.Space"),
         (spaces.register, Bare, "must say what a search on it asks of the loop: recipe = "),
         (spaces.register, Full, "Full must be made without arguments"),
@@ -175,7 +204,9 @@ def test_a_class_within_a_function_is_refused():
 
 def test_a_name_of_another_own_method_is_taken(folder):
     load("rules")
-    (folder / "helpers.py").write_text(RULES.replace("import helpers", "").replace("helpers.power(epoch)", "1"))
+    (folder / "helpers.py").write_text(
+        RULES.replace("import helpers", "").replace("helpers.power(epoch)", "1")
+    )
     with pytest.raises(ValueError, match=r"the method 'sharp' is taken by rules\.Sharp"):
         load("helpers")
 
@@ -245,13 +276,22 @@ def test_a_file_that_is_edited_later_does_not_pass_for_the_code_that_runs(folder
 
 
 def test_an_edited_space_is_another_run_of_searches_and_of_trainings(folder):
-    edges = "[('sep_conv_3x3', 0), ('skip_connect', 1)" + ", ('skip_connect', 0), ('avg_pool_3x3', 2)" * 3 + "]"
-    cell = f"Genotype(normal={edges}, normal_concat=[2, 3, 4, 5], reduce={edges}, reduce_concat=[2, 3, 4, 5])"
+    edges = (
+        "[('sep_conv_3x3', 0), ('skip_connect', 1)"
+        + ", ('skip_connect', 0), ('avg_pool_3x3', 2)" * 3
+        + "]"
+    )
+    cell = (
+        f"Genotype(normal={edges}, normal_concat=[2, 3, 4, 5], reduce={edges}, reduce_concat=[2,"
+        " 3, 4, 5])"
+    )
     names = []
     for more in ("", ', "sep_conv_5x5"'):
         edit(folder / "cells.py", '"avg_pool_3x3"', f'"avg_pool_3x3"{more}')
         load("cells")
-        names.append({name_of(small()), name_of(Evaluation(cell, space="small", channels=4, cells=3))})
+        names.append(
+            {name_of(small()), name_of(Evaluation(cell, space="small", channels=4, cells=3))}
+        )
     assert len(names[0] | names[1]) == 4
 
 
@@ -264,7 +304,10 @@ def test_who_edits_a_rule_is_told_in_one_line(folder, tmp_path, capsys):
     load("rules")
     again = sharp().run(machine)
     said = capsys.readouterr().out
-    assert said.count("\n") == 1 and "the source of method 'sharp' has changed since it was run: it is run anew" in said
+    assert (
+        said.count("\n") == 1
+        and "the source of method 'sharp' has changed since it was run: it is run anew" in said
+    )
     temperatures = [[record["temperature"] for record in run.records] for run in (first, again)]
     assert temperatures == [[1.0, 0.9], [1.0, 0.5]]
     assert sharp().run(machine) == again and capsys.readouterr().out == ""
@@ -289,7 +332,8 @@ def test_a_process_that_would_run_another_rule_says_so(folder, tmp_path):
     edit(folder / "rules.py", "unit = 1.0", "unit = 2.0")
     (run,) = gather({0: task}, Machine(tmp_path / "runs"), workers=1).values()
     assert (
-        "the source of rules.Sharp is not what it was where the method 'sharp' was registered" in run.failure["error"]
+        "the source of rules.Sharp is not what it was where the method 'sharp' was registered"
+        in run.failure["error"]
     )
 
 
@@ -298,7 +342,10 @@ def test_a_module_that_other_processes_cannot_import_is_named(folder, tmp_path, 
     load("rules")
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(folder)])
     (run,) = gather({0: sharp()}, Machine(tmp_path / "runs"), workers=1).values()
-    assert "No module named 'rules': the processes that run must be able to import it" in run.failure["error"]
+    assert (
+        "No module named 'rules': the processes that run must be able to import it"
+        in run.failure["error"]
+    )
 
 
 def test_a_task_takes_its_own_classes_along(folder):
@@ -354,10 +401,17 @@ print([r["temperature"] for r in found[0].records], found[0].failure)
 def test_classes_of_a_notebook_run_in_other_processes_and_an_edited_cell_is_another_run(tmp_path):
     manager, client = start_new_kernel(kernel_name="python3", cwd=str(Path(__file__).parents[1]))
     try:
-        first = said(client, DEFINED.format(rate=0.5), REGISTERED, SEARCHED.format(root=str(tmp_path)))
+        first = said(
+            client, DEFINED.format(rate=0.5), REGISTERED, SEARCHED.format(root=str(tmp_path))
+        )
         assert "[1.0, 0.5] None" in first and "has changed" not in first
-        again = said(client, DEFINED.format(rate=0.25), SEARCHED.format(root=str(tmp_path)))  # the helper's cell alone
-        assert "[1.0, 0.25] None" in again and again.count("the source of method 'falling' has changed") == 1
+        again = said(
+            client, DEFINED.format(rate=0.25), SEARCHED.format(root=str(tmp_path))
+        )  # the helper's cell alone
+        assert (
+            "[1.0, 0.25] None" in again
+            and again.count("the source of method 'falling' has changed") == 1
+        )
         assert "has changed" not in said(client, REGISTERED, SEARCHED.format(root=str(tmp_path)))
         assert len(list(tmp_path.glob("*/result.json"))) == 2
     finally:

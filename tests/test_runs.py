@@ -36,7 +36,9 @@ def epochs(upto, then=None):
         states = []
         home.restore(states.append)
         for epoch in range(states[0]["epoch"] if states else 0, upto):
-            home.append({"epoch": epoch}, {"epoch": epoch + 1, "weights": torch.full((3,), float(epoch))})
+            home.append(
+                {"epoch": epoch}, {"epoch": epoch + 1, "weights": torch.full((3,), float(epoch))}
+            )
         return then() if then else {"epochs": upto}
 
     return work
@@ -86,7 +88,9 @@ def test_a_finished_run_is_read_and_not_done_again(tmp_path):
 
 def test_other_parameters_are_another_run(tmp_path):
     run(answer, PARAMS, tmp_path)
-    assert run(lambda params, home: {"answer": 43}, {**PARAMS, "seed": 2}, tmp_path).result == {"answer": 43}
+    assert run(lambda params, home: {"answer": 43}, {**PARAMS, "seed": 2}, tmp_path).result == {
+        "answer": 43
+    }
 
 
 def test_nothing_of_the_way_is_left_in_a_finished_run(tmp_path):
@@ -108,7 +112,11 @@ def test_the_stamp_names_machine_and_software(tmp_path):
         *("python", "torch", "numpy", "commit", "date"),
     }
     assert stamp["tf32"] is False
-    assert stamp["torch"] == torch.__version__ and stamp["threads"] == torch.get_num_threads() and stamp["device"]
+    assert (
+        stamp["torch"] == torch.__version__
+        and stamp["threads"] == torch.get_num_threads()
+        and stamp["device"]
+    )
 
 
 # Failures
@@ -120,7 +128,9 @@ def test_a_failure_is_recorded_and_raised(stopped):
 
 
 def test_records_and_checkpoint_of_a_failure_stay(stopped):
-    assert [r["epoch"] for r in stopped.records] == [0, 1, 2] and (stopped.path / "checkpoint.pt").exists()
+    assert [r["epoch"] for r in stopped.records] == [0, 1, 2] and (
+        stopped.path / "checkpoint.pt"
+    ).exists()
 
 
 def test_a_failed_run_goes_on_at_the_next_call(stopped, tmp_path):
@@ -148,7 +158,9 @@ def test_records_newer_than_the_checkpoint_are_dropped(stopped):
     with (stopped.path / "records.jsonl").open("a") as file:
         file.write('{"epoch": 3}\n{"epo')
     stopped.restore(lambda state: None)
-    assert (stopped.path / "records.jsonl").read_text() == '{"epoch": 0}\n{"epoch": 1}\n{"epoch": 2}\n'
+    assert (
+        stopped.path / "records.jsonl"
+    ).read_text() == '{"epoch": 0}\n{"epoch": 1}\n{"epoch": 2}\n'
 
 
 def test_records_without_a_checkpoint_are_dropped(stopped):
@@ -183,14 +195,18 @@ def ahead_of_its_records(file):
     torch.save({"epoch": 7}, file)
 
 
-@pytest.mark.parametrize("damage", [truncated, empty, foreign_pickle, foreign_torch, ahead_of_its_records])
+@pytest.mark.parametrize(
+    "damage", [truncated, empty, foreign_pickle, foreign_torch, ahead_of_its_records]
+)
 def test_a_bad_checkpoint_is_named_and_nothing_is_deleted(damage, stopped, tmp_path):
     damage(stopped.path / "checkpoint.pt")
     before = contents(stopped)
     with pytest.raises(BadCheckpoint, match=f"{stopped.path}/checkpoint.pt .*delete"):
         run(epochs(5), PARAMS, tmp_path)
     after = contents(stopped)
-    assert all(after[name] == before[name] for name in ("checkpoint.pt", "records.jsonl", "params.json"))
+    assert all(
+        after[name] == before[name] for name in ("checkpoint.pt", "records.jsonl", "params.json")
+    )
     assert "BadCheckpoint" in stopped.failure["error"]
 
 
@@ -242,7 +258,9 @@ def test_a_full_disk_in_the_middle_of_a_record_keeps_those_before(stopped, tmp_p
 
     with monkeypatch.context() as patched:
         patched.setattr(runs, "_write", half)
-        with pytest.raises(OSError, match=f"No space left on device: '{stopped.path}/records.jsonl'"):
+        with pytest.raises(
+            OSError, match=f"No space left on device: '{stopped.path}/records.jsonl'"
+        ):
             stopped.append({"epoch": 3}, {"epoch": 4})
     assert [r["epoch"] for r in stopped.records] == [0, 1, 2]
     assert [r["epoch"] for r in run(epochs(5), PARAMS, tmp_path).records] == [0, 1, 2, 3, 4]
@@ -266,7 +284,9 @@ def test_a_finished_run_that_is_damaged_is_named(tmp_path):
     with pytest.raises(runs.BadRun, match=f"{home.path} has 3 records of 5 epochs; delete it"):
         run(epochs(5), PARAMS, tmp_path)
     (home.path / "result.json").write_text("{")
-    with pytest.raises(runs.BadRun, match="result.json is damaged; get it from a copy, or delete its folder"):
+    with pytest.raises(
+        runs.BadRun, match="result.json is damaged; get it from a copy, or delete its folder"
+    ):
         run(epochs(5), PARAMS, tmp_path)
 
 

@@ -1,4 +1,6 @@
-"""Made-up search spaces for tests of methods: a name and shapes, and operations of an edge that compete."""
+"""Made-up search spaces for tests of methods:
+a name and shapes, and operations of an edge that compete.
+"""
 
 from types import SimpleNamespace
 

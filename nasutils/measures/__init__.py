@@ -1,1 +1,3 @@
-"""What the records of searches say: leakage, curvature, when to stop, a diagnosis; tables, estimates, tests, ranks."""
+"""What the records of searches say: leakage, curvature, when to stop, a diagnosis;
+tables, estimates, tests, ranks.
+"""

@@ -1,4 +1,5 @@
-"""From records to numbers: tables of runs, intervals over seeds, and what a record says about a search.
+"""From records to numbers: tables of runs, intervals over seeds,
+and what a record says about a search.
 
 The unit of all statistics is an independent search (a seed); intervals are Student's t at 95 %.
 """
@@ -59,8 +60,9 @@ def estimate(values: ArrayLike | pd.Series) -> Estimate:
 def central(values: ArrayLike) -> Estimate:
     """Median of independent values and its interval of order statistics; nan values are left out.
 
-    It asks nothing of the distribution and never leaves the range of the values. From six of them on it covers at
-    least 95 %; of fewer it is their whole range, which covers 1 - 2^(1-n): 94 % of five.
+    It asks nothing of the distribution and never leaves the range of the values. From six of them
+    on it covers at least 95 %; of fewer it is their whole range, which covers 1 - 2^(1-n): 94 % of
+    five.
     """
     from scipy.stats import binom
 
@@ -73,11 +75,13 @@ def central(values: ArrayLike) -> Estimate:
 
 
 def epochs_table(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
-    """A row per method, seed and epoch of NAS-Bench-201 searches; runs: {(method label, seed): run}.
+    """A row per method, seed and epoch of NAS-Bench-201 searches;
+    runs: {(method label, seed): run}.
 
-    Columns: temperature, entropy (nats per edge), relaxed, discretized, recalibrated (supernet accuracy, %),
-    gap (relaxed - recalibrated, points), skips, nones (edges of the current cell), genotype, eigenvalue, a column of
-    tabulated test accuracy (%) per data set, seconds. nan where an epoch was not judged or not measured.
+    Columns: temperature, entropy (nats per edge), relaxed, discretized, recalibrated (supernet
+    accuracy, %), gap (relaxed - recalibrated, points), skips, nones (edges of the current cell),
+    genotype, eigenvalue, a column of tabulated test accuracy (%) per data set, seconds. nan where
+    an epoch was not judged or not measured.
     """
     rows = []
     for (label, seed), run in runs.items():
@@ -109,18 +113,22 @@ def _epoch(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def leakage_table(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
-    """A row per method, seed and probed epoch; cell types are averaged. Measures: see `nasutils.measures.leakage`.
+    """A row per method, seed and probed epoch;
+    cell types are averaged. Measures: see `nasutils.measures.leakage`.
 
-    Columns: bypass, spread, matched_bypass (at half of the largest entropy), skip_cut (share of skips in what cutting
-    any one operation changes), free_gradient, free_weight, free_strongest (shares), margin, entropy (nats per edge),
-    eigenvalue (of the Hessian in alpha), curvature (of that in alpha / T, comparable across temperatures), drop,
-    drop_recalibrated (points), loss (nats). Empty where no search was probed.
+    Columns: bypass, spread, matched_bypass (at half of the largest entropy), skip_cut (share of
+    skips in what cutting any one operation changes), free_gradient, free_weight, free_strongest
+    (shares), margin, entropy (nats per edge), eigenvalue (of the Hessian in alpha), curvature (of
+    that in alpha / T, comparable across temperatures), drop, drop_recalibrated (points), loss
+    (nats). Empty where no search was probed.
     """
     rows = []
     for (label, seed), run in runs.items():
         for record in run.records:
             if "leakage" in record:
-                rows.append({"method": label, "seed": seed, "epoch": record["epoch"], **_leakage(record)})
+                rows.append(
+                    {"method": label, "seed": seed, "epoch": record["epoch"], **_leakage(record)}
+                )
     measures = [
         "bypass",
         "spread",
@@ -171,7 +179,9 @@ def _mean_of_means(lists: Iterable[Sequence[float]]) -> float:
 
 
 def _softmax_temperature(record: Mapping[str, Any]) -> float | None:
-    """Records of old say only the temperature; all of them are of methods whose weights are its softmax."""
+    """Records of old say only the temperature;
+    all of them are of methods whose weights are its softmax.
+    """
     return record.get("softmax_temperature", record["temperature"])
 
 
@@ -180,10 +190,16 @@ def _number(value: float | None) -> float:
 
 
 def _skip_share(cut: ArrayLike | None) -> float:
-    """Share of the skip connections in the changes (edges, operations) of NAS-Bench-201; nan elsewhere and of none."""
+    """Share of the skip connections in the changes (edges, operations) of NAS-Bench-201;
+    nan elsewhere and of none.
+    """
     changes = np.abs(np.asarray(0.0 if cut is None else cut))
     total = changes.sum()
-    return float(changes[:, nasbench201.OPS.index("skip_connect")].sum() / total) if total else math.nan
+    return (
+        float(changes[:, nasbench201.OPS.index("skip_connect")].sum() / total)
+        if total
+        else math.nan
+    )
 
 
 def last_epoch(table: pd.DataFrame) -> pd.DataFrame:
@@ -197,26 +213,36 @@ def by_seed(table: pd.DataFrame, method: str, column: str) -> pd.Series:
 
 
 def of_method(table: pd.DataFrame, method: str, column: str, minus: float = 0.0) -> Estimate:
-    """Mean over a method's seeds of a column, less a constant; table has one row per method and seed."""
+    """Mean over a method's seeds of a column, less a constant;
+    table has one row per method and seed.
+    """
     return estimate(by_seed(table, method, column) - minus)
 
 
 def paired(table: pd.DataFrame, first: str, second: str, column: str) -> Estimate:
-    """Mean over seeds of first - second in a column, paired by seed; table has one row per method and seed."""
+    """Mean over seeds of first - second in a column, paired by seed;
+    table has one row per method and seed.
+    """
     return estimate(by_seed(table, first, column) - by_seed(table, second, column))
 
 
 def correlations(table: pd.DataFrame, first: str, second: str) -> pd.Series:
-    """Spearman's correlation of two columns over the rows of each seed, by seed; nan where one never changes."""
+    """Spearman's correlation of two columns over the rows of each seed, by seed;
+    nan where one never changes.
+    """
     found = {}
     for seed, part in table.groupby("seed"):
         both_change = (part[[first, second]].nunique() > 1).all()
-        found[seed] = part[first].corr(part[second], method="spearman") if both_change else math.nan
+        found[seed] = (
+            part[first].corr(part[second], method="spearman") if both_change else math.nan
+        )
     return pd.Series(found, dtype=float)
 
 
 def summary(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Per method the estimate of each column: columns `<column>`, `<column>_low`, `<column>_high`, and n."""
+    """Per method the estimate of each column:
+    columns `<column>`, `<column>_low`, `<column>_high`, and n.
+    """
     rows = []
     for method, group in table.groupby("method", sort=False):
         row: dict[str, Any] = {"method": method, "n": len(group)}
@@ -227,21 +253,28 @@ def summary(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def frozen_edges(records: Sequence[Mapping[str, Any]], epochs: int = 10) -> float:
-    """Share of edges whose alpha did not change by a single bit over the last `epochs` epochs: saturation.
+    """Share of edges whose alpha did not change by a single bit over the last `epochs` epochs:
+    saturation.
 
     nan if the search is not longer than that.
     """
     if len(records) <= epochs:
         return math.nan
-    now, before = (torch.tensor(records[i]["alpha"]["cell"], dtype=torch.float64) for i in (-1, -1 - epochs))
+    now, before = (
+        torch.tensor(records[i]["alpha"]["cell"], dtype=torch.float64) for i in (-1, -1 - epochs)
+    )
     return float((now == before).all(dim=-1).double().mean())
 
 
-def gradient_profile(alpha: Tensor, upstream: Tensor, temperatures: Sequence[float]) -> pd.DataFrame:
-    """Size and direction of the alpha gradient against temperature, for the plain and the sparse-noisy softmax.
+def gradient_profile(
+    alpha: Tensor, upstream: Tensor, temperatures: Sequence[float]
+) -> pd.DataFrame:
+    """Size and direction of the alpha gradient against temperature,
+    for the plain and the sparse-noisy softmax.
 
-    alpha, upstream = dL/dp: (edges, operations). Columns: temperature, softmax (plain, sparse-noisy), norm
-    (Euclidean, of all edges), cosine (to the gradient at T = 1), entropy (nats per edge).
+    alpha, upstream = dL/dp: (edges, operations). Columns: temperature, softmax (plain,
+    sparse-noisy), norm (Euclidean, of all edges), cosine (to the gradient at T = 1), entropy (nats
+    per edge).
     """
     reference = relax.softmax_gradient(relax.softmax(alpha, 1.0), upstream)
     rows = []
@@ -250,7 +283,9 @@ def gradient_profile(alpha: Tensor, upstream: Tensor, temperatures: Sequence[flo
         plain = relax.softmax_gradient(p, upstream, temperature)
         for name, gradient in (("plain", plain), ("sparse-noisy", plain + reference)):
             norm = gradient.norm().item()
-            cosine = torch.nn.functional.cosine_similarity(gradient.flatten(), reference.flatten(), dim=0).item()
+            cosine = torch.nn.functional.cosine_similarity(
+                gradient.flatten(), reference.flatten(), dim=0
+            ).item()
             rows.append(
                 {
                     "temperature": temperature,
@@ -264,11 +299,15 @@ def gradient_profile(alpha: Tensor, upstream: Tensor, temperatures: Sequence[flo
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """For display: each column with its `_low` and `_high` beside it as one text, mean [low, high]."""
+    """For display: each column with its `_low` and `_high` beside it as one text,
+    mean [low, high].
+    """
     shown = table.copy()
     for column in [c for c in table.columns if f"{c}_low" in table.columns]:
         low, high = shown.pop(f"{column}_low"), shown.pop(f"{column}_high")
-        shown[column] = [_with_interval(*row) for row in zip(table[column], low, high, strict=True)]
+        shown[column] = [
+            _with_interval(*row) for row in zip(table[column], low, high, strict=True)
+        ]
     return shown
 
 

@@ -1,6 +1,7 @@
 """The largest eigenvalue of the Hessian of a loss in the architecture parameters alpha.
 
-Its growth is a sign of collapse in RobustDARTS (Zela et al., ICLR 2020). Exact products with the Hessian, and Lanczos.
+Its growth is a sign of collapse in RobustDARTS (Zela et al., ICLR 2020). Exact products with the
+Hessian, and Lanczos.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,16 +18,19 @@ LossOfMix = Callable[[Mix], Tensor]
 
 
 def curvature(loss: LossOfMix, mix: Mix, temperature: float = 1.0) -> float:
-    """The largest eigenvalue of the Hessian in alpha, of all cell types together, where mix = softmax(alpha / T).
+    """The largest eigenvalue of the Hessian in alpha, of all cell types together,
+    where mix = softmax(alpha / T).
 
-    alpha is read off mix, so any method's weights have one; the Hessian does not depend on what a row of alpha
-    may be shifted by. Weights of an edge that do not sum to 1 keep their sum.
+    alpha is read off mix, so any method's weights have one; the Hessian does not depend on what a
+    row of alpha may be shifted by. Weights of an edge that do not sum to 1 keep their sum.
     """
     sums = {kind: m.sum(dim=-1, keepdim=True) for kind, m in mix.items()}
     alphas = {kind: (temperature * m.log()).where(sums[kind] > 0, 0.0) for kind, m in mix.items()}
 
     def of_alpha(alphas: Mapping[str, Tensor]) -> Tensor:
-        return loss({kind: sums[kind] * relax.softmax(a, temperature) for kind, a in alphas.items()})
+        return loss(
+            {kind: sums[kind] * relax.softmax(a, temperature) for kind, a in alphas.items()}
+        )
 
     return largest_eigenvalue(*hessian_product(of_alpha, alphas))
 
@@ -40,14 +44,20 @@ def hessian_product(
     """
     leaves = {kind: a.detach().clone().requires_grad_() for kind, a in alphas.items()}
     with torch.enable_grad():
-        parts = torch.autograd.grad(loss(leaves), list(leaves.values()), create_graph=True, materialize_grads=True)
+        parts = torch.autograd.grad(
+            loss(leaves), list(leaves.values()), create_graph=True, materialize_grads=True
+        )
         gradient = torch.cat([g.flatten() for g in parts])
 
     def product(v: Tensor) -> Tensor:
         if not gradient.requires_grad:  # a loss without curvature
             return torch.zeros_like(v)
         rows = torch.autograd.grad(
-            gradient, list(leaves.values()), v.to(gradient), retain_graph=True, materialize_grads=True
+            gradient,
+            list(leaves.values()),
+            v.to(gradient),
+            retain_graph=True,
+            materialize_grads=True,
         )
         return torch.cat([r.flatten() for r in rows]).to(v)
 
@@ -57,14 +67,19 @@ def hessian_product(
 def largest_eigenvalue(
     product: Callable[[Tensor], Tensor], size: int, *, steps: int = 20, tolerance: float = 3e-3
 ) -> float:
-    """The algebraically largest eigenvalue of a symmetric (size, size) matrix (not the largest by magnitude).
+    """The algebraically largest eigenvalue of a symmetric (size,
+    size) matrix (not the largest by magnitude).
 
-    Lanczos from a fixed random vector, fully reorthogonalised; ends after `steps` products or where the error
-    bound of the value is below the tolerance, relative to the largest magnitude found. Never above the true one.
+    Lanczos from a fixed random vector, fully reorthogonalised; ends after `steps` products or
+    where the error bound of the value is below the tolerance, relative to the largest magnitude
+    found. Never above the true one.
     """
     generator = torch.Generator().manual_seed(0)
     v = F.normalize(torch.randn(size, generator=generator, dtype=torch.float64), dim=0)
-    basis, small = torch.zeros(0, size, dtype=torch.float64), torch.zeros(steps + 1, steps + 1, dtype=torch.float64)
+    basis, small = (
+        torch.zeros(0, size, dtype=torch.float64),
+        torch.zeros(steps + 1, steps + 1, dtype=torch.float64),
+    )
     for n in range(1, min(steps, size) + 1):
         basis = torch.cat([basis, v[None]])
         w = product(v)

@@ -1,6 +1,7 @@
 """How a search went, for any search record: a table per epoch, findings in words, and what to try.
 
-The limits that call a search collapsed are ours, and stated here; what they rest on is in their text.
+The limits that call a search collapsed are ours, and stated here; what they rest on is in their
+text.
 """
 
 import math
@@ -23,12 +24,18 @@ from nasutils.spaces.base import SKIP, Space
 LIMITS = {"skip_share": (1 / 2, "half"), "parameter_free_share": (2 / 3, "two thirds")}
 """Share of a cell's edges above which it counts as collapsed.
 
-Of all 15,625 NAS-Bench-201 cells (87.1 % on CIFAR-10 in the mean) those with three skips reach 86.6 %, with four of
-the six 82.7 %; those with four operations without parameters 87.4 %, with five 81.1 %.
+Of all 15,625 NAS-Bench-201 cells (87.1 % on CIFAR-10 in the mean) those with three skips reach
+86.6 %, with four of the six 82.7 %; those with four operations without parameters 87.4 %, with
+five 81.1 %.
 """
-SHARES = {"skip_share": "Skip connections", "parameter_free_share": "Operations without parameters"}
+SHARES = {
+    "skip_share": "Skip connections",
+    "parameter_free_share": "Operations without parameters",
+}
 LASTING = 5
-"""Epochs for which a share must have stayed above its limit, to the end, to be more than a fluctuation."""
+"""Epochs for which a share must have stayed above its limit, to the end,
+to be more than a fluctuation.
+"""
 UNDECIDED = 0.1
 """Edge margin below which one operation per edge is not what the supernet computes."""
 SMALL = 0.1
@@ -37,17 +44,27 @@ LEAD = 0.02
 """Mean weight per edge by which an operation must lead the next one to have won."""
 KNOWN = {
     "skip_share": "This is the known collapse of DARTS (arXiv 1909.09656, 2009.01027).",
-    "parameter_free_share": "Information bypasses the convolutions: the collapse in its wider form (arXiv 2306.06858).",
+    "parameter_free_share": (
+        "Information bypasses the convolutions: the collapse in its wider form (arXiv 2306.06858)."
+    ),
 }
 ADVICE = {
-    "temperature": "Search at a small temperature (pcd-darts, edd-darts). "
-    "Small Temperature is All You Need for DARTS, arXiv 2306.06855.",
-    "mixed": "Mix sparse and dense steps (sp-darts). "
-    "Robustifying DARTS by Eliminating Information Bypass Leakage, arXiv 2306.06858.",
-    "swap": "Swap the learning rates of weights and alpha (ex-darts). "
-    "Delve into the Performance Degradation of DARTS, arXiv 2109.13466.",
-    "regularise": "Regularise the weights more: decay, drop path. "
-    "Understanding and Robustifying DARTS, arXiv 1909.09656. (More decay of alpha did not help in arXiv 2109.13466.)",
+    "temperature": (
+        "Search at a small temperature (pcd-darts, edd-darts). "
+        "Small Temperature is All You Need for DARTS, arXiv 2306.06855."
+    ),
+    "mixed": (
+        "Mix sparse and dense steps (sp-darts). "
+        "Robustifying DARTS by Eliminating Information Bypass Leakage, arXiv 2306.06858."
+    ),
+    "swap": (
+        "Swap the learning rates of weights and alpha (ex-darts). "
+        "Delve into the Performance Degradation of DARTS, arXiv 2109.13466."
+    ),
+    "regularise": (
+        "Regularise the weights more: decay, drop path. Understanding and Robustifying DARTS,"
+        " arXiv 1909.09656. (More decay of alpha did not help in arXiv 2109.13466.)"
+    ),
 }
 EARLIER = {
     "peak": "selective stop, arXiv 2109.13466",
@@ -58,7 +75,9 @@ EARLIER = {
 
 @dataclass(frozen=True)
 class Observation:
-    """level: normal, watch, collapse or unknown. since: epoch, where it has a beginning. advice: keys of ADVICE."""
+    """level: normal, watch, collapse or unknown. since: epoch, where it has a beginning.
+    advice: keys of ADVICE.
+    """
 
     level: str
     text: str
@@ -68,7 +87,9 @@ class Observation:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What `diagnose` found. table: see `per_epoch`. advice: what to try, with its source. Print it to read it."""
+    """What `diagnose` found. table: see `per_epoch`. advice: what to try, with its source.
+    Print it to read it.
+    """
 
     space: str
     table: pd.DataFrame
@@ -78,7 +99,10 @@ class Diagnosis:
     @property
     def since(self) -> int | None:
         """First epoch of the collapse, None if there is none."""
-        return min((f.since for f in self.findings if f.level == "collapse" and f.since is not None), default=None)
+        return min(
+            (f.since for f in self.findings if f.level == "collapse" and f.since is not None),
+            default=None,
+        )
 
     @property
     def collapsed(self) -> bool:
@@ -94,13 +118,16 @@ class Diagnosis:
 
 
 def _wrapped(head: str, text: str) -> str:
-    return textwrap.fill(text, 100, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False)
+    return textwrap.fill(
+        text, 100, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False
+    )
 
 
 def diagnose(records: Records, space: Space) -> Diagnosis:
     """What is normal in a search, what is the known collapse, since when, and what to try.
 
-    Judged is the normal cell (the only one where there is but one), by its state at the last record.
+    Judged is the normal cell (the only one where there is but one), by its state at the last
+    record.
 
     Raises ValueError if there is no record, or one lacks alpha, mixing weights or genotype.
     """
@@ -122,11 +149,12 @@ def diagnose(records: Records, space: Space) -> Diagnosis:
 
 
 def per_epoch(records: Records, space: Space) -> pd.DataFrame:
-    """A row per record: epoch, temperature, skip_share, parameter_free_share (of the genotype's edges, 0 to 1),
+    """A row per record: epoch, temperature, skip_share,
+    parameter_free_share (of the genotype's edges, 0 to 1),
 
-    entropy (nats) and margin (difference of the two largest mixing weights): means over the edges, or over the nodes
-    where operations of all edges into one compete. S_<operation>: see `stopping.magnitudes`. eigenvalue: nan where it
-    was not logged.
+    entropy (nats) and margin (difference of the two largest mixing weights): means over the edges,
+    or over the nodes where operations of all edges into one compete. S_<operation>: see
+    `stopping.magnitudes`. eigenvalue: nan where it was not logged.
     """
     if not records or any(not {"mix", "entropy", "temperature"} <= r.keys() for r in records):
         raise ValueError("needs records with mix, entropy and temperature, as `search` logs them")
@@ -152,14 +180,18 @@ def _mean_margin(mix: Mapping[str, Any], space: Space) -> float:
 
 
 def _rivals(mix: Mapping[str, Any], space: Space) -> list[Tensor]:
-    """The mixing weights that compete with one another in the judged cell, ascending, (K,) each."""
+    """The mixing weights that compete with one another in the judged cell,
+    ascending, (K,) each.
+    """
     weights = {name: torch.as_tensor(rows, dtype=torch.float64) for name, rows in mix.items()}
     groups = space.competing(weights)[stopping.cell_of(space)]
     return [row.sort().values for group in groups for row in group]
 
 
 def lasting_from(condition: ArrayLike) -> int | None:
-    """Position from which a condition holds without a break to the end, None if it does not hold there."""
+    """Position from which a condition holds without a break to the end,
+    None if it does not hold there.
+    """
     broken = np.flatnonzero(~np.asarray(condition, dtype=bool))
     start = int(broken[-1]) + 1 if len(broken) else 0
     return None if start == np.size(condition) else start
@@ -183,10 +215,16 @@ def _collapse(table: pd.DataFrame, edges: int) -> Iterator[Observation]:
 
 
 def _no_collapse(table: pd.DataFrame, edges: int, free: int, skips: int) -> Observation:
-    text = f"Operations with parameters hold {edges - free} of {edges} edges of the cell, skips {skips}."
+    text = (
+        f"Operations with parameters hold {edges - free} of {edges} edges of the cell, skips"
+        f" {skips}."
+    )
     crowded = table["epoch"][table["skip_share"] > LIMITS["skip_share"][0]]
     if len(crowded):
-        text += f" Skips held more than half of them in {len(crowded)} epochs, last in epoch {crowded.iloc[-1]}."
+        text += (
+            f" Skips held more than half of them in {len(crowded)} epochs, last in epoch"
+            f" {crowded.iloc[-1]}."
+        )
     return Observation("watch" if 2 * skips >= edges else "normal", text)
 
 
@@ -198,8 +236,17 @@ def _above(table: pd.DataFrame, column: str, start: int, edges: int) -> Observat
         text += f" since epoch {table['epoch'].iloc[same]}"
     text += f", more than {LIMITS[column][1]} since epoch {since}."
     if len(table) - start < LASTING:
-        return Observation("watch", f"{text} That may be a fluctuation: it is younger than {LASTING} epochs.", since)
-    return Observation("collapse", f"{text} {KNOWN[column]}", since, ("temperature", "mixed", "swap", "regularise"))
+        return Observation(
+            "watch",
+            f"{text} That may be a fluctuation: it is younger than {LASTING} epochs.",
+            since,
+        )
+    return Observation(
+        "collapse",
+        f"{text} {KNOWN[column]}",
+        since,
+        ("temperature", "mixed", "swap", "regularise"),
+    )
 
 
 def _magnitude(table: pd.DataFrame, space: Space) -> Observation:
@@ -217,7 +264,10 @@ def _magnitude(table: pd.DataFrame, space: Space) -> Observation:
     else:
         standing = "is just ahead"
     rival = "operation with parameters" if biased else "other one"
-    text = f"{space.ops[top]} {standing}: S = {last[top]:.2f}, the strongest {rival} ({space.ops[second]})"
+    text = (
+        f"{space.ops[top]} {standing}: S = {last[top]:.2f}, the strongest {rival}"
+        f" ({space.ops[second]})"
+    )
     return Observation("watch" if biased and ahead else "normal", f"{text} {last[second]:.2f}.")
 
 
@@ -240,7 +290,9 @@ def _edges_decided(table: pd.DataFrame, space: Space) -> Observation:
 def _eigenvalue_rise(table: pd.DataFrame) -> Observation:
     logged = table.dropna(subset="eigenvalue")
     if logged.empty:
-        return Observation("unknown", "No Hessian eigenvalue was logged (search with `eigenvalue_every` = 2).")
+        return Observation(
+            "unknown", "No Hessian eigenvalue was logged (search with `eigenvalue_every` = 2)."
+        )
     first, last = logged["eigenvalue"].iloc[[0, -1]]
     text = f"The dominant Hessian eigenvalue went from {first:.3g} to {last:.3g}"
     try:
@@ -250,12 +302,17 @@ def _eigenvalue_rise(table: pd.DataFrame) -> Observation:
     if found is None:
         return Observation("normal", f"{text} without a rise that DARTS-ES would stop at.")
     fires, back = (int(logged["epoch"].iloc[i]) for i in found)
-    rise = f"{text}: its mean had risen by a factor of 1.3 at epoch {fires}; DARTS-ES goes back to epoch {back}."
+    rise = (
+        f"{text}: its mean had risen by a factor of 1.3 at epoch {fires}; DARTS-ES goes back to"
+        f" epoch {back}."
+    )
     return Observation("watch", rise, fires, ("regularise",))
 
 
 def _stop_earlier(records: Records, space: Space, table: pd.DataFrame) -> list[str]:
-    """The criteria that would have taken a cell that has not collapsed, with that cell (epoch 0 is left to chance)."""
+    """The criteria that would have taken a cell that has not collapsed,
+    with that cell (epoch 0 is left to chance).
+    """
     healthy = pd.Series(True, index=table.index)
     for column, (limit, _) in LIMITS.items():
         healthy &= table[column] <= limit
@@ -267,5 +324,8 @@ def _stop_earlier(records: Records, space: Space, table: pd.DataFrame) -> list[s
             continue
         row = int(np.flatnonzero(table["epoch"] == decision.epoch)[0])
         if decision.fired and row > 0 and healthy[row]:
-            lines.append(f"Stop earlier ({source}): `{name}` takes epoch {decision.epoch}, {records[row]['genotype']}.")
+            lines.append(
+                f"Stop earlier ({source}): `{name}` takes epoch {decision.epoch},"
+                f" {records[row]['genotype']}."
+            )
     return lines or ["Stop earlier (DARTS+, arXiv 1909.06035; selective stop, arXiv 2109.13466)."]

@@ -1,8 +1,10 @@
-"""Tests of the confirmatory study: from the values of independent searches to an estimate, its interval and a p.
+"""Tests of the confirmatory study: from the values of independent searches to an estimate,
+its interval and a p.
 
-Every test takes one array of values per arm and asks whether its statistic is above a number, one-sided; intervals are
-two-sided at 95 %, so that "the interval lies above" and "p < 2.5 %" say the same. The tests are those of scipy and
-statsmodels. Arms are not paired: over seeds their values hardly correlate.
+Every test takes one array of values per arm and asks whether its statistic is above a number,
+one-sided; intervals are two-sided at 95 %, so that "the interval lies above" and "p < 2.5 %" say
+the same. The tests are those of scipy and statsmodels. Arms are not paired: over seeds their
+values hardly correlate.
 """
 
 import math
@@ -20,7 +22,8 @@ BOTH_SIDES = 1 - 2 * LEVEL
 
 @dataclass(frozen=True)
 class Finding:
-    """A statistic, its 95 % interval, the one-sided p of its being above a number, and how many values each arm has.
+    """A statistic, its 95 % interval, the one-sided p of its being above a number,
+    and how many values each arm has.
 
     p is nan where nothing is tested.
     """
@@ -32,7 +35,10 @@ class Finding:
     n: tuple[int, ...]
 
     def __str__(self) -> str:
-        return f"{self.estimate:.3g} [{self.low:.3g}, {self.high:.3g}], n = {' and '.join(map(str, self.n))}"
+        return (
+            f"{self.estimate:.3g} [{self.low:.3g}, {self.high:.3g}], n ="
+            f" {' and '.join(map(str, self.n))}"
+        )
 
 
 Arms = Sequence[np.ndarray]
@@ -72,22 +78,28 @@ def _median_interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def signed_rank_test(arms: Arms, above: float) -> Finding:
-    """Centre of a distribution with one hump: Wilcoxon's signed ranks, the Hodges-Lehmann estimate.
+    """Centre of a distribution with one hump:
+    Wilcoxon's signed ranks, the Hodges-Lehmann estimate.
 
-    The interval holds the centres that the two tests do not reject: it ends at means of pairs of values.
+    The interval holds the centres that the two tests do not reject: it ends at means of pairs of
+    values.
     """
     (values,) = arms
     first, second = np.triu_indices(len(values))
     pairs = (values[first] + values[second]) / 2
     means = np.unique(pairs)
-    between = (means[1:] + means[:-1]) / 2  # p changes only at the means, so it is asked for between them
+    between = (
+        means[1:] + means[:-1]
+    ) / 2  # p changes only at the means, so it is asked for between them
 
     def p(centre: float, alternative: str) -> float:
         return float(stats.wilcoxon(values - centre, alternative=alternative).pvalue)
 
     low = means[_bisect(lambda i: p(between[i], "greater") > LEVEL, len(between))]
     high = means[-1 - _bisect(lambda i: p(between[-1 - i], "less") > LEVEL, len(between))]
-    return Finding(float(np.median(pairs)), float(low), float(high), p(above, "greater"), (len(values),))
+    return Finding(
+        float(np.median(pairs)), float(low), float(high), p(above, "greater"), (len(values),)
+    )
 
 
 def _bisect(holds: Callable[[int], bool], size: int) -> int:
@@ -107,7 +119,9 @@ def t_test(arms: Arms, above: float) -> Finding:
     (values,) = arms
     tested = stats.ttest_1samp(values, above, alternative="greater")
     low, high = stats.ttest_1samp(values, 0.0).confidence_interval(BOTH_SIDES)
-    return Finding(float(values.mean()), float(low), float(high), float(tested.pvalue), (len(values),))
+    return Finding(
+        float(values.mean()), float(low), float(high), float(tested.pvalue), (len(values),)
+    )
 
 
 def fisher_t_test(arms: Arms, above: float) -> Finding:
@@ -126,7 +140,8 @@ def _fisher(correlations: np.ndarray) -> np.ndarray:
 
 
 def boschloo_test(arms: Arms, above: float = 0.0) -> Finding:
-    """Share of ones in the first arm minus that in the second: Boschloo's exact test of 0, Newcombe's interval.
+    """Share of ones in the first arm minus that in the second:
+    Boschloo's exact test of 0, Newcombe's interval.
 
     Raises ValueError for another number than 0.
     """
@@ -136,15 +151,18 @@ def boschloo_test(arms: Arms, above: float = 0.0) -> Finding:
         raise ValueError(f"two shares are compared with a difference of 0, not of {above}")
     (a, m), (b, n) = ((int(values.sum()), len(values)) for values in arms)
     tested = stats.boschloo_exact([[a, b], [m - a, n - b]], alternative="greater")
-    low, high = confint_proportions_2indep(a, m, b, n, method="newcomb", compare="diff", alpha=2 * LEVEL)
+    low, high = confint_proportions_2indep(
+        a, m, b, n, method="newcomb", compare="diff", alpha=2 * LEVEL
+    )
     return Finding(a / m - b / n, float(low), float(high), float(tested.pvalue), (m, n))
 
 
 def brunner_munzel_test(arms: Arms, above: float = 0.5) -> Finding:
-    """P(X > Y) + P(X = Y) / 2 of the first arm X and the second Y: Brunner and Munzel, its interval through the logit.
+    """P(X > Y) + P(X = Y) / 2 of the first arm X and the second Y:
+    Brunner and Munzel, its interval through the logit.
 
-    Arms that do not overlap show no variance to go by: their p is that of the permutations, their interval Newcombe's.
-    Raises ValueError for another number than 0.5.
+    Arms that do not overlap show no variance to go by: their p is that of the permutations, their
+    interval Newcombe's. Raises ValueError for another number than 0.5.
     """
     from statsmodels.stats.nonparametric import rank_compare_2indep
 
@@ -166,7 +184,9 @@ def brunner_munzel_test(arms: Arms, above: float = 0.5) -> Finding:
 
 
 def _newcombe(found: float, m: int, n: int) -> tuple[float, float]:
-    """Interval of an AUC, Newcombe (2006), method 5: the values whose Hanley-McNeil deviation does not exclude it."""
+    """Interval of an AUC, Newcombe (2006), method 5:
+    the values whose Hanley-McNeil deviation does not exclude it.
+    """
     z = stats.norm.ppf(1 - LEVEL)
 
     def excess(value: float) -> float:
@@ -184,7 +204,9 @@ def welch_test(arms: Arms, above: float = 0.0) -> Finding:
     tested = stats.ttest_ind(first - above, second, equal_var=False, alternative="greater")
     low, high = stats.ttest_ind(first, second, equal_var=False).confidence_interval(BOTH_SIDES)
     sizes = len(first), len(second)
-    return Finding(float(first.mean() - second.mean()), float(low), float(high), float(tested.pvalue), sizes)
+    return Finding(
+        float(first.mean() - second.mean()), float(low), float(high), float(tested.pvalue), sizes
+    )
 
 
 def fisher_welch_test(arms: Arms, above: float = 0.0) -> Finding:
@@ -193,13 +215,17 @@ def fisher_welch_test(arms: Arms, above: float = 0.0) -> Finding:
 
 
 def paired_signed_rank_test(arms: Arms, above: float = 0.0) -> Finding:
-    """Centre of the first arm minus the second, seed by seed: of what shares a machine and an hour, as costs do."""
+    """Centre of the first arm minus the second, seed by seed:
+    of what shares a machine and an hour, as costs do.
+    """
     first, second = arms
     return signed_rank_test([first - second], above)
 
 
 def equivalence_test(arms: Arms, above: float) -> Finding:
-    """Whether a mean, or the difference of two, lies within +-`above`: two one-sided t tests, the larger p."""
+    """Whether a mean, or the difference of two, lies within +-`above`:
+    two one-sided t tests, the larger p.
+    """
     if len(arms) == 1:
         found, mirrored = t_test(arms, -above), t_test([-arms[0]], -above)
     else:

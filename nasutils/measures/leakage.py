@@ -1,23 +1,29 @@
-"""Information bypass leakage: how much of what a cell passes on goes around the operation that an edge is to judge.
+"""Information bypass leakage: how much of what a cell passes on goes around the operation that an
+edge is to judge.
 
-The definitions are ours, the paper's (SP-DARTS, ICDM 2021) are not available. All are taken per cell type, whose
-cells share their mixing weights, on one fixed batch of validation images; batch norms use the statistics of
-that batch, as in the two steps of a search. Losses are mean cross entropies in nats.
+The definitions are ours, the paper's (SP-DARTS, ICDM 2021) are not available. All are taken per
+cell type, whose cells share their mixing weights, on one fixed batch of validation images; batch
+norms use the statistics of that batch, as in the two steps of a search. Losses are mean cross
+entropies in nats.
 
-* Interventions: `cut` takes one operation off an edge, `only` takes off all others; the weights of what stays are
-  not changed. So both only remove, and together they remove the edge: to first order in the edge's output, the
-  two changes of the loss are the parts of the operation and of what goes around it, and `bypass` is the second
-  one's share. What goes around on other edges is not seen. (At weight 1 instead, a lone operation would also be
-  scaled up against the other edges of its node. That is what discretization does, and it is measured as that:
-  `discretization_drop`.) The strongest operation is judged among those that carry something: never `none`.
-* The same at equal sparsity (`at_entropy`): an operation that holds all the weight of its edge cannot be bypassed,
-  whatever the network has learned. So the interventions are repeated with the weights sharpened or flattened to half
-  of the largest entropy, where supernets searched at different temperatures are comparable; and `spread`, the weight
-  beside the strongest operation, says what bypass would follow if all operations mattered by their weight alone.
-* Gradient: of the squared norms of what reaches the inputs of edges, the share through operations without parameters.
+* Interventions: `cut` takes one operation off an edge, `only` takes off all others; the weights of
+  what stays are not changed. So both only remove, and together they remove the edge: to first
+  order in the edge's output, the two changes of the loss are the parts of the operation and of
+  what goes around it, and `bypass` is the second one's share. What goes around on other edges is
+  not seen. (At weight 1 instead, a lone operation would also be scaled up against the other edges
+  of its node. That is what discretization does, and it is measured as that:
+  `discretization_drop`.) The strongest operation is judged among those that carry something: never
+  `none`.
+* The same at equal sparsity (`at_entropy`): an operation that holds all the weight of its edge
+  cannot be bypassed, whatever the network has learned. So the interventions are repeated with the
+  weights sharpened or flattened to half of the largest entropy, where supernets searched at
+  different temperatures are comparable; and `spread`, the weight beside the strongest operation,
+  says what bypass would follow if all operations mattered by their weight alone.
+* Gradient: of the squared norms of what reaches the inputs of edges, the share through operations
+  without parameters.
 * Mixing weights: dominance of those operations, entropy, margin.
-* Curvature: the largest eigenvalue of the Hessian of the loss in alpha, as RobustDARTS (ICLR 2020) follows it
-  (`nasutils.measures.curvature`).
+* Curvature: the largest eigenvalue of the Hessian of the loss in alpha, as RobustDARTS (ICLR 2020)
+  follows it (`nasutils.measures.curvature`).
 """
 
 import math
@@ -36,21 +42,29 @@ from nasutils.spaces.base import EdgeOps, Mix, nonzero
 from nasutils.spaces.graph import Edges
 
 FREE_OPS = frozenset({"none", "skip_connect", "avg_pool_3x3", "max_pool_3x3", "noise"})
-"""Operations without parameters (a skip connection of stride 2, which has some, counts as what it stands for)."""
+"""Operations without parameters (a skip connection of stride 2, which has some,
+counts as what it stands for).
+"""
 IMAGES = 100
-"""A search probes that many images: the changes of the loss are paired, and each costs a pass through the network."""
+"""A search probes that many images: the changes of the loss are paired,
+and each costs a pass through the network.
+"""
 MATCHED = 0.5
-"""Share of the largest entropy (ln of the number of operations) at which supernets are compared."""
+"""Share of the largest entropy (ln of the number of operations) at which supernets are compared.
+"""
 CURVATURE_IMAGES = 32
-"""The eigenvalue is that of the first so many of them: a product with the Hessian costs nine passes."""
+"""The eigenvalue is that of the first so many of them:
+a product with the Hessian costs nine passes.
+"""
 
 
 @runtime_checkable
 class Measurable(Protocol):
-    """A supernet's cell as it is measured; its forward takes its inputs first and returns one tensor.
+    """A supernet's cell as it is measured; its forward takes its inputs first and returns one
+    tensor.
 
-    cell_type: a key of the mixing weights. edges: (source, target) nodes, in the order of the weights' rows;
-    the inputs are the first nodes. edge_ops: per edge, the names of its operations.
+    cell_type: a key of the mixing weights. edges: (source, target) nodes, in the order of the
+    weights' rows; the inputs are the first nodes. edge_ops: per edge, the names of its operations.
     """
 
     cell_type: str
@@ -77,13 +91,15 @@ def measure(
 ) -> dict[str, Any]:
     """All measures of a supernet under mixing weights, as plain numbers and lists by cell type.
 
-    net: `net(images, mix, active) -> logits` with a `Measurable` for every key of mix; it is left as it was found,
-    and so are all random states. images (batch, 3, H, W), labels (batch,): the probe. temperature: by which mix
-    is taken for a softmax of alpha, see `curvature` (None: no eigenvalue).
+    net: `net(images, mix, active) -> logits` with a `Measurable` for every key of mix; it is left
+    as it was found, and so are all random states. images (batch, 3, H, W), labels (batch,): the
+    probe. temperature: by which mix is taken for a softmax of alpha, see `curvature` (None: no
+    eigenvalue).
 
-    loss: nats. cut, only: (edges, operations) nats. bypass, spread, entropy (nats), margin: per edge. bypass_total,
-    free_gradient: one number. dominance: {"weight", "strongest"}. eigenvalue: of all cell types together. matched:
-    {"loss", "bypass_total", "spread"} at the weights of `at_entropy`, None where they have no such entropy.
+    loss: nats. cut, only: (edges, operations) nats. bypass, spread, entropy (nats), margin: per
+    edge. bypass_total, free_gradient: one number. dominance: {"weight", "strongest"}. eigenvalue:
+    of all cell types together. matched: {"loss", "bypass_total", "spread"} at the weights of
+    `at_entropy`, None where they have no such entropy.
 
     Raises ValueError for a network whose cells cannot be measured.
     """
@@ -94,12 +110,16 @@ def measure(
         base, cut, only = interventions(loss, mix, names)
         gradients = branch_gradients(net, loss, mix)
         matched = _at_matched_entropy(loss, mix, names)
-    eigenvalue = None if temperature is None else dominant_eigenvalue(net, mix, images, labels, temperature)
+    eigenvalue = (
+        None if temperature is None else dominant_eigenvalue(net, mix, images, labels, temperature)
+    )
     return {
         "loss": base,
         "cut": {kind: c.tolist() for kind, c in cut.items()},
         "only": {kind: o.tolist() for kind, o in only.items()},
-        "bypass": {kind: bypass(cut[kind], only[kind], m, names[kind]).tolist() for kind, m in mix.items()},
+        "bypass": {
+            kind: bypass(cut[kind], only[kind], m, names[kind]).tolist() for kind, m in mix.items()
+        },
         **_totals(cut, only, mix, names),
         "free_gradient": {kind: free_share(g, names[kind]) for kind, g in gradients.items()},
         "dominance": {kind: dominance(m, names[kind]) for kind, m in mix.items()},
@@ -110,16 +130,24 @@ def measure(
     }
 
 
-def dominant_eigenvalue(net: nn.Module, mix: Mix, images: Tensor, labels: Tensor, temperature: float) -> float:
-    """The eigenvalue of `measure` alone, for a fraction of its cost; the network and random states are left alone."""
+def dominant_eigenvalue(
+    net: nn.Module, mix: Mix, images: Tensor, labels: Tensor, temperature: float
+) -> float:
+    """The eigenvalue of `measure` alone, for a fraction of its cost;
+    the network and random states are left alone.
+    """
     images, labels = images[:CURVATURE_IMAGES], labels[:CURVATURE_IMAGES]
     mix = {kind: weights.detach() for kind, weights in mix.items()}
     with undisturbed(net) as rewind:
         return curvature(_loss_of_mix(net, images, labels, rewind), mix, temperature)
 
 
-def _loss_of_mix(net: nn.Module, images: Tensor, labels: Tensor, rewind: Callable[[], None]) -> LossOfMix:
-    """The loss of the probe as a function of mixing weights; every call sees the same random draws."""
+def _loss_of_mix(
+    net: nn.Module, images: Tensor, labels: Tensor, rewind: Callable[[], None]
+) -> LossOfMix:
+    """The loss of the probe as a function of mixing weights;
+    every call sees the same random draws.
+    """
 
     def loss(mix: Mix) -> Tensor:
         rewind()
@@ -128,7 +156,9 @@ def _loss_of_mix(net: nn.Module, images: Tensor, labels: Tensor, rewind: Callabl
     return loss
 
 
-def _at_matched_entropy(loss: LossOfMix, mix: Mix, names: Mapping[str, EdgeOps]) -> dict[str, Any] | None:
+def _at_matched_entropy(
+    loss: LossOfMix, mix: Mix, names: Mapping[str, EdgeOps]
+) -> dict[str, Any] | None:
     """The interventions at the weights of `at_entropy`, None where they have no such entropy."""
     matched = at_entropy(mix)
     if matched is None:
@@ -137,9 +167,13 @@ def _at_matched_entropy(loss: LossOfMix, mix: Mix, names: Mapping[str, EdgeOps])
     return {"loss": base, **_totals(cut, only, matched, names)}
 
 
-def _totals(cut: Mix, only: Mix, mix: Mix, names: Mapping[str, EdgeOps]) -> dict[str, dict[str, Any]]:
+def _totals(
+    cut: Mix, only: Mix, mix: Mix, names: Mapping[str, EdgeOps]
+) -> dict[str, dict[str, Any]]:
     return {
-        "bypass_total": {kind: bypass_total(cut[kind], only[kind], m, names[kind]) for kind, m in mix.items()},
+        "bypass_total": {
+            kind: bypass_total(cut[kind], only[kind], m, names[kind]) for kind, m in mix.items()
+        },
         "spread": {kind: spread(m, names[kind]).tolist() for kind, m in mix.items()},
     }
 
@@ -151,7 +185,10 @@ def _cells(net: nn.Module) -> list[Measurable]:
 def _names(net: nn.Module, mix: Mix) -> dict[str, EdgeOps]:
     names: dict[str, EdgeOps] = {cell.cell_type: cell.edge_ops for cell in _cells(net)}
     if names.keys() != mix.keys():
-        raise ValueError(f"leakage is measured in cells of the types {sorted(mix)}; the network's are {sorted(names)}")
+        raise ValueError(
+            f"leakage is measured in cells of the types {sorted(mix)}; the network's are"
+            f" {sorted(names)}"
+        )
     return names
 
 
@@ -210,15 +247,19 @@ def ablated(net: nn.Module, mix: Mix) -> dict[str, Mix]:
 def interventions(
     loss: LossOfMix, mix: Mix, names: Mapping[str, EdgeOps]
 ) -> tuple[float, dict[str, Tensor], dict[str, Tensor]]:
-    """The loss, and its change (nats) when one operation is cut and when it is the only one kept: cut, only.
+    """The loss, and its change (nats) when one operation is cut and when it is the only one kept:
+    cut, only.
 
-    Both (edges, operations) by cell type; see the module's text. An operation of weight 0 and `none` carry
-    nothing: cutting them changes nothing, keeping only them removes the edge.
+    Both (edges, operations) by cell type; see the module's text. An operation of weight 0 and
+    `none` carry nothing: cutting them changes nothing, keeping only them removes the edge.
     """
     base = loss(mix).item()
     cut, only = {}, {}
     for kind, weights in mix.items():
-        rows = [_edge_changes(loss, mix, base, kind, edge, names[kind][edge]) for edge in range(len(weights))]
+        rows = [
+            _edge_changes(loss, mix, base, kind, edge, names[kind][edge])
+            for edge in range(len(weights))
+        ]
         cut[kind] = torch.tensor([row for row, _ in rows], dtype=torch.float64)
         only[kind] = torch.tensor([row for _, row in rows], dtype=torch.float64)
     return base, cut, only
@@ -243,24 +284,32 @@ def _edge_changes(
 
 
 def bypass(cut: Tensor, only: Tensor, weights: Tensor, names: EdgeOps) -> Tensor:
-    """|only| / (|cut| + |only|) of the strongest operation of each edge (the first one of equals): (edges,) in [0, 1].
+    """|only| / (|cut| + |only|) of the strongest operation of each edge (the first one of equals):
+    (edges,) in [0, 1].
 
-    0: cutting the operation matters, cutting all others does not, so nothing goes around it. 1: the other way
-    round, everything does. 1/2: both matter as much. An edge without either counts as 0. All (edges, operations).
-    Of operations named `none`, which carry nothing, none is the strongest.
+    0: cutting the operation matters, cutting all others does not, so nothing goes around it. 1:
+    the other way round, everything does. 1/2: both matter as much. An edge without either counts
+    as 0. All (edges, operations). Of operations named `none`, which carry nothing, none is the
+    strongest.
     """
     own, around = _of_strongest(cut, only, weights, names)
     return (around / (own + around)).nan_to_num(0.0)
 
 
 def bypass_total(cut: Tensor, only: Tensor, weights: Tensor, names: EdgeOps) -> float:
-    """The same of all edges together, each counting as much as it matters to the loss: sums before the ratio."""
+    """The same of all edges together, each counting as much as it matters to the loss:
+    sums before the ratio.
+    """
     own, around = (x.sum() for x in _of_strongest(cut, only, weights, names))
     return float((around / (own + around)).nan_to_num(0.0))
 
 
-def _of_strongest(cut: Tensor, only: Tensor, weights: Tensor, names: EdgeOps) -> tuple[Tensor, Tensor]:
-    """|cut| and |only| of each edge's strongest operation that carries something: (edges,) each."""
+def _of_strongest(
+    cut: Tensor, only: Tensor, weights: Tensor, names: EdgeOps
+) -> tuple[Tensor, Tensor]:
+    """|cut| and |only| of each edge's strongest operation that carries something:
+    (edges,) each.
+    """
     strongest = _carrying(weights, names).argmax(dim=-1, keepdim=True).cpu()
     own = cut.gather(-1, strongest).squeeze(-1).abs()
     around = only.gather(-1, strongest).squeeze(-1).abs()
@@ -277,7 +326,8 @@ def _where(names: EdgeOps, rule: Callable[[str], bool], like: Tensor) -> Tensor:
 
 
 def spread(weights: Tensor, names: EdgeOps) -> Tensor:
-    """Weight beside an edge's strongest operation, as a share of all that carry something: (edges,) in [0, 1].
+    """Weight beside an edge's strongest operation, as a share of all that carry something:
+    (edges,) in [0, 1].
 
     It is the bypass of an edge whose operations all put out the same. 0 where nothing carries.
     """
@@ -286,19 +336,27 @@ def spread(weights: Tensor, names: EdgeOps) -> Tensor:
 
 
 def at_entropy(mix: Mix, share: float = MATCHED) -> Mix | None:
-    """Mixing weights p^(1/T), each edge's sum as it was, with the one T that gives a mean entropy per edge of
-    `share` of the largest possible (the mean of ln(operations)). A softmax keeps its alpha and changes temperature.
+    """Mixing weights p^(1/T), each edge's sum as it was, with the one T that gives a mean entropy
+    per edge of `share` of the largest possible (the mean of ln(operations)). A softmax keeps its
+    alpha and changes temperature.
 
     None where no T between 1e-6 and 1e6 does: too many weights are exactly 0, or all are equal.
     """
     logs = {kind: m.double().log() for kind, m in mix.items()}
-    target = share * _edge_mean({kind: torch.full(m.shape[:1], math.log(m.shape[1])) for kind, m in mix.items()})
+    target = share * _edge_mean(
+        {kind: torch.full(m.shape[:1], math.log(m.shape[1])) for kind, m in mix.items()}
+    )
 
     def at(temperature: float) -> dict[str, Tensor]:
         return {kind: (log / temperature).softmax(dim=-1) for kind, log in logs.items()}
 
     def excess(log_temperature: float) -> float:
-        return _edge_mean({kind: relax.entropy(p) for kind, p in at(math.exp(log_temperature)).items()}) - target
+        return (
+            _edge_mean(
+                {kind: relax.entropy(p) for kind, p in at(math.exp(log_temperature)).items()}
+            )
+            - target
+        )
 
     low, high = -math.log(1e6), math.log(1e6)
     if not excess(low) < 0 < excess(high):
@@ -316,7 +374,8 @@ def _edge_mean(values: Mapping[str, Tensor]) -> float:
 
 @torch.enable_grad()
 def branch_gradients(net: nn.Module, loss: LossOfMix, mix: Mix) -> dict[str, Tensor]:
-    """||dL/dx through one branch||^2, x the source node of an edge, summed over a type's cells: (edges, operations).
+    """||dL/dx through one branch||^2, x the source node of an edge, summed over a type's cells:
+    (edges, operations).
 
     loss runs the network once, in training mode.
     """
@@ -331,17 +390,26 @@ def branch_gradients(net: nn.Module, loss: LossOfMix, mix: Mix) -> dict[str, Ten
     finally:
         for hook in hooks:
             hook.remove()
-    totals = {cell.cell_type: torch.zeros(mix[cell.cell_type].shape, dtype=torch.float64) for cell in _cells(net)}
+    totals = {
+        cell.cell_type: torch.zeros(mix[cell.cell_type].shape, dtype=torch.float64)
+        for cell in _cells(net)
+    }
     calls = [call for call in calls if call[2].requires_grad]  # the others are cut off: all none
     if calls:
-        upstream = torch.autograd.grad(value, [output for *_, output in calls], materialize_grads=True)
+        upstream = torch.autograd.grad(
+            value, [output for *_, output in calls], materialize_grads=True
+        )
         for (cell, inputs, _), g in zip(calls, upstream, strict=True):
             totals[cell.cell_type] += _through_branches(cell, inputs, mix[cell.cell_type], g)
     return totals
 
 
-def _through_branches(cell: Measurable, inputs: Sequence[Any], weights: Tensor, g: Tensor) -> Tensor:
-    """The squared norms in one cell: backpropagation by hand, from the last node to the first, branch by branch."""
+def _through_branches(
+    cell: Measurable, inputs: Sequence[Any], weights: Tensor, g: Tensor
+) -> Tensor:
+    """The squared norms in one cell: backpropagation by hand, from the last node to the first,
+    branch by branch.
+    """
     states, branches = unroll(cell, inputs, weights)
     upstream = list(torch.autograd.grad(cell.leave(states), states, g, materialize_grads=True))
     norms = torch.zeros(weights.shape, dtype=torch.float64)
@@ -357,11 +425,14 @@ def _through_branches(cell: Measurable, inputs: Sequence[Any], weights: Tensor, 
     return norms
 
 
-def unroll(cell: Measurable, inputs: Sequence[Any], weights: Tensor) -> tuple[list[Tensor], list[list[Tensor]]]:
-    """A cell computed plainly, operation by operation: its nodes, and the branches [edge][op] at weight 1.
+def unroll(
+    cell: Measurable, inputs: Sequence[Any], weights: Tensor
+) -> tuple[list[Tensor], list[list[Tensor]]]:
+    """A cell computed plainly, operation by operation:
+    its nodes, and the branches [edge][op] at weight 1.
 
-    Each node is a leaf of autograd, so a branch's graph ends at its source. inputs: what the cell's forward was
-    called with. weights: (edges, operations).
+    Each node is a leaf of autograd, so a branch's graph ends at its source. inputs: what the
+    cell's forward was called with. weights: (edges, operations).
     """
     targets = [target for _, target in cell.edges]
     first, last = min(targets), max(targets)
@@ -378,7 +449,9 @@ def unroll(cell: Measurable, inputs: Sequence[Any], weights: Tensor) -> tuple[li
 
 
 def free_share(values: Tensor, names: EdgeOps) -> float:
-    """Share of the operations without parameters in the sum of values (edges, operations) >= 0; 0 if all are 0."""
+    """Share of the operations without parameters in the sum of values (edges, operations) >= 0;
+    0 if all are 0.
+    """
     free = _where(names, lambda op: op in FREE_OPS, values)
     share, rest = values[free].sum(), values[~free].sum()
     return float((share / (share + rest)).nan_to_num(0.0))
@@ -388,8 +461,13 @@ def free_share(values: Tensor, names: EdgeOps) -> float:
 
 
 def dominance(weights: Tensor, names: EdgeOps) -> dict[str, float]:
-    """Share of the operations without parameters in the mixing weights, and in the strongest ones of the edges."""
-    return {"weight": free_share(weights, names), "strongest": free_share(relax.one_hot(weights), names)}
+    """Share of the operations without parameters in the mixing weights,
+    and in the strongest ones of the edges.
+    """
+    return {
+        "weight": free_share(weights, names),
+        "strongest": free_share(relax.one_hot(weights), names),
+    }
 
 
 def margin(weights: Tensor) -> Tensor:
@@ -399,7 +477,8 @@ def margin(weights: Tensor) -> Tensor:
 
 
 def discretization_drop(record: Mapping[str, Any]) -> dict[str, float]:
-    """Accuracy (points) that a record's supernet loses with one operation per edge, weights unchanged.
+    """Accuracy (points) that a record's supernet loses with one operation per edge,
+    weights unchanged.
 
     drop: batch-norm statistics of the relaxed supernet; drop_recalibrated: estimated anew.
     """

@@ -1,7 +1,7 @@
 """Rankings of methods over conditions: ranks, whether they differ, how far they agree.
 
-Accuracies come as arrays whose last axis is the methods; the highest has rank 1. Rank statistics follow Demsar,
-"Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7 (2006).
+Accuracies come as arrays whose last axis is the methods; the highest has rank 1. Rank statistics
+follow Demsar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7 (2006).
 """
 
 import math
@@ -14,7 +14,9 @@ from nasutils.measures.analysis import Estimate
 
 
 def ranks(scores: np.ndarray) -> np.ndarray:
-    """Rank of each score among the last axis, 1 for the highest, the mean of their places for equal ones; nan stays."""
+    """Rank of each score among the last axis, 1 for the highest,
+    the mean of their places for equal ones; nan stays.
+    """
     scores = np.asarray(scores, dtype=float)
     others, own = scores[..., None, :], scores[..., :, None]
     place = 1 + (others > own).sum(axis=-1) + ((others == own).sum(axis=-1) - 1) / 2
@@ -22,9 +24,11 @@ def ranks(scores: np.ndarray) -> np.ndarray:
 
 
 def friedman(scores: np.ndarray) -> tuple[float, float]:
-    """Friedman's chi-squared, corrected for ties, and its p. scores: (conditions, methods), complete.
+    """Friedman's chi-squared, corrected for ties, and its p.
+    scores: (conditions, methods), complete.
 
-    nan for less than two conditions or three methods, or if all scores of every condition are equal.
+    nan for less than two conditions or three methods, or if all scores of every condition are
+    equal.
     """
     from scipy.stats import chi2
 
@@ -41,7 +45,8 @@ def friedman(scores: np.ndarray) -> tuple[float, float]:
 def critical_difference(methods: int, conditions: int, alpha: float = 0.05) -> float:
     """Nemenyi's: average ranks that differ by more are told apart.
 
-    q sqrt(k (k + 1) / (6 N)) of k methods and N conditions, q the studentized range's quantile over sqrt(2).
+    q sqrt(k (k + 1) / (6 N)) of k methods and N conditions, q the studentized range's quantile
+    over sqrt(2).
     """
     from scipy.stats import studentized_range
 
@@ -52,8 +57,8 @@ def critical_difference(methods: int, conditions: int, alpha: float = 0.05) -> f
 def cliques(average: Sequence[float], difference: float) -> list[tuple[int, int]]:
     """The bars of a critical-difference diagram. average: ascending average ranks.
 
-    Largest groups that span no more than the difference, as positions of their first and last member; a group of one
-    is none.
+    Largest groups that span no more than the difference, as positions of their first and last
+    member; a group of one is none.
     """
     groups: list[tuple[int, int]] = []
     for first, low in enumerate(average):
@@ -66,8 +71,9 @@ def cliques(average: Sequence[float], difference: float) -> list[tuple[int, int]
 def told_apart(scores: np.ndarray, alpha: float = 0.05) -> float:
     """Discernibility: the share of pairs of methods whose means differ by Welch's t-test, at 95 %.
 
-    scores: (seeds, methods), nan where there is none. No correction for the number of pairs: without any difference
-    the share is alpha. nan with less than two seeds of any two methods. Two constants differ unless they are equal.
+    scores: (seeds, methods), nan where there is none. No correction for the number of pairs:
+    without any difference the share is alpha. nan with less than two seeds of any two methods. Two
+    constants differ unless they are equal.
     """
     from scipy.stats import ttest_ind_from_stats
 
@@ -89,10 +95,14 @@ def _moments(values: np.ndarray) -> tuple[float, float, int]:
 
 
 def kendall(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Kendall's tau-b of two rankings: (..., methods) each -> (...). nan where one is all ties or a score is nan."""
+    """Kendall's tau-b of two rankings: (..., methods) each -> (...).
+    nan where one is all ties or a score is nan.
+    """
     first, second = (_signs(np.asarray(s, dtype=float)) for s in (scores, others))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (first * second).sum(axis=-1) / np.sqrt(np.abs(first).sum(axis=-1) * np.abs(second).sum(axis=-1))
+        return (first * second).sum(axis=-1) / np.sqrt(
+            np.abs(first).sum(axis=-1) * np.abs(second).sum(axis=-1)
+        )
 
 
 def _signs(scores: np.ndarray) -> np.ndarray:
@@ -102,9 +112,11 @@ def _signs(scores: np.ndarray) -> np.ndarray:
 
 
 def over_pairs(values: np.ndarray) -> Estimate:
-    """Mean of a symmetric statistic over all pairs of different seeds: (seeds, seeds), nan where there is none.
+    """Mean of a symmetric statistic over all pairs of different seeds:
+    (seeds, seeds), nan where there is none.
 
-    As pairs share seeds, the interval is Student's of the jackknife's pseudo-values, one per seed; none below three.
+    As pairs share seeds, the interval is Student's of the jackknife's pseudo-values, one per seed;
+    none below three.
     """
     values = np.where(np.eye(len(values), dtype=bool), np.nan, values)
     n, whole = len(values), float(mean(values.ravel()))
@@ -117,10 +129,11 @@ def over_pairs(values: np.ndarray) -> Estimate:
 
 
 def resampled(scores: np.ndarray, draws: int = 1000, seed: int = 0) -> np.ndarray:
-    """Means over resampled search seeds: (methods, data sets, policies, seeds) -> (draws, and the same without seeds).
+    """Means over resampled search seeds: (methods, data sets, policies, seeds) -> (draws,
+    and the same without seeds).
 
-    The seeds of a method on a data set are drawn with replacement, the same for all policies, which share the
-    searches. Seeds without a score are left out.
+    The seeds of a method on a data set are drawn with replacement, the same for all policies,
+    which share the searches. Seeds without a score are left out.
     """
     methods, datasets, _, seeds = scores.shape
     drawn = np.random.default_rng(seed).integers(seeds, size=(draws, methods, datasets, 1, seeds))
@@ -135,14 +148,22 @@ def mean(scores: np.ndarray) -> np.ndarray:
 
 
 def interval(value: float, draws: np.ndarray, n: int) -> Estimate:
-    """A statistic with the 95 % percentile interval of its bootstrap draws; n: of the units that were resampled."""
+    """A statistic with the 95 % percentile interval of its bootstrap draws;
+    n: of the units that were resampled.
+    """
     draws = draws[~np.isnan(draws)]
-    low, high = np.quantile(draws, (0.025, 0.975)) if len(draws) and n > 1 else (math.nan, math.nan)
+    low, high = (
+        np.quantile(draws, (0.025, 0.975)) if len(draws) and n > 1 else (math.nan, math.nan)
+    )
     return Estimate(float(value), float(low), float(high), n)
 
 
-def correlation(first: np.ndarray, second: np.ndarray, kind: str = "kendall", draws: int = 2000) -> Estimate:
-    """Rank correlation, `kendall` or `spearman`, of two measures of the same cells; interval: of resampled cells."""
+def correlation(
+    first: np.ndarray, second: np.ndarray, kind: str = "kendall", draws: int = 2000
+) -> Estimate:
+    """Rank correlation, `kendall` or `spearman`, of two measures of the same cells;
+    interval: of resampled cells.
+    """
     values = np.stack([first, second]).astype(float)
     values = values[:, ~np.isnan(values).any(axis=0)]
     n = values.shape[1]

@@ -1,7 +1,9 @@
-"""What one search or one final network says: a number from its records, by the names that a plan calls them.
+"""What one search or one final network says:
+a number from its records, by the names that a plan calls them.
 
-Accuracies of cells are those of NAS-Bench-201's table (CIFAR-10 test, %), so these measures are for searches there, but
-for those of final networks. A search in which something never changes has a correlation of 0 with it.
+Accuracies of cells are those of NAS-Bench-201's table (CIFAR-10 test, %), so these measures are
+for searches there, but for those of final networks. A search in which something never changes has
+a correlation of 0 with it.
 """
 
 import math
@@ -21,7 +23,9 @@ from nasutils.spaces import nasbench201_table
 from nasutils.spaces.nasbench201_table import OPS
 
 NASBENCH201_SPACE = spaces.get("nasbench201")
-SKIP_COLUMN, NONE_COLUMN, CONV_COLUMN = (OPS.index(op) for op in ("skip_connect", "none", "nor_conv_3x3"))
+SKIP_COLUMN, NONE_COLUMN, CONV_COLUMN = (
+    OPS.index(op) for op in ("skip_connect", "none", "nor_conv_3x3")
+)
 COLLAPSE = 60.0
 """A cell below it, that of six skips among them, has collapsed: 3.03 % of all cells."""
 BROKEN = 12.0
@@ -36,7 +40,9 @@ FIXED = 24
 
 @cache
 def median_cell() -> float:
-    """Accuracy (%) of the median of all 15,625 cells; a random cell is below it with probability 1/2."""
+    """Accuracy (%) of the median of all 15,625 cells;
+    a random cell is below it with probability 1/2.
+    """
     return float(np.median(nasbench201_table.accuracies("cifar10")))
 
 
@@ -72,7 +78,9 @@ def degraded(records: Records) -> float:
 
 
 def gap(records: Records) -> float:
-    """Accuracy of the supernet at the end, relaxed minus one operation per edge, batch norms recalibrated (points)."""
+    """Accuracy of the supernet at the end, relaxed minus one operation per edge,
+    batch norms recalibrated (points).
+    """
     judged = records[-1]["supernet_accuracy"]
     return judged["relaxed"] - judged["discretized_recalibrated"]
 
@@ -100,40 +108,54 @@ def late_gain(records: Records) -> float:
 
 
 def log_move(records: Records) -> float:
-    """log10 of the largest move of any alpha over the last ten epochs; one below 1e-9 counts as that."""
+    """log10 of the largest move of any alpha over the last ten epochs;
+    one below 1e-9 counts as that.
+    """
     now, before = (np.array(records[i]["alpha"]["cell"]) for i in (-1, -1 - LAST))
     return float(np.log10(max(np.abs(now - before).max(), 1e-9)))
 
 
 def sharp_epochs(records: Records) -> float:
     """Share of the epochs whose mixing weights have less than half of the largest entropy."""
-    return float(np.mean([record["entropy"]["cell"] < math.log(len(OPS)) / 2 for record in records]))
+    return float(
+        np.mean([record["entropy"]["cell"] < math.log(len(OPS)) / 2 for record in records])
+    )
 
 
 def skip_gain(records: Records) -> float:
-    """What the last cell gains (points) if every skip in it gives way to its edge's next-best operation (not none)."""
+    """What the last cell gains (points) if every skip in it gives way to its edge's next-best
+    operation (not none).
+    """
     mix = torch.tensor(records[-1]["mix"]["cell"], dtype=torch.float64)
     rivals = mix.clone()
     rivals[:, [SKIP_COLUMN, NONE_COLUMN]] = -1.0
     chosen = torch.where(mix.argmax(dim=1) == SKIP_COLUMN, rivals.argmax(dim=1), mix.argmax(dim=1))
-    replaced = NASBENCH201_SPACE.discretize({"cell": torch.nn.functional.one_hot(chosen, len(OPS)).double()})
+    replaced = NASBENCH201_SPACE.discretize(
+        {"cell": torch.nn.functional.one_hot(chosen, len(OPS)).double()}
+    )
     return cell_accuracy(str(replaced)) - accuracy(records)
 
 
 def bypass_over_spread(records: Records) -> float:
-    """Bypass at the end over the weight beside the strongest operations: 1 if all mattered by their weight alone."""
+    """Bypass at the end over the weight beside the strongest operations:
+    1 if all mattered by their weight alone.
+    """
     probed = records[-1]["leakage"]
     return probed["bypass_total"]["cell"] / float(np.mean(probed["spread"]["cell"]))
 
 
 def matched_bypass(records: Records) -> float:
-    """Bypass at the end, at half of the largest entropy; as it is where no temperature gives that (one-hot weights)."""
+    """Bypass at the end, at half of the largest entropy;
+    as it is where no temperature gives that (one-hot weights).
+    """
     probed = records[-1]["leakage"]
     return (probed["matched"] or probed)["bypass_total"]["cell"]
 
 
 def bypass_gap_correlation(records: Records) -> float:
-    """Rank correlation, over the probed epochs, of the bypass at half of the largest entropy and the gap."""
+    """Rank correlation, over the probed epochs,
+    of the bypass at half of the largest entropy and the gap.
+    """
     probed = [r for r in records if "leakage" in r and r["leakage"]["matched"]]
     bypass = [r["leakage"]["matched"]["bypass_total"]["cell"] for r in probed]
     gaps = [gap([record]) for record in probed]
@@ -141,37 +163,52 @@ def bypass_gap_correlation(records: Records) -> float:
 
 
 def skip_cut_over_weight(records: Records) -> float:
-    """Skips' share of what cutting single operations does to the loss, minus their share of the weights but none's."""
+    """Skips' share of what cutting single operations does to the loss,
+    minus their share of the weights but none's.
+    """
     changes = np.abs(np.array(records[-1]["leakage"]["cut"]["cell"]))
     weights = np.array(records[-1]["mix"]["cell"])
     weights[:, NONE_COLUMN] = 0.0
-    return float(changes[:, SKIP_COLUMN].sum() / changes.sum() - weights[:, SKIP_COLUMN].sum() / weights.sum())
+    return float(
+        changes[:, SKIP_COLUMN].sum() / changes.sum()
+        - weights[:, SKIP_COLUMN].sum() / weights.sum()
+    )
 
 
 def log_training_seconds(records: Records) -> float:
-    """log of the CPU seconds of all updates of the search: without judging and probes, which differ between arms."""
+    """log of the CPU seconds of all updates of the search:
+    without judging and probes, which differ between arms.
+    """
     return math.log(sum(record["cost"]["training_cpu_seconds"] for record in records))
 
 
 def held_out_rise(records: Records) -> float:
-    """Loss (nats) of the supernet on images that nothing was trained on: at the best cell minus at the end."""
+    """Loss (nats) of the supernet on images that nothing was trained on:
+    at the best cell minus at the end.
+    """
     losses = [record["held_out"]["loss"] for record in records]
     return losses[int(trajectory(records).argmax())] - losses[-1]
 
 
 def skip_bias(records: Records) -> float:
-    """Magnitude S of skip_connect minus that of nor_conv_3x3 at the end; both are 6/5 at the start."""
+    """Magnitude S of skip_connect minus that of nor_conv_3x3 at the end;
+    both are 6/5 at the start.
+    """
     s = stopping.magnitudes(stopping.alphas(records[-1:], NASBENCH201_SPACE))[0]
     return float(s[SKIP_COLUMN] - s[CONV_COLUMN])
 
 
 def tied(records: Records) -> float:
-    """Rank correlation over epochs of the magnitude of nor_conv_3x3 and the current cell's accuracy."""
+    """Rank correlation over epochs of the magnitude of nor_conv_3x3 and the current cell's
+    accuracy.
+    """
     magnitudes = stopping.magnitudes(stopping.alphas(records, NASBENCH201_SPACE))
     return rank_correlation(magnitudes[:, CONV_COLUMN], trajectory(records))
 
 
-def rank_correlation(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> float:
+def rank_correlation(
+    first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray
+) -> float:
     """Spearman's; 0 where one of them never changes, or with less than three points."""
     if len(first) < 3 or min(np.ptp(first), np.ptp(second)) == 0:
         return 0.0
@@ -185,7 +222,9 @@ def _taken(records: Records, criterion: str) -> float:
 
 
 def peak_over_last(records: Records) -> float:
-    """Cell at the peak of the designated operation (selective stop) minus the last cell (points)."""
+    """Cell at the peak of the designated operation
+    (selective stop) minus the last cell (points).
+    """
     return _taken(records, "peak") - accuracy(records)
 
 
@@ -251,7 +290,9 @@ OF_SEARCHES: Mapping[str, Callable[[Records], float]] = {
 OF_NETWORKS: Mapping[str, Callable[[Mapping[str, Any]], float]] = {
     measure.__name__: measure for measure in (final_accuracy, broken)
 }
-ACCURACIES = frozenset({"accuracy", "collapsed", "degraded", "best_minus_last", "final_accuracy", "broken"})
+ACCURACIES = frozenset(
+    {"accuracy", "collapsed", "degraded", "best_minus_last", "final_accuracy", "broken"}
+)
 """Measures that rest on the accuracy of a cell or a network, whose distribution has two humps."""
 
 

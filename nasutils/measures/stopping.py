@@ -1,13 +1,15 @@
 """When a search should stop, judged from its records.
 
-* Selective stop (arXiv 2109.13466): the epoch at which a designated operation weighs most, S_e[o] = sum over
-  edges of softmax(alpha)[edge, o]. Which operation that is presumes knowledge.
-* DARTS+ (arXiv 1909.06035): the first epoch with n skips, or with a ranking of operations kept for n epochs.
+* Selective stop (arXiv 2109.13466): the epoch at which a designated operation weighs most, S_e[o]
+  = sum over edges of softmax(alpha)[edge, o]. Which operation that is presumes knowledge.
+* DARTS+ (arXiv 1909.06035): the first epoch with n skips, or with a ranking of operations kept for
+  n epochs.
 * DARTS-ES (arXiv 1909.09656): before the dominant Hessian eigenvalue rises.
 
-Pure functions of trajectories first, in positions (0: first record) and arrays; `stop` reads records, `Stopper`
-serves a running search. Source of the rules and their quirks: the authors' released code, chaoji90/Selective-Stop,
-AutoDL-Projects_ss/exps/algos/DARTS-V1*.py and SS-DARTS/train_search.py.
+Pure functions of trajectories first, in positions (0: first record) and arrays; `stop` reads
+records, `Stopper` serves a running search. Source of the rules and their quirks: the authors'
+released code, chaoji90/Selective-Stop, AutoDL-Projects_ss/exps/algos/DARTS-V1*.py and
+SS-DARTS/train_search.py.
 """
 
 from abc import ABC, abstractmethod
@@ -29,8 +31,8 @@ from nasutils.spaces.genotype import Genotype
 
 Records = Sequence[Mapping[str, Any]]
 ES_CADENCE, ES_START = 2, 10
-"""DARTS-ES: epochs from one eigenvalue to the next, which its window and lag are made for, and the first epoch whose
-architecture it can take (RobustDARTS's code; the authors' starts at 0)."""
+"""DARTS-ES: epochs from one eigenvalue to the next, which its window and lag are made for, and the
+first epoch whose architecture it can take (RobustDARTS's code; the authors' starts at 0)."""
 DESIGNATED = {"nasbench201": "nor_conv_3x3"}
 """Space -> operation whose magnitude decides if none is named; elsewhere one must be."""
 
@@ -44,18 +46,24 @@ def magnitudes(alpha: ArrayLike) -> np.ndarray:
 
 
 def residual(s: np.ndarray, o: int) -> np.ndarray:
-    """R_e = sum over operations of (S_e[o] - S_e[other]), (epochs,); on NAS-Bench-201 5 S_e[o] - 6. s: magnitudes."""
+    """R_e = sum over operations of (S_e[o] - S_e[other]), (epochs,);
+    on NAS-Bench-201 5 S_e[o] - 6. s: magnitudes.
+    """
     return (s[:, [o]] - s).sum(axis=1)
 
 
 def recorded(s: np.ndarray, o: int) -> np.ndarray:
-    """The bootstrap gate, (epochs,): all epochs before o first has the largest S, then only those in which it has."""
+    """The bootstrap gate, (epochs,): all epochs before o first has the largest S,
+    then only those in which it has.
+    """
     largest = s.argmax(axis=1) == o
     return largest | ~np.logical_or.accumulate(largest)
 
 
 def ranking_kept(alpha: ArrayLike) -> np.ndarray:
-    """For how many epochs in a row, this one included, every edge has had the same order of alpha, (epochs,)."""
+    """For how many epochs in a row, this one included,
+    every edge has had the same order of alpha, (epochs,).
+    """
     ranks = np.argsort(alpha, axis=-1, kind="stable")
     kept = [1]
     for same in (ranks[1:] == ranks[:-1]).all(axis=(1, 2)):
@@ -79,14 +87,18 @@ def local_means(values: ArrayLike, window: int = 5) -> np.ndarray:
 def eigenvalue_stop(
     values: ArrayLike, window: int = 5, back: int = 4, factor: float = 1.3, start: int = 0
 ) -> tuple[int, int] | None:
-    """DARTS-ES as intended: (where it fires, where it goes back to), positions in the series; None if it never does.
+    """DARTS-ES as intended: (where it fires, where it goes back to), positions in the series;
+    None if it never does.
 
-    values: dominant eigenvalues in the order they were measured, however many epochs lie between them.
-    It fires when the newest mean over a whole window is more than `factor` times the one `back` values before, which
-    must be positive, and goes back to the centre of that earlier window, not before position `start`.
+    values: dominant eigenvalues in the order they were measured, however many epochs lie between
+    them.
+    It fires when the newest mean over a whole window is more than `factor` times the one `back`
+    values before, which must be positive, and goes back to the centre of that earlier window, not
+    before position `start`.
     """
     half = window // 2
-    # The last means are left out: their windows are not complete yet. The first ones are cut off, as released.
+    # The last means are left out: their windows are not complete yet. The first ones are cut off,
+    # as released.
     means = local_means(values, window)[: max(np.size(values) - half, 0)]
     before, after = means[:-back], means[back:]
     rises = (before > 0) & (after > factor * before)
@@ -103,7 +115,9 @@ def darts_es(epochs: Sequence[int], values: ArrayLike) -> tuple[int, int] | None
     """
     apart = max(np.diff(epochs), default=0)
     if apart > ES_CADENCE:
-        rule = f"DARTS-ES takes an eigenvalue at least every {ES_CADENCE} epochs, not every {apart}"
+        rule = (
+            f"DARTS-ES takes an eigenvalue at least every {ES_CADENCE} epochs, not every {apart}"
+        )
         raise ValueError(f"{rule}: search with `eigenvalue_every` = {ES_CADENCE}")
     return eigenvalue_stop(values, start=sum(epoch < ES_START for epoch in epochs))
 
@@ -114,9 +128,11 @@ def cell_of(space: Space) -> str:
 
 
 def alphas(records: Records, space: Space) -> np.ndarray:
-    """The trajectory of alpha in the judged cell, (epochs, edges, operations): -inf where an edge lacks an operation.
+    """The trajectory of alpha in the judged cell, (epochs, edges, operations):
+    -inf where an edge lacks an operation.
 
-    Where the mixing weights are no softmax of alpha (GAEA, DrNAS), their logarithm, whose softmax they are.
+    Where the mixing weights are no softmax of alpha (GAEA, DrNAS), their logarithm, whose softmax
+    they are.
 
     Raises ValueError if a record lacks alpha, or has one of another shape.
     """
@@ -127,7 +143,10 @@ def alphas(records: Records, space: Space) -> np.ndarray:
     except (KeyError, TypeError, ValueError):
         scores = np.array(np.nan)  # refused below, like every other wrong shape
     if scores.shape[1:] != (edges, choices) or np.isnan(scores).any():
-        raise ValueError(f"every record needs alpha[{cell!r}], {edges} x {choices} without nan, as `search` logs it")
+        raise ValueError(
+            f"every record needs alpha[{cell!r}], {edges} x {choices} without nan, as `search`"
+            " logs it"
+        )
     by_operation = np.full((len(scores), edges, len(space.ops)), -np.inf)
     for edge, ops in enumerate(operations_of_edges(space, cell)):
         columns = [space.ops.index(op) for op in ops]
@@ -143,7 +162,9 @@ def _scores(record: Mapping[str, Any], cell: str) -> ArrayLike:
 
 
 def cell_operations(records: Records, space: Space) -> list[tuple[str, ...]]:
-    """Per record the operations of the judged cell's genotype. Raises ValueError if a record has none."""
+    """Per record the operations of the judged cell's genotype.
+    Raises ValueError if a record has none.
+    """
     if not all("genotype" in r for r in records):
         raise ValueError("every record needs its genotype, as `search` logs it")
     return [_operations(r["genotype"], cell_of(space)) for r in records]
@@ -158,13 +179,17 @@ def _operations(genotype: str, cell: str) -> tuple[str, ...]:
 
 
 def skip_counts(records: Records, space: Space) -> np.ndarray:
-    """Number of skip connections in the judged cell's genotype, (epochs,). Raises ValueError if the space has none."""
+    """Number of skip connections in the judged cell's genotype, (epochs,).
+    Raises ValueError if the space has none.
+    """
     _index(space, SKIP)
     return np.array([ops.count(SKIP) for ops in cell_operations(records, space)])
 
 
 def eigenvalues(records: Records) -> tuple[list[int], list[float]]:
-    """Positions of the records that hold a dominant Hessian eigenvalue, and these. Raises ValueError if none does."""
+    """Positions of the records that hold a dominant Hessian eigenvalue, and these.
+    Raises ValueError if none does.
+    """
     positions, values = [], []
     for i, record in enumerate(records):
         value = eigenvalue(record)
@@ -178,7 +203,9 @@ def eigenvalues(records: Records) -> tuple[list[int], list[float]]:
 
 
 def eigenvalue(record: Mapping[str, Any]) -> float | None:
-    """The dominant Hessian eigenvalue in the record, by itself or of a probe; None if there is none."""
+    """The dominant Hessian eigenvalue in the record, by itself or of a probe;
+    None if there is none.
+    """
     return record.get("eigenvalue", record.get("leakage", {}).get("eigenvalue"))
 
 
@@ -190,8 +217,8 @@ def _index(space: Space, operation: str) -> int:
 class Decision:
     """Which epoch's architecture a criterion takes.
 
-    epoch: that epoch; the last one if the criterion never fired. decided: epoch after which the rest of the search
-    could not change it (None: it takes the whole search). reason: in words.
+    epoch: that epoch; the last one if the criterion never fired. decided: epoch after which the
+    rest of the search could not change it (None: it takes the whole search). reason: in words.
     """
 
     epoch: int
@@ -205,8 +232,8 @@ class Decision:
 class Judgement:
     """What a criterion says of some records.
 
-    position: of the record whose architecture it takes (None: it never fired). settled: position from which on no
-    later record could change that (None: a later one could). reason: in words.
+    position: of the record whose architecture it takes (None: it never fired). settled: position
+    from which on no later record could change that (None: a later one could). reason: in words.
     """
 
     position: int | None
@@ -236,15 +263,18 @@ class SkipsOnly(Criterion):
     def judge(self, records: Records, space: Space, o: int = -1) -> Judgement:
         edges = [len(ops) for ops in cell_operations(records, space)]
         at = first(skip_counts(records, space) == edges)
-        return Judgement(at, at, "no epoch had skips only" if at is None else "every edge of the cell is a skip")
+        return Judgement(
+            at, at, "no epoch had skips only" if at is None else "every edge of the cell is a skip"
+        )
 
 
 @dataclass(frozen=True)
 class Highest(Criterion):
     """The epoch at which a score of the designated operation is highest.
 
-    score: of (magnitudes S, operation, space), one number per epoch. until_skips_only: whether epochs after the first
-    cell of nothing but skips are not looked at (the authors' search ends there).
+    score: of (magnitudes S, operation, space), one number per epoch. until_skips_only: whether
+    epochs after the first cell of nothing but skips are not looked at (the authors' search ends
+    there).
     """
 
     score: Callable[[np.ndarray, int, Space], np.ndarray]
@@ -258,7 +288,10 @@ class Highest(Criterion):
         seen = records if end is None else records[: end + 1]
         at = int(self.score(magnitudes(alphas(seen, space)), o, space).argmax())
         rising = at == len(seen) - 1
-        reason = f"{space.ops[o]} {'is still at its highest' if rising else 'had its highest score here'}"
+        reason = (
+            f"{space.ops[o]}"
+            f" {'is still at its highest' if rising else 'had its highest score here'}"
+        )
         if end is not None:
             reason += f"; all edges are skips at epoch {records[end]['epoch']}"
         return Judgement(at, end, reason)
@@ -309,7 +342,9 @@ class SkipCount(Criterion):
 
 @dataclass(frozen=True)
 class StableRanking(Criterion):
-    """DARTS+, criterion 2: the first epoch after so many in which no edge changed its ranking of operations."""
+    """DARTS+, criterion 2: the first epoch after so many in which no edge changed its ranking of
+    operations.
+    """
 
     epochs: int
 
@@ -328,16 +363,24 @@ class EigenvalueRise(Criterion):
         positions, values = eigenvalues(records)
         found = darts_es([records[i]["epoch"] for i in positions], values)
         if found is None:
-            return Judgement(None, None, f"the eigenvalue never rose by a factor of 1.3 in {len(values)} values")
+            return Judgement(
+                None, None, f"the eigenvalue never rose by a factor of 1.3 in {len(values)} values"
+            )
         fires, earlier = (positions[i] for i in found)
         epoch = records[fires]["epoch"]
-        return Judgement(earlier, fires, f"the eigenvalue had risen by a factor of 1.3 at epoch {epoch}")
+        return Judgement(
+            earlier, fires, f"the eigenvalue had risen by a factor of 1.3 at epoch {epoch}"
+        )
 
 
 CRITERIA: Mapping[str, Criterion] = {
-    "peak": Highest("selective stop: highest S of the operation, gated", peak, until_skips_only=True),
+    "peak": Highest(
+        "selective stop: highest S of the operation, gated", peak, until_skips_only=True
+    ),
     "residual": Highest("selective stop: highest R, gated", recorded_lead, until_skips_only=True),
-    "peak_ungated": Highest("selective stop of the DARTS space: highest S of the operation", peak_ungated),
+    "peak_ungated": Highest(
+        "selective stop of the DARTS space: highest S of the operation", peak_ungated
+    ),
     "res": Highest("highest R", lead),
     "res_skip": Highest("highest R with the gap to skip counted twice", lead_over_skips),
     "res_speed": Highest("highest R plus its increment, 2 R_e - R_(e-1)", lead_and_growth),
@@ -345,8 +388,9 @@ CRITERIA: Mapping[str, Criterion] = {
     "skips_2": SkipCount("DARTS+ 1: 2 skips in the cell", 2),
     "skips_3": SkipCount("DARTS+ 1: 3 skips in the cell", 3),
     "skips_4": SkipCount("DARTS+ 1: 4 skips in the cell", 4),
-    # The released code asks for 2, 3, 4 and 10 in an else-if chain. A count grows by one an epoch, so that no two
-    # of its branches ever compete and the chain decides what each rule alone decides.
+    # The released code asks for 2, 3, 4 and 10 in an else-if chain. A count grows by one an epoch,
+    # so that no two of its branches ever compete and the chain decides what each rule alone
+    # decides.
     "ranking_2": StableRanking("DARTS+ 2: ranking kept 2 epochs", 2),
     "ranking_3": StableRanking("DARTS+ 2: ranking kept 3 epochs", 3),
     "ranking_4": StableRanking("DARTS+ 2: ranking kept 4 epochs", 4),
@@ -355,13 +399,15 @@ CRITERIA: Mapping[str, Criterion] = {
 }
 
 
-def stop(records: Records, criterion: str, *, space: Space, operation: str | None = None) -> Decision:
+def stop(
+    records: Records, criterion: str, *, space: Space, operation: str | None = None
+) -> Decision:
     """The decision of a criterion (a key of CRITERIA) on the records of a search, finished or not.
 
     operation: the designated one of the selective stop (None: that of DESIGNATED).
 
-    Raises ValueError for an unknown criterion, an operation that the space lacks or that must be named, and records
-    that lack what the criterion needs; it says what to log.
+    Raises ValueError for an unknown criterion, an operation that the space lacks or that must be
+    named, and records that lack what the criterion needs; it says what to log.
     """
     rule = CRITERIA[choose("criterion", criterion, CRITERIA)]
     if not records:
@@ -375,20 +421,25 @@ def stop(records: Records, criterion: str, *, space: Space, operation: str | Non
 
 
 def _designated(criterion: str, space: Space, operation: str | None) -> int:
-    """Index of the designated operation; -1 if the criterion needs no operation and none is named."""
+    """Index of the designated operation; -1 if the criterion needs none and none is named."""
     if operation is None and CRITERIA[criterion].designated:
         operation = DESIGNATED.get(space.name)
         if operation is None:
             choices = ", ".join(space.ops)
-            raise ValueError(f"criterion {criterion!r} needs an operation on {space.name}: one of {choices}")
+            raise ValueError(
+                f"criterion {criterion!r} needs an operation on {space.name}: one of {choices}"
+            )
     return -1 if operation is None else _index(space, operation)
 
 
-def decide_all(records: Records, space: Space, operations: Iterable[str] | None = None) -> pd.DataFrame:
-    """A row per criterion, and per operation where one counts: criterion, operation, epoch, fired, decided, reason.
+def decide_all(
+    records: Records, space: Space, operations: Iterable[str] | None = None
+) -> pd.DataFrame:
+    """A row per criterion, and per operation where one counts:
+    criterion, operation, epoch, fired, decided, reason.
 
-    operations: the designated ones (None: that of DESIGNATED, else every one with parameters). A criterion that
-    cannot be judged has no epoch, and the reason why.
+    operations: the designated ones (None: that of DESIGNATED, else every one with parameters). A
+    criterion that cannot be judged has no epoch, and the reason why.
     """
     designated = [space.ops[_index(space, o)] for o in operations or _usual_operations(space)]
     rows: list[tuple[Any, ...]] = []
@@ -411,18 +462,26 @@ def _usual_operations(space: Space) -> list[str]:
 
 
 class Stopper:
-    """Says after every record whether a running search should stop: `if decision := stopper(record): break`.
+    """Says after every record whether a running search should stop:
+    `if decision := stopper(record): break`.
 
-    It holds nothing but the records, so a resumed search makes it anew from them. Criteria that look for a maximum
-    can be settled only by the end of a search; here they are once the maximum is `patience` epochs old (ours: the
-    released code never stops). DARTS-ES refuses a search that has logged no eigenvalue in so many epochs; as released
-    it cannot stop one, since its tracker must know the last epoch.
+    It holds nothing but the records, so a resumed search makes it anew from them. Criteria that
+    look for a maximum can be settled only by the end of a search; here they are once the maximum
+    is `patience` epochs old (ours: the released code never stops). DARTS-ES refuses a search that
+    has logged no eigenvalue in so many epochs; as released it cannot stop one, since its tracker
+    must know the last epoch.
 
     Raises ValueError as `stop` does, and as early as it can.
     """
 
     def __init__(
-        self, criterion: str, space: Space, *, operation: str | None = None, patience: int = 10, records: Records = ()
+        self,
+        criterion: str,
+        space: Space,
+        *,
+        operation: str | None = None,
+        patience: int = 10,
+        records: Records = (),
     ) -> None:
         choose("criterion", criterion, CRITERIA)
         _designated(criterion, space, operation)
@@ -430,7 +489,9 @@ class Stopper:
         self.patience, self.records = positive("patience", patience), list(records)
 
     def __call__(self, record: Mapping[str, Any]) -> Decision | None:
-        """Take the next record, in place of any later ones; the decision if the search should stop now."""
+        """Take the next record, in place of any later ones;
+        the decision if the search should stop now.
+        """
         self.records = [r for r in self.records if r["epoch"] < record["epoch"]] + [record]
         rule = CRITERIA[self.criterion]
         blind = rule.eigenvalue and all(eigenvalue(r) is None for r in self.records)

@@ -38,10 +38,15 @@ _OURS = (Random, DARTS, SPDARTS, PCDDARTS, EDDDARTS, EXDARTS, *_BASELINES, *_SMO
 def _check(cls: type[Method]) -> None:
     """Raise ValueError unless the options of an own method can be given by name."""
     for kind in cls.__mro__[: cls.__mro__.index(Method)]:
-        parameters = list(inspect.signature(vars(kind).get("__init__", Method.__init__)).parameters.values())
+        parameters = list(
+            inspect.signature(vars(kind).get("__init__", Method.__init__)).parameters.values()
+        )
         if loose := [p.name for p in parameters[2:] if p.kind is p.POSITIONAL_OR_KEYWORD]:
             rule = "def __init__(self, space, *, strength=0.1, **common)"
-            raise ValueError(f"options of {kind.__qualname__} must stand behind a *, as in {rule}: {', '.join(loose)}")
+            raise ValueError(
+                f"options of {kind.__qualname__} must stand behind a *, as in {rule}:"
+                f" {', '.join(loose)}"
+            )
 
 
 registry = Registry("method", Method, _OURS, _check)
@@ -50,10 +55,12 @@ names = registry.names
 
 
 def register(cls: type[Method]) -> type[Method]:
-    """Make an own method known by its `name`, wherever a method is asked for by name; returns the class.
+    """Make an own method known by its `name`, wherever a method is asked for by name;
+    returns the class.
 
-    cls: a subclass of `Method` or of any method here, see `base`. Registered again from the same place (a cell that is
-    run again), it replaces the one before. Its source is part of the name of a run, see `nasutils.registry`.
+    cls: a subclass of `Method` or of any method here, see `base`. Registered again from the same
+    place (a cell that is run again), it replaces the one before. Its source is part of the name of
+    a run, see `nasutils.registry`.
 
     Raises ValueError for a name that is taken and for what the class lacks.
     """
@@ -92,7 +99,8 @@ def parameters(name: str) -> dict[str, inspect.Parameter]:
 def check_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that are set, which those of None are not.
 
-    Raises ValueError for one that the method does not take, naming the nearest, or that would do nothing.
+    Raises ValueError for one that the method does not take, naming the nearest, or that would do
+    nothing.
     """
     for option in given:
         choose(f"option of {name}", option, options(name))
@@ -115,13 +123,14 @@ def get(
 ) -> Method:
     """The method of that name on a space.
 
-    epochs: length of the search (None: the recipe's); SP-DARTS lays its schedule out over it, PCD and EDD count epochs
-    as published. preset: "published" is the science as described; "released" is what the authors' code did. seed: of
-    alpha and the method's own draws. recipe: what is asked of the loop (None: see `recipes.recipe`). given: options,
-    see `options(name)`; None, or left out, is the default of the method on the space (`recipes.TABLE`).
+    epochs: length of the search (None: the recipe's); SP-DARTS lays its schedule out over it, PCD
+    and EDD count epochs as published. preset: "published" is the science as described; "released"
+    is what the authors' code did. seed: of alpha and the method's own draws. recipe: what is asked
+    of the loop (None: see `recipes.recipe`). given: options, see `options(name)`; None, or left
+    out, is the default of the method on the space (`recipes.TABLE`).
 
-    Raises ValueError naming the choices and the nearest one for an unknown name, preset or option, and for a space
-    without recipe.
+    Raises ValueError naming the choices and the nearest one for an unknown name, preset or option,
+    and for a space without recipe.
     """
     method = registry[name]
     choose("preset", preset, PRESETS)
@@ -130,14 +139,29 @@ def get(
     chosen = {**recipes.default_options(name, space.name, preset), **given}
     _check_complete(name, space, chosen)
     asked = replace(asked, epochs=asked.epochs if epochs is None else epochs)
-    return method(space, recipe=asked, preset=preset, seed=seed, dtype=dtype, device=device, **chosen)
+    return method(
+        space, recipe=asked, preset=preset, seed=seed, dtype=dtype, device=device, **chosen
+    )
 
 
 def _check_complete(name: str, space: Space, chosen: Mapping[str, Any]) -> None:
     """Raise ValueError if an option has no value on this space."""
     for option, parameter in parameters(name).items():
         if parameter.default is parameter.empty and option not in chosen:
-            raise ValueError(f"{name} needs the option {option} on {space.name}: no row of methods.recipes has it")
+            raise ValueError(
+                f"{name} needs the option {option} on {space.name}: no row of methods.recipes"
+                " has it"
+            )
 
 
-__all__ = ["Method", "Recipe", "check_options", "get", "names", "options", "parameters", "recipes", "register"]
+__all__ = [
+    "Method",
+    "Recipe",
+    "check_options",
+    "get",
+    "names",
+    "options",
+    "parameters",
+    "recipes",
+    "register",
+]

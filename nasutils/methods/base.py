@@ -1,32 +1,33 @@
 """What a search method is: the contract between a method and the loop.
 
-A method owns the architecture parameters alpha: how they become mixing weights, how they are updated and
-which schedules they follow. It knows no layer, no data set and no weight optimizer; what its paper asks of the loop
-stands in `recipes`. Only `mixing` must be written; a method overrides the rest where its paper departs.
+A method owns the architecture parameters alpha: how they become mixing weights, how they are
+updated and which schedules they follow. It knows no layer, no data set and no weight optimizer;
+what its paper asks of the loop stands in `recipes`. Only `mixing` must be written; a method
+overrides the rest where its paper departs.
 
     to change                                           override                 else
-    ------------------------------------------------    ---------------------    ----------------------------------
-    schedules (temperature, coefficients)               begin_epoch              none
-    draws that both updates of an iteration share       begin_step               none
-    mixing weights of the alpha step                    mixing                   (must be written)
-    mixing weights of the weight step                   weight_mixing            those of the alpha step
-    those, moved by what its batch says of them         perturbed                as they are
-    weights that are recorded and read as a cell        inference                softmax(alpha / temperature)
-    the cell itself, read in another way                genotype                 the space's policy, of inference
-    columns beside operations where a net is evaluated  evaluated                zeros for each name in extra
-    T for which inference is softmax(alpha / T)         softmax_temperature      temperature; None: no such softmax
-    operations that need not run in the alpha step      active_in_alpha_step     as in the weight step
-    operations that need not run in the weight step     active_in_weight_step    those of weight 0; released: none
-    direction in which alpha moves                      alpha_gradients          dL_valid / dalpha, first order
-    both directions, of updates `together`              joint_gradients          dL_train of weights and alpha
-    step along that direction                           update                   Adam
-    recipe that follows from an option                  recipe                   the table's
-    options that would do nothing                       check_given              none is refused
-    state between epochs (checkpoints)                  state_dict, load_...     alpha, Adam, draws, temperature
+    --------------------------------------  ---------------------  ------------------------------
+    schedules (temperature, coefficients)   begin_epoch            none
+    draws shared by both updates            begin_step             none
+    mixing weights of the alpha step        mixing                 (must be written)
+    mixing weights of the weight step       weight_mixing          those of the alpha step
+    those, moved by their batch             perturbed              as they are
+    weights recorded and read as a cell     inference              softmax(alpha / temperature)
+    the cell itself, read in another way    genotype               the space's policy
+    columns beside operations, evaluated    evaluated              zeros for each name in extra
+    T of inference = softmax(alpha / T)     softmax_temperature    temperature; None: no softmax
+    operations idle in the alpha step       active_in_alpha_step   as in the weight step
+    operations idle in the weight step      active_in_weight_step  weight 0; released: none
+    direction in which alpha moves          alpha_gradients        dL_valid / dalpha, first order
+    both directions, of updates `together`  joint_gradients        dL_train of weights and alpha
+    step along that direction               update                 Adam
+    recipe that follows from an option      recipe                 the table's
+    options that would do nothing           check_given            none is refused
+    state between epochs (checkpoints)      state_dict, load_...   alpha, Adam, draws, T
 
-An iteration calls begin_step, then alpha_gradients and update (mixing, active_in_alpha_step), then the weight step
-(weight_mixing, perturbed, active_in_weight_step), in the order of the recipe. An evaluation calls inference, evaluated
-and genotype.
+An iteration calls begin_step, then alpha_gradients and update (mixing, active_in_alpha_step), then
+the weight step (weight_mixing, perturbed, active_in_weight_step), in the order of the recipe. An
+evaluation calls inference, evaluated and genotype.
 """
 
 from abc import ABC, abstractmethod
@@ -46,7 +47,9 @@ PRESETS = ("published", "released")
 
 
 class Problem(Protocol):
-    """The inner problem as a method sees it: losses of the supernet, and what its optimizer holds."""
+    """The inner problem as a method sees it:
+    losses of the supernet, and what its optimizer holds.
+    """
 
     @property
     def weights(self) -> Sequence[Tensor]:
@@ -63,23 +66,26 @@ class Problem(Protocol):
     ) -> Tensor:
         """Mean cross entropy of a batch under mixing weights.
 
-        weights: evaluate at these instead of the network's own; its batch-norm statistics then do not move.
-        log: whether the batch counts in the epoch's record.
-        fixed: the network stands still: batch norms use the statistics of training, which do not move, and the weights
-        get no gradient.
+        weights: evaluate at these instead of the network's own; its batch-norm statistics then do
+        not move. log: whether the batch counts in the epoch's record.
+        fixed: the network stands still: batch norms use the statistics of training, which do not
+        move, and the weights get no gradient.
         """
 
     def unrolled_weights(self, gradients: Iterable[Tensor]) -> tuple[list[Tensor], float]:
-        """The weights after the optimizer's next step along the gradients (not clipped), and -dw'/dgradient."""
+        """The weights after the optimizer's next step along the gradients (not clipped),
+        and -dw'/dgradient.
+        """
 
 
 class Method(ABC):
     """Base of the search methods.
 
-    space: a `Space`. recipe: what is asked of the loop; its epochs are the length to which schedules refer. preset: see
-    `methods.get`. seed: of the initial alpha, i.i.d. N(0, 1e-3^2), and of the method's own draws. alpha_lr,
-    alpha_decay: of Adam with betas (0.5, 0.999). policy: by which the genotype is derived from the mixing weights
-    (None: the space's own, see `Space.policies`).
+    space: a `Space`. recipe: what is asked of the loop; its epochs are the length to which
+    schedules refer. preset: see `methods.get`. seed: of the initial alpha, i.i.d. N(0, 1e-3^2),
+    and of the method's own draws. alpha_lr, alpha_decay: of Adam with betas (0.5, 0.999). policy:
+    by which the genotype is derived from the mixing weights (None: the space's own, see
+    `Space.policies`).
     """
 
     name: str
@@ -88,9 +94,13 @@ class Method(ABC):
     orders: tuple[str, ...] = ORDERS[:2]
     """The orders of the two updates that the method can follow."""
     partial: int = 1
-    """One channel in so many runs through the operations; the supernet must have been built with the same number."""
+    """One channel in so many runs through the operations;
+    the supernet must have been built with the same number.
+    """
     extra: tuple[str, ...] = ()
-    """What the supernet has on each edge besides its operations, a column each in the mixing weights of both steps."""
+    """What the supernet has on each edge besides its operations,
+    a column each in the mixing weights of both steps.
+    """
 
     def __init__(
         self,
@@ -115,7 +125,9 @@ class Method(ABC):
         for name, shape in space.alpha_shapes.items():
             draw = torch.randn(shape, generator=self.generator, dtype=torch.float64)
             self.alphas[name] = (1e-3 * draw).to(device, dtype).requires_grad_()
-        self.optimizer = torch.optim.Adam(self.alphas.values(), alpha_lr, betas=(0.5, 0.999), weight_decay=alpha_decay)
+        self.optimizer = torch.optim.Adam(
+            self.alphas.values(), alpha_lr, betas=(0.5, 0.999), weight_decay=alpha_decay
+        )
 
     @classmethod
     def check_given(cls, given: Mapping[str, Any]) -> None:
@@ -123,7 +135,9 @@ class Method(ABC):
 
     @property
     def recipe(self) -> Recipe:
-        """What the loop has to follow: the recipe that was asked for, and what the options add to it."""
+        """What the loop has to follow: the recipe that was asked for,
+        and what the options add to it.
+        """
         return self.asked
 
     def supported_extras(self, *names: str) -> tuple[str, ...]:
@@ -138,7 +152,9 @@ class Method(ABC):
 
     @property
     def softmax_temperature(self) -> float | None:
-        """T for which `inference` is softmax(alpha / T), None for weights that are made in another way."""
+        """T for which `inference` is softmax(alpha / T),
+        None for weights that are made in another way.
+        """
         return self.temperature
 
     @abstractmethod
@@ -146,7 +162,9 @@ class Method(ABC):
         """Mixing weights of the current step, differentiable in alpha."""
 
     def relaxed(self, rule: Rule, scores: Mix | None = None, **how: Any) -> Mix:
-        """A rule from scores (None: alpha) to the weights of operations that compete, see `Space.relax`."""
+        """A rule from scores (None: alpha) to the weights of operations that compete,
+        see `Space.relax`.
+        """
         return self.space.relax(self.alphas if scores is None else scores, rule, **how)
 
     def weight_mixing(self) -> Mix:
@@ -158,12 +176,16 @@ class Method(ABC):
         return mix
 
     def inference(self) -> Mix:
-        """Mixing weights by which the relaxed supernet is evaluated: deterministic, at the epoch's temperature."""
+        """Mixing weights by which the relaxed supernet is evaluated:
+        deterministic, at the epoch's temperature.
+        """
         with torch.no_grad():
             return self.relaxed(lambda a: relax.softmax(a, self.temperature))
 
     def evaluated(self, mix: Mix) -> Mix:
-        """Mixing weights, relaxed or discretized, with the extra columns by which a supernet is evaluated: zeros."""
+        """Mixing weights, relaxed or discretized,
+        with the extra columns by which a supernet is evaluated: zeros.
+        """
         for _ in self.extra:
             mix = with_column(mix, self.space.cell_types, lambda w: torch.zeros_like(w[:, :1]))
         return mix
@@ -173,11 +195,15 @@ class Method(ABC):
         return self.space.discretize(self.inference(), self.policy)
 
     def active_in_alpha_step(self, mix: Mix) -> Active:
-        """Operations the alpha step must run. Under a softmax a weight of exactly 0 has no gradient."""
+        """Operations the alpha step must run.
+        Under a softmax a weight of exactly 0 has no gradient.
+        """
         return self.active_in_weight_step(mix)
 
     def active_in_weight_step(self, mix: Mix) -> Active:
-        """Operations the weight step must run; released code ran all, which moves idle batch-norm statistics."""
+        """Operations the weight step must run;
+        released code ran all, which moves idle batch-norm statistics.
+        """
         return everything(mix) if self.preset == "released" else nonzero(mix)
 
     def alpha_gradients(self, problem: Problem, train: Any, valid: Any) -> list[Tensor]:
@@ -186,8 +212,12 @@ class Method(ABC):
         loss = problem.loss(valid, mix, self.active_in_alpha_step(mix))
         return list(torch.autograd.grad(loss, list(self.alphas.values()), materialize_grads=True))
 
-    def joint_gradients(self, problem: Problem, train: Any, valid: Any) -> tuple[list[Tensor], list[Tensor]]:
-        """What weights and alpha follow where both move `together`: dL_train of each, from one pass (single level)."""
+    def joint_gradients(
+        self, problem: Problem, train: Any, valid: Any
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """What weights and alpha follow where both move `together`:
+        dL_train of each, from one pass (single level).
+        """
         mix = self.mixing()
         loss = problem.loss(train, mix, self.active_in_alpha_step(mix))
         wanted = [*problem.weights, *self.alphas.values()]
@@ -219,8 +249,12 @@ class Method(ABC):
 
 
 def with_column(mix: Mix, cell_types: Iterable[str], column: Rule) -> Mix:
-    """Mixing weights whose edges have one weight more: of the cell types, (edges, n) -> (edges, n + 1).
+    """Mixing weights whose edges have one weight more:
+    of the cell types, (edges, n) -> (edges, n + 1).
 
     column: from the weights (edges, n) of a cell type to the new ones (edges, 1).
     """
-    return {**mix, **{kind: torch.cat([mix[kind], column(mix[kind])], dim=1) for kind in cell_types}}
+    return {
+        **mix,
+        **{kind: torch.cat([mix[kind], column(mix[kind])], dim=1) for kind in cell_types},
+    }

@@ -1,4 +1,6 @@
-"""What the baselines of the LHD benchmark that grew out of DARTS share (chaoji90/LHD, folder `search`)."""
+"""What the baselines of the LHD benchmark that grew out of DARTS share (chaoji90/LHD,
+folder `search`).
+"""
 
 from nasutils.methods import relax
 from nasutils.methods.base import Method

@@ -1,13 +1,16 @@
-"""Beta-DARTS (Ye et al., CVPR 2022): a penalty on alpha whose gradient is the softmax itself, growing with the epoch.
+"""Beta-DARTS (Ye et al., CVPR 2022): a penalty on alpha whose gradient is the softmax itself,
+growing with the epoch.
 
     L_valid + 0.5 e * R,   R = mean over edges of ln sum_o exp(alpha_o)
 
-On LHD, where all operations into a node compete and so do the nodes for the sum: mean over those competitions.
+On LHD, where all operations into a node compete and so do the nodes for the sum: mean over those
+competitions.
 
-Published: at epoch e of any horizon, as in the authors' code (50 at epoch 100). Released (LHD): the penalty is
-detached from the graph, so that the method is DARTS; and the cell types use each other's alpha for their
-operations, consistently, so that only their names change (chaoji90/LHD, search/Beta-DARTS; there R also counts the
-outputs of the normal cell twice and those of the reduction cell never, which changes nothing without a gradient).
+Published: at epoch e of any horizon, as in the authors' code (50 at epoch 100). Released (LHD):
+the penalty is detached from the graph, so that the method is DARTS; and the cell types use each
+other's alpha for their operations, consistently, so that only their names change (chaoji90/LHD,
+search/Beta-DARTS; there R also counts the outputs of the normal cell twice and those of the
+reduction cell never, which changes nothing without a gradient).
 """
 
 from typing import Any
@@ -54,5 +57,7 @@ class BetaDARTS(Baseline):
 
 
 def penalty(groups: list[Tensor]) -> Tensor:
-    """R: the mean over all rows of ln sum exp, each group (rows, competitors): all edges of all cell types."""
+    """R: the mean over all rows of ln sum exp, each group (rows, competitors):
+    all edges of all cell types.
+    """
     return torch.cat([a.logsumexp(dim=-1) for a in groups]).mean()

@@ -1,11 +1,13 @@
 """DARTS (Liu et al., ICLR 2019), first and second order, with an optional fixed temperature.
 
-The second order differentiates through one weight step exactly, by a Hessian-vector product (double
-backward) where the original takes a finite difference:
+The second order differentiates through one weight step exactly, by a Hessian-vector product
+(double backward) where the original takes a finite difference:
 
-    dL_valid(w', alpha)/dalpha - factor * d<dL_train(w, alpha)/dw, v>/dalpha,   v = dL_valid/dw' at w'
+    dL_valid(w', alpha)/dalpha - factor * d<dL_train(w, alpha)/dw, v>/dalpha
+    v = dL_valid/dw' at w'
 
-with factor = -dw'/dgradient, the rate (times 1 + momentum under Nesterov). Clipping is not part of w'.
+with factor = -dw'/dgradient, the rate (times 1 + momentum under Nesterov). Clipping is not part of
+w'.
 """
 
 from dataclasses import replace
@@ -24,9 +26,9 @@ from nasutils.spaces.base import Mix, Space, everything
 class DARTS(Method):
     """Softmax of alpha and Adam.
 
-    order: 1 or 2. temperature: of the softmax in both steps (1: DARTS; a small one is the naive way to
-    sparsity, without the noisy gradient; the weight rate then stays where it starts, as in the small-temperature
-    methods, and does not fall along a cosine).
+    order: 1 or 2. temperature: of the softmax in both steps (1: DARTS; a small one is the naive
+    way to sparsity, without the noisy gradient; the weight rate then stays where it starts, as in
+    the small-temperature methods, and does not fall along a cosine).
     """
 
     name = "darts"
@@ -60,7 +62,9 @@ class DARTS(Method):
 
 
 def unrolled_gradients(problem: Problem, method: DARTS, train: Any, valid: Any) -> list[Tensor]:
-    """dL_valid(w'(alpha), alpha)/dalpha with w' one training step from w: the second order, exact."""
+    """dL_valid(w'(alpha), alpha)/dalpha with w' one training step from w:
+    the second order, exact.
+    """
     alphas = list(method.alphas.values())
     mix = method.mixing()
     active = everything(mix)
@@ -68,7 +72,9 @@ def unrolled_gradients(problem: Problem, method: DARTS, train: Any, valid: Any) 
     # w' = one training step from w, whose gradient is kept differentiable in alpha.
     here = [w.detach().requires_grad_() for w in problem.weights]
     train_loss = problem.loss(train, mix, active, here, log=False)
-    train_gradients = torch.autograd.grad(train_loss, here, create_graph=True, materialize_grads=True)
+    train_gradients = torch.autograd.grad(
+        train_loss, here, create_graph=True, materialize_grads=True
+    )
     ahead, factor = problem.unrolled_weights(g.detach() for g in train_gradients)
     ahead = [w.requires_grad_() for w in ahead]
 

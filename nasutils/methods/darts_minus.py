@@ -1,12 +1,14 @@
-"""DARTS- (Chu et al., ICLR 2021): an auxiliary skip connection on every edge, whose coefficient fades to 0.
+"""DARTS- (Chu et al., ICLR 2021): an auxiliary skip connection on every edge,
+whose coefficient fades to 0.
 
     f(x) = b x + sum_o w_o o(x)
 
-An edge is linear in its mixing weights, so the auxiliary skip is the weight w_skip + b; b has no gradient and is
-not part of what is judged. Where an edge's skip is not the identity (stride 2: a factorized reduction) the
-auxiliary one shares its weights with the candidate, but for spaces whose supernets offer an `auxiliary_skip` (LHD),
-which has weights of its own as in the released code and is an extra column. An edge without a skip among its
-operations (some of S1's) gets none. The released code: chaoji90/LHD, search/DARTS-.
+An edge is linear in its mixing weights, so the auxiliary skip is the weight w_skip + b; b has no
+gradient and is not part of what is judged. Where an edge's skip is not the identity (stride 2: a
+factorized reduction) the auxiliary one shares its weights with the candidate, but for spaces whose
+supernets offer an `auxiliary_skip` (LHD), which has weights of its own as in the released code and
+is an extra column. An edge without a skip among its operations (some of S1's) gets none. The
+released code: chaoji90/LHD, search/DARTS-.
 """
 
 from collections.abc import Mapping
@@ -23,20 +25,28 @@ from nasutils.spaces.base import SKIP, Mix, Space, operations_of_edges
 
 
 class DARTSMinus(Baseline):
-    """initial: b at the start. fading: how b falls over the search: `linear`, `cosine`, or `never`."""
+    """initial: b at the start. fading: how b falls over the search:
+    `linear`, `cosine`, or `never`.
+    """
 
     name = "darts-minus"
     FADINGS = ("linear", "cosine", "never")
 
-    def __init__(self, space: Space, *, initial: float = 1.0, fading: str = "linear", **common: Any) -> None:
+    def __init__(
+        self, space: Space, *, initial: float = 1.0, fading: str = "linear", **common: Any
+    ) -> None:
         super().__init__(space, **common)
         self.initial = self.coefficient = positive("initial", initial)
         self.fading = choose("fading", fading, self.FADINGS)
         self.extra = self.supported_extras("auxiliary_skip")
-        self.skips = {name: mask.to(self.alphas[name]) for name, mask in skip_masks(space, self.name).items()}
+        self.skips = {
+            name: mask.to(self.alphas[name]) for name, mask in skip_masks(space, self.name).items()
+        }
 
     def begin_epoch(self, epoch: int) -> None:
-        """b is 0 at the end of the last epoch, not in it (linear: 1 / epochs of the initial value there)."""
+        """b is 0 at the end of the last epoch, not in it (linear:
+        1 / epochs of the initial value there).
+        """
         if self.fading == "linear":
             self.coefficient = self.initial * (1 - epoch / self.epochs)
         elif self.fading == "cosine":
@@ -45,18 +55,26 @@ class DARTSMinus(Baseline):
     def mixing(self) -> Mix:
         mix = super().mixing()
         if self.extra:
-            return with_column(mix, self.space.cell_types, lambda w: torch.full_like(w[:, :1], self.coefficient))
-        changed = {name: auxiliary_skip(mix[name], skip, self.coefficient) for name, skip in self.skips.items()}
+            return with_column(
+                mix, self.space.cell_types, lambda w: torch.full_like(w[:, :1], self.coefficient)
+            )
+        changed = {
+            name: auxiliary_skip(mix[name], skip, self.coefficient)
+            for name, skip in self.skips.items()
+        }
         return {**mix, **changed}
 
 
 def auxiliary_skip(weights: Tensor, skip: Tensor, coefficient: float) -> Tensor:
-    """The weights of an edge with b x added to it: w + b where the operation is the skip. All (edges, operations)."""
+    """The weights of an edge with b x added to it: w + b where the operation is the skip.
+    All (edges, operations).
+    """
     return weights + coefficient * skip
 
 
 def skip_masks(space: Space, method: str) -> Mapping[str, Tensor]:
-    """1 where an edge's operation is the skip connection, else 0: (edges, operations) of each cell type.
+    """1 where an edge's operation is the skip connection, else 0:
+    (edges, operations) of each cell type.
 
     Raises ValueError naming the method if the space has none.
     """

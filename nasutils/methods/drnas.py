@@ -1,22 +1,28 @@
-"""DrNAS (Chen et al., ICLR 2021): the mixing weights of an edge are a draw from a Dirichlet distribution.
+"""DrNAS (Chen et al., ICLR 2021): the mixing weights of an edge are a draw from a Dirichlet
+distribution.
 
-    w ~ Dirichlet(c),  c = elu(alpha) + 1;   the gradient is pathwise (w moves with its quantile as c moves)
+    w ~ Dirichlet(c),  c = elu(alpha) + 1
 
-Alpha is the distribution's parameter, its mean c / sum(c) the weights by which the search is judged. The cell is read
-off that mean, as the paper says, or off softmax(alpha), as the authors' code does (`Network.genotype`): the best
-operation of an edge is the same, the order of the edges may differ. Alpha step and weight step draw samples of their
-own. A distance to the flat Dirichlet(1), that is alpha = 0, is added to L_valid: `l2` is scale / 2 |alpha|^2, as weight
-decay (the authors' default), `kl` is scale * sum of KL(Dirichlet(c) | Dirichlet(1)).
+The gradient is pathwise: w moves with its quantile as c moves.
 
-Progressive stages: the search is cut into equal parts (theirs: 25 and 25 epochs), and after each the worse half of an
-edge's operations is removed (a Dirichlet draw restricted to the others, divided by its sum, is one of theirs).
-Departures from their code: alpha rests at the start of the first stage, not of each; `partial` stays, since the
-supernet does, where theirs lets more channels through in later stages.
+Alpha is the distribution's parameter, its mean c / sum(c) the weights by which the search is
+judged. The cell is read off that mean, as the paper says, or off softmax(alpha), as the authors'
+code does (`Network.genotype`): the best operation of an edge is the same, the order of the edges
+may differ. Alpha step and weight step draw samples of their own. A distance to the flat
+Dirichlet(1), that is alpha = 0, is added to L_valid: `l2` is scale / 2 |alpha|^2, as weight decay
+(the authors' default), `kl` is scale * sum of KL(Dirichlet(c) | Dirichlet(1)).
 
-Every edge has a distribution of its own, also in a space where operations compete across edges (LHD). There the sum
-output has one, too; gates are sigmoids. Released (LHD): no distance, gates are drawn from a Dirichlet distribution,
-judged and discretized by the space's softmax of alpha. Sources: xiangning-chen/DrNAS, DARTS-space/train_search.py,
-model_search.py and utils.py; released: chaoji90/LHD, search/DrNAS.
+Progressive stages: the search is cut into equal parts (theirs: 25 and 25 epochs), and after each
+the worse half of an edge's operations is removed (a Dirichlet draw restricted to the others,
+divided by its sum, is one of theirs). Departures from their code: alpha rests at the start of the
+first stage, not of each; `partial` stays, since the supernet does, where theirs lets more channels
+through in later stages.
+
+Every edge has a distribution of its own, also in a space where operations compete across edges
+(LHD). There the sum output has one, too; gates are sigmoids. Released (LHD): no distance, gates
+are drawn from a Dirichlet distribution, judged and discretized by the space's softmax of alpha.
+Sources: xiangning-chen/DrNAS, DARTS-space/train_search.py, model_search.py and utils.py; released:
+chaoji90/LHD, search/DrNAS.
 """
 
 import math
@@ -39,12 +45,14 @@ from nasutils.spaces.genotype import Genotype
 class DrNAS(Sampled):
     """distance: `l2`, `kl` or `none`. scale: its weight, 1e-3.
 
-    read (published): what the cell is read off, the `mean` of the distribution or the `softmax` of alpha.
-    partial: one channel in so many runs through the operations (published on the DARTS space with C = 36: 6, then 4).
-    stages: number of progressive stages (published with partial channels: 2). warmup: epochs in which alpha rests.
-    Defaults that depend on space or preset: see `recipes.TABLE`.
+    read (published): what the cell is read off, the `mean` of the distribution or the `softmax` of
+    alpha. partial: one channel in so many runs through the operations (published on the DARTS
+    space with C = 36: 6, then 4). stages: number of progressive stages (published with partial
+    channels: 2). warmup: epochs in which alpha rests. Defaults that depend on space or preset: see
+    `recipes.TABLE`.
 
-    Raises ValueError for a scale of no distance, and for so many stages that alpha rests in all of the first.
+    Raises ValueError for a scale of no distance, and for so many stages that alpha rests in all of
+    the first.
     """
 
     name = "drnas"
@@ -67,7 +75,9 @@ class DrNAS(Sampled):
         self.distance = choose("distance of drnas", distance, self.DISTANCES)
         self.read = choose("reading of drnas", read, self.READINGS)
         if scale is not None and self.distance == "none":
-            raise ValueError("scale of drnas is the weight of a distance, of which there is none: leave it out")
+            raise ValueError(
+                "scale of drnas is the weight of a distance, of which there is none: leave it out"
+            )
         self.scale = positive("scale", 1e-3 if scale is None else scale)
         self.partial = whole("partial", partial)
         self.stages = whole("stages", stages)
@@ -76,14 +86,22 @@ class DrNAS(Sampled):
             alpha_decay += self.scale
         super().__init__(space, alpha_decay=alpha_decay, **common)
         if self.stages > 1 and self.preset == "released":
-            raise ValueError(f"stages of drnas must be 1 as released (its code has none), not {stages}")
+            raise ValueError(
+                f"stages of drnas must be 1 as released (its code has none), not {stages}"
+            )
         if self.read == "mean" and self.preset == "released":
             raise ValueError(
-                "read of drnas must be 'softmax' as released, where that is what is judged, too, not 'mean'"
+                "read of drnas must be 'softmax' as released, where that is what is judged, too,"
+                " not 'mean'"
             )
         if self.stages > 1 and self._cuts()[0] <= self.warmup:
-            first = f"the first of them, {self._cuts()[0]} epochs long, must outlast the warmup of {self.warmup}"
-            raise ValueError(f"stages of drnas must be fewer than {stages}: {first}, or operations go unjudged")
+            first = (
+                f"the first of them, {self._cuts()[0]} epochs long, must outlast the warmup of"
+                f" {self.warmup}"
+            )
+            raise ValueError(
+                f"stages of drnas must be fewer than {stages}: {first}, or operations go unjudged"
+            )
         self.kept: dict[str, Tensor] = {}
         self.begin_step()
 
@@ -115,7 +133,9 @@ class DrNAS(Sampled):
         return remaining
 
     def _edgewise(self, rule: Rule) -> Mix:
-        return self.relaxed(rule, gates=rule if self.preset == "released" else torch.sigmoid, edgewise=True)
+        return self.relaxed(
+            rule, gates=rule if self.preset == "released" else torch.sigmoid, edgewise=True
+        )
 
     @property
     def softmax_temperature(self) -> float | None:
@@ -154,7 +174,9 @@ class DrNAS(Sampled):
 
 
 def better_half(scores: Tensor, kept: Tensor) -> Tensor:
-    """1 for the best of the operations that are left, half of them rounded up, else 0: all (edges, operations)."""
+    """1 for the best of the operations that are left, half of them rounded up, else 0:
+    all (edges, operations).
+    """
     ranked = scores.masked_fill(kept == 0, -math.inf).argsort(dim=-1, descending=True, stable=True)
     count = -(-int(kept[0].sum()) // 2)
     return torch.zeros_like(kept).scatter_(-1, ranked[:, :count], 1.0)

@@ -1,7 +1,8 @@
-"""EDD-DARTS ("Small Temperature is All You Need", PAKDD 2023): a temperature driven by the entropy of the softmax.
+"""EDD-DARTS ("Small Temperature is All You Need", PAKDD 2023):
+a temperature driven by the entropy of the softmax.
 
-T = mu / ln(1 + D n) with D following the entropy: a flat distribution speeds the decay up, a sharp one slows
-it down. Source: chaoji90/PCDEDD, PCDEDD-DARTS/train_search_pl.py.
+T = mu / ln(1 + D n) with D following the entropy: a flat distribution speeds the decay up, a sharp
+one slows it down. Source: chaoji90/PCDEDD, PCDEDD-DARTS/train_search_pl.py.
 """
 
 import math
@@ -15,10 +16,11 @@ from nasutils.spaces.base import Space
 
 
 class EDDDARTS(SmallTemperature):
-    """strength: s. warmup: first epoch that moves T. per_edge: H is the mean over edges, and not their sum.
+    """strength: s. warmup: first epoch that moves T.
+    per_edge: H is the mean over edges, and not their sum.
 
-    adaptive=False keeps the entropy at its maximum (open loop). noisy: the sparse-noisy softmax. Defaults that depend
-    on the space: see `recipes.TABLE`.
+    adaptive=False keeps the entropy at its maximum (open loop). noisy: the sparse-noisy softmax.
+    Defaults that depend on the space: see `recipes.TABLE`.
     """
 
     name = "edd-darts"
@@ -39,7 +41,9 @@ class EDDDARTS(SmallTemperature):
         self.state = EDD()
 
     def entropy(self) -> float:
-        """H in nats at the current temperature, of the first cell type: the mean over its edges, or their sum."""
+        """H in nats at the current temperature, of the first cell type:
+        the mean over its edges, or their sum.
+        """
         first = next(iter(self.alphas))
         scale = 1.0 / len(self.alphas[first]) if self.per_edge else 1.0
         if not self.adaptive:

@@ -1,11 +1,12 @@
 """GAEA (Li et al., ICLR 2021): alpha lives on the simplex and moves by exponentiated gradient.
 
-    p <- p * exp(-rate * dL/dp),   p <- max(p, 1e-5),   p <- p / sum(p),   starting from the uniform p
+    p <- p * exp(-rate * dL/dp),   p <- max(p, 1e-5),   p <- p / sum(p),   from the uniform p
 
-Published: p is the mixing weight, and there is a simplex for whatever competes in the space (LHD: all operations into a
-node, the nodes in the sum). A gate is one of two weights, itself and what it lacks to 1; it starts at 1/2 and
-its log odds fall by rate * dL/dp. Released (LHD): every row is a simplex, gates included, with the space's softmax
-and sigmoids on top, so that competing weights differ by a factor e at most. Source of that: chaoji90/LHD, search/GAEA.
+Published: p is the mixing weight, and there is a simplex for whatever competes in the space (LHD:
+all operations into a node, the nodes in the sum). A gate is one of two weights, itself and what it
+lacks to 1; it starts at 1/2 and its log odds fall by rate * dL/dp. Released (LHD): every row is a
+simplex, gates included, with the space's softmax and sigmoids on top, so that competing weights
+differ by a factor e at most. Source of that: chaoji90/LHD, search/GAEA.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,9 @@ from nasutils.methods.base import Method
 from nasutils.spaces.base import Mix, Rule, Space
 
 HIGH = 80.0
-"""Scores below it are used as they are: their exponentials, and the sums of these, are finite in float32."""
+"""Scores below it are used as they are: their exponentials, and the sums of these,
+are finite in float32.
+"""
 
 
 class GAEABilevel(Method):
@@ -38,7 +41,9 @@ class GAEABilevel(Method):
     def check_given(cls, given: Mapping[str, Any]) -> None:
         """It has no decay."""
         if given.get("alpha_decay"):
-            raise ValueError(f"{cls.name} takes no alpha_decay: an exponentiated gradient has none")
+            raise ValueError(
+                f"{cls.name} takes no alpha_decay: an exponentiated gradient has none"
+            )
 
     def mixing(self) -> Mix:
         """A fresh tensor, so that the update of p does not reach a mix that is still in use."""
@@ -63,21 +68,27 @@ class GAEABilevel(Method):
             self._set(moved)
 
     def _set(self, scores: Mix) -> None:
-        """Let p be the exponentials of scores, up to a factor per simplex; of a gate they are the log odds."""
+        """Let p be the exponentials of scores, up to a factor per simplex;
+        of a gate they are the log odds.
+        """
         for name, p in self._transformed(scores, simplex, gates=gate).items():
             self.alphas[name].copy_(p)
 
     def _transformed(self, tensors: Mix, rule: Rule, gates: Rule) -> Mix:
-        """A rule applied to every simplex, another one to gates. Released, each row is a simplex, gates included."""
+        """A rule applied to every simplex, another one to gates.
+        Released, each row is a simplex, gates included.
+        """
         if self.preset == "released":
             return self.relaxed(rule, tensors, gates=rule, edgewise=True)
         return self.relaxed(rule, tensors, gates=gates)
 
 
 def simplex(scores: Tensor, floor: float = 1e-5) -> Tensor:
-    """exp, not below the floor, divided by the sum: log p - rate * gradient (rows, competitors) -> the next p.
+    """exp, not below the floor, divided by the sum:
+    log p - rate * gradient (rows, competitors) -> the next p.
 
-    Where the largest score of a row is so high that exp could overflow (float32: at 88.7), the floor is relative to it.
+    Where the largest score of a row is so high that exp could overflow (float32: at 88.7), the
+    floor is relative to it.
     """
     largest = scores.amax(dim=-1, keepdim=True)
     moved = (scores - largest.masked_fill(largest < HIGH, 0.0)).exp().clamp(min=floor)

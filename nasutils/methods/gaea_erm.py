@@ -1,4 +1,5 @@
-"""GAEA, single level: weights and simplex follow the same loss on all training data, both from one pass.
+"""GAEA, single level: weights and simplex follow the same loss on all training data,
+both from one pass.
 
 Empirical risk minimisation without a validation split; rule and presets as in `gaea_bilevel`.
 """

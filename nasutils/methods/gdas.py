@@ -1,17 +1,20 @@
-"""GDAS (Dong & Yang, CVPR 2019): one operation per edge is sampled in every forward, and only that one is run.
+"""GDAS (Dong & Yang, CVPR 2019): one operation per edge is sampled in every forward,
+and only that one is run.
 
-    h = one_hot(argmax p),  p = softmax((alpha + gumbel) / tau);   forward h, backward the gradient of p
+    h = one_hot(argmax p),  p = softmax((alpha + gumbel) / tau);   forward h, backward p
 
-tau falls linearly from 10 to 0.1. As in the paper, only the gradient that arises at the sampled operation is
-passed on: dL/dh is 0 for the others, which are not run. Alpha step and weight step draw samples of their own.
+tau falls linearly from 10 to 0.1. As in the paper, only the gradient that arises at the sampled
+operation is passed on: dL/dh is 0 for the others, which are not run. Alpha step and weight step
+draw samples of their own.
 
-Published, on a space where operations compete across edges (LHD): still one operation per edge. Released there: one of
-all into a node, while edges without it count as the constant 1 in the backward pass. In both one node is
-sampled for the sum output, and gates are sigmoids without noise.
+Published, on a space where operations compete across edges (LHD): still one operation per edge.
+Released there: one of all into a node, while edges without it count as the constant 1 in the
+backward pass. In both one node is sampled for the sum output, and gates are sigmoids without
+noise.
 
-Departures from the released LHD code: all cells of a type share a sample, and the weights of an operation that is
-not run still decay and follow their momentum (as with the PyTorch of 2021). Their code: chaoji90/LHD,
-search/GDAS.
+Departures from the released LHD code: all cells of a type share a sample, and the weights of an
+operation that is not run still decay and follow their momentum (as with the PyTorch of 2021).
+Their code: chaoji90/LHD, search/GDAS.
 """
 
 from typing import Any
@@ -32,7 +35,9 @@ class GDAS(Sampled, Baseline):
 
     name = "gdas"
 
-    def __init__(self, space: Space, *, hot: float = 10.0, cold: float = 0.1, **common: Any) -> None:
+    def __init__(
+        self, space: Space, *, hot: float = 10.0, cold: float = 0.1, **common: Any
+    ) -> None:
         super().__init__(space, **common)
         self.edgewise = self.preset == "published"
         self.extra = () if self.edgewise else self.supported_extras("one")
@@ -64,7 +69,9 @@ class GDAS(Sampled, Baseline):
         if not self.extra:
             return run
         columns = {}
-        for cell_type in self.space.cell_types:  # the constant 1 runs on the edges that nothing was sampled on
+        for (
+            cell_type
+        ) in self.space.cell_types:  # the constant 1 runs on the edges that nothing was sampled on
             columns[cell_type] = [[*row[:-1], not any(row[:-1])] for row in run[cell_type]]
         return {**run, **columns}
 
@@ -86,6 +93,8 @@ def unsampled(hard: Tensor) -> Tensor:
 
 
 def hard_softmax(scores: Tensor, temperature: float) -> Tensor:
-    """Exactly 1 for the largest score of each row and 0 for the others; backward: of softmax(scores / T)."""
+    """Exactly 1 for the largest score of each row and 0 for the others;
+    backward: of softmax(scores / T).
+    """
     p = torch.softmax(scores / temperature, dim=-1)
     return relax.one_hot(p.detach()) + (p - p.detach())

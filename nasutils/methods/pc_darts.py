@@ -1,12 +1,15 @@
-"""PC-DARTS (Xu et al., ICLR 2020): the operations see one channel in k, the others go around them; edges have weights.
+"""PC-DARTS (Xu et al., ICLR 2020): the operations see one channel in k, the others go around them;
+edges have weights.
 
-    node_j = sum_i b_ij * shuffle(concat(sum_o w_o o(x_i), rest of x_i)),   b_.j = softmax(beta_.j) over incoming edges
+    node_j = sum_i b_ij * shuffle(concat(sum_o w_o o(x_i), rest of x_i))
+    b_.j = softmax(beta_.j) over incoming edges
 
-The mixing weights are b w. As w sums to 1 over an edge, their sum is b, by which a supernet of partial channels
-weighs what goes around. Alpha rests for the first 15 epochs. On LHD, where operations compete across edges, b w is
-such a joint distribution, the softmax of w still that of an edge. Released (LHD): no edge weights, the space's
-softmax; what goes around is not weighted: its weight is 1, the sum over an edge where the operations of an edge compete
-(NAS-Bench-201, the DARTS spaces) and an extra column where those of a node do. Source of that: chaoji90/LHD,
+The mixing weights are b w. As w sums to 1 over an edge, their sum is b, by which a supernet of
+partial channels weighs what goes around. Alpha rests for the first 15 epochs. On LHD, where
+operations compete across edges, b w is such a joint distribution, the softmax of w still that of
+an edge. Released (LHD): no edge weights, the space's softmax; what goes around is not weighted:
+its weight is 1, the sum over an edge where the operations of an edge compete (NAS-Bench-201, the
+DARTS spaces) and an extra column where those of a node do. Source of that: chaoji90/LHD,
 search/PC-DARTS.
 """
 
@@ -33,7 +36,9 @@ class PCDARTS(Baseline):
         super().__init__(space, **common)
         self.partial, self.warmup = whole("partial", partial), whole("warmup", warmup, 0)
         if self.preset == "published":
-            betas = {f"{kind} edges": self._initial(self.alphas[kind]) for kind in space.cell_types}
+            betas = {
+                f"{kind} edges": self._initial(self.alphas[kind]) for kind in space.cell_types
+            }
             self.alphas |= betas
             self.optimizer.add_param_group({"params": list(betas.values())})
         else:
@@ -64,19 +69,24 @@ class PCDARTS(Baseline):
         return mix
 
     def evaluated(self, mix: Mix) -> Mix:
-        """What goes around has the weight 1 in an extra column, also where the supernet is evaluated."""
+        """What goes around has the weight 1 in an extra column,
+        also where the supernet is evaluated.
+        """
         if not self.extra:
             return mix
         return with_column(mix, self.space.cell_types, lambda w: torch.ones_like(w[:, :1]))
 
 
 def edge_weights(beta: Tensor) -> Tensor:
-    """Softmax over the edges that enter the same node: beta (edges,) -> (edges,), each node's sum is 1."""
+    """Softmax over the edges that enter the same node:
+    beta (edges,) -> (edges,), each node's sum is 1.
+    """
     return torch.cat([part.softmax(dim=0) for part in beta.split(incoming(len(beta)))])
 
 
 def incoming(edges: int) -> list[int]:
-    """How many edges enter each node of a cell whose node i has all earlier nodes and 1 or 2 inputs before it.
+    """How many edges enter each node of a cell whose node i has all earlier nodes and 1 or 2
+    inputs before it.
 
     Raises ValueError if no such cell has that many edges.
     """

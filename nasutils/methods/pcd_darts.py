@@ -1,6 +1,8 @@
-"""PCD-DARTS ("Small Temperature is All You Need", PAKDD 2023): a periodic temperature and the sparse-noisy softmax.
+"""PCD-DARTS ("Small Temperature is All You Need", PAKDD 2023):
+a periodic temperature and the sparse-noisy softmax.
 
-Both ingredients can be exchanged, which gives the paper's ablations: other schedules, the plain gradient.
+Both ingredients can be exchanged, which gives the paper's ablations: other schedules, the plain
+gradient.
 Source: chaoji90/PCDEDD, PCDEDD-DARTS/train_search_cyc.py and architect_cyc.py.
 """
 
@@ -14,12 +16,13 @@ from nasutils.spaces.base import Space
 
 
 class PCDDARTS(SmallTemperature):
-    """schedule: `periodic` (PCD), `linear` (its control), `monotone` (exponential without cycles) or `constant`.
+    """schedule: `periodic` (PCD), `linear` (its control),
+    `monotone` (exponential without cycles) or `constant`.
 
-    decay: d of the exponential schedules. warmup: epochs at T = 1 before any. fixed: T of the constant one, 1e-3.
-    top: T from which each cycle of the linear one falls, 1.
-    noisy: add the gradient of a softmax at T = 1 (sparse-noisy softmax) or not. Defaults that depend on the space: see
-    `recipes.TABLE`.
+    decay: d of the exponential schedules. warmup: epochs at T = 1 before any. fixed: T of the
+    constant one, 1e-3. top: T from which each cycle of the linear one falls, 1.
+    noisy: add the gradient of a softmax at T = 1 (sparse-noisy softmax) or not. Defaults that
+    depend on the space: see `recipes.TABLE`.
     """
 
     name = "pcd-darts"
@@ -53,7 +56,9 @@ class PCDDARTS(SmallTemperature):
         schedule = choose("temperature schedule", given.get("schedule", "periodic"), cls.SCHEDULES)
         for name in ("decay", "fixed", "top"):
             if name in given and name != cls.SCHEDULES[schedule]:
-                raise ValueError(f"the {schedule} schedule of {cls.name} does not use {name}: leave it out")
+                raise ValueError(
+                    f"the {schedule} schedule of {cls.name} does not use {name}: leave it out"
+                )
 
     def begin_epoch(self, epoch: int) -> None:
         self.temperature = {

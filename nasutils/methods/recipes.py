@@ -1,10 +1,13 @@
-"""What each method's paper asks of a search, by method, space and preset: one table, each row with its source.
+"""What each method's paper asks of a search, by method, space and preset:
+one table, each row with its source.
 
-    recipe("sp-darts", space, "published").batch      default_options("sp-darts", "s2", "published")["sparse"]
+    recipe("sp-darts", space, "published").batch
+    default_options("sp-darts", "s2", "published")["sparse"]
 
-Rows apply from the first to the last: what a later one says of a field replaces what an earlier one said. So the table
-begins with the spaces (what holds for every method there) and goes on with the methods. A space that no row names
-brings its own, see `recipe`; methods have no branch for a space.
+Rows apply from the first to the last: what a later one says of a field replaces what an earlier
+one said. So the table begins with the spaces (what holds for every method there) and goes on with
+the methods. A space that no row names brings its own, see `recipe`; methods have no branch for a
+space.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,16 +28,19 @@ VALID_BATCHES = ("replacement", "distinct")
 class Recipe:
     """What a search asks of the loop; `dataclasses.replace` overrides.
 
-    weight_lr falls along a cosine to weight_lr_end (equal values: constant), after `warmup` of the epochs in which it
-    grows linearly; warmup_rule: `proper`, or `released`, see `schedules.warmup_cosine`. clip: bound of the gradient
-    norm, 0 for none, over the weights, and over the weights and alpha together if clip_includes_alpha (what the
-    released NAS-Bench-201 code does). order: which of the two updates of an iteration comes first; `together`: neither,
-    both gradients are taken at the same point (`Method.joint_gradients`). split: see `data.search_split`.
-    alpha_from: first epoch in which alpha is updated. augment: crop and flip the images (LHD: not those of SVHN).
-    negligible: an operation of at most this weight is not run in a weight step (2^-24: what float32 cannot add to 1);
-    alpha steps run all that have a gradient, which Adam scales up however small it is.
-    valid_batch: how alpha's images of a step are drawn: with `replacement`, or `distinct` ones, as in the released code
-    of DARTS and LHD (between steps an image may come again in both). The default is how all runs so far were drawn.
+    weight_lr falls along a cosine to weight_lr_end (equal values: constant), after `warmup` of the
+    epochs in which it grows linearly; warmup_rule: `proper`, or `released`, see
+    `schedules.warmup_cosine`. clip: bound of the gradient norm, 0 for none, over the weights, and
+    over the weights and alpha together if clip_includes_alpha (what the released NAS-Bench-201
+    code does). order: which of the two updates of an iteration comes first; `together`: neither,
+    both gradients are taken at the same point (`Method.joint_gradients`). split: see
+    `data.search_split`. alpha_from: first epoch in which alpha is updated. augment: crop and flip
+    the images (LHD: not those of SVHN). negligible: an operation of at most this weight is not run
+    in a weight step (2^-24: what float32 cannot add to 1); alpha steps run all that have a
+    gradient, which Adam scales up however small it is.
+    valid_batch: how alpha's images of a step are drawn: with `replacement`, or `distinct` ones, as
+    in the released code of DARTS and LHD (between steps an image may come again in both). The
+    default is how all runs so far were drawn.
 
     Raises ValueError naming the field that is out of range.
     """
@@ -61,7 +67,12 @@ class Recipe:
         whole("batch", self.batch)
         positive("weight_lr", self.weight_lr)
         check_fields(self, below_one=("momentum", "negligible"))
-        named = {"warmup_rule": WARMUP_RULES, "order": ORDERS, "split": SPLITS, "valid_batch": VALID_BATCHES}
+        named = {
+            "warmup_rule": WARMUP_RULES,
+            "order": ORDERS,
+            "split": SPLITS,
+            "valid_batch": VALID_BATCHES,
+        }
         for name, choices in named.items():
             choose(name, getattr(self, name), choices)
 
@@ -69,7 +80,9 @@ class Recipe:
         """The weight rate; it moves within an epoch (a fraction) only while it warms up."""
         at, rest = epoch if epoch < self.warmup else int(epoch), self.epochs - self.warmup
         if self.warmup and self.warmup_rule == "released":
-            return schedules.warmup_cosine(at, rest, self.warmup, self.weight_lr, self.weight_lr_end)
+            return schedules.warmup_cosine(
+                at, rest, self.warmup, self.weight_lr, self.weight_lr_end
+            )
         if at < self.warmup:
             return self.weight_lr * at / self.warmup
         return schedules.cosine(at - self.warmup, rest, self.weight_lr, self.weight_lr_end)
@@ -86,12 +99,14 @@ def constant_rate(rate: float) -> dict[str, Any]:
 
 
 class Row(NamedTuple):
-    """What a source asks of some methods on some spaces under a preset; names are separated by blanks, `*` is any.
+    """What a source asks of some methods on some spaces under a preset;
+    names are separated by blanks, `*` is any.
 
-    recipe: fields of `Recipe`. options: of the methods (alpha's rate and decay are among them; `warmup` is how long
-    alpha rests in PC-DARTS and DrNAS, and how long T = 1 in PCD and EDD). source: a paper, or the file of its authors'
-    code; `ours` where no paper has the pair. revision: 2 for a row that came or changed after searches had been kept
-    under its names; such a search has a name of its own (`Experiment.params`), so that it is not taken for them.
+    recipe: fields of `Recipe`. options: of the methods (alpha's rate and decay are among them;
+    `warmup` is how long alpha rests in PC-DARTS and DrNAS, and how long T = 1 in PCD and EDD).
+    source: a paper, or the file of its authors' code; `ours` where no paper has the pair.
+    revision: 2 for a row that came or changed after searches had been kept under its names; such a
+    search has a name of its own (`Experiment.params`), so that it is not taken for them.
     """
 
     methods: str
@@ -115,14 +130,28 @@ _LHD_BASELINES = "milenas gdas pc-darts darts-minus beta-darts surgenas"
 # fmt: off (a row is what is asked, and in its last line the source)
 TABLE = (
     # Spaces: what holds there for every method.
-    Row("*", "*", "*", {}, {"alpha_lr": 3e-4, "alpha_decay": 0.0}, "Adam's rate: quark0/darts, cnn/train_search.py"),
+    Row(
+        "*",
+        "*",
+        "*",
+        {},
+        {"alpha_lr": 3e-4, "alpha_decay": 0.0},
+        "Adam's rate: quark0/darts, cnn/train_search.py",
+    ),
     Row(
         "*",
         _ALL_DARTS,
         "*",
-        {**cosine_rate(0.025, 0.001), "batch": 64, "weight_decay": 3e-4, "order": "alpha-first", "split": "half"},
+        {
+            **cosine_rate(0.025, 0.001),
+            "batch": 64,
+            "weight_decay": 3e-4,
+            "order": "alpha-first",
+            "split": "half",
+        },
         {},
-        "quark0/darts, cnn/train_search.py; S1-S4: xiangning-chen/SmoothDARTS, sota/cnn/train_search*.py",
+        "quark0/darts, cnn/train_search.py; S1-S4: xiangning-chen/SmoothDARTS,"
+        " sota/cnn/train_search*.py",
     ),
     Row(
         "*",
@@ -137,7 +166,8 @@ TABLE = (
             "split": "nasbench201",
         },
         {},
-        "chaoji90/SP-DARTS, AutoDL-Projects_sp: configs/nas-benchmark/algos/DARTS.config, exps/algos/DARTS-V1.py",
+        "chaoji90/SP-DARTS, AutoDL-Projects_sp: configs/nas-benchmark/algos/DARTS.config,"
+        " exps/algos/DARTS-V1.py",
     ),
     Row(
         "*",
@@ -145,19 +175,30 @@ TABLE = (
         "released",
         {"clip_includes_alpha": True},
         {},
-        "D-X-Y/AutoDL-Projects, exps/algos/DARTS-V1.py: the clipped parameters of the network include alpha",
+        "D-X-Y/AutoDL-Projects, exps/algos/DARTS-V1.py: the clipped parameters of the network"
+        " include alpha",
     ),
     Row(
         "*",
         "lhd",
         "*",
-        {**cosine_rate(0.025, 3e-4), "batch": 176, "weight_decay": 3e-4, "order": "alpha-first", "split": "half"},
+        {
+            **cosine_rate(0.025, 3e-4),
+            "batch": 176,
+            "weight_decay": 3e-4,
+            "order": "alpha-first",
+            "split": "half",
+        },
         {},
         "chaoji90/LHD, search/*/train_search_*.py",
     ),
     # DARTS, and its two rates exchanged.
-    Row("darts ex-darts", "*", "*", {}, {"alpha_decay": 1e-3}, "quark0/darts, cnn/train_search.py"),
-    Row("darts ex-darts", "lhd", "released", {}, {"alpha_decay": 0.0}, "chaoji90/LHD, search/DARTS"),
+    Row(
+        "darts ex-darts", "*", "*", {}, {"alpha_decay": 1e-3}, "quark0/darts, cnn/train_search.py"
+    ),
+    Row(
+        "darts ex-darts", "lhd", "released", {}, {"alpha_decay": 0.0}, "chaoji90/LHD, search/DARTS"
+    ),
     Row(
         "ex-darts",
         "*",
@@ -175,7 +216,9 @@ TABLE = (
         {"alpha_decay": 1e-3, "epsilon_start": 0.03, "epsilon_end": 0.3},
         "xiangning-chen/SmoothDARTS, sota/cnn/train_search.py (LHD: ours, it has none)",
     ),
-    Row("sdarts-adv", "*", "*", {}, {"steps": 7}, "xiangning-chen/SmoothDARTS, attacker/perturb.py"),
+    Row(
+        "sdarts-adv", "*", "*", {}, {"steps": 7}, "xiangning-chen/SmoothDARTS, attacker/perturb.py"
+    ),
     Row(
         "sdarts-rs sdarts-adv",
         "nasbench201",
@@ -234,7 +277,8 @@ TABLE = (
         "released",
         {},
         {"sparse": 3e-4, "twice": True, "policy": "top2-s1-s4"},
-        "chaoji90/SP-DARTS, SmoothDARTS/sota/cnnmul/train_search.py (no script takes the README's values)",
+        "chaoji90/SP-DARTS, SmoothDARTS/sota/cnnmul/train_search.py (no script takes the README's"
+        " values)",
     ),
     Row(
         "sp-darts",
@@ -245,8 +289,22 @@ TABLE = (
         "chaoji90/LHD, search/SP-DARTS",
     ),
     # PCD- and EDD-DARTS.
-    Row("pcd-darts edd-darts", "*", "*", constant_rate(0.025), {}, "chaoji90/PCDEDD, all of its search scripts"),
-    Row("pcd-darts edd-darts", _DARTS, "*", {"batch": 80}, {}, "chaoji90/PCDEDD, PCDEDD-DARTS/train_search_*.py"),
+    Row(
+        "pcd-darts edd-darts",
+        "*",
+        "*",
+        constant_rate(0.025),
+        {},
+        "chaoji90/PCDEDD, all of its search scripts",
+    ),
+    Row(
+        "pcd-darts edd-darts",
+        _DARTS,
+        "*",
+        {"batch": 80},
+        {},
+        "chaoji90/PCDEDD, PCDEDD-DARTS/train_search_*.py",
+    ),
     Row(
         "pcd-darts edd-darts",
         _DARTS,
@@ -255,7 +313,14 @@ TABLE = (
         {"policy": "top2-small-temperature"},
         "chaoji90/PCDEDD, PCDEDD-DARTS/model_search_cyc.py, Network.genotype",
     ),
-    Row("pcd-darts edd-darts", _S, "*", {"batch": 192}, {}, "chaoji90/PCDEDD, SmoothDARTS/sota/pcdedd"),
+    Row(
+        "pcd-darts edd-darts",
+        _S,
+        "*",
+        {"batch": 192},
+        {},
+        "chaoji90/PCDEDD, SmoothDARTS/sota/pcdedd",
+    ),
     Row(
         "pcd-darts edd-darts",
         _S,
@@ -273,7 +338,12 @@ TABLE = (
         "chaoji90/PCDEDD, AutoDL-Projects_pcd/exps/algos/DARTS-V1-10.py",
     ),
     Row(
-        "pcd-darts", _DARTS, "*", {}, {"decay": 0.11, "warmup": 0}, "chaoji90/PCDEDD, PCDEDD-DARTS/train_search_cyc.py"
+        "pcd-darts",
+        _DARTS,
+        "*",
+        {},
+        {"decay": 0.11, "warmup": 0},
+        "chaoji90/PCDEDD, PCDEDD-DARTS/train_search_cyc.py",
     ),
     Row("pcd-darts", "s1", "*", {}, {"decay": 0.10, "warmup": 0}, "chaoji90/PCDEDD, README"),
     Row("pcd-darts", "s2", "*", {}, {"decay": 0.11, "warmup": 0}, "chaoji90/PCDEDD, README"),
@@ -304,40 +374,115 @@ TABLE = (
         {"strength": 0.06, "warmup": 5, "per_edge": True},
         "chaoji90/PCDEDD, PCDEDD-DARTS/train_search_pl.py",
     ),
-    Row("edd-darts", "s1", "*", {}, {"strength": 0.12, "warmup": 5, "per_edge": True}, "chaoji90/PCDEDD, README"),
-    Row("edd-darts", "s2", "*", {}, {"strength": 0.24, "warmup": 5, "per_edge": True}, "chaoji90/PCDEDD, README"),
-    Row("edd-darts", "s3", "*", {}, {"strength": 0.48, "warmup": 5, "per_edge": True}, "chaoji90/PCDEDD, README"),
-    Row("edd-darts", "s4", "*", {}, {"strength": 0.96, "warmup": 5, "per_edge": True}, "chaoji90/PCDEDD, README"),
-    Row("edd-darts", "lhd", "*", {}, {"strength": 0.06, "warmup": 5, "per_edge": True}, "ours: as on the DARTS space"),
-    # The baselines of the LHD benchmark. Where nothing is said of a method on a space, the space's recipe is taken; it
-    # is then ours.
-    Row(_LHD_BASELINES, "*", "published", {}, {"alpha_decay": 1e-3}, "as DARTS: quark0/darts, cnn/train_search.py"),
     Row(
-        "milenas", "*", "*", {"order": "together"}, {}, "He et al., CVPR 2020, section 3; chaoji90/LHD, search/MiLeNAS"
+        "edd-darts",
+        "s1",
+        "*",
+        {},
+        {"strength": 0.12, "warmup": 5, "per_edge": True},
+        "chaoji90/PCDEDD, README",
+    ),
+    Row(
+        "edd-darts",
+        "s2",
+        "*",
+        {},
+        {"strength": 0.24, "warmup": 5, "per_edge": True},
+        "chaoji90/PCDEDD, README",
+    ),
+    Row(
+        "edd-darts",
+        "s3",
+        "*",
+        {},
+        {"strength": 0.48, "warmup": 5, "per_edge": True},
+        "chaoji90/PCDEDD, README",
+    ),
+    Row(
+        "edd-darts",
+        "s4",
+        "*",
+        {},
+        {"strength": 0.96, "warmup": 5, "per_edge": True},
+        "chaoji90/PCDEDD, README",
+    ),
+    Row(
+        "edd-darts",
+        "lhd",
+        "*",
+        {},
+        {"strength": 0.06, "warmup": 5, "per_edge": True},
+        "ours: as on the DARTS space",
+    ),
+    # The baselines of the LHD benchmark. Where nothing is said of a method on a space, the space's
+    # recipe is taken; it is then ours.
+    Row(
+        _LHD_BASELINES,
+        "*",
+        "published",
+        {},
+        {"alpha_decay": 1e-3},
+        "as DARTS: quark0/darts, cnn/train_search.py",
+    ),
+    Row(
+        "milenas",
+        "*",
+        "*",
+        {"order": "together"},
+        {},
+        "He et al., CVPR 2020, section 3; chaoji90/LHD, search/MiLeNAS",
     ),
     Row("gdas", "lhd", "*", {"batch": 256, "weight_lr": 0.05}, {}, "chaoji90/LHD, search/GDAS"),
     Row("beta-darts", "lhd", "*", {"batch": 128}, {}, "chaoji90/LHD, search/Beta-DARTS"),
     Row("surgenas", "lhd", "*", {"batch": 160}, {}, "chaoji90/LHD, search/SurgeNAS"),
-    Row("pc-darts", "*", "*", {}, {"alpha_lr": 6e-4, "warmup": 15}, "yuhuixu1993/PC-DARTS, train_search.py"),
     Row(
-        "pc-darts", _DARTS, "*", {**cosine_rate(0.1, 0.0), "batch": 256}, {}, "yuhuixu1993/PC-DARTS, train_search.py", 2
+        "pc-darts",
+        "*",
+        "*",
+        {},
+        {"alpha_lr": 6e-4, "warmup": 15},
+        "yuhuixu1993/PC-DARTS, train_search.py",
     ),
-    Row("pc-darts", "lhd", "*", {**cosine_rate(0.1, 0.0), "batch": 576}, {}, "chaoji90/LHD, search/PC-DARTS"),
+    Row(
+        "pc-darts",
+        _DARTS,
+        "*",
+        {**cosine_rate(0.1, 0.0), "batch": 256},
+        {},
+        "yuhuixu1993/PC-DARTS, train_search.py",
+        2,
+    ),
+    Row(
+        "pc-darts",
+        "lhd",
+        "*",
+        {**cosine_rate(0.1, 0.0), "batch": 576},
+        {},
+        "chaoji90/LHD, search/PC-DARTS",
+    ),
     Row(
         "gaea-bilevel gaea-erm",
         "*",
         "*",
         {},
         {"alpha_lr": 0.1},
-        "liamcli/gaea_release, configs/cnn/search_method (on the DARTS space theirs goes with PC-DARTS's recipe)",
+        "liamcli/gaea_release, configs/cnn/search_method (on the DARTS space theirs goes with"
+        " PC-DARTS's recipe)",
     ),
     Row(
         "gaea-bilevel gaea-erm",
         "nasbench201",
         "*",
-        {"epochs": 25, "batch": 64, "weight_decay": 3e-4, "nesterov": False, "order": "alpha-first"},
+        {
+            "epochs": 25,
+            "batch": 64,
+            "weight_decay": 3e-4,
+            "nesterov": False,
+            "order": "alpha-first",
+        },
         {},
-        "liamcli/gaea_release, README, configs/cnn/mode/search_nasbench201.yaml (its cosine would end at epoch 50)",
+        "liamcli/gaea_release, README, configs/cnn/mode/search_nasbench201.yaml (its cosine would"
+        " end at epoch 50)",
         2,
     ),
     Row(
@@ -354,10 +499,16 @@ TABLE = (
         "published",
         {},
         {"distance": "l2", "read": "mean", "warmup": 10},
-        "Chen et al., ICLR 2021, sections 3 and 4; xiangning-chen/DrNAS, DARTS-space/train_search.py",
+        "Chen et al., ICLR 2021, sections 3 and 4; xiangning-chen/DrNAS,"
+        " DARTS-space/train_search.py",
     ),
     Row(
-        "drnas", "*", "released", {}, {"distance": "none", "read": "softmax", "warmup": 0}, "chaoji90/LHD, search/DrNAS"
+        "drnas",
+        "*",
+        "released",
+        {},
+        {"distance": "none", "read": "softmax", "warmup": 0},
+        "chaoji90/LHD, search/DrNAS",
     ),
     Row(
         "drnas",
@@ -368,12 +519,26 @@ TABLE = (
         "xiangning-chen/DrNAS, DARTS-space/train_search.py",
         2,
     ),
-    Row("drnas", _S, "*", {}, {}, "ours: DARTS's recipe (the revision: stages are cut as on the DARTS space)", 2),
+    Row(
+        "drnas",
+        _S,
+        "*",
+        {},
+        {},
+        "ours: DARTS's recipe (the revision: stages are cut as on the DARTS space)",
+        2,
+    ),
     Row(
         "drnas",
         "nasbench201",
         "*",
-        {"epochs": 100, "batch": 64, "weight_decay": 3e-4, "nesterov": False, "order": "alpha-first"},
+        {
+            "epochs": 100,
+            "batch": 64,
+            "weight_decay": 3e-4,
+            "nesterov": False,
+            "order": "alpha-first",
+        },
         {"warmup": 0},
         "xiangning-chen/DrNAS, 201-space/train_search.py (it splits in halves by index)",
         2,
@@ -390,8 +555,8 @@ def rows(method: str, space: str, preset: str) -> Iterator[Row]:
 def recipe(method: str, space: Space, preset: str) -> Recipe:
     """The recipe of a method on a space.
 
-    A space that no row names is taken with its own (`Space.recipe`), from which the rows of the method for all spaces
-    depart. Raises ValueError if it has none.
+    A space that no row names is taken with its own (`Space.recipe`), from which the rows of the
+    method for all spaces depart. Raises ValueError if it has none.
     """
     found = _start(space)
     for row in rows(method, space.name, preset):
@@ -406,15 +571,18 @@ def _start(space: Space) -> Recipe:
     if space.recipe is None:
         known = ", ".join(dict.fromkeys(named))
         raise ValueError(
-            f"no recipe for the space {space.name!r}: give its class `recipe = methods.Recipe(batch=...)`, or pass "
-            f"recipe= to methods.get (the table in nasutils.methods.recipes has {known})"
+            f"no recipe for the space {space.name!r}: give its class `recipe ="
+            " methods.Recipe(batch=...)`, or pass recipe= to methods.get (the table in"
+            f" nasutils.methods.recipes has {known})"
         )
     return space.recipe
 
 
 def default_options(method: str, space: str, preset: str) -> dict[str, Any]:
     """The options of a method on a space, by name; what no row says is not there."""
-    return {name: value for row in rows(method, space, preset) for name, value in row.options.items()}
+    return {
+        name: value for row in rows(method, space, preset) for name, value in row.options.items()
+    }
 
 
 def revision(method: str, space: str, preset: str) -> int:

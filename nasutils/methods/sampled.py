@@ -1,4 +1,6 @@
-"""What GDAS and DrNAS share: mixing weights that are drawn, anew for each of the two updates of an iteration."""
+"""What GDAS and DrNAS share: mixing weights that are drawn,
+anew for each of the two updates of an iteration.
+"""
 
 from abc import abstractmethod
 
@@ -9,7 +11,9 @@ from nasutils.spaces.base import Mix
 
 
 class Sampled(Method):
-    """An iteration draws two seeds: that of the alpha step's sample, and that of the weight step's."""
+    """An iteration draws two seeds: that of the alpha step's sample,
+    and that of the weight step's.
+    """
 
     def begin_step(self) -> None:
         self.seeds = torch.randint(2**62, (2,), generator=self.generator).tolist()

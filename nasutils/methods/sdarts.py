@@ -1,21 +1,27 @@
-"""SmoothDARTS (Chen & Hsieh, ICML 2020): the weights are trained under mixing weights that are perturbed.
+"""SmoothDARTS (Chen & Hsieh, ICML 2020): the weights are trained under mixing weights that are
+perturbed.
 
-The weight step minimises L_train(w, p + delta) with |delta| <= epsilon for each weight of p = softmax(alpha), so that
-the supernet does not depend on the exact p, and discretizing it costs less. The alpha step is that of DARTS.
+The weight step minimises L_train(w, p + delta) with |delta| <= epsilon for each weight of p =
+softmax(alpha), so that the supernet does not depend on the exact p, and discretizing it costs
+less. The alpha step is that of DARTS.
 
-    SDARTS-RS    delta is uniform in the box, drawn anew in every step (section 3.2)
-    SDARTS-ADV   delta makes the loss of the step's batch large: from a random start, projected ascent (section 3.3)
+    SDARTS-RS   delta is uniform in the box, drawn anew in every step (section 3.2)
+    SDARTS-ADV  delta makes the loss of the step's batch large: projected ascent from a random
+                start (section 3.3)
 
-* It is the mixing weights that are perturbed, not alpha. After each move they are put back among the valid ones: cut to
-  [0, 1] and divided by their sum, as in the authors' code. So a weight can end a little outside of the box.
+* It is the mixing weights that are perturbed, not alpha. After each move they are put back among
+  the valid ones: cut to [0, 1] and divided by their sum, as in the authors' code. So a weight can
+  end a little outside of the box.
 * epsilon grows linearly, from 0.03 towards 0.3 at the end of the search.
-* The ascent takes 7 steps of 2 epsilon / 7 along the sign of the gradient. The network stands still meanwhile: batch
-  norms use the statistics of training. If the loss has fallen in the end, nothing is perturbed.
+* The ascent takes 7 steps of 2 epsilon / 7 along the sign of the gradient. The network stands
+  still meanwhile: batch norms use the statistics of training. If the loss has fallen in the end,
+  nothing is perturbed.
 * All operations are run, whatever their weight, so that every batch norm sees every step.
-* Where operations compete across edges (LHD) they are divided by their common sum; gates are cut to [0, 1].
+* Where operations compete across edges (LHD) they are divided by their common sum; gates are cut
+  to [0, 1].
 
-Source: xiangning-chen/SmoothDARTS, attacker/perturb.py, attacker/linf_sgd.py, sota/cnn/train_search.py, and
-`Network.clip` in sota/cnn/model_search.py.
+Source: xiangning-chen/SmoothDARTS, attacker/perturb.py, attacker/linf_sgd.py,
+sota/cnn/train_search.py, and `Network.clip` in sota/cnn/model_search.py.
 """
 
 from abc import abstractmethod
@@ -32,10 +38,12 @@ from nasutils.spaces.base import Active, Mix, Space, everything
 
 
 class SmoothDARTS(DARTS):
-    """epsilon_start, epsilon_end: the largest change of a mixing weight, in epoch 0 and after the last one; 0 and 0:
-    DARTS. Raises ValueError for less than 0 or more than 1."""
+    """epsilon_start, epsilon_end: the largest change of a mixing weight, in epoch 0 and after the
+    last one; 0 and 0: DARTS. Raises ValueError for less than 0 or more than 1."""
 
-    def __init__(self, space: Space, *, epsilon_start: float, epsilon_end: float, **common: Any) -> None:
+    def __init__(
+        self, space: Space, *, epsilon_start: float, epsilon_end: float, **common: Any
+    ) -> None:
         super().__init__(space, **common)
         self.epsilon_start = _share("epsilon_start", epsilon_start)
         self.epsilon_end = _share("epsilon_end", epsilon_end)
@@ -111,12 +119,16 @@ class SDARTSADV(SmoothDARTS):
 
 
 def ascent(p: Tensor, gradient: Tensor, centre: Tensor, rate: float, epsilon: float) -> Tensor:
-    """A step of `rate` along the sign of the gradient, kept within epsilon of the centre; all of one shape."""
+    """A step of `rate` along the sign of the gradient, kept within epsilon of the centre;
+    all of one shape.
+    """
     return (p + rate * gradient.sign()).clamp(centre - epsilon, centre + epsilon)
 
 
 def to_simplex(p: Tensor) -> Tensor:
-    """Cut to [0, 1] and divided by the sum over the last dimension; where nothing is left, the largest becomes 1."""
+    """Cut to [0, 1] and divided by the sum over the last dimension;
+    where nothing is left, the largest becomes 1.
+    """
     cut = p.clamp(0, 1)
     total = cut.sum(dim=-1, keepdim=True)
     return torch.where(total > 0, cut / total, relax.one_hot(p))

@@ -4,6 +4,8 @@ from nasutils.methods.base import Method
 
 
 class SingleLevel(Method):
-    """A mixin: alpha follows the training loss of all training data, at the same point as the weights."""
+    """A mixin: alpha follows the training loss of all training data,
+    at the same point as the weights.
+    """
 
     orders = ("together",)

@@ -1,6 +1,8 @@
-"""What PCD- and EDD-DARTS share ("Small Temperature is All You Need", PAKDD 2023, arXiv 2306.06855).
+"""What PCD- and EDD-DARTS share ("Small Temperature is All You Need", PAKDD 2023,
+arXiv 2306.06855).
 
-Source of the details: the authors' code, chaoji90/PCDEDD, `architect_cyc.py` and `train_search_*.py`.
+Source of the details: the authors' code, chaoji90/PCDEDD, `architect_cyc.py` and
+`train_search_*.py`.
 """
 
 from typing import Any
@@ -11,12 +13,15 @@ from nasutils.spaces.base import Active, Mix, Space, everything
 
 
 class SmallTemperature(Method):
-    """softmax(alpha / T). noisy: the alpha step has the sparse-noisy gradient. twice: the weight step softmaxes twice.
+    """softmax(alpha / T). noisy: the alpha step has the sparse-noisy gradient.
+    twice: the weight step softmaxes twice.
 
     As released: on S1-S4 the weight step softmaxes twice, and rounded weights decide the genotype.
     """
 
-    def __init__(self, space: Space, *, noisy: bool = True, twice: bool = False, **common: Any) -> None:
+    def __init__(
+        self, space: Space, *, noisy: bool = True, twice: bool = False, **common: Any
+    ) -> None:
         super().__init__(space, **common)
         self.noisy, self.twice = noisy, twice
 
@@ -25,11 +30,15 @@ class SmallTemperature(Method):
         mix = dict(self.relaxed(lambda a: relax.softmax(a, self.temperature)))
         if self.noisy:
             noisy = self.relaxed(lambda a: relax.sparse_noisy_softmax(a, self.temperature))
-            mix.update({k: m for k, m in noisy.items() if k != "reduce" or self.preset == "published"})
+            mix.update(
+                {k: m for k, m in noisy.items() if k != "reduce" or self.preset == "published"}
+            )
         return mix
 
     def weight_mixing(self) -> Mix:
-        return self.relaxed(lambda a: (relax.double_softmax if self.twice else relax.softmax)(a, self.temperature))
+        return self.relaxed(
+            lambda a: (relax.double_softmax if self.twice else relax.softmax)(a, self.temperature)
+        )
 
     def active_in_alpha_step(self, mix: Mix) -> Active:
         return everything(mix) if self.noisy else super().active_in_alpha_step(mix)

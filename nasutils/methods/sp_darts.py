@@ -1,8 +1,8 @@
 """SP-DARTS (Zhang & Ding, ICDM 2021): mixed-sparsity training at two temperatures.
 
-Iteration i of epoch e is sparse (temperature T_s) with probability C_e and dense (ratio * T_s) otherwise;
-both of its updates use that temperature. No penalty, no decay on alpha. Source: the authors' code, chaoji90/SP-DARTS,
-SP-DARTS/train_search_mf.py.
+Iteration i of epoch e is sparse (temperature T_s) with probability C_e and dense (ratio * T_s)
+otherwise; both of its updates use that temperature. No penalty, no decay on alpha. Source: the
+authors' code, chaoji90/SP-DARTS, SP-DARTS/train_search_mf.py.
 """
 
 from dataclasses import replace
@@ -18,12 +18,14 @@ from nasutils.spaces.base import Mix, Space
 
 
 class SPDARTS(Method):
-    """sparse: T_s. ratio: T_d / T_s. schedule: how C_e grows. twice: the weight step softmaxes twice.
+    """sparse: T_s. ratio: T_d / T_s. schedule: how C_e grows.
+    twice: the weight step softmaxes twice.
 
-    schedule: `linear` from 0 to 1 after a dense epoch 0; `cifar100`, that of NAS-Bench-201 on CIFAR-100 (to 0.8, with
-    T_s = 6e-4 from epoch 45 of 50 on; sparse=1.3e-3 goes with it); `offset` from 0.8 on (S1-S4); `always` sparse
-    or `never`; `warmup` to 1 after a tenth of dense epochs (LHD). Defaults that depend on the space: see
-    `recipes.TABLE`. As released, rounded weights decide the genotype, and on S1-S4 the weight step softmaxes twice.
+    schedule: `linear` from 0 to 1 after a dense epoch 0; `cifar100`, that of NAS-Bench-201 on
+    CIFAR-100 (to 0.8, with T_s = 6e-4 from epoch 45 of 50 on; sparse=1.3e-3 goes with it);
+    `offset` from 0.8 on (S1-S4); `always` sparse or `never`; `warmup` to 1 after a tenth of dense
+    epochs (LHD). Defaults that depend on the space: see `recipes.TABLE`. As released, rounded
+    weights decide the genotype, and on S1-S4 the weight step softmaxes twice.
     """
 
     name = "sp-darts"
@@ -49,11 +51,15 @@ class SPDARTS(Method):
         self.step_temperature = 10.0
 
     def begin_epoch(self, epoch: int) -> None:
-        """Epoch 0 is dense at T = 10 (the released NAS-Bench-201 script has no T there), but for S1-S4."""
+        """Epoch 0 is dense at T = 10 (the released NAS-Bench-201 script has no T there),
+        but for S1-S4.
+        """
         linear = schedules.sp_linear(epoch, self.epochs, self.sparse, self.ratio)
         now = {
             "linear": lambda: linear,
-            "cifar100": lambda: schedules.sp_cifar100(epoch, self.epochs, self.sparse, self.LATE, self.ratio),
+            "cifar100": lambda: schedules.sp_cifar100(
+                epoch, self.epochs, self.sparse, self.LATE, self.ratio
+            ),
             "offset": lambda: schedules.sp_offset(epoch, self.epochs, self.sparse, self.ratio),
             "warmup": lambda: schedules.sp_warmup(epoch, self.epochs, self.sparse, self.ratio),
             "always": lambda: replace(linear, probability=float(epoch > 0)),

@@ -1,12 +1,14 @@
-"""SurgeNAS (Luo et al., 2022), as in the LHD benchmark: an identity inside every operation, fading to 0; single level.
+"""SurgeNAS (Luo et al., 2022), as in the LHD benchmark:
+an identity inside every operation, fading to 0; single level.
 
     f(x) = sum_o w_o (o(x) + c x)
 
-An edge is linear in its mixing weights, so this is the weight w_skip + c * sum_o w_o; the sum has a gradient where
-operations compete across edges (on an edge of its own it is 1). Alpha and weights follow one loss on all training
-data. The method's ordered sampling and hardware cost are not here, in neither preset (the reference code has
-neither); skips that are not the identity: see `darts_minus`. Released, such a skip runs once per operation, which its
-batch-norm statistics show. The reference code: chaoji90/LHD, search/SurgeNAS.
+An edge is linear in its mixing weights, so this is the weight w_skip + c * sum_o w_o; the sum has
+a gradient where operations compete across edges (on an edge of its own it is 1). Alpha and weights
+follow one loss on all training data. The method's ordered sampling and hardware cost are not here,
+in neither preset (the reference code has neither); skips that are not the identity: see
+`darts_minus`. Released, such a skip runs once per operation, which its batch-norm statistics show.
+The reference code: chaoji90/LHD, search/SurgeNAS.
 """
 
 from typing import Any
@@ -29,8 +31,12 @@ class SurgeNAS(SingleLevel, Baseline):
     def __init__(self, space: Space, *, initial: float = 1.0, **common: Any) -> None:
         super().__init__(space, **common)
         self.initial = self.coefficient = positive("initial", initial)
-        self.extra = self.supported_extras("inner_skip" if self.preset == "released" else "auxiliary_skip")
-        self.skips = {name: mask.to(self.alphas[name]) for name, mask in skip_masks(space, self.name).items()}
+        self.extra = self.supported_extras(
+            "inner_skip" if self.preset == "released" else "auxiliary_skip"
+        )
+        self.skips = {
+            name: mask.to(self.alphas[name]) for name, mask in skip_masks(space, self.name).items()
+        }
 
     def begin_epoch(self, epoch: int) -> None:
         self.coefficient = self.initial * (1 - epoch / self.epochs)
@@ -38,11 +44,18 @@ class SurgeNAS(SingleLevel, Baseline):
     def mixing(self) -> Mix:
         mix = super().mixing()
         if self.extra:
-            return with_column(mix, self.space.cell_types, lambda w: self.coefficient * w.sum(dim=1, keepdim=True))
-        changed = {name: identity_inside(mix[name], skip, self.coefficient) for name, skip in self.skips.items()}
+            return with_column(
+                mix, self.space.cell_types, lambda w: self.coefficient * w.sum(dim=1, keepdim=True)
+            )
+        changed = {
+            name: identity_inside(mix[name], skip, self.coefficient)
+            for name, skip in self.skips.items()
+        }
         return {**mix, **changed}
 
 
 def identity_inside(weights: Tensor, skip: Tensor, coefficient: float) -> Tensor:
-    """The weights of an edge with c x added to each operation: w + c sum(w) at the skip. All (edges, operations)."""
+    """The weights of an edge with c x added to each operation: w + c sum(w) at the skip.
+    All (edges, operations).
+    """
     return weights + coefficient * weights.sum(dim=-1, keepdim=True) * skip

@@ -1,4 +1,6 @@
-"""A paper's claims: the sentence, the statistic that tests it, the threshold fixed beforehand, and the verdict."""
+"""A paper's claims: the sentence, the statistic that tests it, the threshold fixed beforehand,
+and the verdict.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,11 +18,13 @@ SEEDS_NEEDED = 5
 
 @dataclass(frozen=True)
 class Claim:
-    """name: short. sentence: what the paper claims. statistic: what is measured, in words, with its unit.
+    """name: short. sentence: what the paper claims.
+    statistic: what is measured, in words, with its unit.
 
-    threshold: *supported* if the whole 95 % interval over seeds lies above it, *not supported* if it lies below,
-    *inconclusive* otherwise or with fewer than five seeds. measure: computes the estimate from a study's results.
-    caveat: why the statistic is necessary for the claim but not sufficient; it can then refute, but never support.
+    threshold: *supported* if the whole 95 % interval over seeds lies above it, *not supported* if
+    it lies below, *inconclusive* otherwise or with fewer than five seeds. measure: computes the
+    estimate from a study's results. caveat: why the statistic is necessary for the claim but not
+    sufficient; it can then refute, but never support.
     """
 
     name: str
@@ -48,7 +52,9 @@ def verdict(estimate: Estimate, threshold: float, scale: str) -> str:
 
 
 def tested(claims: Sequence[Claim], results: Any, scale: str, *names: str) -> Markdown:
-    """Some claims as a reader meets them: sentence, statistic, test, and what came of it. No names: all of them."""
+    """Some claims as a reader meets them: sentence, statistic, test, and what came of it.
+    No names: all of them.
+    """
     by_name = {claim.name: claim for claim in claims}
     chosen = [by_name[choose("claim", name, by_name)] for name in names or by_name]
     return Markdown("\n".join(_told(claim, claim.measure(results), scale) for claim in chosen))
@@ -58,9 +64,9 @@ def _told(claim: Claim, e: Estimate, scale: str) -> str:
     found = "not measured" if not e.n else f"{e.mean:.3g}" if math.isnan(e.low) else str(e)
     caveat = f" It can refute the claim, not support it: {claim.caveat}." if claim.caveat else ""
     return (
-        f"- **Claim {claim.name}:** *{claim.sentence}* Measured: {claim.statistic}. Test: supported if the whole 95 % "
-        f"interval (Student's t over seeds) lies above {claim.threshold:g}.{caveat} Found: {found}; "
-        f"**{claim.verdict(e, scale)}**."
+        f"- **Claim {claim.name}:** *{claim.sentence}* Measured: {claim.statistic}. Test:"
+        " supported if the whole 95 % interval (Student's t over seeds) lies above"
+        f" {claim.threshold:g}.{caveat} Found: {found}; **{claim.verdict(e, scale)}**."
     )
 
 
@@ -68,7 +74,12 @@ def table(claims: Sequence[Claim]) -> pd.DataFrame:
     """The claims as fixed before any run."""
     return pd.DataFrame(
         [
-            {"claim": c.name, "the paper": c.sentence, "statistic": c.statistic, "supported above": c.threshold}
+            {
+                "claim": c.name,
+                "the paper": c.sentence,
+                "statistic": c.statistic,
+                "supported above": c.threshold,
+            }
             | {"caveat": c.caveat}
             for c in claims
         ]
@@ -98,7 +109,9 @@ def verdicts(claims: Sequence[Claim], results: Any, scale: str) -> pd.DataFrame:
 
 
 def short(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """The table of `verdicts` as a reader sees it at the end: claim, what was found, the threshold, the verdict."""
+    """The table of `verdicts` as a reader sees it at the end:
+    claim, what was found, the threshold, the verdict.
+    """
     columns = {"claim": "claim", "mean": "found", "low": "found_low", "high": "found_high"}
     kept = verdicts.rename(columns=columns)
     return kept[["claim", "found", "found_low", "found_high", "n", "supported above", "verdict"]]

@@ -12,31 +12,50 @@ __all__ = ["Diagnosis", "diagnose", "figure"]
 
 
 def figure(diagnosis: Diagnosis) -> tuple[Figure, pd.DataFrame]:
-    """Per epoch: shares of the cell, magnitudes, how decided edges are, eigenvalue if logged; the collapse shaded."""
+    """Per epoch: shares of the cell, magnitudes, how decided edges are, eigenvalue if logged;
+    the collapse shaded.
+    """
     table = diagnosis.table
     logged = not table["eigenvalue"].isna().all()
     drawn, axes = plots.panels(2 if logged else 1, 2 if logged else 3, 2.4, sharex=True)
-    for ax, draw in zip(axes.flat, (_shares, _magnitudes, _decided, _eigenvalue)[: 3 + logged], strict=True):
+    for ax, draw in zip(
+        axes.flat, (_shares, _magnitudes, _decided, _eigenvalue)[: 3 + logged], strict=True
+    ):
         draw(ax, table)
     for ax in axes[-1]:
         ax.set_xlabel("epoch")
     if diagnosis.since is not None:
         for ax in axes.flat:
             ax.axvspan(diagnosis.since, table["epoch"].iloc[-1], color="C3", alpha=0.1, lw=0)
-    verdict = "no collapse" if diagnosis.since is None else f"collapsed since epoch {diagnosis.since} (shaded)"
+    verdict = (
+        "no collapse"
+        if diagnosis.since is None
+        else f"collapsed since epoch {diagnosis.since} (shaded)"
+    )
     drawn.suptitle(f"{diagnosis.space}: {verdict}", fontsize="medium")
-    plots.note(drawn, "margin: weight of an edge's strongest operation minus that of the next, mean over edges")
+    plots.note(
+        drawn,
+        "margin: weight of an edge's strongest operation minus that of the next, mean over edges",
+    )
     return drawn, table
 
 
 def _legend(ax: Axes, columns: int) -> None:
     """Above the axes, where no curve runs."""
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, fontsize="x-small", borderaxespad=0.2)
+    ax.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=columns,
+        fontsize="x-small",
+        borderaxespad=0.2,
+    )
 
 
 def _shares(ax: Axes, table: pd.DataFrame) -> None:
     for (column, name), style in zip(SHARES.items(), ("-", "--"), strict=True):
-        (line,) = ax.plot(table["epoch"], table[column], style, label=name.lower(), drawstyle="steps-post")
+        (line,) = ax.plot(
+            table["epoch"], table[column], style, label=name.lower(), drawstyle="steps-post"
+        )
         ax.axhline(LIMITS[column][0], color=line.get_color(), ls=":", lw=0.9)
     ax.set(ylabel="share of the cell's edges\n(dotted: limit)", ylim=(-0.03, 1.03))
     _legend(ax, 1)

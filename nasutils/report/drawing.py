@@ -1,9 +1,11 @@
-"""Pictures of cells, with matplotlib alone: what a search found, and the mixing weights while it searches.
+"""Pictures of cells, with matplotlib alone: what a search found,
+and the mixing weights while it searches.
 
-Everything but line widths and hatches is drawn in the units of the axes, text as outlines: a picture keeps its
-proportions at any size, and what does not overlap at one size overlaps at none.
+Everything but line widths and hatches is drawn in the units of the axes, text as outlines: a
+picture keeps its proportions at any size, and what does not overlap at one size overlaps at none.
 
-* From left to right: inputs, intermediate nodes, output. An edge is an arc, which goes where `layout` says.
+* From left to right: inputs, intermediate nodes, output. An edge is an arc, which goes where
+  `layout` says.
 * Colour and line style tell the family of an operation, also in grey and to the colour-blind.
 """
 
@@ -62,10 +64,11 @@ HATCHES = {"convolution": "", "parameter-free": "//////", "none": "......", "noi
 
 
 def draw_genotype(ax: Axes, genotype: Genotype, cell: str | None = None) -> None:
-    """Draw one cell of a genotype; cell: its name, None for the first, which is the normal cell of DARTS's lineage.
+    """Draw one cell of a genotype; cell: its name, None for the first,
+    which is the normal cell of DARTS's lineage.
 
-    Thin grey lines lead to the concatenation, and over the top to the sum where a cell has one (LHD). Raises
-    ValueError naming the choices for a cell that it has not.
+    Thin grey lines lead to the concatenation, and over the top to the sum where a cell has one
+    (LHD). Raises ValueError naming the choices for a cell that it has not.
     """
     cells = {c.name: c for c in genotype.cells}
     chosen = genotype.cells[0] if cell is None else cells[choose("cell", cell, cells)]
@@ -85,12 +88,14 @@ def draw_weights(
     weights: ArrayLike,
     key: bool = True,
 ) -> None:
-    """Draw a cell during a search. ops: of all edges, or of each. weights: mixing weights (edges, operations).
+    """Draw a cell during a search. ops: of all edges, or of each.
+    weights: mixing weights (edges, operations).
 
-    From left to right, an edge is a ribbon of one stripe per operation, as wide as its weight (weight 0 is not seen):
-    separate lines cannot be told apart on the 14 edges of the DARTS spaces. The stripes of a family lie side by side,
-    so that its share is seen at once; two operations have a shade each, more are parted by white lines only.
-    key: whether the shades are explained below. Raises ValueError for weights of another shape.
+    From left to right, an edge is a ribbon of one stripe per operation, as wide as its weight
+    (weight 0 is not seen): separate lines cannot be told apart on the 14 edges of the DARTS
+    spaces. The stripes of a family lie side by side, so that its share is seen at once; two
+    operations have a shade each, more are parted by white lines only. key: whether the shades are
+    explained below. Raises ValueError for weights of another shape.
     """
     weights = np.asarray(weights, dtype=float)
     if isinstance(ops[0], str):
@@ -98,7 +103,10 @@ def draw_weights(
     else:
         each = [list(names) for names in ops]
     if weights.shape != (len(edges), len(each[0])):
-        raise ValueError(f"weights must be ({len(edges)}, {len(each[0])}), edges by operations, not {weights.shape}")
+        raise ValueError(
+            f"weights must be ({len(edges)}, {len(each[0])}), edges by operations, not"
+            f" {weights.shape}"
+        )
     inputs = len({source for source, _ in edges} - {target for _, target in edges})
     nodes, arcs = _weights_picture(tuple(edges), inputs)
     shades = _shades([op for names in each for op in names])
@@ -113,7 +121,9 @@ def draw_weights(
 
 
 def genotype_figure(named: Mapping[str, Genotype | str]) -> Figure:
-    """A row per genotype (or its text), its cells side by side; those of one cell share a row. Titles: their names."""
+    """A row per genotype (or its text), its cells side by side;
+    those of one cell share a row. Titles: their names.
+    """
     genotypes = {name: Genotype.parse(g) if isinstance(g, str) else g for name, g in named.items()}
     single = all(len(g.cells) == 1 for g in genotypes.values())
     rows = -(-len(genotypes) // 2) if single else len(genotypes)
@@ -156,7 +166,9 @@ def _picture(cell: Cell) -> tuple[list[DrawnNode], list[Arc], dict[str, np.ndarr
 
 
 @cache
-def _weights_picture(edges: tuple[tuple[int, int], ...], inputs: int) -> tuple[list[DrawnNode], list[Arc]]:
+def _weights_picture(
+    edges: tuple[tuple[int, int], ...], inputs: int
+) -> tuple[list[DrawnNode], list[Arc]]:
     inner = 1 + max(target for _, target in edges) - inputs
     nodes = layout.place_nodes(inputs, inner, output=False)
     return nodes, layout.arrange(nodes, [DrawnEdge(s, t) for s, t in edges], np.empty((0, 2)))
@@ -164,7 +176,14 @@ def _weights_picture(edges: tuple[tuple[int, int], ...], inputs: int) -> tuple[l
 
 def _draw_arc(ax: Axes, arc: Arc) -> None:
     style, edge = FAMILIES[family(arc.edge.op)], arc.edge
-    _arrow(ax, arc.points, [arc], label=f"_edge {edge.source}->{edge.target} {edge.op}", linewidth=1.3, **style)
+    _arrow(
+        ax,
+        arc.points,
+        [arc],
+        label=f"_edge {edge.source}->{edge.target} {edge.op}",
+        linewidth=1.3,
+        **style,
+    )
     dark = tuple(0.75 * c for c in to_rgb(style["color"]))
     _put_text(ax, label(edge.op), arc.center, color=dark, label=f"_label {edge.op}")
 
@@ -178,12 +197,21 @@ def _shades(ops: Sequence[str]) -> dict[str, dict[str, Any]]:
             color = np.array(to_rgb(style["color"]))
             if len(members) == 2 and i == 1:
                 color = 0.55 * color + 0.45  # the second of two is lighter
-            shades[op] = {"facecolor": color, "hatch": HATCHES[name], "edgecolor": "white", "linewidth": 0.3}
+            shades[op] = {
+                "facecolor": color,
+                "hatch": HATCHES[name],
+                "edgecolor": "white",
+                "linewidth": 0.3,
+            }
     return shades
 
 
 def _draw_ribbon(
-    ax: Axes, arc: Arc, width: float, stripes: Sequence[tuple[str, float]], shades: Mapping[str, Mapping[str, Any]]
+    ax: Axes,
+    arc: Arc,
+    width: float,
+    stripes: Sequence[tuple[str, float]],
+    shades: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """width: at weight 1. stripes: operations and weights from top to bottom."""
     along = np.gradient(arc.points, axis=0)
@@ -199,7 +227,9 @@ def _draw_ribbon(
 
 
 def _draw_key(ax: Axes, shades: Mapping[str, Mapping[str, Any]]) -> None:
-    """What the stripes mean, in a row below: operations, or families where one has more than two."""
+    """What the stripes mean, in a row below:
+    operations, or families where one has more than two.
+    """
     name = label if max(Counter(map(family, shades)).values()) < 3 else family
     entries = {name(op): shade for op, shade in shades.items()}
     widths = [0.4 + _extent(text)[0] for text in entries]
@@ -237,13 +267,17 @@ def _draw_nodes(ax: Axes, nodes: Sequence[DrawnNode]) -> None:
     outline = RADIUS * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     for n in nodes:
         straight = np.stack([n.half * np.sign(outline[:, 0]), 0 * angle], axis=-1)
-        ax.add_patch(Polygon(outline + straight + (n.x, n.y), fc=n.color, ec="0.2", lw=0.9, zorder=3))
+        ax.add_patch(
+            Polygon(outline + straight + (n.x, n.y), fc=n.color, ec="0.2", lw=0.9, zorder=3)
+        )
         _put_text(ax, n.text, np.array([n.x, n.y]), color="0.1")
 
 
 def _frame(ax: Axes, nodes: Sequence[DrawnNode], bottom: float, top: float = TOP + 0.1) -> None:
     """The same for all cells of a space, so that they can be compared."""
-    left, right = (n.x + sign * (n.half + RADIUS + 0.05) for n, sign in ((nodes[0], -1), (nodes[-1], 1)))
+    left, right = (
+        n.x + sign * (n.half + RADIUS + 0.05) for n, sign in ((nodes[0], -1), (nodes[-1], 1))
+    )
     ax.set(xlim=(left, right), ylim=(bottom - 0.05, top + 0.05), aspect="equal")
     ax.set_axis_off()
 
@@ -262,4 +296,12 @@ def _extent(text: str) -> np.ndarray:
 def _put_text(ax: Axes, text: str, center: np.ndarray, color: Any, label: str = "_text") -> None:
     path = _outline(text)
     shift = center - path.get_extents().get_points().mean(axis=0)
-    ax.add_patch(PathPatch(path.transformed(Affine2D().translate(*shift)), color=color, lw=0, zorder=4, label=label))
+    ax.add_patch(
+        PathPatch(
+            path.transformed(Affine2D().translate(*shift)),
+            color=color,
+            lw=0,
+            zorder=4,
+            label=label,
+        )
+    )

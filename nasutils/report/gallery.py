@@ -1,4 +1,6 @@
-"""Where figures and tables go: each saved with the table it was drawn from and a stamp of what made it."""
+"""Where figures and tables go: each saved with the table it was drawn from and a stamp of what
+made it.
+"""
 
 import hashlib
 import io
@@ -25,10 +27,12 @@ CAPTION = 118
 
 
 class Gallery:
-    """Where a notebook's figures and tables go, the caption they carry, and stamp.json, which says what made each.
+    """Where a notebook's figures and tables go, the caption they carry, and stamp.json,
+    which says what made each.
 
-    p: the notebook's parameters. Those of params/<scale>/<notebook>.yaml fill figures/<scale>/<notebook>; others fill
-    a folder beside it with a hash in its name, so that nothing is overwritten.
+    p: the notebook's parameters. Those of params/<scale>/<notebook>.yaml fill
+    figures/<scale>/<notebook>; others fill a folder beside it with a hash in its name, so that
+    nothing is overwritten.
     """
 
     def __init__(self, p: Any, notebook: str, caption: str) -> None:
@@ -39,23 +43,34 @@ class Gallery:
         self._made: dict[str, Any] = {"drawn on": runs.stamp(), "runs at hand": {}}
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.departures:
-            print(f"figures go to {self.folder.name}, since these are not those of params/{p.scale}: {self.departures}")
+            print(
+                f"figures go to {self.folder.name}, since these are not those of params/{p.scale}:"
+                f" {self.departures}"
+            )
 
     def drawn_from(self, *found: Mapping[Any, runs.Run]) -> None:
-        """What is saved from here on may rest on these runs, too; several sets of runs may use the same keys."""
+        """What is saved from here on may rest on these runs, too;
+        several sets of runs may use the same keys.
+        """
         for runs_by_key in found:
             self.runs |= set(runs_by_key.values())
         self._made["runs at hand"] = runs.computed_on(self.runs)
 
     def figure(
-        self, name: str, figure: Figure, table: pd.DataFrame, caption: str | None = None, reading: str = ""
+        self,
+        name: str,
+        figure: Figure,
+        table: pd.DataFrame,
+        caption: str | None = None,
+        reading: str = "",
     ) -> None:
         """Save <name>.png, .svg and .csv, and show the figure, and under it what it says.
 
-        caption: instead of the gallery's own; below the figure it is followed by the note that the figure carries.
-        reading: one or two sentences computed from the results; they end the picture's alternative text, too.
-        The figure's text form is the digest of its table, so that who compares texts sees that a picture shows other
-        numbers.
+        caption: instead of the gallery's own; below the figure it is followed by the note that the
+        figure carries. reading: one or two sentences computed from the results; they end the
+        picture's alternative text, too.
+        The figure's text form is the digest of its table, so that who compares texts sees that a
+        picture shows other numbers.
         """
         note = figure.get_supxlabel()
         foot = textwrap.fill("; ".join(filter(None, [caption or self.caption, note])), CAPTION)
@@ -76,22 +91,28 @@ class Gallery:
         return table
 
     def _stamp(self, name: str, caption: str) -> None:
-        """Note how a file was made: an entry of stamp.json holds all that were made the same way."""
+        """Note how a file was made: stamp.json has an entry for all made the same way."""
         made = {"what": caption, **self._made}
         made |= {"other parameters": self.departures} if self.departures else {}
         file = self.folder / "stamp.json"
         entries = json.loads(file.read_text()) if file.exists() else []
         for entry in entries:
             entry["files"] = [other for other in entry["files"] if other != name]
-        same = next((entry for entry in entries if {**entry, "files": []} == {**made, "files": []}), None)
+        same = next(
+            (entry for entry in entries if {**entry, "files": []} == {**made, "files": []}), None
+        )
         if same is None:
             entries.append(same := {"files": [], **made})
         same["files"].append(name)
-        file.write_text(json.dumps([entry for entry in entries if entry["files"]], indent=1) + "\n")
+        file.write_text(
+            json.dumps([entry for entry in entries if entry["files"]], indent=1) + "\n"
+        )
 
 
 class Shown:
-    """A figure as a notebook shows it: its picture with an alternative text, and a text that tells its table."""
+    """A figure as a notebook shows it: its picture with an alternative text,
+    and a text that tells its table.
+    """
 
     def __init__(self, name: str, figure: Figure, table: pd.DataFrame, alt: str) -> None:
         self._figure, self._text, self._alt = figure, f"<figure {name}: {digest(table)}>", alt
@@ -106,7 +127,9 @@ class Shown:
 
 
 def described(figure: Figure, reading: str = "") -> str:
-    """A figure in words, for who does not see it: panels, axes, what is drawn, and then the reading."""
+    """A figure in words, for who does not see it:
+    panels, axes, what is drawn, and then the reading.
+    """
     panels = [ax for ax in figure.axes if ax.get_visible() and ax.get_label() != "<colorbar>"]
     titles = _distinct(ax.get_title() for ax in panels)
     across, up = (_distinct(getattr(ax, f"get_{axis}label")() for ax in panels) for axis in "xy")
@@ -116,7 +139,13 @@ def described(figure: Figure, reading: str = "") -> str:
         f"{len(panels)} panels" if len(panels) > 1 else "One panel",
         f" ({'; '.join(titles)})" if titles else "",
         f": {' and '.join(up)}" if up else "",
-        f" against {' and '.join(across)}" if up and across else f": {' and '.join(across)}" if across else "",
+        (
+            f" against {' and '.join(across)}"
+            if up and across
+            else f": {' and '.join(across)}"
+            if across
+            else ""
+        ),
         f". Shown: {', '.join(drawn)}" if drawn else "",
     ]
     return " ".join(f"{''.join(parts)}. {reading}".replace("**", "").replace("`", "").split())
@@ -127,7 +156,9 @@ def _distinct(texts: Iterable[str]) -> list[str]:
 
 
 def digest(table: pd.DataFrame) -> str:
-    """Rows, columns and eight hex digits of a table's text, numbers to four digits: the same on any processor."""
+    """Rows, columns and eight hex digits of a table's text, numbers to four digits:
+    the same on any processor.
+    """
     text = table.to_csv(index=False, float_format="%.4g")
     return f"{len(table)} x {len(table.columns)}, {hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
@@ -139,13 +170,17 @@ def best_picture(notebook: str, name: str) -> Path | None:
 
 
 def show(table: pd.DataFrame, **formats: str) -> Styler:
-    """A table as a notebook shows it: estimates as `mean [low, high]`, counts whole, other numbers to three digits.
+    """A table as a notebook shows it: estimates as `mean [low, high]`, counts whole,
+    other numbers to three digits.
 
-    formats: of single columns, as of `Styler.format`. Backticks, which mark labels in texts, are not shown.
+    formats: of single columns, as of `Styler.format`. Backticks, which mark labels in texts, are
+    not shown.
     """
     shown = analysis.readable(table).rename(columns=lambda column: column.replace("_", " "))
     texts = shown.select_dtypes(exclude="number").columns
-    shown[texts] = shown[texts].map(lambda cell: cell.replace("`", "") if isinstance(cell, str) else cell)
+    shown[texts] = shown[texts].map(
+        lambda cell: cell.replace("`", "") if isinstance(cell, str) else cell
+    )
     whole = {column: "{:.0f}" for column in ("n", "seed", "epoch") if column in shown}
     numbers = dict.fromkeys(shown.select_dtypes("number").columns, "{:.3g}")
     styler = shown.style.hide(axis="index").format(numbers | whole | formats, na_rep="")

@@ -1,8 +1,9 @@
 """Where the nodes, edges and labels of a drawn cell go: geometry alone, in the units of the axes.
 
-An edge is an arc over or under the straight line between its nodes. Its height, and the place of its label along it,
-are chosen from a few candidates: edges are placed one after the other, each where it costs least beside those that are
-there, and moved again until none can be improved. What costs how much: `Costs`.
+An edge is an arc over or under the straight line between its nodes. Its height, and the place of
+its label along it, are chosen from a few candidates: edges are placed one after the other, each
+where it costs least beside those that are there, and moved again until none can be improved. What
+costs how much: `Costs`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -75,9 +76,11 @@ class DrawnEdge:
 
 @dataclass(frozen=True, eq=False)
 class Arc:
-    """points: (SAMPLES, 2) between the outlines of its nodes. center, half: of its label, (2,) each.
+    """points: (SAMPLES, 2) between the outlines of its nodes.
+    center, half: of its label, (2,) each.
 
-    profile: its height at each x of GRID, nan where it is not; an arc never turns back. cost: by itself.
+    profile: its height at each x of GRID, nan where it is not; an arc never turns back. cost: by
+    itself.
     """
 
     edge: DrawnEdge
@@ -92,22 +95,32 @@ Conflict = Callable[[Arc, Arc], float]
 
 
 def place_nodes(inputs: int, inner: int, output: bool, summed: bool = False) -> list[DrawnNode]:
-    """Inputs above each other, then the others in a row; with a sum (LHD) two outputs above each other."""
+    """Inputs above each other, then the others in a row;
+    with a sum (LHD) two outputs above each other.
+    """
     if inputs == 1:
-        return [DrawnNode(str(i), 2.1 * i, 0, color="white" if 0 < i < inner else "0.9") for i in range(inner + 1)]
+        return [
+            DrawnNode(str(i), 2.1 * i, 0, color="white" if 0 < i < inner else "0.9")
+            for i in range(inner + 1)
+        ]
     first = "$s_{k-1}$" if summed else "$c_{k-2}$"
     nodes = [DrawnNode(first, 0, 0.85, 0.14, "0.9"), DrawnNode("$c_{k-1}$", 0, -0.85, 0.14, "0.9")]
     nodes += [DrawnNode(str(i), SPACING * (i + 1.35), 0) for i in range(inner)]
     last = SPACING * (inner + 1.1)
     if summed:
-        nodes += [DrawnNode("$s_k$", last, 0.7, 0.05, "0.9"), DrawnNode("$c_k$", last, -0.7, 0.05, "0.9")]
+        nodes += [
+            DrawnNode("$s_k$", last, 0.7, 0.05, "0.9"),
+            DrawnNode("$c_k$", last, -0.7, 0.05, "0.9"),
+        ]
     elif output:
         nodes.append(DrawnNode("$c_k$", last, 0.0, 0.05, "0.9"))
     return nodes
 
 
 def rail(source: DrawnNode, target: DrawnNode, side: int = 1) -> np.ndarray:
-    """Points of the line to the concatenation: down, to the right, up, with round corners; side -1: mirrored."""
+    """Points of the line to the concatenation: down, to the right, up, with round corners;
+    side -1: mirrored.
+    """
     angle = np.linspace(0, np.pi / 2, 12)
     turn = 0.25 * np.stack([1 - np.cos(angle), -np.sin(angle)], axis=-1)
     down = np.linspace([source.x, -RADIUS], [source.x, RAIL + 0.25], 20)
@@ -116,7 +129,9 @@ def rail(source: DrawnNode, target: DrawnNode, side: int = 1) -> np.ndarray:
     return np.concatenate([down, corner, mirrored, up]) * (1, side)
 
 
-def arrange(nodes: Sequence[DrawnNode], edges: Sequence[DrawnEdge], rails: np.ndarray) -> list[Arc]:
+def arrange(
+    nodes: Sequence[DrawnNode], edges: Sequence[DrawnEdge], rails: np.ndarray
+) -> list[Arc]:
     """An arc for each edge. rails: all points (n, 2) of the lines that labels should not cover."""
     choices = [list(_candidates(nodes, edge, rails)) for edge in edges]
     conflict = cache(_conflict)
@@ -124,17 +139,27 @@ def arrange(nodes: Sequence[DrawnNode], edges: Sequence[DrawnEdge], rails: np.nd
     numbers = range(len(edges))
     short_first = sorted(numbers, key=lambda i: _span(nodes, edges[i]))
     orders = [short_first, short_first[::-1], list(numbers), list(numbers)[::-1]]
-    return min((_place(choices, order, conflict) for order in orders), key=lambda found: _total(found, conflict))
+    return min(
+        (_place(choices, order, conflict) for order in orders),
+        key=lambda found: _total(found, conflict),
+    )
 
 
-def _place(choices: Sequence[Sequence[Arc]], order: Sequence[int], conflict: Conflict) -> list[Arc]:
-    """One of the choices of each edge: placed in this order, then moved until no edge can be improved alone."""
+def _place(
+    choices: Sequence[Sequence[Arc]], order: Sequence[int], conflict: Conflict
+) -> list[Arc]:
+    """One of the choices of each edge: placed in this order,
+    then moved until no edge can be improved alone.
+    """
     chosen: dict[int, Arc] = {}
     while True:
         before = dict(chosen)
         for i in order:
             others = [arc for j, arc in chosen.items() if j != i]
-            chosen[i] = min(choices[i], key=lambda arc: arc.cost + sum(conflict(arc, other) for other in others))
+            chosen[i] = min(
+                choices[i],
+                key=lambda arc: arc.cost + sum(conflict(arc, other) for other in others),
+            )
         if chosen == before:
             return [chosen[i] for i in range(len(choices))]
 
@@ -182,12 +207,19 @@ def _arc_cost(points: np.ndarray, height: float, others: Sequence[DrawnNode]) ->
     length = np.linalg.norm(np.diff(points, axis=0), axis=1).sum()
     detour = length / np.linalg.norm(points[-1] - points[0]) - 1
     return float(
-        Costs.OVER_NODE * on_nodes + Costs.OUTSIDE * beyond + Costs.DETOUR * detour + Costs.HEIGHT * abs(height)
+        Costs.OVER_NODE * on_nodes
+        + Costs.OUTSIDE * beyond
+        + Costs.DETOUR * detour
+        + Costs.HEIGHT * abs(height)
     )
 
 
 def _label_cost(
-    points: np.ndarray, center: np.ndarray, half: np.ndarray, nodes: Sequence[DrawnNode], rails: np.ndarray
+    points: np.ndarray,
+    center: np.ndarray,
+    half: np.ndarray,
+    nodes: Sequence[DrawnNode],
+    rails: np.ndarray,
 ) -> float:
     """Of a label that covers nodes, rails, or too much of its own arc or the head of its arrow."""
     grid = center + half * np.array(list(product(np.linspace(-1, 1, 7), (-1, 0, 1))))
@@ -210,9 +242,15 @@ def _conflict(a: Arc, b: Arc) -> float:
     clear = 0.2 if a.edge.op else 0.4  # lines, ribbons
     close = np.nansum(np.clip(1 - np.abs(apart) / clear, 0, None))
     heads = float(np.hypot(*(a.points[-1] - b.points[-1])))
-    cost = Costs.CROSSING * crossings + Costs.CLOSE * close + Costs.HEADS_OVERLAP * max(1 - heads / 0.16, 0)
+    cost = (
+        Costs.CROSSING * crossings
+        + Costs.CLOSE * close
+        + Costs.HEADS_OVERLAP * max(1 - heads / 0.16, 0)
+    )
     if a.edge.op:
-        covered = inside(b.points, a.center, a.half).sum() + inside(a.points, b.center, b.half).sum()
+        covered = (
+            inside(b.points, a.center, a.half).sum() + inside(a.points, b.center, b.half).sum()
+        )
         overlap = inside(a.center, b.center, a.half + b.half)
         cost += Costs.LABEL_OVER_ARC * covered + Costs.LABELS_OVERLAP * overlap
     return float(cost)

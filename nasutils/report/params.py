@@ -1,4 +1,5 @@
-"""The parameters cell of a notebook, validated: the cell is the only declaration of names, types and defaults.
+"""The parameters cell of a notebook, validated:
+the cell is the only declaration of names, types and defaults.
 
     p = check(globals())
 
@@ -54,7 +55,9 @@ DartsCells = Annotated[int, AfterValidator(check_cells)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rates = list[Rate]
 Share = Annotated[float, Field(ge=0, le=1)]
-Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_distinct)]
+Seeds = Annotated[
+    list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_distinct)
+]
 Labels = list[str]
 Count = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -65,20 +68,24 @@ DataSets = Annotated[
 ]
 Budgets = Annotated[list[Literal["released", "equal"]], Field(min_length=1, max_length=2)]
 SSpaces = Annotated[
-    list[str], AfterValidator(lambda values: [choose("space of RobustDARTS", v, S_SPACES) for v in values])
+    list[str],
+    AfterValidator(lambda values: [choose("space of RobustDARTS", v, S_SPACES) for v in values]),
 ]
 Switch = Literal[True, False]
 
 
 class BadParameters(ValueError):
-    """One or more parameters are unknown, of the wrong type or out of range; the message names each."""
+    """One or more parameters are unknown, of the wrong type or out of range;
+    the message names each.
+    """
 
 
 def check(namespace: Mapping[str, Any]) -> BaseModel:
     """Validate the annotated names of the parameters cell; returns them as one frozen record.
 
-    namespace: the notebook's `globals()`. Names that papermill injected without their being declared are
-    refused (papermill itself only logs them). Raises BadParameters, all mistakes in one message.
+    namespace: the notebook's `globals()`. Names that papermill injected without their being
+    declared are refused (papermill itself only logs them). Raises BadParameters, all mistakes in
+    one message.
     """
     declared = dict(namespace.get("__annotations__", {}))
     given = {name: namespace[name] for name in declared} | {
@@ -91,7 +98,9 @@ def validate(declared: Mapping[str, Any], given: Mapping[str, Any]) -> BaseModel
     """Check values against declared types (name -> type); see `check`."""
     __tracebackhide__ = True
     fields: dict[str, Any] = {name: (kind, ...) for name, kind in declared.items()}
-    schema = create_model("Parameters", __config__=ConfigDict(extra="forbid", frozen=True), **fields)
+    schema = create_model(
+        "Parameters", __config__=ConfigDict(extra="forbid", frozen=True), **fields
+    )
     try:
         return schema(**given)
     except ValidationError as error:
@@ -115,7 +124,9 @@ def injected(cells: Iterable[str]) -> list[str]:
     """Names that papermill assigned in its injected cell; none when a notebook is run by hand."""
     for source in cells:
         if source.startswith("# Parameters\n"):
-            targets = [node.targets[0] for node in ast.parse(source).body if isinstance(node, ast.Assign)]
+            targets = [
+                node.targets[0] for node in ast.parse(source).body if isinstance(node, ast.Assign)
+            ]
             return [target.id for target in targets if isinstance(target, ast.Name)]
     return []
 
@@ -123,7 +134,11 @@ def injected(cells: Iterable[str]) -> list[str]:
 def _cell(notebook: str) -> Iterator[tuple[str, ast.AnnAssign]]:
     """The annotated assignments of a notebook's parameters cell, by name."""
     cells = json.loads(paths.notebook(notebook).read_text())["cells"]
-    source = next("".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", []))
+    source = next(
+        "".join(cell["source"])
+        for cell in cells
+        if "parameters" in cell["metadata"].get("tags", [])
+    )
     for node in ast.parse(source).body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             yield node.target.id, node
@@ -136,7 +151,11 @@ def declared(notebook: str) -> dict[str, Any]:
 
 def defaults(notebook: str) -> dict[str, Any]:
     """The values of a notebook's parameters cell, those of laptop scale."""
-    return {name: ast.literal_eval(node.value) for name, node in _cell(notebook) if node.value is not None}
+    return {
+        name: ast.literal_eval(node.value)
+        for name, node in _cell(notebook)
+        if node.value is not None
+    }
 
 
 WHERE = ("workers", "engine", "gpus", "device", "data_root", "download", "trained_cells")
@@ -144,7 +163,9 @@ WHERE = ("workers", "engine", "gpus", "device", "data_root", "download", "traine
 
 
 def departures(given: BaseModel, notebook: str, scale: str) -> dict[str, Any]:
-    """The parameters that differ from params/<scale>/<notebook>.yaml (and the notebook's defaults), but for WHERE."""
+    """The parameters that differ from params/<scale>/<notebook>.yaml
+    (and the notebook's defaults), but for WHERE.
+    """
     file = paths.params(scale, notebook)
     values = defaults(notebook)
     if file.exists():
@@ -152,4 +173,6 @@ def departures(given: BaseModel, notebook: str, scale: str) -> dict[str, Any]:
     schema = type(given)  # which `check` made of the cell's annotations
     usual = schema(**{name: values[name] for name in schema.model_fields}).model_dump()
     found = given.model_dump()
-    return {name: found[name] for name in found if name not in WHERE and found[name] != usual[name]}
+    return {
+        name: found[name] for name in found if name not in WHERE and found[name] != usual[name]
+    }

@@ -71,16 +71,20 @@ LOOKS: dict[str, tuple[str, Dashes, str]] = {
     "dil_conv_5x5": ("C2", "-.", "d"),
     "noise": ("C7", ":", "o"),
 }
-"""Method, variant or operation -> colour of the palette, line style and marker: the same in every notebook."""
+"""Method, variant or operation -> colour of the palette, line style and marker:
+the same in every notebook.
+"""
 _FORMAT = Styler.format
 WIDTH = 7.2
 """Width in inches of a figure over two journal columns."""
 
 
 def use_style() -> None:
-    """Set the look of every figure (seaborn's colour-blind palette, light grid, vector-friendly text), and of tables.
+    """Set the look of every figure (seaborn's colour-blind palette, light grid,
+    vector-friendly text), and of tables.
 
-    Texts in styled tables are shown as they are, HTML among them: some come from other people's run folders.
+    Texts in styled tables are shown as they are, HTML among them: some come from other people's
+    run folders.
     """
     sns.set_theme(context="paper", style="whitegrid", palette="colorblind", font_scale=0.9)
     plt.rcParams.update(
@@ -98,15 +102,26 @@ def use_style() -> None:
         }
     )
     pd.set_option("styler.format.escape", "html")
-    Styler.format = partialmethod(_FORMAT, escape="html")  # which forgets the option where it is given another one
+    Styler.format = partialmethod(
+        _FORMAT, escape="html"
+    )  # which forgets the option where it is given another one
 
 
-DASHES: tuple[Dashes, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (8, 2, 1, 2)))
+DASHES: tuple[Dashes, ...] = (
+    "-",
+    "--",
+    "-.",
+    ":",
+    (0, (5, 1)),
+    (0, (3, 1, 1, 1)),
+    (0, (8, 2, 1, 2)),
+)
 MARKERS = "osD^v<>PX*phd"
 
 
 def look(label: str) -> dict[str, Any]:
-    """How a method, variant or operation is drawn. One that is not in LOOKS, such as an own method, has its own, too:
+    """How a method, variant or operation is drawn.
+    One that is not in LOOKS, such as an own method, has its own, too:
 
     made from its name, so that it is the same in every figure; to choose it, give LOOKS the label.
     """
@@ -116,18 +131,27 @@ def look(label: str) -> dict[str, Any]:
 
 def _made_up(label: str) -> tuple[str, Dashes, str]:
     number = crc32(label.encode())
-    return f"C{number % 10}", DASHES[number // 10 % len(DASHES)], MARKERS[number // 70 % len(MARKERS)]
+    return (
+        f"C{number % 10}",
+        DASHES[number // 10 % len(DASHES)],
+        MARKERS[number // 70 % len(MARKERS)],
+    )
 
 
-def median_band(ax: Axes, table: pd.DataFrame, x: str, y: str, seeds: bool = False, **style: Any) -> None:
-    """Median over seeds of y against x, in the band of its interval (`analysis.central`); seeds: a thin line each.
+def median_band(
+    ax: Axes, table: pd.DataFrame, x: str, y: str, seeds: bool = False, **style: Any
+) -> None:
+    """Median over seeds of y against x, in the band of its interval (`analysis.central`);
+    seeds: a thin line each.
 
     Unlike the band of a mean it cannot leave what the searches reached.
     """
     rows = table.dropna(subset=[y])
     found = {place: analysis.central(part[y]) for place, part in rows.groupby(x)}
     style.setdefault("markevery", max(len(found) // 8, 1))
-    (line,) = ax.plot(list(found), [e.mean for e in found.values()], markersize=3.5, linewidth=1.4, **style)
+    (line,) = ax.plot(
+        list(found), [e.mean for e in found.values()], markersize=3.5, linewidth=1.4, **style
+    )
     if seeds:
         for _, search in rows.groupby("seed"):
             ax.plot(search[x], search[y], color=line.get_color(), lw=0.5, alpha=0.5)
@@ -137,13 +161,17 @@ def median_band(ax: Axes, table: pd.DataFrame, x: str, y: str, seeds: bool = Fal
 
 
 def interval(ax: Axes, e: Estimate, y: float) -> None:
-    """Centre and interval of an estimate as a horizontal bar at height y; a centre without a spread is a tick."""
+    """Centre and interval of an estimate as a horizontal bar at height y;
+    a centre without a spread is a tick.
+    """
     sides = [[0.0], [0.0]] if np.isnan(e.low) else [[e.mean - e.low], [e.high - e.mean]]
     ax.errorbar(e.mean, y, xerr=sides, fmt="|", color="0.15", capsize=2.5, ms=8, lw=1)
 
 
 def note(figure: Figure, text: str) -> None:
-    """What lines, bands and marks of a figure are: `Gallery` puts it below, after the setting of the searches."""
+    """What lines, bands and marks of a figure are:
+    `Gallery` puts it below, after the setting of the searches.
+    """
     figure.supxlabel(text)
 
 
@@ -151,21 +179,30 @@ def covered(seeds: int) -> str:
     """In words, how sure the interval of `analysis.central` is with so many seeds."""
     if seeds < 2:
         return "none with one seed"
-    return "95 %" if seeds > 5 else f"{100 * (1 - 2.0 ** (1 - seeds)):.0f} %, the range of {seeds} seeds"
+    return (
+        "95 %"
+        if seeds > 5
+        else f"{100 * (1 - 2.0 ** (1 - seeds)):.0f} %, the range of {seeds} seeds"
+    )
 
 
 def stretch(ax: Axes, which: str, low: float, top: float = 94.9) -> None:
-    """An axis ("x" or "y") of accuracies (%) on the logarithm of the error, from `low` to just above the best cell.
+    """An axis ("x" or "y") of accuracies (%) on the logarithm of the error,
+    from `low` to just above the best cell.
 
     So cells of 90 and 94 % lie apart, and a search that falls to 10 % stays in sight.
     """
-    scale = {"functions": (lambda a: -np.log(100.1 - np.minimum(a, 100)), lambda x: 100.1 - np.exp(-x))}
+    scale = {
+        "functions": (lambda a: -np.log(100.1 - np.minimum(a, 100)), lambda x: 100.1 - np.exp(-x))
+    }
     ticks = [tick for tick in (10, 30, 50, 70, 80, 85, 90, 92, 94) if low <= tick <= top]
     getattr(ax, f"set_{which}scale")("function", **scale)
     getattr(ax, f"set_{which}ticks")(ticks, [str(tick) for tick in ticks])
     getattr(ax, f"set_{which}lim")(low, top)
 
 
-def panels(rows: int, columns: int, height: float = 2.3, **kwargs: Any) -> tuple[Figure, np.ndarray]:
+def panels(
+    rows: int, columns: int, height: float = 2.3, **kwargs: Any
+) -> tuple[Figure, np.ndarray]:
     """A grid of axes over the full width; height in inches per row."""
     return plt.subplots(rows, columns, figsize=(WIDTH, height * rows), squeeze=False, **kwargs)

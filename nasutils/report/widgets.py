@@ -1,7 +1,8 @@
 """Interactive views: pick an epoch, edge or condition, drag a slider. Nothing is saved here.
 
-One figure is drawn once, and a control moves its artists: limits stay where they are, so that what moves is the data.
-The figure goes into an image widget: no output is captured, so the cells also run in batch.
+One figure is drawn once, and a control moves its artists: limits stay where they are, so that what
+moves is the data. The figure goes into an image widget: no output is captured, so the cells also
+run in batch.
 """
 
 import io
@@ -23,7 +24,9 @@ from nasutils.report import plots
 from nasutils.spaces import nasbench201
 
 DPI = 200
-"""Dots per inch of an explorer's picture, which is shown at half its width: sharp on screens of two dots a pixel."""
+"""Dots per inch of an explorer's picture, which is shown at half its width:
+sharp on screens of two dots a pixel.
+"""
 CONTROL = {"width": "480px", "max_width": "100%"}
 """Layout of sliders and lists: 50 epochs, each several pixels wide."""
 
@@ -55,13 +58,19 @@ def temperature_explorer(alpha: Tensor, upstream: Tensor, ops: Sequence[str]) ->
     def move(exponent: float) -> None:
         temperature = 10.0**exponent
         title.set_text(f"T = {temperature:.2e}")
-        for bars, heights in zip((weights, plain, noisy), _relaxed(alpha, upstream, temperature), strict=True):
+        for bars, heights in zip(
+            (weights, plain, noisy), _relaxed(alpha, upstream, temperature), strict=True
+        ):
             _set_heights(bars, heights)
 
-    return _explorer([_slider(FloatSlider, "log10 T", -3, min=-4.5, max=0.5, step=0.1)], figure, move)
+    return _explorer(
+        [_slider(FloatSlider, "log10 T", -3, min=-4.5, max=0.5, step=0.1)], figure, move
+    )
 
 
-def _relaxed(alpha: Tensor, upstream: Tensor, temperature: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _relaxed(
+    alpha: Tensor, upstream: Tensor, temperature: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mixing weights, plain and sparse-noisy gradient."""
     p = relax.softmax(alpha, temperature)
     plain = relax.softmax_gradient(p, upstream, temperature)
@@ -69,8 +78,11 @@ def _relaxed(alpha: Tensor, upstream: Tensor, temperature: float) -> tuple[np.nd
     return p.numpy(), plain.numpy(), noisy.numpy()
 
 
-def trajectory_explorer(records: Sequence[dict[str, Any]], edges: Sequence[str], ops: Sequence[str]) -> Any:
-    """A slider over epochs: the mixing weights of every edge of one search, and what the cell of then is worth.
+def trajectory_explorer(
+    records: Sequence[dict[str, Any]], edges: Sequence[str], ops: Sequence[str]
+) -> Any:
+    """A slider over epochs: the mixing weights of every edge of one search,
+    and what the cell of then is worth.
 
     records: of one NAS-Bench-201 search.
     """
@@ -97,34 +109,48 @@ def trajectory_explorer(records: Sequence[dict[str, Any]], edges: Sequence[str],
 
 def _cells_worth(ax: Axes, records: Sequence[dict[str, Any]]) -> Any:
     """Draw what the cell of each epoch is worth, and the line that says where one is: returned."""
-    accuracies = [nasbench201.query(record["genotype"]).test_accuracy["cifar10"] for record in records]
+    accuracies = [
+        nasbench201.query(record["genotype"]).test_accuracy["cifar10"] for record in records
+    ]
     ax.plot([record["epoch"] for record in records], accuracies, color="0.3")
     ax.set(xlabel="epoch", ylabel="accuracy of the cell (%)")
     plots.stretch(ax, "y", max(min(*accuracies, 80) - 4, 0))
     return ax.axvline(records[0]["epoch"], color="C3", lw=1.5)
 
 
-def leakage_explorer(records: Sequence[dict[str, Any]], edges: Sequence[str], ops: Sequence[str]) -> Any:
-    """Pick a probed epoch and an edge, cut an operation there (in bold), and see what that does to the loss.
+def leakage_explorer(
+    records: Sequence[dict[str, Any]], edges: Sequence[str], ops: Sequence[str]
+) -> Any:
+    """Pick a probed epoch and an edge, cut an operation there (in bold),
+    and see what that does to the loss.
 
-    Beside it: the weights of the edge, and what cutting or keeping only each of its other operations would do.
-    records: of one probed NAS-Bench-201 search.
+    Beside it: the weights of the edge, and what cutting or keeping only each of its other
+    operations would do. records: of one probed NAS-Bench-201 search.
     """
     from ipywidgets import Dropdown, SelectionSlider
 
     probes = {record["epoch"]: record for record in records if "leakage" in record}
     changes = {
-        what: {epoch: np.array(record["leakage"][what]["cell"]) for epoch, record in probes.items()}
+        what: {
+            epoch: np.array(record["leakage"][what]["cell"]) for epoch, record in probes.items()
+        }
         for what in ("cut", "only")
     }
-    every = np.concatenate([change.ravel() for by_epoch in changes.values() for change in by_epoch.values()])
+    every = np.concatenate(
+        [change.ravel() for by_epoch in changes.values() for change in by_epoch.values()]
+    )
     place = np.arange(len(ops))
     figure, ((left, right),) = plots.panels(1, 2, 2.7)
     weights = left.bar(place, np.zeros(len(ops)), color="C0")
     cut = right.bar(place - 0.2, np.zeros(len(ops)), 0.4, label="cut", color="C1")
-    only = right.bar(place + 0.2, np.zeros(len(ops)), 0.4, label="the only one kept", color="C2", hatch="//")
+    only = right.bar(
+        place + 0.2, np.zeros(len(ops)), 0.4, label="the only one kept", color="C2", hatch="//"
+    )
     left.set(ylabel="mixing weight", ylim=(0, 1))
-    right.set(ylabel="change of the loss (nats)", ylim=(1.05 * min(every.min(), -0.05), 1.05 * max(every.max(), 0.05)))
+    right.set(
+        ylabel="change of the loss (nats)",
+        ylim=(1.05 * min(every.min(), -0.05), 1.05 * max(every.max(), 0.05)),
+    )
     right.axhline(0, color="0.3", lw=0.8)
     right.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     _name_operations((left, right), ops)
@@ -133,13 +159,21 @@ def leakage_explorer(records: Sequence[dict[str, Any]], edges: Sequence[str], op
     def move(epoch: int, edge: int, operation: int) -> None:
         loss = probes[epoch]["leakage"]["loss"]
         moved = [changes[what][epoch][edge] for what in ("cut", "only")]
-        for bars, heights in zip((weights, cut, only), (probes[epoch]["mix"]["cell"][edge], *moved), strict=True):
+        for bars, heights in zip(
+            (weights, cut, only), (probes[epoch]["mix"]["cell"][edge], *moved), strict=True
+        ):
             _set_heights(bars, heights)
         for label in (*left.get_xticklabels(), *right.get_xticklabels()):
-            label.set_fontweight("bold" if label.get_text() == _spaced(ops[operation]) else "normal")
+            label.set_fontweight(
+                "bold" if label.get_text() == _spaced(ops[operation]) else "normal"
+            )
         title.set_text(f"epoch {epoch}, edge {edges[edge]}")
-        without, alone = (f"{loss + change[operation]:.3f} ({change[operation]:+.3f})" for change in moved)
-        said.set_text(f"loss {loss:.3f}; without {ops[operation]}: {without}; with nothing but it: {alone}")
+        without, alone = (
+            f"{loss + change[operation]:.3f} ({change[operation]:+.3f})" for change in moved
+        )
+        said.set_text(
+            f"loss {loss:.3f}; without {ops[operation]}: {without}; with nothing but it: {alone}"
+        )
 
     strongest = int(np.argmax(probes[max(probes)]["mix"]["cell"][0]))
     controls = [
@@ -151,7 +185,8 @@ def leakage_explorer(records: Sequence[dict[str, Any]], edges: Sequence[str], op
 
 
 def stopping_explorer(records: Sequence[dict[str, Any]], operation: str) -> Any:
-    """A slider over epochs, a criterion and a designated operation: where the search is, and where it should stop.
+    """A slider over epochs, a criterion and a designated operation:
+    where the search is, and where it should stop.
 
     records: of one NAS-Bench-201 search. operation: designated at first.
     """
@@ -163,7 +198,9 @@ def stopping_explorer(records: Sequence[dict[str, Any]], operation: str) -> Any:
     figure, ((left, right),) = plots.panels(1, 2, 3.0)
     every = max(len(epochs) // 8, 1)
     lines = {
-        op: left.plot(epochs, column, label=_spaced(op), ms=3, markevery=every, **plots.look(op))[0]
+        op: left.plot(epochs, column, label=_spaced(op), ms=3, markevery=every, **plots.look(op))[
+            0
+        ]
         for op, column in zip(space.ops, s.T, strict=True)
     }
     left.set(xlabel="epoch", ylabel="magnitude S")
@@ -183,16 +220,22 @@ def stopping_explorer(records: Sequence[dict[str, Any]], operation: str) -> Any:
 
     controls = [
         _epochs(records),
-        _slider(Dropdown, "criterion", next(iter(stopping.CRITERIA)), options=list(stopping.CRITERIA)),
+        _slider(
+            Dropdown, "criterion", next(iter(stopping.CRITERIA)), options=list(stopping.CRITERIA)
+        ),
         _slider(Dropdown, "operation", operation, options=space.ops),
     ]
     return _explorer(controls, figure, move)
 
 
-def _move_stop(stops: Sequence[Any], records: Sequence[dict[str, Any]], criterion: str, operation: str) -> str:
+def _move_stop(
+    stops: Sequence[Any], records: Sequence[dict[str, Any]], criterion: str, operation: str
+) -> str:
     """Put the lines where the criterion stops, or hide them; returns why."""
     try:
-        decision = stopping.stop(records, criterion, space=spaces.get("nasbench201"), operation=operation)
+        decision = stopping.stop(
+            records, criterion, space=spaces.get("nasbench201"), operation=operation
+        )
     except ValueError as error:
         for line in stops:
             line.set_visible(False)
@@ -205,7 +248,8 @@ def _move_stop(stops: Sequence[Any], records: Sequence[dict[str, Any]], criterio
 def ranking_explorer(conditions: Sequence[str], draw: Callable[[Sequence[str]], Figure]) -> Any:
     """A list of conditions of which several can be chosen: the ranking over these.
 
-    draw: the figure for some of them, whose methods change places, so it is drawn anew. With none chosen, all are.
+    draw: the figure for some of them, whose methods change places, so it is drawn anew. With none
+    chosen, all are.
     """
     from ipywidgets import SelectMultiple
 
@@ -249,7 +293,9 @@ def _slider(kind: Callable[..., Any], description: str, value: Any, **options: A
 
 
 def _explorer(controls: Sequence[Any], figure: Figure, move: Callable[..., None]) -> Any:
-    """Controls above a figure that is laid out once; `move` takes their values and moves its artists."""
+    """Controls above a figure that is laid out once;
+    `move` takes their values and moves its artists.
+    """
     plt.close(figure)
     move(*(control.value for control in controls))
     _png(figure)
@@ -267,7 +313,9 @@ def _png(figure: Figure) -> bytes:
     figure.set_dpi(DPI)
     canvas, content = FigureCanvasAgg(figure), io.BytesIO()
     canvas.draw()
-    Picture.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(content, "png", compress_level=1)
+    Picture.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(
+        content, "png", compress_level=1
+    )
     return content.getvalue()
 
 
@@ -275,7 +323,9 @@ def _box(controls: Sequence[Any], picture: Callable[..., bytes]) -> Any:
     """Controls above the picture that is made of their values."""
     from ipywidgets import Image, VBox
 
-    shown = Image(format="png", layout={"width": "720px", "max_width": "100%", "object_fit": "contain"})
+    shown = Image(
+        format="png", layout={"width": "720px", "max_width": "100%", "object_fit": "contain"}
+    )
 
     def redraw(_: Any = None) -> None:
         shown.value = picture(*(control.value for control in controls))

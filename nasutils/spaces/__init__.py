@@ -1,6 +1,7 @@
 """What can be found: search spaces, their supernets and final networks, their genotypes.
 
-base: what a space is. genotype, catalogue: a cell as a value, and published ones. ops: candidate operations.
+base: what a space is. genotype, catalogue: a cell as a value, and published ones. ops: candidate
+operations.
 """
 
 from nasutils.registry import Own, Registry
@@ -16,12 +17,18 @@ _WANTED = ("ops", "alpha_shapes", "num_architectures", "policies")
 
 
 def _check(cls: type[Space]) -> None:
-    """Raise ValueError unless an own space has what every space has, and a recipe, which no table has for it."""
+    """Raise ValueError unless an own space has what every space has, and a recipe,
+    which no table has for it.
+    """
     if missing := [name for name in _WANTED if not getattr(cls, name, None)]:
-        raise ValueError(f"{cls.__qualname__} must have {', '.join(missing)}, see nasutils.spaces.base.Space")
+        raise ValueError(
+            f"{cls.__qualname__} must have {', '.join(missing)}, see nasutils.spaces.base.Space"
+        )
     if cls.recipe is None:
         rule = "recipe = nasutils.methods.Recipe(split='half', batch=64)"
-        raise ValueError(f"{cls.__qualname__} must say what a search on it asks of the loop: {rule}")
+        raise ValueError(
+            f"{cls.__qualname__} must say what a search on it asks of the loop: {rule}"
+        )
     try:
         cls()
     except TypeError as error:
@@ -34,10 +41,12 @@ names = registry.names
 
 
 def register(cls: type[Space]) -> type[Space]:
-    """Make an own space known by its `name`, wherever a space is asked for by name; returns the class.
+    """Make an own space known by its `name`, wherever a space is asked for by name;
+    returns the class.
 
-    cls: a subclass of `Space` or of any space here. Registered again from the same place (a cell that is run again), it
-    replaces the one before. Its source is part of the name of a run, see `nasutils.registry`.
+    cls: a subclass of `Space` or of any space here. Registered again from the same place (a cell
+    that is run again), it replaces the one before. Its source is part of the name of a run, see
+    `nasutils.registry`.
 
     Raises ValueError for a name that is taken and for what the class lacks.
     """

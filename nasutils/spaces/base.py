@@ -15,7 +15,9 @@ SKIP = "skip_connect"
 Mix = Mapping[str, Tensor]
 """Mixing weights, or scores of the same shape, by cell type: (edges, operations)."""
 Rule = Callable[[Tensor], Tensor]
-"""From scores to weights of what competes, which is the last dimension; both (rows, competitors)."""
+"""From scores to weights of what competes, which is the last dimension;
+both (rows, competitors).
+"""
 Active = Mapping[str, list[list[bool]]]
 """Per cell type and edge, whether each operation is run."""
 EdgeOps = tuple[tuple[str, ...], ...]
@@ -23,12 +25,14 @@ EdgeOps = tuple[tuple[str, ...], ...]
 
 
 class Space(ABC):
-    """A search space: its operations, its architecture parameters' shapes, and the networks it builds.
+    """A search space: its operations, its architecture parameters' shapes,
+    and the networks it builds.
 
-    name: as in `spaces.get`. ops: names of the candidate operations, in order. alpha_shapes: shape (edges,
-    operations) per cell type. num_architectures: size of the space. policies: how mixing weights become a
-    genotype. extras: what its supernet can have on each edge besides operations, see `Method.extra`. recipe: a
-    `methods.Recipe`, what a search on it asks of the loop; only of a space that the table of recipes does not name.
+    name: as in `spaces.get`. ops: names of the candidate operations, in order. alpha_shapes: shape
+    (edges, operations) per cell type. num_architectures: size of the space. policies: how mixing
+    weights become a genotype. extras: what its supernet can have on each edge besides operations,
+    see `Method.extra`. recipe: a `methods.Recipe`, what a search on it asks of the loop; only of a
+    space that the table of recipes does not name.
     """
 
     name: ClassVar[str]
@@ -51,11 +55,15 @@ class Space(ABC):
         partial: one channel in so many runs through the operations, see `Method.partial`.
         """
 
-    def relax(self, scores: Mix, rule: Rule, gates: Rule = torch.sigmoid, edgewise: bool = False) -> Mix:
-        """Mixing weights: a rule from scores to weights, applied to what competes (the operations of each edge).
+    def relax(
+        self, scores: Mix, rule: Rule, gates: Rule = torch.sigmoid, edgewise: bool = False
+    ) -> Mix:
+        """Mixing weights: a rule from scores to weights,
+        applied to what competes (the operations of each edge).
 
-        gates: applied to weights that compete with nothing (LHD's output gates). edgewise: operations compete on their
-        edge alone, also in a space where those of several edges would. Both matter only in LHD.
+        gates: applied to weights that compete with nothing (LHD's output gates). edgewise:
+        operations compete on their edge alone, also in a space where those of several edges would.
+        Both matter only in LHD.
         """
         return {name: rule(scores[name]) for name in self.alpha_shapes}
 
@@ -65,14 +73,20 @@ class Space(ABC):
 
     @abstractmethod
     def discretize(self, mix: Mix, policy: str | None = None) -> Genotype:
-        """The genotype that a named policy derives from mixing weights (None: the space's first policy)."""
+        """The genotype that a named policy derives from mixing weights (None:
+        the space's first policy).
+        """
 
     @abstractmethod
-    def finalnet(self, genotype: Genotype | str, channels: int, cells: int, num_classes: int) -> nn.Module:
+    def finalnet(
+        self, genotype: Genotype | str, channels: int, cells: int, num_classes: int
+    ) -> nn.Module:
         """The network of one genotype: `net(images) -> logits`."""
 
     def check_policy(self, policy: str | None) -> str:
-        return choose(f"policy of {self.name}", self.policies[0] if policy is None else policy, self.policies)
+        return choose(
+            f"policy of {self.name}", self.policies[0] if policy is None else policy, self.policies
+        )
 
 
 def operations_of_edges(space: Space, cell_type: str) -> EdgeOps:
@@ -85,24 +99,34 @@ def operations_of_edges(space: Space, cell_type: str) -> EdgeOps:
 
 
 def check_channels(channels: int) -> int:
-    """Return channels if a network with factorized reductions can have as many. Raises ValueError with the rule."""
+    """Return channels if a network with factorized reductions can have as many.
+    Raises ValueError with the rule.
+    """
     if channels < 2 or channels % 2:
         rule = "channels must be an even number of at least 2 (a skip of stride 2 halves it)"
-        raise ValueError(f"{rule}, not {channels}; the nearest is {max(channels + channels % 2, 2)}")
+        raise ValueError(
+            f"{rule}, not {channels}; the nearest is {max(channels + channels % 2, 2)}"
+        )
     return channels
 
 
 def check_partial(channels: int, partial: int) -> int:
-    """Return partial if one channel in so many can run through the operations. Raises ValueError with the rule."""
+    """Return partial if one channel in so many can run through the operations.
+    Raises ValueError with the rule.
+    """
     if partial < 1 or channels % partial:
         raise ValueError(f"channels must be divisible by partial = {partial}, not {channels}")
     return partial
 
 
 def check_cells(cells: int) -> int:
-    """Return cells if a network with two reduction cells can have as many. Raises ValueError with the rule."""
+    """Return cells if a network with two reduction cells can have as many.
+    Raises ValueError with the rule.
+    """
     if cells < 3:
-        raise ValueError(f"cells must be at least 3 (two of them are reduction cells), not {cells}")
+        raise ValueError(
+            f"cells must be at least 3 (two of them are reduction cells), not {cells}"
+        )
     return cells
 
 
@@ -140,7 +164,8 @@ def everything(mix: Mapping[str, Tensor]) -> Active:
 def active_operations(mix: Mix) -> Active:
     """What a supernet runs if it is not told: all operations but those of weight 0.
 
-    If a gradient in the weights is wanted, those run, too: the loss changes with a weight that is 0.
+    If a gradient in the weights is wanted, those run, too: the loss changes with a weight that is
+    0.
     """
     if any(weights.requires_grad for weights in mix.values()):
         return everything(mix)

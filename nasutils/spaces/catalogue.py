@@ -1,4 +1,6 @@
-"""Published genotypes of the DARTS family by name, with the size of their networks (`tables/genotypes.csv`)."""
+"""Published genotypes of the DARTS family by name,
+with the size of their networks (`tables/genotypes.csv`).
+"""
 
 import csv
 from collections.abc import Mapping
@@ -12,10 +14,11 @@ from nasutils.spaces.genotype import Genotype
 
 @dataclass(frozen=True)
 class Published:
-    """A genotype as published. space: in which it was found (`darts` for the hand-made cells, too).
+    """A genotype as published. space: in which it was found
+    (`darts` for the hand-made cells, too).
 
-    params, macs: trainable weights and multiply-adds for one 32 x 32 image of the network with C = 36, 20 cells,
-    10 classes, no auxiliary head.
+    params, macs: trainable weights and multiply-adds for one 32 x 32 image of the network with C =
+    36, 20 cells, 10 classes, no auxiliary head.
     """
 
     name: str
@@ -45,5 +48,7 @@ def _published(row: Mapping[str, str]) -> Published:
 
 
 def get(name: str) -> Published:
-    """The genotype of that name, e.g. DARTS_V2. Raises ValueError naming the choices and the nearest one."""
+    """The genotype of that name, e.g. DARTS_V2.
+    Raises ValueError naming the choices and the nearest one.
+    """
     return catalogue()[choose("published genotype", name, catalogue())]

@@ -1,12 +1,15 @@
-"""The DARTS space (Liu et al., ICLR 2019) and the spaces of RobustDARTS (Zela et al., ICLR 2020) on the same cells.
+"""The DARTS space (Liu et al., ICLR 2019) and the spaces of RobustDARTS (Zela et al.,
+ICLR 2020) on the same cells.
 
-* A cell has two inputs (the outputs of the two cells before it), four intermediate nodes and 14 edges; its
-  output is the concatenation of the four. A node is the sum of its incoming edges.
-* Reduction cells at one and two thirds of the depth halve the resolution and double C; they have their own
-  architecture parameters. Stem: a 3x3 convolution to 3C channels.
-* `darts` has 8 operations, none first; `darts7` has no none; in S1 the two operations depend on the edge; S2:
-  skip, 3x3 separable; S3: also none; S4: noise (N(0, 1), drawn anew in every forward), 3x3 separable.
-* In the supernet no batch norm of a cell has parameters, and pools have one behind them; final networks: `darts_final`.
+* A cell has two inputs (the outputs of the two cells before it), four intermediate nodes and 14
+  edges; its output is the concatenation of the four. A node is the sum of its incoming edges.
+* Reduction cells at one and two thirds of the depth halve the resolution and double C; they have
+  their own architecture parameters. Stem: a 3x3 convolution to 3C channels.
+* `darts` has 8 operations, none first; `darts7` has no none; in S1 the two operations depend on
+  the edge; S2: skip, 3x3 separable; S3: also none; S4: noise (N(0, 1), drawn anew in every
+  forward), 3x3 separable.
+* In the supernet no batch norm of a cell has parameters, and pools have one behind them; final
+  networks: `darts_final`.
 
 Sources: quark0/darts, cnn/model_search.py; xiangning-chen/SmoothDARTS, sota/cnn/spaces.py.
 """
@@ -36,7 +39,13 @@ from nasutils.spaces.finalnets import conv_stem
 from nasutils.spaces.genotype import Genotype
 from nasutils.spaces.graph import Edges, cell_widths
 from nasutils.spaces.mixed_cell import CellWeights, MixedCell
-from nasutils.spaces.ops import CONVS, FactorizedReduction, PointwiseConv, RandomDraws, make_operation
+from nasutils.spaces.ops import (
+    CONVS,
+    FactorizedReduction,
+    PointwiseConv,
+    RandomDraws,
+    make_operation,
+)
 from nasutils.spaces.pools import POOLS
 from nasutils.spaces.sharing import Node, channels_last
 
@@ -46,9 +55,11 @@ def _alpha_shapes(edge_ops: Mapping[str, EdgeOps]) -> dict[str, tuple[int, int]]
 
 
 class DARTS(Space):
-    """The DARTS space, 8 operations. Architecture parameters: {"normal": (14, 8), "reduce": (14, 8)}.
+    """The DARTS space, 8 operations. Architecture parameters: {"normal":
+    (14, 8), "reduce": (14, 8)}.
 
-    edge_ops: per cell type and edge, the names of its operations; `ops` where all edges have the same.
+    edge_ops: per cell type and edge, the names of its operations; `ops` where all edges have the
+    same.
     """
 
     name = "darts"
@@ -70,15 +81,20 @@ class DARTS(Space):
         per_node = [comb(len(edges), 2) * choices**2 for edges in INCOMING]
         cls.num_architectures = prod(per_node) ** 2
 
-    def supernet(self, channels: int = 16, cells: int = 8, num_classes: int = 10, partial: int = 1) -> "Supernet":
-        """The search network: C channels in the first cell, of which one in `partial` runs through the operations.
+    def supernet(
+        self, channels: int = 16, cells: int = 8, num_classes: int = 10, partial: int = 1
+    ) -> "Supernet":
+        """The search network: C channels in the first cell,
+        of which one in `partial` runs through the operations.
 
         Raises ValueError for what cannot be.
         """
         return Supernet(self.edge_ops, channels, cells, num_classes, partial)
 
     def discretize(self, mix: Mix, policy: str | None = None) -> Genotype:
-        """Two edges per node, the strongest operation on each, none excluded; policies: `darts_policies`."""
+        """Two edges per node, the strongest operation on each, none excluded;
+        policies: `darts_policies`.
+        """
         chosen = darts_policies.POLICIES[self.check_policy(policy)]
         check_mix(mix, self.alpha_shapes)
         weights = {name: w.tolist() for name, w in mix.items()}
@@ -93,13 +109,16 @@ class DARTS(Space):
         auxiliary: bool = False,
         stem: str = "cifar",
     ) -> FinalNet:
-        """The network of a genotype; stem: `cifar`, or `imagenet` (three convolutions of stride 2).
+        """The network of a genotype; stem: `cifar`,
+        or `imagenet` (three convolutions of stride 2).
 
-        `darts` takes the hand-made cells of five nodes, too. Raises ValueError for a genotype that is not of the space,
-        with the place and the reason.
+        `darts` takes the hand-made cells of five nodes, too. Raises ValueError for a genotype that
+        is not of the space, with the place and the reason.
         """
         genotype = Genotype.parse(genotype) if isinstance(genotype, str) else genotype
-        check_genotype(genotype, self.name, self.edge_ops, HANDMADE_OPS if self.name == "darts" else ())
+        check_genotype(
+            genotype, self.name, self.edge_ops, HANDMADE_OPS if self.name == "darts" else ()
+        )
         return FinalNet(genotype, channels, cells, num_classes, auxiliary, stem)
 
 
@@ -107,7 +126,9 @@ DARTS._complete()
 
 
 class Darts7(DARTS):
-    """The DARTS space without none, as in the authors' searches: S5 of SmoothDARTS (not of RobustDARTS)."""
+    """The DARTS space without none, as in the authors' searches:
+    S5 of SmoothDARTS (not of RobustDARTS).
+    """
 
     name = "darts7"
     ops = DARTS.ops[1:]
@@ -124,7 +145,9 @@ SKIP, SEP3, DIL3, DIL5, MAX, AVG = (
 
 
 class S1(DARTS):
-    """RobustDARTS's S1: two operations per edge, which depend on the edge (SmoothDARTS, sota/cnn/spaces.py)."""
+    """RobustDARTS's S1: two operations per edge, which depend on the edge (SmoothDARTS,
+    sota/cnn/spaces.py).
+    """
 
     name = "s1"
     ops = (MAX, AVG, SKIP, SEP3, DIL3, DIL5)
@@ -159,14 +182,18 @@ class S3(DARTS):
 
 
 class S4(DARTS):
-    """RobustDARTS's S4; its noise is standard normal, of the edge's output shape, whatever comes in."""
+    """RobustDARTS's S4; its noise is standard normal, of the edge's output shape,
+    whatever comes in.
+    """
 
     name = "s4"
     ops = ("noise", SEP3)
 
 
 class SupernetCell(MixedCell):
-    """One cell of all operations: two nodes (batch, C', H', W') -> (batch, 4C, H/stride, W/stride)."""
+    """One cell of all operations: two nodes (batch, C', H', W') -> (batch, 4C,
+    H/stride, W/stride).
+    """
 
     edges = EDGES
     idle = "none"
@@ -192,7 +219,9 @@ class SupernetCell(MixedCell):
                 if module is not None:
                     self.ops[f"{e}_{name}"] = module
                 elif name in POOLS:
-                    self.norms[f"{EDGES[e][0]}_{name}"] = nn.BatchNorm2d(self.channels, affine=False)
+                    self.norms[f"{EDGES[e][0]}_{name}"] = nn.BatchNorm2d(
+                        self.channels, affine=False
+                    )
 
     def forward(self, first: Node, second: Node, weights: CellWeights) -> Tensor:
         states = self.enter(first, second)
@@ -217,21 +246,33 @@ class SupernetCell(MixedCell):
         return super().unweighted(node, edge, name, shared)
 
     def branches(self, edge: int, x: Tensor) -> list[Tensor]:
-        """What each operation of an edge makes of its source's channels (batch, C / partial, H, W), at weight 1."""
+        """What each operation of an edge makes of its source's channels (batch, C / partial, H,
+        W), at weight 1.
+        """
         node = Node(x)
         zeros = torch.zeros_like(self.strided(x, edge))
-        return [zeros if name == "none" else self.branch(edge, name, node) for name in self.edge_ops[edge]]
+        return [
+            zeros if name == "none" else self.branch(edge, name, node)
+            for name in self.edge_ops[edge]
+        ]
 
 
 class Supernet(nn.Module):
-    """The search network: images (batch, 3, H, W) and mix {"normal", "reduce": (14, K)} -> logits (batch, num_classes).
+    """The search network: images (batch, 3, H, W) and mix {"normal", "reduce":
+    (14, K)} -> logits (batch, num_classes).
 
-    H and W are divisible by 4. Operations of weight exactly 0 are not run, see `nasbench201.Supernet`; noise of
-    weight 0 is then not drawn. Raises ValueError for such a size, fewer than 3 cells, channels that do not fit.
+    H and W are divisible by 4. Operations of weight exactly 0 are not run, see
+    `nasbench201.Supernet`; noise of weight 0 is then not drawn. Raises ValueError for such a size,
+    fewer than 3 cells, channels that do not fit.
     """
 
     def __init__(
-        self, edge_ops: Mapping[str, EdgeOps], channels: int, cells: int, num_classes: int, partial: int
+        self,
+        edge_ops: Mapping[str, EdgeOps],
+        channels: int,
+        cells: int,
+        num_classes: int,
+        partial: int,
     ) -> None:
         super().__init__()
         check_network(channels, cells, num_classes)
@@ -244,7 +285,9 @@ class Supernet(nn.Module):
         for reduction, width in cell_widths(cells, channels):
             cell_type = "reduce" if reduction else "normal"
             ops = edge_ops[cell_type]
-            self.cells.append(SupernetCell(cell_type, ops, inputs, width, partial, halved, self.random))
+            self.cells.append(
+                SupernetCell(cell_type, ops, inputs, width, partial, halved, self.random)
+            )
             inputs, halved = (inputs[1], 4 * width), reduction
         self.linear = nn.Linear(inputs[1], num_classes)
         channels_last(self)

@@ -19,15 +19,27 @@ from nasutils.spaces.ops import (
 from nasutils.spaces.pools import POOLS
 from nasutils.spaces.sharing import Node
 
-FINAL_CONVS: Convs = {**CONVS, "sep_conv_7x7": (SeparableConv, 7), "conv_7x1_1x7": (FactorizedConv, 7)}
+FINAL_CONVS: Convs = {
+    **CONVS,
+    "sep_conv_7x7": (SeparableConv, 7),
+    "conv_7x1_1x7": (FactorizedConv, 7),
+}
 """Those of the spaces, and those of the hand-made cells."""
 
 
 class FinalCell(nn.Module):
-    """One cell of a genotype: two nodes -> the second one, and the output (batch, len(output) * C, H/stride, ...)."""
+    """One cell of a genotype: two nodes -> the second one, and the output (batch, len(output) * C,
+    H/stride, ...).
+    """
 
     def __init__(
-        self, cell: Cell, inputs: tuple[int, int], channels: int, reduction: bool, halved: bool, random: RandomDraws
+        self,
+        cell: Cell,
+        inputs: tuple[int, int],
+        channels: int,
+        reduction: bool,
+        halved: bool,
+        random: RandomDraws,
     ) -> None:
         super().__init__()
         self.cell, self.random = cell, random
@@ -67,7 +79,9 @@ class FinalCell(nn.Module):
 
 
 class FinalNet(StackedCells):
-    """The network of a genotype; see `StackedCells`. A cell takes the outputs of the two cells before it."""
+    """The network of a genotype; see `StackedCells`.
+    A cell takes the outputs of the two cells before it.
+    """
 
     classified = 1
 
@@ -91,7 +105,9 @@ class FinalNet(StackedCells):
 def imagenet_stems(channels: int) -> tuple[nn.Module, nn.Module]:
     """From 224 to 56 and 28 pixels."""
     first = nn.Sequential(
-        *conv_stem(3, channels // 2, stride=2), nn.ReLU(inplace=True), *conv_stem(channels // 2, channels, stride=2)
+        *conv_stem(3, channels // 2, stride=2),
+        nn.ReLU(inplace=True),
+        *conv_stem(channels // 2, channels, stride=2),
     )
     second = nn.Sequential(nn.ReLU(), *conv_stem(channels, channels, stride=2))
     return first, second

@@ -1,13 +1,16 @@
-"""From the mixing weights of a DARTS cell to its genotype: the parsers of the field as named policies.
+"""From the mixing weights of a DARTS cell to its genotype:
+the parsers of the field as named policies.
 
-After a search at a small temperature most edges read 1.000, so rounding and ties decide the topology.
-Sources: the genotype parsers of quark0/darts, chaoji90/SP-DARTS and chaoji90/PCDEDD, `Network.genotype` in their
-model_search*.py.
+After a search at a small temperature most edges read 1.000, so rounding and ties decide the
+topology.
+Sources: the genotype parsers of quark0/darts, chaoji90/SP-DARTS and chaoji90/PCDEDD,
+`Network.genotype` in their model_search*.py.
 
-The hand cure of the collapse is a rule, too: at most M skip connections in the normal cell (P-DARTS, Chen et al.,
-ICCV 2019, section 3.3; chenxin061/pdarts, train_search.py, from `Restricting skipconnect` on). As long as the cell has
-more, the weakest of those that it keeps is taken out of the search's choice and the cell is derived anew, so that its
-edge goes to the next best operation or loses its place to another edge.
+The hand cure of the collapse is a rule, too: at most M skip connections in the normal cell
+(P-DARTS, Chen et al., ICCV 2019, section 3.3; chenxin061/pdarts, train_search.py, from
+`Restricting skipconnect` on). As long as the cell has more, the weakest of those that it keeps is
+taken out of the search's choice and the cell is derived anew, so that its edge goes to the next
+best operation or loses its place to another edge.
 """
 
 import math
@@ -23,9 +26,9 @@ Weights = Sequence[Sequence[float]]
 
 @dataclass(frozen=True)
 class Policy:
-    """decimals: the weights are rounded to so many first (None: not). later: of equal edges the later predecessor's
-    is taken. last: of equal operations on an edge the last one is taken. skips: the most skip connections of a normal
-    cell (None: any number)."""
+    """decimals: the weights are rounded to so many first (None: not). later: of equal edges the
+    later predecessor's is taken. last: of equal operations on an edge the last one is taken.
+    skips: the most skip connections of a normal cell (None: any number)."""
 
     decimals: int | None = None
     later: bool = False
@@ -40,12 +43,15 @@ POLICIES: Mapping[str, Policy] = {
     "top2-s1-s4": Policy(decimals=3, last=True),
     **{f"top2-skips{most}": Policy(skips=most) for most in range(8)},
 }
-"""`top2` is DARTS's own (and the SS-DARTS code's); `top2-sp` the SP-DARTS code's on the DARTS space,
-`top2-small-temperature` PCD's and EDD's there, and `top2-s1-s4` all of theirs on S1-S4. `top2-skips2` is the cell of
-P-DARTS's paper; its code writes one for every number from 8 (all edges of a cell) to 0."""
+"""`top2` is DARTS's own (and the SS-DARTS code's); `top2-sp` the SP-DARTS code's on the DARTS
+space, `top2-small-temperature` PCD's and EDD's there, and `top2-s1-s4` all of theirs on S1-S4.
+`top2-skips2` is the cell of P-DARTS's paper; its code writes one for every number from 8 (all
+edges of a cell) to 0."""
 
 
-def derive(weights: Mapping[str, Weights], edge_ops: Mapping[str, EdgeOps], policy: Policy) -> Genotype:
+def derive(
+    weights: Mapping[str, Weights], edge_ops: Mapping[str, EdgeOps], policy: Policy
+) -> Genotype:
     """The genotype of mixing weights (14, operations) by cell type; none is never taken."""
     cells = []
     for name in ("normal", "reduce"):
@@ -57,10 +63,11 @@ def derive(weights: Mapping[str, Weights], edge_ops: Mapping[str, EdgeOps], poli
 
 
 def restricted(rows: Weights, edge_ops: EdgeOps, policy: Policy) -> Weights:
-    """The weights of a cell, (14, operations), with -inf for the skip connections that it has to do without.
+    """The weights of a cell, (14, operations),
+    with -inf for the skip connections that it has to do without.
 
-    Dropped is the weakest of those that the cell would keep, the first one of equals, until at most `policy.skips` are
-    kept, or those left are all that their edges have.
+    Dropped is the weakest of those that the cell would keep, the first one of equals, until at
+    most `policy.skips` are kept, or those left are all that their edges have.
     """
     assert policy.skips is not None
     left = [list(row) for row in rows]
@@ -74,7 +81,9 @@ def restricted(rows: Weights, edge_ops: EdgeOps, policy: Policy) -> Weights:
 
 
 def _kept_skips(rows: Weights, edge_ops: EdgeOps, policy: Policy) -> list[tuple[int, int]]:
-    """Edge and operation of the skip connections in the cell of these weights, in the order of the edges."""
+    """Edge and operation of the skip connections in the cell of these weights,
+    in the order of the edges.
+    """
     kept = []
     for target, pairs in enumerate(_derive_cell("normal", rows, edge_ops, policy).nodes, start=2):
         for op, source in pairs:
@@ -94,7 +103,9 @@ def _rounded(weight: float, policy: Policy) -> float:
 
 
 def _top2(rows: Weights, edge_ops: EdgeOps, edges: Sequence[int], policy: Policy) -> Pairs:
-    """The two edges whose strongest operations are the largest, strongest first, with those operations."""
+    """The two edges whose strongest operations are the largest, strongest first,
+    with those operations.
+    """
     scanned = list(reversed(edges)) if policy.later else edges
     best = {e: _best(rows[e], edge_ops[e], policy.last) for e in scanned}
     # The sort is stable, so equal edges stay in the order in which they were scanned.

@@ -1,4 +1,5 @@
-"""What the final networks of the DARTS spaces and of LHD share: stems, one loop over cells, the auxiliary head.
+"""What the final networks of the DARTS spaces and of LHD share:
+stems, one loop over cells, the auxiliary head.
 
 For CIFAR-size images, or with ImageNet's stem. `darts_final` and `lhd_final` have the cells.
 """
@@ -23,18 +24,26 @@ STEMS = ("cifar", "imagenet")
 class StackedCells(nn.Module, ABC):
     """The network of a genotype: images (batch, 3, H, W) -> logits (batch, num_classes).
 
-    In training with an auxiliary head: (logits, auxiliary logits). drop_path: probability with which a path is
-    dropped in training, 0 until somebody sets it (`finalnet` raises it over the epochs). Raises ValueError for
-    channels, cells, classes or a stem that cannot be.
+    In training with an auxiliary head: (logits, auxiliary logits). drop_path: probability with
+    which a path is dropped in training, 0 until somebody sets it (`finalnet` raises it over the
+    epochs). Raises ValueError for channels, cells, classes or a stem that cannot be.
     """
 
     classified: ClassVar[int]
-    """Of the two newest nodes the first one that the classifiers see: 1, the newest alone; 0, both."""
+    """Of the two newest nodes the first one that the classifiers see:
+    1, the newest alone; 0, both.
+    """
     stem_cells: ClassVar[int] = 0
     """Reduction cells that belong to ImageNet's stem."""
 
     def __init__(
-        self, genotype: Genotype, channels: int, cells: int, num_classes: int, auxiliary: bool, stem: str
+        self,
+        genotype: Genotype,
+        channels: int,
+        cells: int,
+        num_classes: int,
+        auxiliary: bool,
+        stem: str,
     ) -> None:
         super().__init__()
         imagenet = choose("stem", stem, STEMS) == "imagenet"
@@ -49,25 +58,36 @@ class StackedCells(nn.Module, ABC):
         stem_cells = self.stem_cells if imagenet else 0
         self.auxiliary_after = stem_cells + 2 * cells // 3
         normal, reduce = genotype.cells
-        halved = imagenet  # whether the older of the two inputs has twice the resolution of the newer one
-        for i, (reduction, width) in enumerate([(True, channels)] * stem_cells + [*cell_widths(cells, channels)]):
-            cell, outputs = self.cell(reduce if reduction else normal, inputs, width, reduction, halved)
+        # whether the older of the two inputs has twice the resolution of the newer one
+        halved = imagenet
+        for i, (reduction, width) in enumerate(
+            [(True, channels)] * stem_cells + [*cell_widths(cells, channels)]
+        ):
+            cell, outputs = self.cell(
+                reduce if reduction else normal, inputs, width, reduction, halved
+            )
             self.cells.append(cell)
             inputs, halved = outputs, reduction
             if auxiliary and i == self.auxiliary_after:
-                self.auxiliary = AuxiliaryHead(sum(inputs[self.classified :]), num_classes, imagenet)
+                self.auxiliary = AuxiliaryHead(
+                    sum(inputs[self.classified :]), num_classes, imagenet
+                )
         self.linear = nn.Linear(sum(inputs[self.classified :]), num_classes)
         channels_last(self)
 
     @abstractmethod
-    def stems(self, channels: int, imagenet: bool) -> tuple[nn.Module, nn.Module | None, tuple[int, int]]:
+    def stems(
+        self, channels: int, imagenet: bool
+    ) -> tuple[nn.Module, nn.Module | None, tuple[int, int]]:
         """The two stems, and the channels of what they put out."""
 
     @abstractmethod
     def cell(
         self, cell: Cell, inputs: tuple[int, int], channels: int, reduction: bool, halved: bool
     ) -> tuple[nn.Module, tuple[int, int]]:
-        """A cell, (node, node, drop_path) -> the two nodes that the next one takes, and the channels of those."""
+        """A cell, (node, node, drop_path) -> the two nodes that the next one takes,
+        and the channels of those.
+        """
 
     @abstractmethod
     def inputs(self, images: Tensor) -> tuple[Node, Node]:
@@ -79,17 +99,20 @@ class StackedCells(nn.Module, ABC):
         for i, cell in enumerate(self.cells):
             nodes = cell(*nodes, self.drop_path)
             if self.auxiliary is not None and self.training and i == self.auxiliary_after:
-                auxiliary = self.auxiliary(torch.cat([node.x for node in nodes[self.classified :]], dim=1))
+                auxiliary = self.auxiliary(
+                    torch.cat([node.x for node in nodes[self.classified :]], dim=1)
+                )
         features = [node.x.mean(dim=(2, 3)) for node in nodes[self.classified :]]
         logits = self.linear(torch.cat(features, dim=1))
         return logits if auxiliary is None else (logits, auxiliary)
 
 
 class AuxiliaryHead(nn.Module):
-    """DARTS's second classifier at two thirds of the depth: (batch, C, H, W) -> (batch, num_classes).
+    """DARTS's second classifier at two thirds of the depth:
+    (batch, C, H, W) -> (batch, num_classes).
 
-    Pools to 2 x 2: 5 x 5 windows of stride 3 from the 8 x 8 of CIFAR, of stride 2 from the 7 x 7 of ImageNet (where
-    the head lacks its last batch norm); other sizes adaptively, which is ours.
+    Pools to 2 x 2: 5 x 5 windows of stride 3 from the 8 x 8 of CIFAR, of stride 2 from the 7 x 7
+    of ImageNet (where the head lacks its last batch norm); other sizes adaptively, which is ours.
     """
 
     def __init__(self, channels: int, num_classes: int, imagenet: bool) -> None:
@@ -112,10 +135,14 @@ class AuxiliaryHead(nn.Module):
 
 
 def dropped(x: Tensor, probability: float, random: RandomDraws) -> Tensor:
-    """Drop path: per image the whole tensor is zeroed with this probability, or else divided by 1 - probability."""
+    """Drop path: per image the whole tensor is zeroed with this probability,
+    or else divided by 1 - probability.
+    """
     return x * (random.kept(x, 1 - probability) / (1 - probability))
 
 
 def conv_stem(c_in: int, c_out: int, stride: int = 1) -> nn.Sequential:
     """A 3x3 convolution and a batch norm, the stem of all networks for CIFAR-size images."""
-    return nn.Sequential(nn.Conv2d(c_in, c_out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(c_out))
+    return nn.Sequential(
+        nn.Conv2d(c_in, c_out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(c_out)
+    )

@@ -1,9 +1,10 @@
 """Genotypes: what a search derives, as a value with the field's usual text forms.
 
 * NAS-Bench-201: `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`, one cell named "cell".
-* DARTS's lineage: `Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=[2, 3, 4, 5], reduce=[...], ...)`,
-  two (operation, input) pairs per node.
-* LHD: the same, but a list of pairs for each node and two outputs, `normal_sum` and `normal_concat`.
+* DARTS's lineage: `Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=[2, 3, 4, 5],
+  reduce=[...], ...)`, two (operation, input) pairs per node.
+* LHD: the same, but a list of pairs for each node and two outputs, `normal_sum` and
+  `normal_concat`.
 """
 
 import ast
@@ -28,9 +29,9 @@ MAX_NODES = 100
 
 @dataclass(frozen=True)
 class Cell:
-    """name: of the cell type. nodes: per intermediate node its (operation, source node) pairs. output: nodes that
-    are concatenated, () where the last node is the output. sum: nodes that are added up, where that is a second
-    output (a node may then have any number of pairs)."""
+    """name: of the cell type. nodes: per intermediate node its (operation, source node) pairs.
+    output: nodes that are concatenated, () where the last node is the output. sum: nodes that are
+    added up, where that is a second output (a node may then have any number of pairs)."""
 
     name: str
     nodes: tuple[Pairs, ...]
@@ -40,21 +41,31 @@ class Cell:
 
 @dataclass(frozen=True)
 class Genotype:
-    """A derived architecture: printable, parseable (`Genotype.parse(str(g)) == g`), comparable, hashable."""
+    """A derived architecture: printable, parseable (`Genotype.parse(str(g)) == g`),
+    comparable, hashable.
+    """
 
     cells: tuple[Cell, ...]
 
     @classmethod
     def parse(cls, text: str) -> "Genotype":
-        """Read either text form, without evaluating it. Raises ValueError saying what was expected and found."""
+        """Read either text form, without evaluating it.
+        Raises ValueError saying what was expected and found.
+        """
         if not isinstance(text, str) or len(text) > MAX_LENGTH:
-            raise ValueError(f"a genotype must be a text of at most {MAX_LENGTH} characters, not {_quoted(str(text))}")
+            raise ValueError(
+                f"a genotype must be a text of at most {MAX_LENGTH} characters, not"
+                f" {_quoted(str(text))}"
+            )
         text = text.strip()
         if text.startswith("|"):
             return cls((Cell("cell", _parse_nasbench201(text)),))
         if call := _DARTS.fullmatch(text):
             return cls(_parse_darts(call[1]))
-        raise ValueError(f"expected '|op~0|+|op~0|op~1|+...' or 'Genotype(normal=[...], ...)', not {_quoted(text)}")
+        raise ValueError(
+            "expected '|op~0|+|op~0|op~1|+...' or 'Genotype(normal=[...], ...)', not"
+            f" {_quoted(text)}"
+        )
 
     def __str__(self) -> str:
         if self.cells[0].name == "cell":
@@ -86,7 +97,9 @@ def _parse_nasbench201(text: str) -> tuple[Pairs, ...]:
         # Written again it must be the same text: findall skips what does not match.
         if part != _nasbench201_node(pairs) or sources != list(range(target)):
             expected = f"|op~0|...|op~{target - 1}|"
-            raise ValueError(f"expected {expected} for node {target}, not {_quoted(part)} in {_quoted(text)}")
+            raise ValueError(
+                f"expected {expected} for node {target}, not {_quoted(part)} in {_quoted(text)}"
+            )
         nodes.append(pairs)
     return tuple(nodes)
 
@@ -97,7 +110,9 @@ def _parse_darts(text: str) -> tuple[Cell, ...]:
         if not isinstance(call, ast.Call) or call.args or not call.keywords:
             raise ValueError("it takes named lists")
         fields = {str(k.arg): _literal(k.value) for k in call.keywords}
-        names = sorted({name.removesuffix("_concat").removesuffix("_sum") for name in fields})  # normal, reduce
+        names = sorted(
+            {name.removesuffix("_concat").removesuffix("_sum") for name in fields}
+        )  # normal, reduce
         return tuple(_parse_cell(name, fields) for name in names)
     except KeyError as error:
         reason = f"{error.args[0]} is missing"
@@ -106,7 +121,8 @@ def _parse_darts(text: str) -> tuple[Cell, ...]:
     except (SyntaxError, TypeError, ValueError) as error:
         reason = str(error)
     raise ValueError(
-        f"expected Genotype(normal=[(op, input), ...], normal_concat=[...], ...), not {_quoted(text)}: {reason}"
+        "expected Genotype(normal=[(op, input), ...], normal_concat=[...], ...), not"
+        f" {_quoted(text)}: {reason}"
     )
 
 
@@ -116,7 +132,9 @@ def _parse_cell(name: str, fields: Mapping[str, Any]) -> Cell:
         return Cell(name, _two_per_node(name, fields[name]), output)
     nodes = []
     for n, pairs in enumerate(fields[name]):
-        nodes.append(tuple(_parse_pair(pair, n + 2, f"{name}[{n}][{i}]") for i, pair in enumerate(pairs)))
+        nodes.append(
+            tuple(_parse_pair(pair, n + 2, f"{name}[{n}][{i}]") for i, pair in enumerate(pairs))
+        )
     return Cell(name, tuple(nodes), output, _parse_output(f"{name}_sum", fields[f"{name}_sum"]))
 
 
@@ -128,7 +146,9 @@ def _literal(node: ast.expr) -> Any:
 
 
 def _two_per_node(name: str, flat: Sequence[Any]) -> tuple[Pairs, ...]:
-    """Two edges per node, the i-th of which may take the cell's two inputs and the nodes before it."""
+    """Two edges per node, the i-th of which may take the cell's two inputs and the nodes before
+    it.
+    """
     edges = tuple(_parse_pair(pair, i // 2 + 2, f"{name}[{i}]") for i, pair in enumerate(flat))
     if len(edges) % 2:
         raise ValueError(f"in the {name} cell: two edges per node, not {len(edges)} in all")
@@ -141,7 +161,9 @@ def _parse_pair(pair: Any, target: int, place: str) -> Pair:
         case (str(op), int(source)) if source in range(target):
             return op, source
     name = place.partition("[")[0]
-    raise ValueError(f"in the {name} cell, {place}: node {target} takes ('op', 0 to {target - 1}), not {pair!r}")
+    raise ValueError(
+        f"in the {name} cell, {place}: node {target} takes ('op', 0 to {target - 1}), not {pair!r}"
+    )
 
 
 def _parse_output(name: str, numbers: Sequence[int]) -> tuple[int, ...]:

@@ -1,4 +1,5 @@
-"""The graph that the cells of the DARTS family share: two inputs, then nodes that take something from all before them.
+"""The graph that the cells of the DARTS family share:
+two inputs, then nodes that take something from all before them.
 
 Nodes are numbered: 0 and 1 are the inputs, the first node that computes something is 2.
 """
@@ -29,12 +30,16 @@ def edge_stride(cell_type: str, source: int) -> int:
 
 
 def reduction_cells(cells: int) -> tuple[int, int]:
-    """Which cells of a network halve the resolution and double the channels: at one and two thirds of its depth."""
+    """Which cells of a network halve the resolution and double the channels:
+    at one and two thirds of its depth.
+    """
     return cells // 3, 2 * cells // 3
 
 
 def cell_widths(cells: int, channels: int) -> Iterator[tuple[bool, int]]:
-    """For each cell of a network whether it is a reduction cell, and its channels, if the first one has `channels`."""
+    """For each cell of a network whether it is a reduction cell, and its channels,
+    if the first one has `channels`.
+    """
     width = channels
     for i in range(cells):
         reduction = i in reduction_cells(cells)

@@ -1,12 +1,14 @@
 """LHD, the larger and harder DARTS space (Zhang & Ding, ICML 2023).
 
-* A cell has two inputs, both from the cell before: a sum of its nodes (C channels) and their concatenation (5C).
-  Five intermediate nodes, 20 edges, 7 operations, no none. All operations of all edges into a node compete, so
-  that two of them may come from one edge. Convolutions are thinned: one depthwise, no 1x1.
-* In the supernet a node is z = sum of w * operation(h) over its edges; later nodes and the concatenation see
-  h = gate * z, the sum output is the sum of b * z. Final networks (`lhd_final`) have neither.
-* Reduction cells at one and two thirds of the depth halve the resolution and double C; they have their own
-  architecture parameters. Two stems: 3x3 convolutions to C and to 3C channels.
+* A cell has two inputs, both from the cell before: a sum of its nodes (C channels) and their
+  concatenation (5C). Five intermediate nodes, 20 edges, 7 operations, no none. All operations of
+  all edges into a node compete, so that two of them may come from one edge. Convolutions are
+  thinned: one depthwise, no 1x1.
+* In the supernet a node is z = sum of w * operation(h) over its edges; later nodes and the
+  concatenation see h = gate * z, the sum output is the sum of b * z. Final networks (`lhd_final`)
+  have neither.
+* Reduction cells at one and two thirds of the depth halve the resolution and double C; they have
+  their own architecture parameters. Two stems: 3x3 convolutions to C and to 3C channels.
 
 Source: chaoji90/LHD, search/concate_sum_five_sig.py and search/operations_five_dr.py.
 """
@@ -33,7 +35,15 @@ from nasutils.spaces.base import (
 from nasutils.spaces.finalnets import conv_stem
 from nasutils.spaces.genotype import Genotype
 from nasutils.spaces.graph import Edges, cell_widths
-from nasutils.spaces.lhd_cells import CELL_TYPES, EDGES, INCOMING, NODES, OPS, check_genotype, count_architectures
+from nasutils.spaces.lhd_cells import (
+    CELL_TYPES,
+    EDGES,
+    INCOMING,
+    NODES,
+    OPS,
+    check_genotype,
+    count_architectures,
+)
 from nasutils.spaces.lhd_final import FinalNet, channels_of
 from nasutils.spaces.mixed_cell import CellWeights, MixedCell
 from nasutils.spaces.ops import THIN_CONVS, PointwiseConv, make_operation
@@ -41,23 +51,28 @@ from nasutils.spaces.pools import POOLS
 from nasutils.spaces.sharing import Node, channels_last, mixed_sum
 
 EXTRA = ("auxiliary_skip", "inner_skip", "one", "rest")
-"""What a supernet can have on each edge besides its operations, each with a column of its own in the mixing weights:
+"""What a supernet can have on each edge besides its operations,
+each with a column of its own in the mixing weights:
 
-* auxiliary_skip: a skip connection with weights of its own where the stride is 2 (DARTS-, SurgeNAS);
-* inner_skip: the same as if it were run once per operation, which its batch norm's statistics show (SurgeNAS as
+* auxiliary_skip: a skip connection with weights of its own where the stride is 2 (DARTS-,
+  SurgeNAS);
+* inner_skip: the same as if it were run once per operation, which its batch norm's statistics show
+  (SurgeNAS as released);
+* one: the constant 1, which an edge without a sampled operation counts as in a gradient (GDAS as
   released);
-* one: the constant 1, which an edge without a sampled operation counts as in a gradient (GDAS as released);
-* rest: the channels that go around the operations, with partial channels (PC-DARTS as released: weight 1). Without
-  this column their weight is the sum of the edge's weights.
+* rest: the channels that go around the operations, with partial channels (PC-DARTS as released:
+  weight 1). Without this column their weight is the sum of the edge's weights.
 """
 _EDGES_INTO = [len(edges) for edges in INCOMING]
 """How many edges enter each node."""
 
 
 class LHD(Space):
-    """The space; see the module's text. Architecture parameters: 300, two rows for the outputs (sum, gates) per cell.
+    """The space; see the module's text. Architecture parameters:
+    300, two rows for the outputs (sum, gates) per cell.
 
-    edges: (source, target) of the rows of `normal` and `reduce`. num_architectures: what policy `base` selects from.
+    edges: (source, target) of the rows of `normal` and `reduce`. num_architectures: what policy
+    `base` selects from.
     """
 
     name = "lhd"
@@ -80,14 +95,19 @@ class LHD(Space):
         partial: int = 1,
         extra: Sequence[str] = (),
     ) -> "Supernet":
-        """The search network: C channels in the first cell, of which one in `partial` runs through the operations.
+        """The search network: C channels in the first cell,
+        of which one in `partial` runs through the operations.
 
         extra: see `EXTRA`. Raises ValueError for what cannot be.
         """
         return Supernet(channels, cells, num_classes, partial, tuple(extra))
 
-    def relax(self, scores: Mix, rule: Rule, gates: Rule = torch.sigmoid, edgewise: bool = False) -> Mix:
-        """The operations of all edges into a node compete, so do the nodes for the sum; gates are sigmoids."""
+    def relax(
+        self, scores: Mix, rule: Rule, gates: Rule = torch.sigmoid, edgewise: bool = False
+    ) -> Mix:
+        """The operations of all edges into a node compete, so do the nodes for the sum;
+        gates are sigmoids.
+        """
         mix = {}
         for name in self.alpha_shapes:
             if name not in CELL_TYPES:
@@ -106,12 +126,16 @@ class LHD(Space):
             else:
                 groups[name] = [part.reshape(1, -1) for part in scores[name].split(_EDGES_INTO)]
         for name in self.alpha_shapes:
-            if name not in CELL_TYPES:  # the first row is of the sum, the second is gates, which do not compete
+            if (
+                name not in CELL_TYPES
+            ):  # the first row is of the sum, the second is gates, which do not compete
                 groups[name] = [scores[name][:1]]
         return groups
 
     def discretize(self, mix: Mix, policy: str | None = None) -> Genotype:
-        """The cells that a policy keeps, without nodes that reach no output; policies: `lhd_policies`."""
+        """The cells that a policy keeps, without nodes that reach no output;
+        policies: `lhd_policies`.
+        """
         chosen = lhd_policies.POLICIES[self.check_policy(policy)]
         check_mix(mix, self.alpha_shapes)
         return lhd_policies.derive(mix, chosen)
@@ -119,7 +143,9 @@ class LHD(Space):
     def finalnet_size(
         self, genotype: Genotype | str, policy: str | None = None, num_classes: int = 10
     ) -> tuple[int, int]:
-        """Channels and cells of a policy's final network. `1m`: as few channels as give 1.5 million parameters."""
+        """Channels and cells of a policy's final network.
+        `1m`: as few channels as give 1.5 million parameters.
+        """
         chosen = lhd_policies.POLICIES[self.check_policy(policy)]
         return channels_of(_checked(genotype), chosen, num_classes), chosen.cells
 
@@ -132,7 +158,8 @@ class LHD(Space):
         auxiliary: bool = False,
         stem: str = "cifar",
     ) -> FinalNet:
-        """The network of a genotype; stem: `cifar`, or `imagenet` (a convolution and two reduction cells before).
+        """The network of a genotype; stem: `cifar`,
+        or `imagenet` (a convolution and two reduction cells before).
 
         Raises ValueError for a genotype that is not of the space, with the place and the reason.
         """
@@ -162,27 +189,40 @@ class GatedWeights(CellWeights):
 
 
 class SupernetCell(MixedCell):
-    """One cell of all operations: two nodes -> sum (batch, C, H/stride, W/stride), concatenation (batch, 5C, ...)."""
+    """One cell of all operations: two nodes -> sum (batch, C, H/stride, W/stride),
+    concatenation (batch, 5C, ...).
+    """
 
     edges = EDGES
     idle = "rest"
 
     def __init__(
-        self, cell_type: str, inputs: tuple[int, int], channels: int, partial: int, extra: tuple[str, ...]
+        self,
+        cell_type: str,
+        inputs: tuple[int, int],
+        channels: int,
+        partial: int,
+        extra: tuple[str, ...],
     ) -> None:
         super().__init__(cell_type, ((*OPS, *extra),) * len(EDGES), channels, partial)
-        self.enter0 = PointwiseConv(inputs[0], channels, affine=False) if inputs[0] != channels else None
+        self.enter0 = (
+            PointwiseConv(inputs[0], channels, affine=False) if inputs[0] != channels else None
+        )
         self.enter1 = PointwiseConv(inputs[1], channels, affine=False)
         self.ops, self.norms = nn.ModuleDict(), nn.ModuleDict()
         for e, names in enumerate(self.edge_ops):
             for name in names:
-                module = make_operation(name, self.channels, self.stride(e), affine=False, convs=THIN_CONVS)
+                module = make_operation(
+                    name, self.channels, self.stride(e), affine=False, convs=THIN_CONVS
+                )
                 if module is not None:
                     self.ops[f"{e}_{name}"] = module
                     if name == "inner_skip":  # its statistics move as if it ran once per operation
                         module.bn.momentum = 1 - 0.9 ** len(OPS)  # type: ignore[union-attr]
                 elif name in POOLS:
-                    self.norms[f"{EDGES[e][0]}_{name}"] = nn.BatchNorm2d(self.channels, affine=False)
+                    self.norms[f"{EDGES[e][0]}_{name}"] = nn.BatchNorm2d(
+                        self.channels, affine=False
+                    )
 
     def forward(self, first: Node, second: Node, weights: GatedWeights) -> tuple[Tensor, Tensor]:
         states = self.enter(first, second)
@@ -197,10 +237,14 @@ class SupernetCell(MixedCell):
         return self.leave(summands, states, weights)
 
     def enter(self, first: Node, second: Node) -> list[Tensor]:
-        """The two input nodes (batch, C, H, W); a sum that has C channels already is taken as it is."""
+        """The two input nodes (batch, C, H, W);
+        a sum that has C channels already is taken as it is.
+        """
         return [first.x if self.enter0 is None else self.enter0(first), self.enter1(second)]
 
-    def leave(self, summands: list[Tensor], states: list[Tensor], weights: GatedWeights) -> tuple[Tensor, Tensor]:
+    def leave(
+        self, summands: list[Tensor], states: list[Tensor], weights: GatedWeights
+    ) -> tuple[Tensor, Tensor]:
         """Both outputs, from the five nodes before their gates and from all seven behind them."""
         return mixed_sum([], summands, weights.sums), torch.cat(states[2:], dim=1)
 
@@ -210,26 +254,34 @@ class SupernetCell(MixedCell):
         return super().unweighted(node, edge, name, shared)
 
     def branches(self, edge: int, x: Tensor) -> list[Tensor]:
-        """What each operation of an edge makes of its source's channels (batch, C / partial, H, W), at weight 1."""
+        """What each operation of an edge makes of its source's channels (batch, C / partial, H,
+        W), at weight 1.
+        """
         node = Node(x)
         return [self.branch(edge, name, node) for name in self.edge_ops[edge] if name != "rest"]
 
 
 class Supernet(nn.Module):
-    """The search network: images (batch, 3, H, W) and mix, as alpha -> logits (batch, num_classes).
+    """The search network: images (batch, 3, H, W) and mix, as alpha -> logits (batch,
+    num_classes).
 
-    mix: `normal` and `reduce` (20, 7 + extra columns), `normal_output` and `reduce_output` (2, 5): weights of the
-    nodes in the sum, and gates. H and W are divisible by 4. Operations of weight exactly 0 are not run, see
-    `nasbench201.Supernet`. Raises ValueError for such a size, fewer than 3 cells, channels that do not fit.
+    mix: `normal` and `reduce` (20, 7 + extra columns), `normal_output` and `reduce_output` (2, 5):
+    weights of the nodes in the sum, and gates. H and W are divisible by 4. Operations of weight
+    exactly 0 are not run, see `nasbench201.Supernet`. Raises ValueError for such a size, fewer
+    than 3 cells, channels that do not fit.
     """
 
-    def __init__(self, channels: int, cells: int, num_classes: int, partial: int, extra: tuple[str, ...]) -> None:
+    def __init__(
+        self, channels: int, cells: int, num_classes: int, partial: int, extra: tuple[str, ...]
+    ) -> None:
         super().__init__()
         check_network(channels, cells, num_classes)
         self.partial = check_partial(channels, partial)
         self.extra = tuple(choose("extra of lhd", name, EXTRA) for name in extra)
         if "rest" in extra and partial == 1:
-            raise ValueError("nothing goes around the operations (extra 'rest') unless partial is more than 1")
+            raise ValueError(
+                "nothing goes around the operations (extra 'rest') unless partial is more than 1"
+            )
         self.shapes = dict(LHD.alpha_shapes)
         for cell_type in CELL_TYPES:
             self.shapes[cell_type] = (len(EDGES), len(OPS) + len(extra))
@@ -237,7 +289,9 @@ class Supernet(nn.Module):
         self.cells = nn.ModuleList()
         inputs = (channels, 3 * channels)
         for reduction, width in cell_widths(cells, channels):
-            self.cells.append(SupernetCell("reduce" if reduction else "normal", inputs, width, partial, extra))
+            self.cells.append(
+                SupernetCell("reduce" if reduction else "normal", inputs, width, partial, extra)
+            )
             inputs = (width, NODES * width)
         self.linear = nn.Linear(sum(inputs), num_classes)
         channels_last(self)
@@ -247,7 +301,9 @@ class Supernet(nn.Module):
         check_images(images)
         if active is None:
             active = active_operations(mix)
-        weights = {cell_type: GatedWeights(mix, active, cell_type, self.extra) for cell_type in CELL_TYPES}
+        weights = {
+            cell_type: GatedWeights(mix, active, cell_type, self.extra) for cell_type in CELL_TYPES
+        }
         images = images.contiguous(memory_format=torch.channels_last)
         nodes = Node(self.stem0(images)), Node(self.stem1(images))
         for cell in self.cells:
@@ -257,9 +313,11 @@ class Supernet(nn.Module):
 
 
 def by_node(scores: Tensor, edges: Sequence[int], rule: Rule) -> Tensor:
-    """A rule under which all operations of all edges into a node compete: (edges, operations) -> the same shape.
+    """A rule under which all operations of all edges into a node compete:
+    (edges, operations) -> the same shape.
 
-    edges: how many enter each node, in the order of the rows. Source: chaoji90/LHD, search/concate_sum_five_sig.py.
+    edges: how many enter each node, in the order of the rows. Source: chaoji90/LHD,
+    search/concate_sum_five_sig.py.
     """
     weights = []
     for part in scores.split(list(edges)):
@@ -268,8 +326,10 @@ def by_node(scores: Tensor, edges: Sequence[int], rule: Rule) -> Tensor:
 
 
 def two_outputs(scores: Tensor, rule: Rule, gates: Rule = torch.sigmoid) -> Tensor:
-    """Weights of nodes in a cell's outputs: for the first row (a sum) they compete under the rule, the second is gates.
+    """Weights of nodes in a cell's outputs: for the first row (a sum) they compete under the rule,
+    the second is gates.
 
-    (2, nodes) -> the same shape. Gates compete with nothing: sigmoids, of no temperature. Source: LHD, section 1.2.
+    (2, nodes) -> the same shape. Gates compete with nothing: sigmoids, of no temperature. Source:
+    LHD, section 1.2.
     """
     return torch.cat([rule(scores[:1]), gates(scores[1:])])

@@ -1,4 +1,6 @@
-"""The graph of an LHD cell, what a genotype must satisfy to be one of its cells, and how many cells there are."""
+"""The graph of an LHD cell, what a genotype must satisfy to be one of its cells,
+and how many cells there are.
+"""
 
 from math import comb, prod
 
@@ -18,13 +20,14 @@ OPS = (
     "dil_conv_5x5",
 )
 EDGES = edges_between(NODES)
-"""(source, target) of the 20 edges in the order of the rows of alpha; 0 and 1 are the cell's inputs: the sum and the
-concatenation that the cell before put out."""
+"""(source, target) of the 20 edges in the order of the rows of alpha; 0 and 1 are the cell's
+inputs: the sum and the concatenation that the cell before put out."""
 INCOMING = incoming_edges(EDGES)
 
 
 def check_genotype(genotype: Genotype) -> None:
-    """Raise ValueError, with the cell, the place and the reason, unless the genotype is one of LHD.
+    """Raise ValueError, with the cell, the place and the reason,
+    unless the genotype is one of LHD.
 
     Nodes that no output needs are empty, so nothing may come from an empty node.
     """
@@ -33,10 +36,16 @@ def check_genotype(genotype: Genotype) -> None:
         raise ValueError(f"a genotype of lhd has the cells normal and reduce, not {names}")
     for cell in genotype.cells:
         if len(cell.nodes) != NODES:
-            raise ValueError(f"the {cell.name} cell of lhd has {NODES} nodes, not {len(cell.nodes)}")
+            raise ValueError(
+                f"the {cell.name} cell of lhd has {NODES} nodes, not {len(cell.nodes)}"
+            )
         for target, pairs in enumerate(cell.nodes, start=2):
             for op, source in pairs:
-                choose(f"operation of edge {source} -> {target} in the {cell.name} cell of lhd", op, OPS)
+                choose(
+                    f"operation of edge {source} -> {target} in the {cell.name} cell of lhd",
+                    op,
+                    OPS,
+                )
         _check_connections(cell)
 
 
@@ -45,7 +54,10 @@ def _check_connections(cell: Cell) -> None:
     for target, pairs in enumerate(cell.nodes, start=2):
         for op, source in pairs:
             if not (0 <= source < target and (source < 2 or source in filled)):
-                raise ValueError(f"node {target} of the {cell.name} cell takes {op} from {source}, which has no value")
+                raise ValueError(
+                    f"node {target} of the {cell.name} cell takes {op} from {source}, which has no"
+                    " value"
+                )
     for name, output in (("sum", cell.sum), ("concat", cell.output)):
         if not output or sorted(set(output) & filled) != list(output):
             allowed = f"nodes of {sorted(filled)} in ascending order"
@@ -53,7 +65,8 @@ def _check_connections(cell: Cell) -> None:
 
 
 def operator_choices(ops: int = 2) -> int:
-    """Ways to keep `ops` of the 7 operations on each of the edges into a node, of all nodes of a cell.
+    """Ways to keep `ops` of the 7 operations on each of the edges into a node,
+    of all nodes of a cell.
 
     2: 91 * 210 * 378 * 595 * 861 = 3,700,603,916,100.
     """
@@ -61,14 +74,16 @@ def operator_choices(ops: int = 2) -> int:
 
 
 def output_choices(outputs: int | None = None) -> int:
-    """Sets of nodes that a cell's output may take: of `outputs` nodes; None: some but not all (above a mean)."""
+    """Sets of nodes that a cell's output may take: of `outputs` nodes;
+    None: some but not all (above a mean).
+    """
     return 2**NODES - 2 if outputs is None else comb(NODES, outputs)
 
 
 def count_architectures(ops: int = 2, outputs: int | None = None) -> int:
     """Pairs of a normal and a reduction cell, as a policy that keeps these numbers selects them.
 
-    In closed form: per node the choices of `ops` among its (edge, operation) pairs, times those of the two outputs.
-    Nodes that reach no output count, too.
+    In closed form: per node the choices of `ops` among its (edge, operation) pairs, times those of
+    the two outputs. Nodes that reach no output count, too.
     """
     return (operator_choices(ops) * output_choices(outputs) ** 2) ** 2

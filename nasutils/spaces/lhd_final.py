@@ -16,15 +16,24 @@ from nasutils.spaces.sharing import Node
 
 
 class FinalCell(nn.Module):
-    """One cell of a genotype: two nodes -> sum (batch, C, H/stride, W/stride), concatenation (batch, m * C, ...)."""
+    """One cell of a genotype: two nodes -> sum (batch, C, H/stride, W/stride),
+    concatenation (batch, m * C, ...).
+    """
 
     def __init__(
-        self, cell: Cell, inputs: tuple[int, int], channels: int, reduction: bool, random: RandomDraws
+        self,
+        cell: Cell,
+        inputs: tuple[int, int],
+        channels: int,
+        reduction: bool,
+        random: RandomDraws,
     ) -> None:
         super().__init__()
         self.cell, self.random = cell, random
         self.cell_type = "reduce" if reduction else "normal"
-        self.enter0 = PointwiseConv(inputs[0], channels, affine=True) if inputs[0] != channels else None
+        self.enter0 = (
+            PointwiseConv(inputs[0], channels, affine=True) if inputs[0] != channels else None
+        )
         self.enter1 = PointwiseConv(inputs[1], channels, affine=True)
         self.ops, self.norms = nn.ModuleDict(), nn.ModuleDict()
         for target, pairs in enumerate(cell.nodes, start=2):
@@ -37,26 +46,43 @@ class FinalCell(nn.Module):
                     self.norms[f"{source}_{op}"] = nn.BatchNorm2d(channels, affine=False)
 
     def forward(self, first: Node, second: Node, drop_path: float) -> tuple[Node, Node]:
-        nodes = {0: first if self.enter0 is None else Node(self.enter0(first)), 1: Node(self.enter1(second))}
+        nodes = {
+            0: first if self.enter0 is None else Node(self.enter0(first)),
+            1: Node(self.enter1(second)),
+        }
         pooled: dict[str, Tensor] = {}
         for target, pairs in enumerate(self.cell.nodes, start=2):
             terms = []
             for i, (op, source) in enumerate(pairs):
-                terms.append(self._edge(f"{target}_{i}", op, source, nodes[source], pooled, drop_path))
+                terms.append(
+                    self._edge(f"{target}_{i}", op, source, nodes[source], pooled, drop_path)
+                )
             if terms:
                 nodes[target] = Node(sum(terms[1:], start=terms[0]))
         summed = [nodes[n].x for n in self.cell.sum]
         joined = [nodes[n].x for n in self.cell.output]
         return Node(sum(summed[1:], start=summed[0])), Node(torch.cat(joined, dim=1))
 
-    def _edge(self, key: str, op: str, source: int, node: Node, pooled: dict[str, Tensor], drop_path: float) -> Tensor:
-        """What an operation makes of its source; `pooled` keeps what operations share (its batch norm moves once)."""
+    def _edge(
+        self,
+        key: str,
+        op: str,
+        source: int,
+        node: Node,
+        pooled: dict[str, Tensor],
+        drop_path: float,
+    ) -> Tensor:
+        """What an operation makes of its source;
+        `pooled` keeps what operations share (its batch norm moves once).
+        """
         if key in self.ops:
             y = self.ops[key](node)
         elif op in POOLS:
             pool = f"{source}_{op}"
             if pool not in pooled:
-                pooled[pool] = self.norms[pool](POOLS[op](node.x, edge_stride(self.cell_type, source)))
+                pooled[pool] = self.norms[pool](
+                    POOLS[op](node.x, edge_stride(self.cell_type, source))
+                )
             y = pooled[pool]
         else:
             return node.x  # an identity is never dropped
@@ -64,7 +90,8 @@ class FinalCell(nn.Module):
 
 
 class FinalNet(StackedCells):
-    """The network of a genotype; see `StackedCells`. A cell takes both outputs of the cell before it.
+    """The network of a genotype; see `StackedCells`.
+    A cell takes both outputs of the cell before it.
 
     With the stem `imagenet`, from 224 to 112 pixels, two reduction cells come before the others.
     """
@@ -72,7 +99,9 @@ class FinalNet(StackedCells):
     classified = 0
     stem_cells = 2
 
-    def stems(self, channels: int, imagenet: bool) -> tuple[nn.Module, nn.Module | None, tuple[int, int]]:
+    def stems(
+        self, channels: int, imagenet: bool
+    ) -> tuple[nn.Module, nn.Module | None, tuple[int, int]]:
         if imagenet:
             half = channels // 2
             return conv_stem(3, half, stride=2), None, (half, half)
@@ -90,13 +119,18 @@ class FinalNet(StackedCells):
 
 
 def finalnet_parameters(genotype: Genotype, channels: int, cells: int, num_classes: int) -> int:
-    """Trainable weights of the final network for CIFAR-size images, without auxiliary head, by a closed form.
+    """Trainable weights of the final network for CIFAR-size images, without auxiliary head,
+    by a closed form.
 
-    116 C0 + sum over cells of [C_c C + 2C (+ C_s C + 2C in a reduction) + operations] + (m + 1) C n + n
+    116 C0 + sum over cells of [C_c C + 2C (+ C_s C + 2C in a reduction) + operations] + (m + 1) C
+    n + n
     """
     normal, reduce = genotype.cells
     total = 116 * channels
-    summed, joined = channels, 3 * channels  # channels of the two outputs, C_s and C_c; at first of the stems
+    summed, joined = (
+        channels,
+        3 * channels,
+    )  # channels of the two outputs, C_s and C_c; at first of the stems
     for reduction, width in cell_widths(cells, channels):
         cell = reduce if reduction else normal
         total += joined * width + 2 * width
@@ -119,7 +153,9 @@ def _operation_parameters(op: str, channels: int, stride: int) -> int:
 
 
 def channels_of(genotype: Genotype, policy: Policy, num_classes: int) -> int:
-    """The channels of a policy's final network, raised by 2 until the parameters reach the policy's capacity."""
+    """The channels of a policy's final network,
+    raised by 2 until the parameters reach the policy's capacity.
+    """
     channels = policy.channels
     while finalnet_parameters(genotype, channels, policy.cells, num_classes) < policy.capacity:
         channels += 2

@@ -1,8 +1,8 @@
 """From the mixing weights of an LHD cell to its genotype: the four policies of the benchmark.
 
-Equal weights: the first one in order, that is the lowest source, operation and node. (The authors' sort is not
-stable; among their published searches that matters in four places.) Source: chaoji90/LHD, eval/gen_trans.py,
-`genotype_unbind`, and the flags of its eval/*/train_*.sh.
+Equal weights: the first one in order, that is the lowest source, operation and node. (The authors'
+sort is not stable; among their published searches that matters in four places.) Source:
+chaoji90/LHD, eval/gen_trans.py, `genotype_unbind`, and the flags of its eval/*/train_*.sh.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,9 +22,9 @@ SUM_THRESHOLD = 0.2
 class Policy:
     """What is kept of a supernet's cell, and the size of its final network.
 
-    ops: operations kept per node, from any of its edges. outputs: nodes kept in each of the two outputs, None: those
-    above 0.2 (sum) and above the mean (concatenation). cells, channels: of the final network; capacity: the number
-    of parameters that the channels are raised to.
+    ops: operations kept per node, from any of its edges. outputs: nodes kept in each of the two
+    outputs, None: those above 0.2 (sum) and above the mean (concatenation). cells, channels: of
+    the final network; capacity: the number of parameters that the channels are raised to.
     """
 
     ops: int = 2
@@ -43,9 +43,15 @@ POLICIES: Mapping[str, Policy] = {
 
 
 def derive(mix: Mix, policy: Policy) -> Genotype:
-    """The genotype of mixing weights, of any floating type: thresholds are compared in that type."""
+    """The genotype of mixing weights, of any floating type:
+    thresholds are compared in that type.
+    """
     mix = {name: weights.detach().cpu() for name, weights in mix.items()}
-    return Genotype(tuple(_cell(name, mix[name].tolist(), mix[f"{name}_output"], policy) for name in CELL_TYPES))
+    return Genotype(
+        tuple(
+            _cell(name, mix[name].tolist(), mix[f"{name}_output"], policy) for name in CELL_TYPES
+        )
+    )
 
 
 def _cell(name: str, rows: Sequence[Sequence[float]], outputs: Tensor, policy: Policy) -> Cell:
@@ -58,14 +64,19 @@ def _cell(name: str, rows: Sequence[Sequence[float]], outputs: Tensor, policy: P
 
 
 def _strongest(rows: Sequence[Sequence[float]], edges: Sequence[int], ops: int) -> Pairs:
-    """The largest weights of all edges into a node, in the order of their sources and operations."""
+    """The largest weights of all edges into a node,
+    in the order of their sources and operations.
+    """
     scanned = [(e, k) for e in edges for k in range(len(OPS))]
-    best = sorted(scanned, key=lambda pair: -rows[pair[0]][pair[1]])[:ops]  # stable: the first one of equals
+    best = sorted(scanned, key=lambda pair: -rows[pair[0]][pair[1]])[
+        :ops
+    ]  # stable: the first one of equals
     return tuple((OPS[k], EDGES[e][0]) for e, k in sorted(best))
 
 
 def _chosen(weights: Tensor, threshold: Tensor, count: int | None) -> tuple[int, ...]:
-    """The `count` nodes of largest weight, or those above the threshold: (nodes,) -> their numbers, ascending.
+    """The `count` nodes of largest weight, or those above the threshold:
+    (nodes,) -> their numbers, ascending.
 
     If all are equal and none is above it, the first one (there the authors' code fails).
     """

@@ -1,10 +1,13 @@
-"""A supernet's cell as the DARTS spaces and LHD have it: nodes that are weighted sums over edges and operations.
+"""A supernet's cell as the DARTS spaces and LHD have it:
+nodes that are weighted sums over edges and operations.
 
-How it is fast: see `sharing`. What an operation computes of a node alone is computed once for all edges that leave the
-node, the weight of a convolution is the scale of its batch norm, and what has no scale enters the sum in one step.
+How it is fast: see `sharing`. What an operation computes of a node alone is computed once for all
+edges that leave the node, the weight of a convolution is the scale of its batch norm, and what has
+no scale enters the sum in one step.
 
-Partial channels (PC-DARTS): the operations see the first C / partial channels of a node; the others go around them,
-weighted by the edge. Then the channels are shuffled, so that the next node's operations see others.
+Partial channels (PC-DARTS): the operations see the first C / partial channels of a node; the
+others go around them, weighted by the edge. Then the channels are shuffled, so that the next
+node's operations see others.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,11 +27,14 @@ from nasutils.spaces.sharing import Node, PartialNode, from_lattice, mixed_sum, 
 class CellWeights:
     """The mixing weights of one cell type during one forward, arranged as its cells use them.
 
-    weights: (edges, columns). active: per edge and operation, whether it is run. around: (edges,), the weight of the
-    channels that go around the operations of an edge, if there are any: the sum of `weights[:, columns]`.
+    weights: (edges, columns). active: per edge and operation, whether it is run. around: (edges,),
+    the weight of the channels that go around the operations of an edge, if there are any: the sum
+    of `weights[:, columns]`.
     """
 
-    def __init__(self, weights: Tensor, active: Sequence[Sequence[bool]], columns: slice = slice(None)) -> None:
+    def __init__(
+        self, weights: Tensor, active: Sequence[Sequence[bool]], columns: slice = slice(None)
+    ) -> None:
         self.weights = weights
         self.active = active
         self.around = weights[:, columns].sum(dim=1)
@@ -38,7 +44,9 @@ class CellWeights:
     def scales(self, channels: int) -> list[tuple[Tensor, ...]]:
         """Per edge and operation its weight, once per channel (C,)."""
         if channels not in self._scales:
-            repeated = self.weights.unsqueeze(-1).expand(*self.weights.shape, channels).contiguous()
+            repeated = (
+                self.weights.unsqueeze(-1).expand(*self.weights.shape, channels).contiguous()
+            )
             self._scales[channels] = [edge.unbind() for edge in repeated.unbind()]
         return self._scales[channels]
 
@@ -54,9 +62,9 @@ class CellWeights:
 class MixedCell(nn.Module):
     """The edges of a cell (a subclass wires them). edge_ops: the operations of each edge.
 
-    ops: a module per edge and operation with weights, `<edge>_<name>`; norms: a batch norm per node and pool,
-    `<source>_<name>`. Both are made by the subclass. channels: C, of all nodes; the attribute is C / partial, what the
-    operations see.
+    ops: a module per edge and operation with weights, `<edge>_<name>`; norms: a batch norm per
+    node and pool, `<source>_<name>`. Both are made by the subclass. channels: C, of all nodes; the
+    attribute is C / partial, what the operations see.
     """
 
     edges: ClassVar[Edges]
@@ -82,9 +90,14 @@ class MixedCell(nn.Module):
         return Node(x) if self.partial == 1 else PartialNode(x, self.channels)
 
     def mixed(
-        self, nodes: Sequence[Node], edges: Sequence[int], weights: CellWeights, shared: dict[str, Tensor]
+        self,
+        nodes: Sequence[Node],
+        edges: Sequence[int],
+        weights: CellWeights,
+        shared: dict[str, Tensor],
     ) -> Tensor:
-        """The sum (batch, C, H', W') over these edges, all that enter a node: of their operations, and around them.
+        """The sum (batch, C, H', W') over these edges, all that enter a node:
+        of their operations, and around them.
 
         shared: keeps what edges share, for the whole cell.
         """
@@ -95,7 +108,11 @@ class MixedCell(nn.Module):
         return F.channel_shuffle(torch.cat([through, around], dim=1), self.partial)
 
     def _through(
-        self, nodes: Sequence[Node], edges: Sequence[int], weights: CellWeights, shared: dict[str, Tensor]
+        self,
+        nodes: Sequence[Node],
+        edges: Sequence[int],
+        weights: CellWeights,
+        shared: dict[str, Tensor],
     ) -> Tensor:
         """The sum (batch, C / partial, H', W') over these edges and their operations."""
         scales = weights.scales(self.channels)
@@ -108,13 +125,16 @@ class MixedCell(nn.Module):
                 continue
             module = self.ops[f"{edge}_{name}"]
             if isinstance(module, DilatedConv) and not module.strided and node.has_lattice:
-                # Summed as sub-lattices: they are put together once per node, not once per operation.
+                # Summed as sub-lattices: they are put together once per node, not once per
+                # operation.
                 on_lattice.add(module.on_lattice(node, scales[edge][op]))
             else:
                 scaled.add(module(node, scales[edge][op]))
         if on_lattice.total is not None:
             scaled.add(from_lattice(on_lattice.total))
-        if scaled.total is None and not unweighted:  # nothing runs: zeros of the shape that the edges put out
+        if (
+            scaled.total is None and not unweighted
+        ):  # nothing runs: zeros of the shape that the edges put out
             node = nodes[self.edges[edges[0]][0]]
             return torch.zeros_like(self.strided(node.x, edges[0]))
         branches = [] if scaled.total is None else [scaled.total]
@@ -128,7 +148,11 @@ class MixedCell(nn.Module):
                     yield edge, op
 
     def _around(
-        self, nodes: Sequence[Node], edges: Sequence[int], weights: CellWeights, shared: dict[str, Tensor]
+        self,
+        nodes: Sequence[Node],
+        edges: Sequence[int],
+        weights: CellWeights,
+        shared: dict[str, Tensor],
     ) -> Tensor:
         """The weighted sum of what goes around the operations, pooled where they have a stride."""
         rests = []
@@ -143,7 +167,9 @@ class MixedCell(nn.Module):
         return mixed_sum([], rests, weights.around[edges[0] : edges[-1] + 1])
 
     def unweighted(self, node: Node, edge: int, name: str, shared: dict[str, Tensor]) -> Tensor:
-        """What an operation without weights of its own makes of a node: a pool with its batch norm, else a skip."""
+        """What an operation without weights of its own makes of a node:
+        a pool with its batch norm, else a skip.
+        """
         if name not in POOLS:
             return node.x
         key = f"{self.edges[edge][0]}_{name}"
@@ -163,7 +189,9 @@ class MixedCell(nn.Module):
 
 
 class _Sum:
-    """A sum of batch-norm outputs, accumulated in place (a batch norm keeps its input, not its output)."""
+    """A sum of batch-norm outputs, accumulated in place (a batch norm keeps its input,
+    not its output).
+    """
 
     def __init__(self) -> None:
         self.total: Tensor | None = None

@@ -1,10 +1,13 @@
-"""NAS-Bench-201 (Dong & Yang, ICLR 2020): one cell of 4 nodes and 6 edges, 5 operations, 15,625 cells.
+"""NAS-Bench-201 (Dong & Yang, ICLR 2020): one cell of 4 nodes and 6 edges, 5 operations,
+15,625 cells.
 
-* Stem, three stages of `cells` cells at C, 2C and 4C channels with a residual reduction between them,
-  batch norm, ReLU, global average, linear.
-* A node is the sum of its incoming edges. Average pooling has no batch norm; padding is not counted.
-* In the supernet the operations' batch norms have no parameters and their convolutions have biases; in the
-  final network it is the other way round. Stem, reductions and head are the same in both.
+* Stem, three stages of `cells` cells at C, 2C and 4C channels with a residual reduction between
+  them, batch norm, ReLU, global average, linear.
+* A node is the sum of its incoming edges. Average pooling has no batch norm; padding is not
+  counted.
+* In the supernet the operations' batch norms have no parameters and their convolutions have
+  biases; in the final network it is the other way round. Stem, reductions and head are the same in
+  both.
 * The accuracies of all cells ship with the package: `query`.
 """
 
@@ -27,7 +30,9 @@ __all__ = ["EDGES", "OPS", "FinalNet", "NASBench201", "Supernet", "query"]
 KERNELS = {2: 1, 3: 3}
 """Operation index -> kernel size, of the convolutions."""
 WEIGHT_FREE = {1: "x", 4: "pooled"}
-"""Operation index -> the attribute of a `Node` that it puts out, of the operations without weights."""
+"""Operation index -> the attribute of a `Node` that it puts out,
+of the operations without weights.
+"""
 LEAVING = [[e for e, (source, _) in enumerate(EDGES) if source == node] for node in range(3)]
 """Per node the edges that leave it."""
 ENTERING = [[e for e, (_, target) in enumerate(EDGES) if target == node] for node in range(4)]
@@ -45,8 +50,12 @@ class NASBench201(Space):
     num_architectures = num_architectures
     policies = ("argmax",)
 
-    def supernet(self, channels: int = 16, cells: int = 5, num_classes: int = 10, partial: int = 1) -> "Supernet":
-        """The search network: C channels, `cells` cells per stage (N in the papers); partial: see `PartialCell`."""
+    def supernet(
+        self, channels: int = 16, cells: int = 5, num_classes: int = 10, partial: int = 1
+    ) -> "Supernet":
+        """The search network: C channels, `cells` cells per stage (N in the papers);
+        partial: see `PartialCell`.
+        """
         return Supernet(channels, cells, num_classes, partial)
 
     def discretize(self, mix: Mix, policy: str | None = None) -> Genotype:
@@ -65,11 +74,19 @@ class NASBench201(Space):
 class _Network(nn.Module):
     """Stem, three stages of cells, head; `cell` makes one cell of a given width."""
 
-    def __init__(self, cell: type[nn.Module], channels: int, cells: int, num_classes: int, *args: object) -> None:
+    def __init__(
+        self, cell: type[nn.Module], channels: int, cells: int, num_classes: int, *args: object
+    ) -> None:
         super().__init__()
-        for name, value in (("channels", channels), ("cells", cells), ("num_classes", num_classes)):
+        for name, value in (
+            ("channels", channels),
+            ("cells", cells),
+            ("num_classes", num_classes),
+        ):
             whole(name, value)
-        self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+        )
         self.layers = nn.ModuleList()
         for stage in range(3):
             width = channels * 2**stage
@@ -87,8 +104,9 @@ class _Network(nn.Module):
 class StackedWeights:
     """One forward's mixing weights, arranged as the cells use them.
 
-    wanted[source][op]: which edges leaving a node run a convolution. weight_free[node]: the operations without
-    weights that enter a node and are run, as (source, attribute of `Node`) pairs, and their mixing weights (K,).
+    wanted[source][op]: which edges leaving a node run a convolution. weight_free[node]: the
+    operations without weights that enter a node and are run, as (source, attribute of `Node`)
+    pairs, and their mixing weights (K,).
     """
 
     def __init__(self, weights: Tensor, active: list[list[bool]]) -> None:
@@ -104,12 +122,16 @@ class StackedWeights:
             self.weight_free.append((places, pick(weights.reshape(-1), positions)))
 
     def scales(self, channels: int) -> list[dict[int, Tensor]]:
-        """Per source and convolution the weights of its edges, each once per channel (edges * C,)."""
+        """Per source and convolution the weights of its edges,
+        each once per channel (edges * C,).
+        """
         if channels not in self._scales:
             table = self._by_source.repeat_interleave(channels, dim=1)
             sizes = [len(edges) * channels for edges in LEAVING]
             rows = {op: table[op].split(sizes) for op in KERNELS}
-            self._scales[channels] = [{op: rows[op][source] for op in KERNELS} for source in range(3)]
+            self._scales[channels] = [
+                {op: rows[op][source] for op in KERNELS} for source in range(3)
+            ]
         return self._scales[channels]
 
     def around(self, node: int) -> Tensor:
@@ -118,7 +140,9 @@ class StackedWeights:
 
 
 class SupernetCell(nn.Module):
-    """One cell of all operations: (batch, C, H, W) -> the same shape. Can be measured: `leakage.Measurable`."""
+    """One cell of all operations: (batch, C, H, W) -> the same shape.
+    Can be measured: `leakage.Measurable`.
+    """
 
     cell_type, edges, edge_ops = "cell", EDGES, (OPS,) * len(EDGES)
 
@@ -126,12 +150,18 @@ class SupernetCell(nn.Module):
         super().__init__()
         self.channels = channels
         self.fans = nn.ModuleList(
-            nn.ModuleDict({str(op): Fan(channels, len(edges), k) for op, k in KERNELS.items()}) for edges in LEAVING
+            nn.ModuleDict({str(op): Fan(channels, len(edges), k) for op, k in KERNELS.items()})
+            for edges in LEAVING
         )
 
     def forward(self, x: Tensor, weights: StackedWeights) -> Tensor:
         nodes = [self.node(x)]
-        convolved: list[list[Tensor]] = [[], [], [], []]  # per node the outputs of convolutions that enter it
+        convolved: list[list[Tensor]] = [
+            [],
+            [],
+            [],
+            [],
+        ]  # per node the outputs of convolutions that enter it
         for target in (1, 2, 3):
             # The node before is complete, so all convolutions that leave it can run at once.
             self._convolve(target - 1, nodes[-1], weights, convolved)
@@ -145,8 +175,12 @@ class SupernetCell(nn.Module):
             nodes.append(self.node(x))
         return x
 
-    def _convolve(self, source: int, node: Node, weights: StackedWeights, convolved: list[list[Tensor]]) -> None:
-        """Run the wanted convolutions of a node, and hand each output to the node that its edge enters."""
+    def _convolve(
+        self, source: int, node: Node, weights: StackedWeights, convolved: list[list[Tensor]]
+    ) -> None:
+        """Run the wanted convolutions of a node,
+        and hand each output to the node that its edge enters.
+        """
         scales = weights.scales(self.channels)[source]
         for op in KERNELS:
             wanted = weights.wanted[source][op]
@@ -180,10 +214,12 @@ class SupernetCell(nn.Module):
 
 
 class PartialCell(SupernetCell):
-    """A cell whose operations see one channel in `partial` (PC-DARTS): (batch, C, H, W) -> the same shape.
+    """A cell whose operations see one channel in `partial` (PC-DARTS):
+    (batch, C, H, W) -> the same shape.
 
-    The other channels go around them, weighted by the sum of the edge's weights; then the channels are shuffled,
-    so that the next node's operations see others. Raises ValueError if `partial` does not divide C.
+    The other channels go around them, weighted by the sum of the edge's weights; then the channels
+    are shuffled, so that the next node's operations see others. Raises ValueError if `partial`
+    does not divide C.
     """
 
     def __init__(self, channels: int, partial: int) -> None:
@@ -200,17 +236,22 @@ class PartialCell(SupernetCell):
         return F.channel_shuffle(torch.cat([mixed, around], dim=1), self.partial)
 
     def branches(self, edge: int, x: Tensor) -> list[Tensor]:
-        raise NotImplementedError("the operations of a partial cell see a part of the channels: nothing to compare")
+        raise NotImplementedError(
+            "the operations of a partial cell see a part of the channels: nothing to compare"
+        )
 
 
 class Supernet(_Network):
-    """The search network: images (batch, 3, H, W) and mix {"cell": (6, 5)} -> logits (batch, num_classes).
+    """The search network: images (batch, 3, H, W) and mix {"cell":
+    (6, 5)} -> logits (batch, num_classes).
 
-    Operations of weight exactly 0 are not run, and their batch-norm statistics do not move. That is the same
-    as running them unless dL/dmix of such a weight is wanted, so where mix requires a gradient every operation
-    is run; `active` (per edge and operation, see `spaces.base.nonzero`) says otherwise.
+    Operations of weight exactly 0 are not run, and their batch-norm statistics do not move. That
+    is the same as running them unless dL/dmix of such a weight is wanted, so where mix requires a
+    gradient every operation is run; `active` (per edge and operation, see `spaces.base.nonzero`)
+    says otherwise.
 
-    Raises ValueError if mix has other keys or shapes, for fewer than 1 channel or cell, for channels that do not fit.
+    Raises ValueError if mix has other keys or shapes, for fewer than 1 channel or cell, for
+    channels that do not fit.
     """
 
     def __init__(self, channels: int, cells: int, num_classes: int, partial: int = 1) -> None:
@@ -260,10 +301,13 @@ class FinalCell(nn.Module):
 class FinalNet(_Network):
     """The network of one cell: images (batch, 3, H, W) -> logits (batch, num_classes).
 
-    Raises ValueError if the text is not a NAS-Bench-201 cell, and for fewer than 1 channel or cell.
+    Raises ValueError if the text is not a NAS-Bench-201 cell, and for fewer than 1 channel or
+    cell.
     """
 
-    def __init__(self, genotype: Genotype | str, channels: int, cells: int, num_classes: int) -> None:
+    def __init__(
+        self, genotype: Genotype | str, channels: int, cells: int, num_classes: int
+    ) -> None:
         cell = Genotype.parse(arch_of(genotype))
         super().__init__(FinalCell, channels, cells, num_classes, cell)
         self.genotype = cell

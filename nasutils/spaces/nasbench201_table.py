@@ -1,7 +1,8 @@
-"""The 15,625 cells of NAS-Bench-201 as values: text, index, unique form, cost in closed form, tabulated accuracy.
+"""The 15,625 cells of NAS-Bench-201 as values:
+text, index, unique form, cost in closed form, tabulated accuracy.
 
-A cell may be given as its text, its index in the benchmark, a `Genotype`, or the six operations (names or
-numbers) in the order of EDGES. Nothing here needs a network or a download.
+A cell may be given as its text, its index in the benchmark, a `Genotype`, or the six operations
+(names or numbers) in the order of EDGES. Nothing here needs a network or a download.
 """
 
 import csv
@@ -32,8 +33,9 @@ Arch = str | int | Genotype | Sequence[str] | Sequence[int]
 class CellRecord:
     """A cell as tabulated. Accuracies in percent by data set: cifar10, cifar100, imagenet16-120.
 
-    test_accuracy: after 200 epochs, mean over seeds. validation_accuracy_12, test_accuracy_12: after the
-    12-epoch schedule. params, macs: of the benchmark's network for CIFAR-10 (C = 16, 3 x 5 cells, 32 x 32).
+    test_accuracy: after 200 epochs, mean over seeds. validation_accuracy_12, test_accuracy_12:
+    after the 12-epoch schedule. params, macs: of the benchmark's network for CIFAR-10 (C = 16, 3 x
+    5 cells, 32 x 32).
     """
 
     index: int
@@ -46,10 +48,14 @@ class CellRecord:
 
 
 def operations(arch: Arch) -> tuple[int, ...]:
-    """The six operations as numbers, in the order of EDGES. Raises ValueError if it is not a cell of the space."""
+    """The six operations as numbers, in the order of EDGES.
+    Raises ValueError if it is not a cell of the space.
+    """
     if isinstance(arch, (int, np.integer)):
         if not 0 <= arch < num_architectures:
-            raise ValueError(f"index of a NAS-Bench-201 cell must be 0 to {num_architectures - 1}, not {arch}")
+            raise ValueError(
+                f"index of a NAS-Bench-201 cell must be 0 to {num_architectures - 1}, not {arch}"
+            )
         return tuple(int(c) for c in _table()["ops"][int(arch)])
     if isinstance(arch, str):
         arch = Genotype.parse(arch)
@@ -57,7 +63,10 @@ def operations(arch: Arch) -> tuple[int, ...]:
         nodes = [pairs for cell in arch.cells for pairs in cell.nodes]
         sources = [[source for _, source in pairs] for pairs in nodes]
         if sources != [[0], [0, 1], [0, 1, 2]]:
-            raise ValueError(f"a NAS-Bench-201 cell has the inputs 0, 0 1, 0 1 2 at its three nodes; found {arch}")
+            raise ValueError(
+                "a NAS-Bench-201 cell has the inputs 0, 0 1, 0 1 2 at its three nodes; found"
+                f" {arch}"
+            )
         arch = [op for pairs in nodes for op, _ in pairs]
     try:
         given: tuple[str | int, ...] = tuple(arch)
@@ -88,8 +97,8 @@ def arch_of(arch: Arch) -> str:
 def index_of(arch: Arch) -> int:
     """The cell's index in NAS-Bench-201 and NATS-Bench.
 
-    The order is that of all tuples of operations, shuffled by Python's `random` from seed 88. It is read from the
-    table, as Python promises the same shuffle for no other version.
+    The order is that of all tuples of operations, shuffled by Python's `random` from seed 88. It
+    is read from the table, as Python promises the same shuffle for no other version.
     """
     return _indices()["".join(map(str, operations(arch)))]
 
@@ -97,9 +106,9 @@ def index_of(arch: Arch) -> int:
 def canonical(arch: Arch) -> str:
     """The benchmark's unique text: cells that share it compute the same function; 6,466 classes.
 
-    Skip passes its input's expression on, none and what follows a zero node is zero ('#'), a node is its sorted
-    terms. Some equal cells stay apart, as in the benchmark: a + 0 is not a, and a sum that is passed on keeps its
-    own order, so a + (b + c) need not be b + (a + c).
+    Skip passes its input's expression on, none and what follows a zero node is zero ('#'), a node
+    is its sorted terms. Some equal cells stay apart, as in the benchmark: a + 0 is not a, and a
+    sum that is passed on keeps its own order, so a + (b + c) need not be b + (a + c).
     """
     expressions = ["0"]
     for target in (1, 2, 3):
@@ -114,8 +123,12 @@ def _term(operation: int, source: str) -> str:
     return source if OPS[operation] == "skip_connect" else f"({source})@{OPS[operation]}"
 
 
-def finalnet_parameters(arch: Arch, channels: int = 16, cells: int = 5, num_classes: int = 10) -> int:
-    """Trainable weights of the cell's final network: C channels, `cells` cells per stage, three stages."""
+def finalnet_parameters(
+    arch: Arch, channels: int = 16, cells: int = 5, num_classes: int = 10
+) -> int:
+    """Trainable weights of the cell's final network:
+    C channels, `cells` cells per stage, three stages.
+    """
     areas = _kernel_areas(operations(arch))
     widths = [channels, 2 * channels, 4 * channels]
     stem = 27 * channels + 2 * channels
@@ -132,7 +145,9 @@ def finalnet_parameters(arch: Arch, channels: int = 16, cells: int = 5, num_clas
 def finalnet_multiply_adds(
     arch: Arch, channels: int = 16, cells: int = 5, num_classes: int = 10, resolution: int = 32
 ) -> int:
-    """Multiply-adds for one image: convolutions and the classifier (one add per class for its bias), nothing else."""
+    """Multiply-adds for one image: convolutions and the classifier
+    (one add per class for its bias), nothing else.
+    """
     areas = _kernel_areas(operations(arch))
     total = 27 * channels * resolution**2
     for stage in range(3):
@@ -152,12 +167,16 @@ def _kernel_areas(ops: Sequence[int]) -> list[int]:
 def query(arch: Arch) -> CellRecord:
     """What NAS-Bench-201 says of a cell. Raises ValueError if it is not a cell of the space."""
     text, row = arch_of(arch), index_of(arch)
-    columns = [{name: accuracies(name, kind)[row].item() for name in DATASETS} for kind in ACCURACY_KINDS]
+    columns = [
+        {name: accuracies(name, kind)[row].item() for name in DATASETS} for kind in ACCURACY_KINDS
+    ]
     return CellRecord(row, text, finalnet_parameters(text), finalnet_multiply_adds(text), *columns)
 
 
 def accuracies(dataset: str, kind: str = "test_200") -> np.ndarray:
-    """Accuracies (%) of all cells in index order, (15625,), read-only. kind: test_200, val_12 or test_12."""
+    """Accuracies (%) of all cells in index order, (15625,), read-only.
+    kind: test_200, val_12 or test_12.
+    """
     short = DATASETS[choose("data set of NAS-Bench-201", dataset, DATASETS)]
     column: np.ndarray = _table()[f"{short}_{choose('kind of accuracy', kind, ACCURACY_KINDS)}"]
     return column

@@ -1,7 +1,7 @@
 """The candidate operations: convolutions and skips of stride 2, as modules, and the noise of S4.
 
-Pools are functions (`pools`), a skip of stride 1 is the identity and needs no module. Operations on a `Node` take what
-their edges share from it (`sharing`).
+Pools are functions (`pools`), a skip of stride 1 is the identity and needs no module. Operations
+on a `Node` take what their edges share from it (`sharing`).
 """
 
 from collections.abc import Mapping
@@ -15,9 +15,11 @@ from nasutils.spaces.sharing import Node, from_lattice, normed
 
 
 class ReLUConvBN(nn.Module):
-    """ReLU, convolution k x k, batch norm. Input (batch, c_in, H, W), output (batch, c_out, H/stride, W/stride).
+    """ReLU, convolution k x k, batch norm. Input (batch, c_in, H, W), output (batch, c_out,
+    H/stride, W/stride).
 
-    The batch norm has parameters and the convolution no bias (final networks, stems and reductions).
+    The batch norm has parameters and the convolution no bias (final networks, stems and
+    reductions).
     """
 
     def __init__(self, c_in: int, c_out: int, kernel: int, *, stride: int = 1) -> None:
@@ -30,7 +32,9 @@ class ReLUConvBN(nn.Module):
 
 
 class ResidualReduction(nn.Module):
-    """NAS-Bench-201's block between stages: two 3x3 ReLU-conv-BN, the first of stride 2, plus a pooled 1x1 shortcut."""
+    """NAS-Bench-201's block between stages: two 3x3 ReLU-conv-BN, the first of stride 2,
+    plus a pooled 1x1 shortcut.
+    """
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
@@ -53,8 +57,9 @@ def _pointwise(c_in: int, c_out: int) -> nn.Conv2d:
 class SeparableConv(nn.Module):
     """Twice ReLU, depthwise k x k, 1x1, batch norm; the first depthwise of the given stride.
 
-    As all operations on a `Node`: (batch, C, H, W) -> (batch, C, H/stride, W/stride); affine: whether the batch
-    norms have parameters (final networks). scale (C,): the mixing weight of each channel, in supernets.
+    As all operations on a `Node`: (batch, C, H, W) -> (batch, C, H/stride, W/stride); affine:
+    whether the batch norms have parameters (final networks). scale (C,): the mixing weight of each
+    channel, in supernets.
     """
 
     def __init__(self, channels: int, kernel: int, stride: int, affine: bool) -> None:
@@ -72,10 +77,14 @@ class SeparableConv(nn.Module):
 
 
 class _DilatedDepthwise(nn.Conv2d):
-    """A depthwise convolution of dilation 2, also on an input that was thinned to every second pixel already."""
+    """A depthwise convolution of dilation 2,
+    also on an input that was thinned to every second pixel already.
+    """
 
     def __init__(self, channels: int, kernel: int, stride: int) -> None:
-        super().__init__(channels, channels, kernel, stride, kernel - 1, 2, groups=channels, bias=False)
+        super().__init__(
+            channels, channels, kernel, stride, kernel - 1, 2, groups=channels, bias=False
+        )
 
     def forward(self, x: Tensor, thinned: bool = False) -> Tensor:
         if not thinned:
@@ -84,9 +93,13 @@ class _DilatedDepthwise(nn.Conv2d):
 
 
 class DilatedConv(nn.Module):
-    """ReLU, depthwise k x k of dilation 2, 1x1 (unless thin), batch norm; see `SeparableConv` and `sharing`."""
+    """ReLU, depthwise k x k of dilation 2, 1x1 (unless thin), batch norm;
+    see `SeparableConv` and `sharing`.
+    """
 
-    def __init__(self, channels: int, kernel: int, stride: int, affine: bool, thin: bool = False) -> None:
+    def __init__(
+        self, channels: int, kernel: int, stride: int, affine: bool, thin: bool = False
+    ) -> None:
         super().__init__()
         self.depthwise = _DilatedDepthwise(channels, kernel, stride)
         self.pointwise = nn.Identity() if thin else _pointwise(channels, channels)
@@ -96,16 +109,24 @@ class DilatedConv(nn.Module):
     def forward(self, node: Node, scale: Tensor | None = None) -> Tensor:
         if not self.strided and node.has_lattice:
             return from_lattice(self.on_lattice(node, scale))
-        y = self.depthwise(node.even, thinned=True) if self.strided else self.depthwise(node.activated)
+        y = (
+            self.depthwise(node.even, thinned=True)
+            if self.strided
+            else self.depthwise(node.activated)
+        )
         return normed(self.bn, self.pointwise(y), scale)
 
     def on_lattice(self, node: Node, scale: Tensor | None = None) -> Tensor:
-        """The same on the sub-lattices, of stride 1: (4 * batch, C, H/2, W/2), see `from_lattice`."""
+        """The same on the sub-lattices, of stride 1:
+        (4 * batch, C, H/2, W/2), see `from_lattice`.
+        """
         return normed(self.bn, self.pointwise(self.depthwise(node.lattice, thinned=True)), scale)
 
 
 class ThinSeparableConv(nn.Module):
-    """ReLU, depthwise k x k, batch norm: `SeparableConv` without its 1x1 and its second pass (LHD)."""
+    """ReLU, depthwise k x k, batch norm: `SeparableConv` without its 1x1 and its second pass
+    (LHD).
+    """
 
     def __init__(self, channels: int, kernel: int, stride: int, affine: bool) -> None:
         super().__init__()
@@ -124,7 +145,9 @@ class ThinDilatedConv(DilatedConv):
 
 
 class FactorizedConv(nn.Module):
-    """ReLU, 1 x k, k x 1, batch norm: an operation of NASNet's and AmoebaNet's cells, in no search space here."""
+    """ReLU, 1 x k, k x 1, batch norm: an operation of NASNet's and AmoebaNet's cells,
+    in no search space here.
+    """
 
     def __init__(self, channels: int, kernel: int, stride: int, affine: bool) -> None:
         super().__init__()
@@ -138,7 +161,8 @@ class FactorizedConv(nn.Module):
 
 
 class FactorizedReduction(nn.Module):
-    """The skip of stride 2: ReLU, two 1x1 convolutions of stride 2, one shifted by a pixel, joined, batch norm.
+    """The skip of stride 2: ReLU, two 1x1 convolutions of stride 2, one shifted by a pixel,
+    joined, batch norm.
 
     (batch, c_in, H, W) -> (batch, c_out, H/2, W/2); H and W even, c_out even.
     """
@@ -168,7 +192,9 @@ class PointwiseConv(nn.Module):
 
 
 Convs = Mapping[str, tuple[type[nn.Module], int]]
-"""Name of a convolution -> its module, made of (channels, kernel, stride, affine), and its kernel."""
+"""Name of a convolution -> its module, made of (channels, kernel, stride, affine),
+and its kernel.
+"""
 
 CONVS: Convs = {
     "sep_conv_3x3": (SeparableConv, 3),
@@ -186,7 +212,9 @@ SKIPS = ("skip_connect", "auxiliary_skip", "inner_skip")
 """Of stride 1 they are the identity."""
 
 
-def make_operation(name: str, channels: int, stride: int, affine: bool, convs: Convs = CONVS) -> nn.Module | None:
+def make_operation(
+    name: str, channels: int, stride: int, affine: bool, convs: Convs = CONVS
+) -> nn.Module | None:
     """The module of an operation that has weights; None for the others."""
     if name in convs:
         kind, kernel = convs[name]
@@ -197,9 +225,11 @@ def make_operation(name: str, channels: int, stride: int, affine: bool, convs: C
 
 
 class RandomDraws(nn.Module):
-    """Random draws of a network (noise, dropped paths) from a generator whose state is part of its state dict.
+    """Random draws of a network (noise, dropped paths) from a generator whose state is part of its
+    state dict.
 
-    Seeded from torch's global generator when it is made. On another device the sequence starts anew.
+    Seeded from torch's global generator when it is made. On another device the sequence starts
+    anew.
     """
 
     def __init__(self) -> None:
@@ -221,7 +251,11 @@ class RandomDraws(nn.Module):
         return self.generator
 
     def get_extra_state(self) -> dict[str, Any]:
-        return {"seed": self.seed, "device": self.generator.device.type, "state": self.generator.get_state()}
+        return {
+            "seed": self.seed,
+            "device": self.generator.device.type,
+            "state": self.generator.get_state(),
+        }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self.seed = state["seed"]
@@ -229,7 +263,10 @@ class RandomDraws(nn.Module):
         self.generator.set_state(state["state"])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "generator": self.get_extra_state()}  # a generator cannot be copied
+        return {
+            **super().__getstate__(),
+            "generator": self.get_extra_state(),
+        }  # a generator cannot be copied
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

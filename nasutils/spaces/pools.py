@@ -1,4 +1,6 @@
-"""3x3 pools: (batch, C, H, W) -> (batch, C, H/stride, W/stride); pixels outside the image are not counted."""
+"""3x3 pools: (batch, C, H, W) -> (batch, C, H/stride, W/stride);
+pixels outside the image are not counted.
+"""
 
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -12,8 +14,9 @@ from torch import Tensor
 def avg_pool_3x3(x: Tensor, stride: int = 1) -> Tensor:
     """The average of each 3x3 window.
 
-    PyTorch's gradient of it is wrong on a GPU for channels last and a padding (issue 188344; seen with 2.11). There
-    the average is computed as a sum, of which every second number is taken if the stride is 2.
+    PyTorch's gradient of it is wrong on a GPU for channels last and a padding (issue 188344; seen
+    with 2.11). There the average is computed as a sum, of which every second number is taken if
+    the stride is 2.
     """
     if not x.is_cuda:
         return F.avg_pool2d(x, 3, stride=stride, padding=1, count_include_pad=False)
@@ -27,7 +30,9 @@ def summed_average(x: Tensor, stride: int) -> Tensor:
 
 
 class _Sum3x3(torch.autograd.Function):
-    """The sum of each 3x3 window of stride 1: its own transpose, so its gradient needs no other kernel."""
+    """The sum of each 3x3 window of stride 1:
+    its own transpose, so its gradient needs no other kernel.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

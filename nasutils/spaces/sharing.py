@@ -1,11 +1,15 @@
-"""Why a supernet is fast: it computes the plain weighted sum of its operations, but what can be shared only once.
+"""Why a supernet is fast: it computes the plain weighted sum of its operations,
+but what can be shared only once.
 
 * `Node`: all edges that leave a node share its ReLU and its pools.
 * `Fan`: the convolutions of those edges run as one, stacked along the output channels.
-* `normed`: the mixing weight is the scale of the batch norm, so no product of weight and output is computed.
-* `mixed_sum`: what has no batch norm is added with its weights in one step, and no product is kept for the gradient.
-* `Node.lattice`: a depthwise convolution of dilation 2 is an ordinary one on the four sub-lattices of its input, of
-  stride 2 and dilation 2 an ordinary one on the even pixels: equal, and several times faster on a CPU.
+* `normed`: the mixing weight is the scale of the batch norm, so no product of weight and output is
+  computed.
+* `mixed_sum`: what has no batch norm is added with its weights in one step, and no product is kept
+  for the gradient.
+* `Node.lattice`: a depthwise convolution of dilation 2 is an ordinary one on the four sub-lattices
+  of its input, of stride 2 and dilation 2 an ordinary one on the even pixels: equal, and several
+  times faster on a CPU.
 """
 
 from collections.abc import Sequence
@@ -20,7 +24,9 @@ from nasutils.spaces.pools import avg_pool_3x3
 
 
 class Node:
-    """A node of a cell during one forward: its tensor, and what its outgoing edges share, computed once."""
+    """A node of a cell during one forward: its tensor, and what its outgoing edges share,
+    computed once.
+    """
 
     def __init__(self, x: Tensor) -> None:
         self.x = x
@@ -45,11 +51,16 @@ class Node:
 
     @cached_property
     def lattice(self) -> Tensor:
-        """The rectified tensor as its four sub-lattices: (4 * batch, C, H/2, W/2); H and W even."""
+        """The rectified tensor as its four sub-lattices: (4 * batch, C, H/2, W/2);
+        H and W even.
+        """
         batch, channels, height, width = self.x.shape
         parts = self.activated.reshape(batch, channels, height // 2, 2, width // 2, 2)
-        # The two parities go before the batch. Channels are laid out last on the way, as convolutions want them.
-        joined = parts.permute(3, 5, 0, 2, 4, 1).reshape(4 * batch, height // 2, width // 2, channels)
+        # The two parities go before the batch. Channels are laid out last on the way, as
+        # convolutions want them.
+        joined = parts.permute(3, 5, 0, 2, 4, 1).reshape(
+            4 * batch, height // 2, width // 2, channels
+        )
         return joined.permute(0, 3, 1, 2)
 
 
@@ -71,15 +82,18 @@ def from_lattice(x: Tensor) -> Tensor:
 
 
 class Fan(nn.Module):
-    """ReLU, k x k convolution and batch norm on all edges that leave one node, stacked along the output channels.
+    """ReLU, k x k convolution and batch norm on all edges that leave one node,
+    stacked along the output channels.
 
-    The input is rectified already, the batch norm (without parameters) carries the mixing weight as its
-    scale, and all edges run as one convolution where that is faster. Edge i owns output channels i*C to
-    (i+1)*C of `conv` and `bn`.
+    The input is rectified already, the batch norm (without parameters) carries the mixing weight
+    as its scale, and all edges run as one convolution where that is faster. Edge i owns output
+    channels i*C to (i+1)*C of `conv` and `bn`.
     """
 
     STACK_LIMIT = 2**18
-    """On a CPU, stacking pays while the node's tensor (numbers) and its stacked outputs stay in the cache."""
+    """On a CPU, stacking pays while the node's tensor
+    (numbers) and its stacked outputs stay in the cache.
+    """
 
     def __init__(self, channels: int, edges: int, kernel: int) -> None:
         super().__init__()
@@ -88,7 +102,9 @@ class Fan(nn.Module):
         self.bn = nn.BatchNorm2d(edges * channels, affine=False)
 
     def forward(self, activated: Tensor, scale: Tensor, wanted: list[bool]) -> list[Tensor]:
-        """Outputs (batch, C, H, W) of the wanted edges; scale (edges * C,): the mixing weight of each channel."""
+        """Outputs (batch, C, H, W) of the wanted edges;
+        scale (edges * C,): the mixing weight of each channel.
+        """
         small = activated.is_cuda or activated.numel() <= self.STACK_LIMIT
         if small and all(wanted):
             return list(self._run(activated, scale, slice(None)).split(self.channels, dim=1))
@@ -103,12 +119,14 @@ class Fan(nn.Module):
         """The convolution and batch norm of some output channels."""
         conv, bn = self.conv, self.bn
         assert conv.bias is not None and bn.running_mean is not None and bn.running_var is not None
-        # A bias in front of a batch norm cancels, so its gradient is zero and none is computed. It stays a
-        # parameter, since the field's supernets count it, and it moves the running mean.
+        # A bias in front of a batch norm cancels, so its gradient is zero and none is computed. It
+        # stays a parameter, since the field's supernets count it, and it moves the running mean.
         bias = conv.bias.detach()[part]
         y = F.conv2d(activated, conv.weight[part], bias, padding=conv.padding)
         mean, var = bn.running_mean[part], bn.running_var[part]
-        return F.batch_norm(y, mean, var, scale[part], None, bn.training, bn.momentum or 0.0, bn.eps)
+        return F.batch_norm(
+            y, mean, var, scale[part], None, bn.training, bn.momentum or 0.0, bn.eps
+        )
 
 
 def normed(bn: nn.BatchNorm2d, y: Tensor, scale: Tensor | None = None) -> Tensor:
@@ -116,11 +134,15 @@ def normed(bn: nn.BatchNorm2d, y: Tensor, scale: Tensor | None = None) -> Tensor
     if scale is None:
         return bn(y)
     momentum = bn.momentum or 0.0
-    return F.batch_norm(y, bn.running_mean, bn.running_var, scale, None, bn.training, momentum, bn.eps)
+    return F.batch_norm(
+        y, bn.running_mean, bn.running_var, scale, None, bn.training, momentum, bn.eps
+    )
 
 
 def mixed_sum(branches: list[Tensor], shared: list[Tensor], weights: Tensor) -> Tensor:
-    """sum(branches) + sum_k weights[k] * shared[k]: terms (batch, C, H, W), weights (K,); no product is kept."""
+    """sum(branches) + sum_k weights[k] * shared[k]: terms (batch, C, H, W), weights (K,);
+    no product is kept.
+    """
     if not shared:
         return sum(branches[1:], start=branches[0])
     return _MixedSum.apply(weights, len(branches), *branches, *shared)
@@ -174,5 +196,7 @@ def _on_device(positions: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 def channels_last(module: nn.Module) -> nn.Module:
-    """The same module with its 4-d weights laid out channels last (two to eight times faster on a CPU)."""
+    """The same module with its 4-d weights laid out channels last
+    (two to eight times faster on a CPU).
+    """
     return module.to(memory_format=torch.channels_last)

@@ -14,11 +14,15 @@ def count_parameters(module: nn.Module) -> int:
 
 
 class _Counting(TorchFunctionMode):
-    """Counts multiply-adds of convolutions and linear maps, whether a module or a function calls them."""
+    """Counts multiply-adds of convolutions and linear maps,
+    whether a module or a function calls them.
+    """
 
     total = 0
 
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         kwargs = kwargs or {}
         out = function(*args, **kwargs)
         if function in (F.conv2d, F.linear):
@@ -30,13 +34,16 @@ class _Counting(TorchFunctionMode):
 
 @torch.no_grad()
 def count_multiply_adds(net: nn.Module, resolution: int) -> int:
-    """Multiply-adds of `net(images)` for one image of resolution x resolution pixels, in evaluation mode.
+    """Multiply-adds of `net(images)` for one image of resolution x resolution pixels,
+    in evaluation mode.
 
-    Those of convolutions and linear maps, with one add per output for a bias; batch norms, pools and sums
-    count nothing. The network is left as it was.
+    Those of convolutions and linear maps, with one add per output for a bias; batch norms, pools
+    and sums count nothing. The network is left as it was.
     """
     weight, training = next(net.parameters()), net.training
     with _Counting() as counting:
-        net.eval()(torch.zeros(1, 3, resolution, resolution, dtype=weight.dtype, device=weight.device))
+        net.eval()(
+            torch.zeros(1, 3, resolution, resolution, dtype=weight.dtype, device=weight.device)
+        )
     net.train(training)
     return counting.total

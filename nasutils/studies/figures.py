@@ -1,4 +1,6 @@
-"""Figures and tables that several notebooks show of searches on NAS-Bench-201: functions of results and labels."""
+"""Figures and tables that several notebooks show of searches on NAS-Bench-201:
+functions of results and labels.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -29,7 +31,9 @@ Drawn = tuple[Figure, pd.DataFrame]
 
 
 class Results(Protocol):
-    """What every study's results have. epochs: see `analysis.epochs_table`; last: its rows of the last epochs."""
+    """What every study's results have. epochs: see `analysis.epochs_table`;
+    last: its rows of the last epochs.
+    """
 
     @property
     def runs(self) -> Mapping[tuple[str, int], Run]: ...
@@ -42,26 +46,36 @@ class Results(Protocol):
 
 
 def present(results: Results, labels: Iterable[str]) -> list[str]:
-    """Those of these labels that were searched, in their order; all that were and have a look, if none of them was."""
+    """Those of these labels that were searched, in their order;
+    all that were and have a look, if none of them was.
+    """
     searched = dict.fromkeys(label for label, _ in results.runs)
-    return [label for label in labels if label in searched] or [label for label in searched if label in plots.LOOKS]
+    return [label for label in labels if label in searched] or [
+        label for label in searched if label in plots.LOOKS
+    ]
 
 
 def one_search(results: Results, label: str, seed: int) -> tuple[str, Run]:
-    """The name, for a heading, and the search of that label and seed; of the first one if it was not made or failed."""
+    """The name, for a heading, and the search of that label and seed;
+    of the first one if it was not made or failed.
+    """
     key = (label, seed) if (label, seed) in results.runs else next(iter(results.runs))
     return "{}, seed {}".format(*key), results.runs[key]
 
 
 def accuracy(results: Results, labels: Iterable[str]) -> Drawn:
-    """Tabulated CIFAR-10 test accuracy of the cell of each epoch, a panel per method: each search, and their median."""
+    """Tabulated CIFAR-10 test accuracy of the cell of each epoch, a panel per method:
+    each search, and their median.
+    """
     shown = present(results, labels)
     rows = results.epochs[results.epochs["method"].isin(shown)]
     figure, axes = grid(len(shown), 2.3)
     low = max(rows["cifar10"].min() - 4, 0)
     for ax, label in zip(axes.flat, shown, strict=False):
         part = rows[rows["method"] == label]
-        plots.median_band(ax, part, "epoch", "cifar10", seeds=True, label="median", **plots.look(label))
+        plots.median_band(
+            ax, part, "epoch", "cifar10", seeds=True, label="median", **plots.look(label)
+        )
         for name, (value, line) in CELL_LINES.items():
             if value > low:
                 ax.axhline(value, color="0.25", lw=0.9, ls=line, label=name)
@@ -69,7 +83,11 @@ def accuracy(results: Results, labels: Iterable[str]) -> Drawn:
         plots.stretch(ax, "y", low)
     label_outer(axes, "epoch", "test accuracy\nof the cell (%)")
     one_legend(figure, axes, skip=("median",))
-    plots.note(figure, "thin lines: searches; with marks: their median; the axis is that of the error's logarithm")
+    plots.note(
+        figure,
+        "thin lines: searches; with marks: their median; the axis is that of the error's"
+        " logarithm",
+    )
     columns = ["method", "seed", "epoch", "genotype", *NAMES]
     return figure, rows[columns]
 
@@ -77,7 +95,9 @@ def accuracy(results: Results, labels: Iterable[str]) -> Drawn:
 def grid(count: int, height: float, columns: int = 4) -> tuple[Figure, np.ndarray]:
     """So many panels of one scale, at most `columns` a row; those left over are not seen."""
     columns = min(count, columns) or 1
-    figure, axes = plots.panels(-(-count // columns) or 1, columns, height, sharex=True, sharey=True)
+    figure, axes = plots.panels(
+        -(-count // columns) or 1, columns, height, sharex=True, sharey=True
+    )
     for ax in axes.flat[count:]:
         ax.set_visible(False)
     for ax in axes.flat[:count]:
@@ -86,7 +106,9 @@ def grid(count: int, height: float, columns: int = 4) -> tuple[Figure, np.ndarra
 
 
 def label_outer(axes: np.ndarray, x: str, y: str) -> None:
-    """The labels of a grid whose panels share both axes: left, and below the lowest panel of each column."""
+    """The labels of a grid whose panels share both axes:
+    left, and below the lowest panel of each column.
+    """
     for ax in axes[:, 0]:
         ax.set_ylabel(y)
     for column in axes.T:
@@ -95,9 +117,15 @@ def label_outer(axes: np.ndarray, x: str, y: str) -> None:
         lowest.tick_params(labelbottom=True)
 
 
-def one_legend(figure: Figure, axes: np.ndarray, columns: int = 5, skip: Sequence[str] = ()) -> None:
+def one_legend(
+    figure: Figure, axes: np.ndarray, columns: int = 5, skip: Sequence[str] = ()
+) -> None:
     """What all panels show, each once, above them."""
-    found = {name: h for ax in axes.flat for h, name in zip(*ax.get_legend_handles_labels(), strict=True)}
+    found = {
+        name: h
+        for ax in axes.flat
+        for h, name in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
     shown = {name: handle for name, handle in found.items() if name not in skip}
     figure.legend(list(shown.values()), list(shown), loc="outside upper center", ncols=columns)
 
@@ -109,7 +137,9 @@ SUPERNETS: Mapping[str, dict[str, Any]] = {
 
 
 def gap(results: Results, labels: Iterable[str]) -> Drawn:
-    """Held-out accuracy of the supernet with all operations and with one per edge, per epoch: the gap lies between."""
+    """Held-out accuracy of the supernet with all operations and with one per edge, per epoch:
+    the gap lies between.
+    """
     shown = present(results, labels)
     figure, axes = grid(len(shown), 2.1)
     top = results.epochs["relaxed"].max() + 6
@@ -123,9 +153,16 @@ def gap(results: Results, labels: Iterable[str]) -> Drawn:
     one_legend(figure, axes)
     seeds = results.last.groupby("method").size().max()
     plots.note(
-        figure, f"median over seeds and its interval ({plots.covered(seeds)}); in the titles: gap at the end, points"
+        figure,
+        f"median over seeds and its interval ({plots.covered(seeds)}); in the titles: gap at the"
+        " end, points",
     )
-    return figure, results.epochs[["method", "seed", "epoch", "relaxed", "discretized", "recalibrated", "gap"]]
+    return (
+        figure,
+        results.epochs[
+            ["method", "seed", "epoch", "relaxed", "discretized", "recalibrated", "gap"]
+        ],
+    )
 
 
 HATCHES = ("", "///", "...", "\\\\\\", "xx")
@@ -133,7 +170,9 @@ HATCHES = ("", "///", "...", "\\\\\\", "xx")
 
 
 def distributions(results: Results, labels: Iterable[str]) -> Drawn:
-    """Mean mixing weight of each operation, stacked, and entropy of an edge, per epoch and method."""
+    """Mean mixing weight of each operation, stacked, and entropy of an edge,
+    per epoch and method.
+    """
     rows = [
         {"method": label, "seed": seed, "epoch": r["epoch"], "entropy": r["entropy"]["cell"]}
         | dict(zip(OPS, np.mean(r["mix"]["cell"], axis=0), strict=True))
@@ -145,7 +184,9 @@ def distributions(results: Results, labels: Iterable[str]) -> Drawn:
     for (upper, lower), label in zip(axes.T, shown, strict=True):
         part = table[table["method"] == label]
         means = part.groupby("epoch")[list(OPS)].mean()
-        areas = upper.stackplot(means.index, means.T, labels=[op.replace("_", " ") for op in OPS], alpha=0.8)
+        areas = upper.stackplot(
+            means.index, means.T, labels=[op.replace("_", " ") for op in OPS], alpha=0.8
+        )
         for area, op, hatch in zip(areas, OPS, HATCHES, strict=True):
             area.set(facecolor=plots.look(op)["color"], hatch=hatch, edgecolor="w", linewidth=0.4)
         plots.median_band(lower, part, "epoch", "entropy", **plots.look(label))
@@ -155,16 +196,22 @@ def distributions(results: Results, labels: Iterable[str]) -> Drawn:
         lower.set(xlabel="epoch", ylim=(-0.05, 1.75))
     axes[0, 0].set_ylabel("mixing weight,\nmean of all edges")
     axes[1, 0].set_ylabel("entropy of an\nedge (nats)")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(OPS))
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(OPS)
+    )
     seeds = len({seed for _, seed in results.runs})
     plots.note(
-        figure, f"top: means over seeds; bottom: median and its interval ({plots.covered(seeds)}), dotted: uniform"
+        figure,
+        f"top: means over seeds; bottom: median and its interval ({plots.covered(seeds)}), dotted:"
+        " uniform",
     )
     return figure, table
 
 
 def during(results: Results, labels: Iterable[str], seed: int) -> Drawn:
-    """The cell at the start, in the middle and at the end of a search of each label; ribbons: weights."""
+    """The cell at the start, in the middle and at the end of a search of each label;
+    ribbons: weights.
+    """
     shown = present(results, labels)
     figure, axes = plots.panels(len(shown), 3, 1.5)
     rows = []
@@ -180,22 +227,34 @@ def during(results: Results, labels: Iterable[str], seed: int) -> Drawn:
                 | dict(zip(OPS, weights, strict=True))
                 for (s, t), weights in zip(EDGES, record["mix"]["cell"], strict=True)
             ]
-    plots.note(figure, f"one search of seed {seed} each; an edge has a stripe per operation, as wide as its weight")
+    plots.note(
+        figure,
+        f"one search of seed {seed} each; an edge has a stripe per operation, as wide as its"
+        " weight",
+    )
     return figure, pd.DataFrame(rows)
 
 
 def every_search(ax: Axes, table: pd.DataFrame, labels: Sequence[str], column: str) -> None:
-    """A row per method: a point per seed at the end of the search, and their median with its interval below."""
+    """A row per method: a point per seed at the end of the search,
+    and their median with its interval below.
+    """
     for place, label in enumerate(labels):
         values, style = analysis.by_seed(table, label, column), plots.look(label)
         jitter = np.linspace(-0.15, 0.15, len(values))
-        ax.scatter(values, place + jitter, s=16, color=style["color"], marker=style["marker"], alpha=0.75)
+        ax.scatter(
+            values, place + jitter, s=16, color=style["color"], marker=style["marker"], alpha=0.75
+        )
         plots.interval(ax, analysis.central(values), place + 0.32)
     ax.set_yticks(range(len(labels)), labels)
     ax.set_ylim(len(labels) - 0.4, -0.6)
 
 
 def main_table(results: Results) -> pd.DataFrame:
-    """Methods by data sets: mean accuracy of the last cell with its interval and n, published numbers below."""
+    """Methods by data sets: mean accuracy of the last cell with its interval and n,
+    published numbers below.
+    """
     ours = analysis.summary(results.last, list(NAMES)).assign(source="this run")
-    return pd.concat([ours, NASBENCH201.assign(source="published: " + NASBENCH201["source"])], ignore_index=True)
+    return pd.concat(
+        [ours, NASBENCH201.assign(source="published: " + NASBENCH201["source"])], ignore_index=True
+    )

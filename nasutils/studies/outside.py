@@ -1,8 +1,10 @@
-"""211 real searches of RobustDARTS (Zela et al., ICLR 2020): outside evidence for the collapse and its signs.
+"""211 real searches of RobustDARTS (Zela et al., ICLR 2020):
+outside evidence for the collapse and its signs.
 
-S1 on CIFAR-10 and S3 on SVHN, 5 drop-path probabilities x 7 weight decays x 3 seeds, 50 epochs each; per epoch
-the one-shot errors (%) and losses, the parameter-free operations of the normal cell, and for 67 searches every
-second epoch the largest eigenvalue of the Hessian of the validation loss in alpha. No final test errors exist.
+S1 on CIFAR-10 and S3 on SVHN, 5 drop-path probabilities x 7 weight decays x 3 seeds, 50 epochs
+each; per epoch the one-shot errors (%) and losses, the parameter-free operations of the normal
+cell, and for 67 searches every second epoch the largest eigenvalue of the Hessian of the
+validation loss in alpha. No final test errors exist.
 """
 
 from functools import cache
@@ -13,8 +15,8 @@ import pandas as pd
 
 @cache
 def searches() -> pd.DataFrame:
-    """A row per search and epoch: search, space, dataset, drop_path, weight_decay, seed, epoch, train_error,
-    valid_error (%), train_loss, valid_loss, skips, free (of the 8 edges of the normal cell), eigenvalue (nan: not
-    logged)."""
+    """A row per search and epoch: search, space, dataset, drop_path, weight_decay, seed, epoch,
+    train_error, valid_error (%), train_loss, valid_loss, skips, free (of the 8 edges of the normal
+    cell), eigenvalue (nan: not logged)."""
     with (files("nasutils") / "tables" / "robustdarts.csv.gz").open("rb") as file:
         return pd.read_csv(file, compression="gzip")

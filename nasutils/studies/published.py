@@ -4,7 +4,13 @@ import pandas as pd
 
 NASBENCH201 = pd.DataFrame(
     [
-        ("DARTS (searched on CIFAR-10)", 54.30, 15.61, 16.32, "NAS-Bench-201 paper's table, as quoted by ReLIZO"),
+        (
+            "DARTS (searched on CIFAR-10)",
+            54.30,
+            15.61,
+            16.32,
+            "NAS-Bench-201 paper's table, as quoted by ReLIZO",
+        ),
         ("RSPS", 84.07, 52.31, 26.28, "NAS-Bench-201 paper's table, as quoted by ReLIZO"),
         ("SETN", 87.64, 59.05, 32.52, "NAS-Bench-201 paper's table, as quoted by ReLIZO"),
         ("GDAS", 93.61, 70.70, 41.71, "NAS-Bench-201 paper's table, as quoted by ReLIZO"),
@@ -18,7 +24,9 @@ NASBENCH201 = pd.DataFrame(
     ],
     columns=["method", "cifar10", "cifar100", "imagenet16-120", "source"],
 )
-"""Test accuracy (%) of the searched cells; all from other papers' full protocol, none computed here."""
+"""Test accuracy (%) of the searched cells; all from other papers' full protocol,
+none computed here.
+"""
 
 ROBUSTDARTS = "RobustDARTS, mean and sd of 3 searches, as reprinted in ROME Table 1"
 ROME = "ROME Table 1"
@@ -125,8 +133,8 @@ S_SPACE_RESULTS = pd.DataFrame(
     ],
     columns=["dataset", "space", "method", "error", "sd", "source"],
 )
-"""Test error (%) on RobustDARTS's spaces, from other papers' protocols. DARTS-PT's table has a DARTS column of its own;
-its entries are single numbers, under a protocol that we do not know."""
+"""Test error (%) on RobustDARTS's spaces, from other papers' protocols. DARTS-PT's table has a
+DARTS column of its own; its entries are single numbers, under a protocol that we do not know."""
 
 DARTS_SPACE = pd.DataFrame(
     [
@@ -144,4 +152,6 @@ DARTS_SPACE = pd.DataFrame(
     ],
     columns=["method", "error", "sd", "source"],
 )
-"""CIFAR-10 test error (%) of cells found on the DARTS space; all from other papers' full protocol."""
+"""CIFAR-10 test error (%) of cells found on the DARTS space;
+all from other papers' full protocol.
+"""

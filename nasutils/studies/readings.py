@@ -1,4 +1,6 @@
-"""What a figure says, in one or two sentences computed from the results: true at every scale. Shared by notebooks."""
+"""What a figure says, in one or two sentences computed from the results: true at every scale.
+Shared by notebooks.
+"""
 
 from collections.abc import Iterable
 
@@ -29,20 +31,22 @@ def counted(count: int, of: int) -> str:
 def gap(results: Results, labels: Iterable[str]) -> str:
     """Of the figure of the same name."""
     first, *others = present(results, labels)
-    on, off, between = (median(results, first, column) for column in ("relaxed", "recalibrated", "gap"))
+    on, off, between = (
+        median(results, first, column) for column in ("relaxed", "recalibrated", "gap")
+    )
     text = (
-        f"At the end of the search the supernet of {first} is right on {on:.0f} % of the held-out images with all its "
-        f"operations, and on {off:.0f} % with one per edge: a gap of {between:.0f} points."
+        f"At the end of the search the supernet of {first} is right on {on:.0f} % of the held-out"
+        f" images with all its operations, and on {off:.0f} % with one per edge: a gap of"
+        f" {between:.0f} points."
     )
     if not others:
         return text
     gaps = {label: median(results, label, "gap") for label in others}
     smaller = [label for label, value in gaps.items() if value < between / 2]
     return (
-        f"{text} It is less than half as large in {counted(len(smaller), len(gaps))} other settings; "
-        f"it is {listed(f'{value:.0f} in {label}' for label, value in gaps.items())} (medians).".replace(
-            "-0 in", "0 in"
-        )
+        f"{text} It is less than half as large in {counted(len(smaller), len(gaps))} other"
+        f" settings; it is {listed(f'{value:.0f} in {label}' for label, value in gaps.items())}"
+        " (medians).".replace("-0 in", "0 in")
     )
 
 
@@ -52,15 +56,15 @@ def accuracy(results: Results, labels: Iterable[str]) -> str:
 
 
 def _course(results: Results, label: str) -> str:
-    """How the cells of one method fared: how many searches ended below their best cell, and where."""
+    """How a method's cells fared: how many searches ended below their best cell, and where."""
     searches = results.epochs[results.epochs["method"] == label]
     last = analysis.by_seed(results.last, label, "cifar10")
     lost = searches.groupby("seed")["cifar10"].max() - last
     skips = int((analysis.by_seed(results.last, label, "skips") == 6).sum())
     end = f", {skips} of them in the cell of skips only" if skips and skips < len(last) else ""
     return (
-        f"{label}: {counted(int((lost > 1).sum()), len(last))} searches end more than a point below their own best "
-        f"cell{end}; the median of the last cells is {last.median():.1f} %."
+        f"{label}: {counted(int((lost > 1).sum()), len(last))} searches end more than a point"
+        f" below their own best cell{end}; the median of the last cells is {last.median():.1f} %."
     )
 
 
@@ -68,14 +72,26 @@ def distributions(results: Results, labels: Iterable[str]) -> str:
     """Of the figure of the same name."""
     shown = present(results, labels)
     highest = float(np.log(5))
-    parts = [f"{median(results, label, 'entropy') / highest:.0%} in {label}".replace("%", " %") for label in shown]
-    return f"At the end an edge has this part of the highest possible entropy: {listed(parts)} (medians)."
+    parts = [
+        f"{median(results, label, 'entropy') / highest:.0%} in {label}".replace("%", " %")
+        for label in shown
+    ]
+    return (
+        f"At the end an edge has this part of the highest possible entropy: {listed(parts)}"
+        " (medians)."
+    )
 
 
 def during(results: Results, labels: Iterable[str], seed: int) -> str:
     """Of the figure of the same name."""
-    parts = [_strongest(label, one_search(results, label, seed)[1]) for label in present(results, labels)]
-    return f"At the end, the strongest operation of an edge holds {listed(parts)} of its weight in the mean."
+    parts = [
+        _strongest(label, one_search(results, label, seed)[1])
+        for label in present(results, labels)
+    ]
+    return (
+        f"At the end, the strongest operation of an edge holds {listed(parts)} of its weight in"
+        " the mean."
+    )
 
 
 def _strongest(label: str, search: Run) -> str:
@@ -83,14 +99,18 @@ def _strongest(label: str, search: Run) -> str:
 
 
 def final_cells(results: Results, labels: Iterable[str]) -> str:
-    """Of the last cells of all searches: the range of their medians, and who is no better than a blind draw."""
+    """Of the last cells of all searches: the range of their medians,
+    and who is no better than a blind draw.
+    """
     medians = {label: median(results, label, "cifar10") for label in present(results, labels)}
     worst, best = min(medians, key=medians.__getitem__), max(medians, key=medians.__getitem__)
     below = [label for label, value in medians.items() if value <= RANDOM_CELL]
     no_better = (
-        f"; no better than a blindly drawn cell ({RANDOM_CELL} %) in the median: {listed(below)}" if below else ""
+        f"; no better than a blindly drawn cell ({RANDOM_CELL} %) in the median: {listed(below)}"
+        if below
+        else ""
     )
     return (
-        f"The medians of the last cells go from {medians[worst]:.1f} % ({worst}) to {medians[best]:.1f} % "
-        f"({best}){no_better}."
+        f"The medians of the last cells go from {medians[worst]:.1f} % ({worst}) to"
+        f" {medians[best]:.1f} % ({best}){no_better}."
     )

@@ -1,13 +1,17 @@
-"""Beyond the four papers: do three well-known answers cure the collapse, too? Exploratory, nothing here is registered.
+"""Beyond the four papers: do three well-known answers cure the collapse, too? Exploratory,
+nothing here is registered.
 
-    bypass_leakage    selection by perturbation against argmax, in the same supernets    (`training.selection`)
-    sparsification    SmoothDARTS against DARTS, under the recipe of DARTS               (`methods.sdarts`)
-    lr_swap           at most two skip connections against selective stop, of the same searches, on S2
+    bypass_leakage  selection by perturbation (`training.selection`) against argmax, in the
+                    same supernets
+    sparsification  SmoothDARTS (`methods.sdarts`) against DARTS, under the recipe of DARTS
+    lr_swap         at most two skip connections against selective stop, of the same searches,
+                    on S2
                       (`spaces.darts_policies`, `measures.stopping`)
 
-Each has tasks to hand to `gather`, an accuracy (%) by seed and label from their runs, and from that a table, a figure
-and a sentence. The supernets are those of the registered DARTS arm, whose searches kept no weights, so they are
-searched once more, with the same seeds. The searches on S2 have seeds of their own.
+Each has tasks to hand to `gather`, an accuracy (%) by seed and label from their runs, and from
+that a table, a figure and a sentence. The supernets are those of the registered DARTS arm, whose
+searches kept no weights, so they are searched once more, with the same seeds. The searches on S2
+have seeds of their own.
 """
 
 import math
@@ -44,12 +48,18 @@ Key = tuple[str, int]
 
 
 def supernets(seeds: Sequence[int], **setting: Any) -> dict[Key, Experiment]:
-    """The searches of DARTS, which keep their weights; setting: see `variants.Variant.experiment`."""
+    """The searches of DARTS, which keep their weights;
+    setting: see `variants.Variant.experiment`.
+    """
     return variants.searches({"DARTS": Variant("darts")}, seeds, keep_weights=True, **setting)
 
 
-def selections(searched: Mapping[Key, Experiment], images: int, tune_epochs: int = TUNE_EPOCHS) -> dict[Key, Selection]:
-    """The selections in these supernets, without and with tuning; images: on so many they are judged."""
+def selections(
+    searched: Mapping[Key, Experiment], images: int, tune_epochs: int = TUNE_EPOCHS
+) -> dict[Key, Selection]:
+    """The selections in these supernets, without and with tuning;
+    images: on so many they are judged.
+    """
     how = {"perturbation": 0, "perturbation, tuned": tune_epochs}
     return {
         (label, seed): Selection(search, images=images, tune_epochs=epochs, seed=seed)
@@ -59,14 +69,20 @@ def selections(searched: Mapping[Key, Experiment], images: int, tune_epochs: int
 
 
 def selected_cells(searched: Mapping[Key, Run], selected: Mapping[Key, Run]) -> pd.DataFrame:
-    """Tabulated accuracy of the cell that argmax reads off each supernet, and of those that are selected from it."""
-    return tabulated({**{("argmax", seed): run for (_, seed), run in searched.items()}, **selected})
+    """Tabulated accuracy of the cell that argmax reads off each supernet,
+    and of those that are selected from it.
+    """
+    return tabulated(
+        {**{("argmax", seed): run for (_, seed), run in searched.items()}, **selected}
+    )
 
 
 # SmoothDARTS
 
 AS_DARTS = {"weight_decay": 5e-4, "nesterov": True, "order": "weights-first"}
-"""What DARTS's recipe on NAS-Bench-201 says where that of SmoothDARTS's code differs: only the method is varied."""
+"""What DARTS's recipe on NAS-Bench-201 says where that of SmoothDARTS's code differs:
+only the method is varied.
+"""
 SMOOTH: Variants = {
     "DARTS": Variant("darts"),
     "SDARTS-RS": Variant("sdarts-rs", recipe=AS_DARTS),
@@ -81,12 +97,22 @@ def smooth(seeds: Sequence[int], **setting: Any) -> dict[Key, Experiment]:
 
 
 def tabulated(runs: Mapping[Key, Run]) -> pd.DataFrame:
-    """Test accuracy (%, CIFAR-10) of the cell of every finished run in NAS-Bench-201's table: seeds by labels."""
-    return _by_seed({key: searches.cell_accuracy(run.result["genotype"]) for key, run in runs.items() if run.result})
+    """Test accuracy (%, CIFAR-10) of the cell of every finished run in NAS-Bench-201's table:
+    seeds by labels.
+    """
+    return _by_seed(
+        {
+            key: searches.cell_accuracy(run.result["genotype"])
+            for key, run in runs.items()
+            if run.result
+        }
+    )
 
 
 def _by_seed(values: Mapping[Key, float]) -> pd.DataFrame:
-    table = pd.DataFrame([(*key, value) for key, value in values.items()], columns=["method", "seed", "accuracy"])
+    table = pd.DataFrame(
+        [(*key, value) for key, value in values.items()], columns=["method", "seed", "accuracy"]
+    )
     labels = list(dict.fromkeys(table["method"]))
     return table.pivot(index="seed", columns="method", values="accuracy")[labels]
 
@@ -102,8 +128,8 @@ def s2_searches(seeds: Sequence[int], **setting: Any) -> dict[Key, Experiment]:
 
 
 def cured(searched: Mapping[Key, Run]) -> dict[Key, str]:
-    """Three cells of every finished search: its last one, the same with at most two skip connections in the normal
-    cell, and the one of the epoch at which the selective stop stops."""
+    """Three cells of every finished search: its last one, the same with at most two skip
+    connections in the normal cell, and the one of the epoch at which the selective stop stops."""
     found: dict[Key, str] = {}
     for (_, seed), run in searched.items():
         if run.finished:
@@ -116,11 +142,17 @@ def _cures(run: Run) -> tuple[str, str, str]:
     mix = {kind: torch.tensor(rows) for kind, rows in records[-1]["mix"].items()}
     decision = stopping.stop(records, "peak", space=space, operation="sep_conv_3x3")
     stopped = next(record for record in records if record["epoch"] == decision.epoch)
-    return records[-1]["genotype"], str(space.discretize(mix, policy="top2-skips2")), stopped["genotype"]
+    return (
+        records[-1]["genotype"],
+        str(space.discretize(mix, policy="top2-skips2")),
+        stopped["genotype"],
+    )
 
 
 def final_networks(found: Mapping[Key, str], **setting: Any) -> dict[Key, Evaluation]:
-    """The training of every cell of `cured`; setting: fields of `Evaluation`. Equal cells of a seed are one run."""
+    """The training of every cell of `cured`;
+    setting: fields of `Evaluation`. Equal cells of a seed are one run.
+    """
     return {
         (label, seed): Evaluation(genotype=cell, space="s2", seed=seed, **setting)
         for (label, seed), cell in found.items()
@@ -129,22 +161,31 @@ def final_networks(found: Mapping[Key, str], **setting: Any) -> dict[Key, Evalua
 
 def tested(finals: Mapping[Key, Run]) -> pd.DataFrame:
     """Test accuracy (%) of every finished network: seeds by labels."""
-    return _by_seed({key: run.result["test_accuracy"] for key, run in finals.items() if run.result})
+    return _by_seed(
+        {key: run.result["test_accuracy"] for key, run in finals.items() if run.result}
+    )
 
 
 def skips(found: Mapping[Key, str]) -> pd.DataFrame:
     """Skip connections in the normal cell: seeds by labels."""
-    return _by_seed({key: str(Genotype.parse(cell).cells[0]).count("skip_connect") for key, cell in found.items()})
+    return _by_seed(
+        {
+            key: str(Genotype.parse(cell).cells[0]).count("skip_connect")
+            for key, cell in found.items()
+        }
+    )
 
 
 # What they say
 
 
 def comparison(accuracy: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """A row per label: the median accuracy (%), and that of the differences to the reference, seed by seed (points).
+    """A row per label: the median accuracy (%), and that of the differences to the reference,
+    seed by seed (points).
 
-    Intervals of order statistics, as in the confirmatory study (`estimates.median_only`). n: searches that have both.
-    better, equal: how many of them end above the reference, and at the same accuracy.
+    Intervals of order statistics, as in the confirmatory study (`estimates.median_only`). n:
+    searches that have both. better, equal: how many of them end above the reference, and at the
+    same accuracy.
     """
     rows = []
     for label in accuracy.columns:
@@ -166,15 +207,24 @@ def _interval(name: str, values: pd.Series) -> dict[str, float]:
 
 
 def collapse(accuracy: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """A row per label: how many cells have collapsed (below `searches.COLLAPSE`), and the share of the reference minus
-    its own, with Newcombe's interval and the one-sided p of Boschloo's test."""
-    fallen = {label: (accuracy[label].dropna() < searches.COLLAPSE).to_numpy(float) for label in accuracy.columns}
+    """A row per label: how many cells have collapsed (below `searches.COLLAPSE`), and the share of
+    the reference minus its own, with Newcombe's interval and the one-sided p of Boschloo's
+    test."""
+    fallen = {
+        label: (accuracy[label].dropna() < searches.COLLAPSE).to_numpy(float)
+        for label in accuracy.columns
+    }
     rows = []
     for label, own in fallen.items():
         row = {"method": label, "collapsed": int(own.sum()), "n": len(own)}
         if label != reference:
             found = estimates.boschloo_test([fallen[reference], own])
-            row |= {"fewer": found.estimate, "fewer_low": found.low, "fewer_high": found.high, "p": found.p}
+            row |= {
+                "fewer": found.estimate,
+                "fewer_low": found.low,
+                "fewer_high": found.high,
+                "p": found.p,
+            }
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -182,7 +232,9 @@ def collapse(accuracy: pd.DataFrame, reference: str) -> pd.DataFrame:
 def gains(accuracy: pd.DataFrame, reference: str) -> str:
     """What `comparison` says, in sentences."""
     table = comparison(accuracy, reference).set_index("method")
-    return " ".join(_gain(label, row, reference) for label, row in table.iterrows() if label != reference)
+    return " ".join(
+        _gain(label, row, reference) for label, row in table.iterrows() if label != reference
+    )
 
 
 def _gain(label: Any, row: Any, reference: str) -> str:
@@ -190,9 +242,9 @@ def _gain(label: Any, row: Any, reference: str) -> str:
         return f"No search has both {label} and {reference}."
     interval = f"[{row['gain_low']:.1f}, {row['gain_high']:.1f}]"
     return (
-        f"{label} against {reference}: better in {counted(int(row['better']), int(row['n']))} searches, equal in "
-        f"{int(row['equal'])}; {row['gain']:+.1f} points in the median, 95 % interval {interval}, "
-        f"{_told(row['gain_low'], row['gain_high'])}."
+        f"{label} against {reference}: better in {counted(int(row['better']), int(row['n']))}"
+        f" searches, equal in {int(row['equal'])}; {row['gain']:+.1f} points in the median, 95 %"
+        f" interval {interval}, {_told(row['gain_low'], row['gain_high'])}."
     )
 
 
@@ -201,8 +253,9 @@ def collapses(accuracy: pd.DataFrame, reference: str) -> str:
     table = collapse(accuracy, reference)
     cells = ", ".join(f"{row.collapsed} of {row.n} ({row.method})" for row in table.itertuples())
     told = [
-        f"{row.method} against {reference}: {100 * row.fewer:.0f} points fewer, 95 % interval "
-        f"[{100 * row.fewer_low:.0f}, {100 * row.fewer_high:.0f}], {_told(row.fewer_low, row.fewer_high)}"
+        f"{row.method} against {reference}: {100 * row.fewer:.0f} points fewer, 95 % interval"
+        f" [{100 * row.fewer_low:.0f}, {100 * row.fewer_high:.0f}],"
+        f" {_told(row.fewer_low, row.fewer_high)}"
         for row in table.itertuples()
         if row.method != reference
     ]
@@ -219,7 +272,8 @@ def _told(low: float, high: float) -> str:
 
 
 def strips(accuracy: pd.DataFrame, quantity: str) -> Drawn:
-    """A column per label: a point per search, the same seed joined by a line, and the median with its interval.
+    """A column per label: a point per search, the same seed joined by a line,
+    and the median with its interval.
 
     quantity: what is drawn, with its unit.
     """
@@ -232,8 +286,20 @@ def strips(accuracy: pd.DataFrame, quantity: str) -> Drawn:
         ax.scatter(np.full(len(values), place), values, s=14, color="C0", alpha=0.7, zorder=2)
         if len(values):
             found = _interval("median", values)
-            ends = [[found["median"] - found["median_low"]], [found["median_high"] - found["median"]]]
-            ax.errorbar(place + 0.15, found["median"], ends, fmt="_", color="0.1", capsize=3, ms=9, zorder=3)
+            ends = [
+                [found["median"] - found["median_low"]],
+                [found["median_high"] - found["median"]],
+            ]
+            ax.errorbar(
+                place + 0.15,
+                found["median"],
+                ends,
+                fmt="_",
+                color="0.1",
+                capsize=3,
+                ms=9,
+                zorder=3,
+            )
     ax.set_xticks(places, accuracy.columns)
     ax.set(ylabel=quantity, xlim=(-0.4, len(places) - 0.6))
     return figure, accuracy.reset_index()

@@ -1,4 +1,5 @@
-"""Searches on RobustDARTS's spaces S1-S4 and final networks of their cells: what several notebooks show of them.
+"""Searches on RobustDARTS's spaces S1-S4 and final networks of their cells:
+what several notebooks show of them.
 
 A run is named by its space, the label of its variant and its seed.
 """
@@ -34,7 +35,9 @@ def searches_on(
 
 
 def search_setting(p: Any) -> dict[str, Any]:
-    """The setting of the searches, from a notebook's parameters (those that begin with s_, and the common ones)."""
+    """The setting of the searches, from a notebook's parameters (those that begin with s_,
+    and the common ones).
+    """
     return {
         "recipe": {"batch": p.s_batch},
         "images": p.s_images,
@@ -49,14 +52,16 @@ def search_setting(p: Any) -> dict[str, Any]:
 def described(p: Any) -> str:
     """Searches and final networks in words, from a notebook's parameters."""
     return (
-        f"searches on {2 * p.s_images:,} images, C = {p.s_channels}, {p.s_cells} cells, {p.s_epochs} epochs, "
-        f"{len(p.s_seeds)} seeds; networks of {p.final_channels} channels, {p.final_cells} cells, "
-        f"{p.final_epochs} epochs on {p.final_images:,} images"
+        f"searches on {2 * p.s_images:,} images, C = {p.s_channels}, {p.s_cells} cells,"
+        f" {p.s_epochs} epochs, {len(p.s_seeds)} seeds; networks of {p.final_channels} channels,"
+        f" {p.final_cells} cells, {p.final_epochs} epochs on {p.final_images:,} images"
     )
 
 
 def final_setting(p: Any) -> dict[str, Any]:
-    """The setting of the final networks, from a notebook's parameters (those that begin with final_)."""
+    """The setting of the final networks, from a notebook's parameters
+    (those that begin with final_).
+    """
     return {
         "images": p.final_images,
         "test_images": p.final_test_images,
@@ -71,20 +76,30 @@ def final_setting(p: Any) -> dict[str, Any]:
 def evaluations(found: Mapping[Key, Run], **setting: Any) -> dict[Key, Evaluation]:
     """A final network for the cell of every finished search; setting: fields of `Evaluation`."""
     return {
-        (space, label, seed): Evaluation(genotype=run.result["genotype"], space=space, seed=seed, **setting)
+        (space, label, seed): Evaluation(
+            genotype=run.result["genotype"], space=space, seed=seed, **setting
+        )
         for (space, label, seed), run in found.items()
         if run.finished and run.result
     }
 
 
 def finals_table(finals: Mapping[Key, Run]) -> pd.DataFrame:
-    """A row per finished network: space, method, seed, test_accuracy (%), best_test_accuracy, params, genotype."""
+    """A row per finished network: space, method, seed, test_accuracy (%), best_test_accuracy,
+    params, genotype.
+    """
     columns = ["test_accuracy", "best_test_accuracy", "params", "genotype"]
-    rows = [(*key, *(run.result[c] for c in columns)) for key, run in finals.items() if run.finished and run.result]
+    rows = [
+        (*key, *(run.result[c] for c in columns))
+        for key, run in finals.items()
+        if run.finished and run.result
+    ]
     return pd.DataFrame(rows, columns=["space", "method", "seed", *columns])
 
 
-def cells(found: Mapping[Key, Run], labels: Sequence[str], spaces: Sequence[str], seed: int) -> Drawn:
+def cells(
+    found: Mapping[Key, Run], labels: Sequence[str], spaces: Sequence[str], seed: int
+) -> Drawn:
     """The cells of these variants on these spaces from one seed, of the searches that finished."""
     drawn = {
         f"{label} on {space.upper()}": Genotype.parse(run.result["genotype"])
@@ -92,15 +107,18 @@ def cells(found: Mapping[Key, Run], labels: Sequence[str], spaces: Sequence[str]
         for label in labels
         if (run := found[space, label, seed]).finished and run.result
     }
-    table = pd.DataFrame([(name, str(cell)) for name, cell in drawn.items()], columns=["search", "genotype"])
+    table = pd.DataFrame(
+        [(name, str(cell)) for name, cell in drawn.items()], columns=["search", "genotype"]
+    )
     return drawing.genotype_figure(drawn), table
 
 
 def errors_table(finals: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """Test error (%) on S1-S4: our final networks of the short protocol with interval and n, published ones below.
+    """Test error (%) on S1-S4: our final networks of the short protocol with interval and n,
+    published ones below.
 
-    finals: see `finals_table`. dataset: of our networks; the published errors are those on it, or on CIFAR-10 if there
-    are none.
+    finals: see `finals_table`. dataset: of our networks; the published errors are those on it, or
+    on CIFAR-10 if there are none.
     """
     rows = []
     for (space, label), group in finals.groupby(["space", "method"], sort=False):
@@ -117,10 +135,17 @@ def errors_table(finals: pd.DataFrame, dataset: str) -> pd.DataFrame:
 
 
 def darts_space_table() -> pd.DataFrame:
-    """Published CIFAR-10 errors on the DARTS space, and the sizes of the cells that ship (C = 36, 20 cells)."""
+    """Published CIFAR-10 errors on the DARTS space,
+    and the sizes of the cells that ship (C = 36, 20 cells).
+    """
     ours = pd.DataFrame(
         [
-            {"method": f"cell {p.name}", "params": p.params / 1e6, "macs": p.macs / 1e6, "source": p.source}
+            {
+                "method": f"cell {p.name}",
+                "params": p.params / 1e6,
+                "macs": p.macs / 1e6,
+                "source": p.source,
+            }
             for p in catalogue.catalogue().values()
             if p.space == "darts"
         ]

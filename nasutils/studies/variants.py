@@ -10,7 +10,9 @@ from nasutils.training.experiment import Experiment
 
 @dataclass(frozen=True)
 class Variant:
-    """method, options: see `Experiment`. recipe: fields of `methods.Recipe` beside those of all searches."""
+    """method, options: see `Experiment`. recipe:
+    fields of `methods.Recipe` beside those of all searches.
+    """
 
     method: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -18,19 +20,30 @@ class Variant:
 
     def experiment(self, recipe: Mapping[str, Any], **setting: Any) -> Experiment:
         """The search; recipe, setting: of all searches, fields of `Experiment`."""
-        return Experiment(method=self.method, options=dict(self.options), recipe={**recipe, **self.recipe}, **setting)
+        return Experiment(
+            method=self.method,
+            options=dict(self.options),
+            recipe={**recipe, **self.recipe},
+            **setting,
+        )
 
 
 Variants = Mapping[str, Variant]
 
 
 def chosen(variants: Variants, labels: Sequence[str]) -> Variants:
-    """The variants of these labels, all of them if there is none. Raises ValueError for an unknown label."""
+    """The variants of these labels, all of them if there is none.
+    Raises ValueError for an unknown label.
+    """
     return {choose("variant", label, variants): variants[label] for label in labels or variants}
 
 
-def searches(variants: Variants, seeds: Sequence[int], **setting: Any) -> dict[tuple[str, int], Experiment]:
+def searches(
+    variants: Variants, seeds: Sequence[int], **setting: Any
+) -> dict[tuple[str, int], Experiment]:
     """The searches by label and seed; setting: see `Variant.experiment`."""
     return {
-        (label, seed): variant.experiment(seed=seed, **setting) for seed in seeds for label, variant in variants.items()
+        (label, seed): variant.experiment(seed=seed, **setting)
+        for seed in seeds
+        for label, variant in variants.items()
     }

@@ -1,1 +1,3 @@
-"""Many runs: launch (from their folders, else computed), pool (processes), cluster (Ray), live, planning (costs)."""
+"""Many runs: launch (from their folders, else computed), pool (processes), cluster (Ray), live,
+planning (costs).
+"""

@@ -13,7 +13,9 @@ from nasutils.training.experiment import Machine
 
 
 class Cluster:
-    """A Ray cluster: the one that is running, else this machine. A run takes a core and its share of a GPU."""
+    """A Ray cluster: the one that is running, else this machine.
+    A run takes a core and its share of a GPU.
+    """
 
     def __init__(self, machine: Machine, workers: int | None, gpus: float) -> None:
         data = None if machine.data is None else Path(machine.data).resolve()
@@ -53,14 +55,18 @@ class Cluster:
 
 @contextmanager
 def connected() -> Iterator[Any]:
-    """The module ray, connected: as it already is, else to the cluster that is running, else to one of this machine.
+    """The module ray, connected: as it already is, else to the cluster that is running,
+    else to one of this machine.
 
-    Raises ModuleNotFoundError without Ray, ConnectionError if RAY_ADDRESS is set and nothing answers there.
+    Raises ModuleNotFoundError without Ray, ConnectionError if RAY_ADDRESS is set and nothing
+    answers there.
     """
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("engine 'ray' needs the package ray: pip install -e '.[ray]'") from error
+        raise ModuleNotFoundError(
+            "engine 'ray' needs the package ray: pip install -e '.[ray]'"
+        ) from error
     if ray.is_initialized():
         yield ray
         return

@@ -1,10 +1,11 @@
-"""Many runs: finished ones from the cache first, the others side by side on this machine or on a Ray cluster.
+"""Many runs: finished ones from the cache first,
+the others side by side on this machine or on a Ray cluster.
 
     if __name__ == "__main__":
         searches = gather({("DARTS", 0): Experiment(...), ...}, machine, workers=8)
 
-is the same call in a notebook and in a batch job (a script needs the guard, since the processes that run begin by
-importing it). Where runs are computed, see `nasutils.sweep.pool`.
+is the same call in a notebook and in a batch job (a script needs the guard, since the processes
+that run begin by importing it). Where runs are computed, see `nasutils.sweep.pool`.
 """
 
 import os
@@ -18,7 +19,17 @@ from nasutils.data import MissingData
 from nasutils.runs import BadRun, Run, computed_on
 from nasutils.sweep.cluster import Cluster
 from nasutils.sweep.live import view
-from nasutils.sweep.pool import Local, Pool, Task, check_sweep, devices, events, fitting, home_of, name_of
+from nasutils.sweep.pool import (
+    Local,
+    Pool,
+    Task,
+    check_sweep,
+    devices,
+    events,
+    fitting,
+    home_of,
+    name_of,
+)
 from nasutils.training.experiment import Machine, tell_changes
 
 State = Literal["cached", "waiting", "running", "finished", "failed"]
@@ -39,18 +50,19 @@ def sweep(
     gpus: float = 0.0,
     watch: Watch | None = None,
 ) -> list[Run]:
-    """Run every task once, at most `workers` at a time (None: as many as fit), one thread each; returns their runs.
+    """Run every task once, at most `workers` at a time (None: as many as fit), one thread each;
+    returns their runs.
 
-    engine: `local` (processes of this machine) or `ray` (a cluster). gpus: the share of a GPU that a run takes on
-    device `cuda`; 0: all runs are on the machine's device.
+    engine: `local` (processes of this machine) or `ray` (a cluster). gpus: the share of a GPU that
+    a run takes on device `cuda`; 0: all runs are on the machine's device.
 
-    A run that fails is recorded in its folder and does not stop the others: its `result` is None. One that finished
-    and is damaged counts as failed, and is left as it is: its `failure` says what to do. Equal tasks are run once. A
-    second call trains nothing that is finished. Interrupted, the processes are ended; a later call goes on from the
-    checkpoints.
+    A run that fails is recorded in its folder and does not stop the others: its `result` is None.
+    One that finished and is damaged counts as failed, and is left as it is: its `failure` says
+    what to do. Equal tasks are run once. A second call trains nothing that is finished.
+    Interrupted, the processes are ended; a later call goes on from the checkpoints.
 
-    Raises ValueError for what cannot be, see `pool.check_sweep` and `open_pool`, RuntimeError if a failure cannot be
-    recorded (a full disk).
+    Raises ValueError for what cannot be, see `pool.check_sweep` and `open_pool`, RuntimeError if a
+    failure cannot be recorded (a full disk).
     """
     check_sweep(machine, workers, engine, gpus)
     named = {name_of(task): task for task in tasks}
@@ -71,16 +83,20 @@ def sweep(
 
 
 def open_pool(machine: Machine, workers: int | None, engine: str, gpus: float) -> Pool:
-    """A pool for at most `workers` runs side by side; None: as many as cores or shares of GPUs hold.
+    """A pool for at most `workers` runs side by side;
+    None: as many as cores or shares of GPUs hold.
 
-    engine: local or ray. gpus: share of a GPU that each run takes; 0: all are on the device of the machine. Raises
-    ValueError where there is no GPU to share, ModuleNotFoundError without Ray, ConnectionError if RAY_ADDRESS leads
-    nowhere.
+    engine: local or ray. gpus: share of a GPU that each run takes; 0: all are on the device of the
+    machine. Raises ValueError where there is no GPU to share, ModuleNotFoundError without Ray,
+    ConnectionError if RAY_ADDRESS leads nowhere.
     """
     if engine == "ray":
         return Cluster(machine, workers, gpus)
     cores, count = os.cpu_count() or 1, torch.cuda.device_count() if gpus else 0
-    return Local(machine, devices(machine.device, gpus, count, workers or (fitting(gpus, count) if gpus else cores)))
+    return Local(
+        machine,
+        devices(machine.device, gpus, count, workers or (fitting(gpus, count) if gpus else cores)),
+    )
 
 
 def _at_first(home: Run) -> State:
@@ -92,7 +108,9 @@ def _at_first(home: Run) -> State:
 
 
 def _record(home: Run, error: str) -> None:
-    """See that the folder of a run that failed says so: a process that was killed could not write it."""
+    """See that the folder of a run that failed says so:
+    a process that was killed could not write it.
+    """
     if home.finished:  # and the process died before it could answer
         return
     if home.failure is None or home.failure["error"] != error:
@@ -110,12 +128,13 @@ def gather(
 ) -> dict[K, Run]:
     """`sweep` with a view of it and a last line; returns the runs by the keys of the tasks.
 
-    The view is a table with a curve per run in JupyterLab, elsewhere a bar that counts epochs (see `live`); there is
-    none where every run is finished already. The line says what failed and how many runs were computed on which
-    machine. Equal tasks are one run.
+    The view is a table with a curve per run in JupyterLab, elsewhere a bar that counts epochs (see
+    `live`); there is none where every run is finished already. The line says what failed and how
+    many runs were computed on which machine. Equal tasks are one run.
 
-    Raises what the first task that is not finished would fail with, if all of them would fail at their start;
-    Interrupted (a KeyboardInterrupt) where it is interrupted: what is finished stays, and the next call goes on.
+    Raises what the first task that is not finished would fail with, if all of them would fail at
+    their start; Interrupted (a KeyboardInterrupt) where it is interrupted: what is finished stays,
+    and the next call goes on.
     """
     _possible(tasks.values(), machine)
     tell_changes((task.params() for task in tasks.values()), machine)
@@ -132,8 +151,14 @@ def gather(
     found = dict(zip(tasks, done, strict=True))
     unique = {run: key for key, run in reversed(found.items())}
     failed = {key: failure["error"] for run, key in unique.items() if (failure := run.failure)}
-    where = ", ".join(f"{count} on {device}" for device, count in computed_on(unique).items()) or "none"
-    print(f"{len(unique) - len(failed)} of {len(unique)} runs finished ({where}); failed: {failed or 'none'}")
+    where = (
+        ", ".join(f"{count} on {device}" for device, count in computed_on(unique).items())
+        or "none"
+    )
+    print(
+        f"{len(unique) - len(failed)} of {len(unique)} runs finished ({where}); failed:"
+        f" {failed or 'none'}"
+    )
     return found
 
 
@@ -142,7 +167,9 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, finished: int, runs: int) -> None:
         done = f"{finished} of {runs} runs are finished and kept"
-        super().__init__(f"Interrupted: {done}; the same call again goes on where the others stopped.")
+        super().__init__(
+            f"Interrupted: {done}; the same call again goes on where the others stopped."
+        )
 
     def _render_traceback_(self) -> list[str]:
         """What IPython prints."""
@@ -162,7 +189,9 @@ def _possible(tasks: Iterable[Task], machine: Machine) -> None:
 
 
 def finished(found: Mapping[K, Run]) -> dict[K, Run]:
-    """Those of these runs that finished. Raises RuntimeError, quoting the first failure, if none of them did."""
+    """Those of these runs that finished. Raises RuntimeError, quoting the first failure,
+    if none of them did.
+    """
     done = {key: run for key, run in found.items() if run.finished}
     if found and not done:
         key, run = next(iter(found.items()))

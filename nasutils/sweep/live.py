@@ -1,6 +1,8 @@
-"""What is seen of a sweep while it runs: in JupyterLab a line per run with a growing curve, elsewhere a bar of epochs.
+"""What is seen of a sweep while it runs: in JupyterLab a line per run with a growing curve,
+elsewhere a bar of epochs.
 
-Both look into the run folders, seldom enough to slow nothing: the runs know nothing of who watches them.
+Both look into the run folders, seldom enough to slow nothing: the runs know nothing of who watches
+them.
 """
 
 import html
@@ -23,13 +25,17 @@ OVER = ("cached", "finished", "failed")
 SHARE = 20
 """A table is drawn anew after so many times the seconds that drawing it took."""
 SHOWN = 16
-"""As many runs have a line of their own: those under way, then those that are over, the last ones first."""
+"""As many runs have a line of their own: those under way, then those that are over,
+the last ones first.
+"""
 WIDTH, HEIGHT = 180, 24
 """Of a curve, in pixels."""
 
 
 class View(Protocol):
-    """Called with the states of all runs by name (see `launch.States`), at every change and now and then between."""
+    """Called with the states of all runs by name (see `launch.States`),
+    at every change and now and then between.
+    """
 
     def __call__(self, states: Mapping[str, str]) -> None: ...
 
@@ -43,12 +49,16 @@ def view(tasks: Mapping[Any, Task], machine: Machine) -> View:
 
 
 def in_jupyter() -> bool:
-    """Whether a person watches: a kernel that a Jupyter server started, not one of papermill, nbval or nbconvert."""
+    """Whether a person watches: a kernel that a Jupyter server started, not one of papermill,
+    nbval or nbconvert.
+    """
     return "JPY_SESSION_NAME" in os.environ
 
 
 def caption(states: Mapping[str, str], left: float) -> str:
-    """For people: how many runs are under way and have failed, and the seconds left (nan: not known yet)."""
+    """For people: how many runs are under way and have failed, and the seconds left (nan:
+    not known yet).
+    """
     counts = Counter(states.values())
     parts = [f"{counts[state]} {state}" for state in ("running", "failed") if counts[state]]
     if (counts["running"] or counts["waiting"]) and not isnan(left):
@@ -78,7 +88,9 @@ class Bar:
         left = self._outlook(states)
         over = sum(self._epochs[name] for name, state in states.items() if state in OVER)
         under_way = sum(epochs for _, epochs in self._outlook.under_way.values())
-        self._bar.n = min(over + under_way, self._bar.total)  # a run may have ended since it was looked at
+        self._bar.n = min(
+            over + under_way, self._bar.total
+        )  # a run may have ended since it was looked at
         self._bar.set_postfix_str(caption(states, left))
 
     def close(self) -> None:
@@ -86,7 +98,9 @@ class Bar:
 
 
 class Table:
-    """A line per run, in a notebook that somebody looks at: its epoch, the time left, a curve of how it goes."""
+    """A line per run, in a notebook that somebody looks at:
+    its epoch, the time left, a curve of how it goes.
+    """
 
     def __init__(self, tasks: Mapping[Any, Task], machine: Machine) -> None:
         from IPython.display import HTML, display
@@ -126,7 +140,11 @@ class Table:
             sparkline(watched, values),
             f"{values[-1]:.1f} % {watched}" if values else "",
         ]
-        return "<tr>" + "".join(f'<td style="text-align: left">{cell}</td>' for cell in cells) + "</tr>"
+        return (
+            "<tr>"
+            + "".join(f'<td style="text-align: left">{cell}</td>' for cell in cells)
+            + "</tr>"
+        )
 
     def close(self) -> None:
         self._handle.update(self._html(""))
@@ -147,20 +165,26 @@ def _readable(run: Run) -> list[Record]:
 def curve(records: Sequence[Record], space: str) -> tuple[str, list[float]]:
     """What to watch of a run, and its values (%) so far.
 
-    The tabulated accuracy of the current cell, where the space has a table; else the accuracy of the supernet, or of a
-    final network on the test images; else that of training.
+    The tabulated accuracy of the current cell, where the space has a table; else the accuracy of
+    the supernet, or of a final network on the test images; else that of training.
     """
     if space == "nasbench201" and records and "genotype" in records[0]:
-        return "accuracy of the current cell", [cell_accuracy(record["genotype"]) for record in records]
+        return "accuracy of the current cell", [
+            cell_accuracy(record["genotype"]) for record in records
+        ]
     for name in ("supernet_accuracy", "test_accuracy", "train_accuracy"):
         found = [record[name] for record in records if record.get(name) is not None]
         if found:
-            return name.replace("_", " "), [v["relaxed"] if isinstance(v, dict) else v for v in found]
+            return name.replace("_", " "), [
+                v["relaxed"] if isinstance(v, dict) else v for v in found
+            ]
     return "", []
 
 
 def sparkline(name: str, values: Sequence[float]) -> str:
-    """A small curve between its smallest and largest value as SVG; nothing of fewer than two values."""
+    """A small curve between its smallest and largest value as SVG;
+    nothing of fewer than two values.
+    """
     if len(values) < 2:
         return ""
     low, high = min(values), max(values)
@@ -169,5 +193,8 @@ def sparkline(name: str, values: Sequence[float]) -> str:
         f"{2 + i * step:.1f},{HEIGHT - 2 - (HEIGHT - 4) * (value - low) / (high - low or 1):.1f}"
         for i, value in enumerate(values)
     ]
-    line = f'<polyline points="{" ".join(points)}" fill="none" stroke="currentColor" stroke-width="1.5"/>'
+    line = (
+        f'<polyline points="{" ".join(points)}" fill="none" stroke="currentColor"'
+        ' stroke-width="1.5"/>'
+    )
     return f'<svg width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{name}">{line}</svg>'

@@ -1,4 +1,6 @@
-"""What runs cost, from the records of runs like them: the time left of a sweep, and the plan of one on paper."""
+"""What runs cost, from the records of runs like them:
+the time left of a sweep, and the plan of one on paper.
+"""
 
 import json
 from collections import Counter, defaultdict
@@ -38,15 +40,16 @@ def spent(run: Run) -> tuple[float, int]:
 
 
 class Outlook:
-    """Called with the states of a sweep's runs (see `launch.States`), the seconds that are left of it; nan: not known.
+    """Called with the states of a sweep's runs (see `launch.States`),
+    the seconds that are left of it; nan: not known.
 
-    An epoch is taken to last what it lasts in runs of its kind, those that differ in nothing but seed, genotype and
-    epochs: in those that finished in this sweep; before one has, in those under way; before one of these has a record,
-    in the finished ones of the machine's runs. It is estimated anew once in `every` seconds, since that takes a while
-    of thousands of runs.
+    An epoch is taken to last what it lasts in runs of its kind, those that differ in nothing but
+    seed, genotype and epochs: in those that finished in this sweep; before one has, in those under
+    way; before one of these has a record, in the finished ones of the machine's runs. It is
+    estimated anew once in `every` seconds, since that takes a while of thousands of runs.
 
-    under_way: at the last estimate, the seconds so far and the epochs of every run that was computed; ends: the seconds
-    that each of them has left.
+    under_way: at the last estimate, the seconds so far and the epochs of every run that was
+    computed; ends: the seconds that each of them has left.
     """
 
     under_way: Mapping[str, tuple[float, int]]
@@ -60,7 +63,9 @@ class Outlook:
         self._kinds = {name: _setting(task.params()) for name, task in named.items()}
         self._before: dict[str, float] = {}
         """Seconds an epoch in the runs that were finished before this sweep, by kind."""
-        unfinished = {kind for name, kind in self._kinds.items() if not Run(self._root / name).finished}
+        unfinished = {
+            kind for name, kind in self._kinds.items() if not Run(self._root / name).finished
+        }
         if unfinished:
             kept = _measured(self._root, torch.device(machine.device).type, unfinished)
             self._before = {kind: fmean(cost for cost, _ in costs) for kind, costs in kept.items()}
@@ -77,7 +82,8 @@ class Outlook:
         for name, state in states.items():
             if state == "finished" and name not in self._finished:
                 total, _ = self._progress(name)
-                # All of its epochs, though it may have ended itself after fewer: so may those to come.
+                # All of its epochs, though it may have ended itself after fewer: so may those to
+                # come.
                 self._finished[name] = total, self._epochs[name]
         running = [name for name, state in states.items() if state == "running"]
         waiting = [name for name, state in states.items() if state == "waiting"]
@@ -85,11 +91,15 @@ class Outlook:
         # What is known best comes last: it replaces what comes before it.
         paces = self._before | self._paces(self.under_way) | self._paces(self._finished)
         costs = {name: paces.get(self._kinds[name], nan) * self._epochs[name] for name in states}
-        self.ends = {name: self._end(name, costs[name], *done) for name, done in self.under_way.items()}
+        self.ends = {
+            name: self._end(name, costs[name], *done) for name, done in self.under_way.items()
+        }
         return time_left(self.ends.values(), [costs[name] for name in waiting])
 
     def _progress(self, name: str) -> tuple[float, int]:
-        """Nothing where it cannot be read: a bar stops no sweep, and the run itself will say so."""
+        """Nothing where it cannot be read: a bar stops no sweep,
+        and the run itself will say so.
+        """
         try:
             return spent(Run(self._root / name))
         except BadRun:
@@ -101,18 +111,24 @@ class Outlook:
         for name, (cost, count) in progress.items():
             total[self._kinds[name]] += cost
             epochs[self._kinds[name]] += count
-        return {kind: total[kind] / count for kind, count in epochs.items() if count and total[kind]}
+        return {
+            kind: total[kind] / count for kind, count in epochs.items() if count and total[kind]
+        }
 
     def _end(self, name: str, cost: float, seconds: float, epochs: int) -> float:
-        """The seconds that are left of a run under way; its own records tell more than its kind."""
+        """The seconds that are left of a run under way;
+        its own records tell more than its kind.
+        """
         whole = seconds / epochs * self._epochs[name] if epochs else cost
         return whole if isnan(whole) else max(whole - seconds, 0.0)
 
 
 def time_left(under_way: Iterable[float], waiting: Iterable[float]) -> float:
-    """Seconds until all runs are over, if each that waits starts where another one ends; nan if one is not known.
+    """Seconds until all runs are over, if each that waits starts where another one ends;
+    nan if one is not known.
 
-    under_way: what is left of each run, in seconds. waiting: what each run will take that has not started, in order.
+    under_way: what is left of each run, in seconds. waiting: what each run will take that has not
+    started, in order.
     """
     ends, costs = list(under_way) or [0.0], list(waiting)
     if any(isnan(value) for value in (*ends, *costs)):
@@ -127,13 +143,15 @@ def time_left(under_way: Iterable[float], waiting: Iterable[float]) -> float:
 
 
 def plan(tasks: Mapping[Any, Task], machine: Machine, packed: int = 1) -> pd.DataFrame:
-    """What a sweep of these tasks will cost, before it starts (see `gather`); a row per kind of run, see `budget`.
+    """What a sweep of these tasks will cost, before it starts (see `gather`);
+    a row per kind of run, see `budget`.
 
-    A run costs its epochs times the seconds per epoch of the finished runs in `machine.runs` that differ from it in
-    nothing but seed, genotype and epochs: a short search of each kind is enough to plan by. packed: how many runs
-    share a core, or a GPU if that is the machine's device; an epoch is taken to last what it lasted when it was
-    measured, so measure packed. Runs on a CPU tell nothing of a GPU, nor the other way. The column `measured on`
-    tells where that was. Raises ValueError for less than one run on a core or GPU.
+    A run costs its epochs times the seconds per epoch of the finished runs in `machine.runs` that
+    differ from it in nothing but seed, genotype and epochs: a short search of each kind is enough
+    to plan by. packed: how many runs share a core, or a GPU if that is the machine's device; an
+    epoch is taken to last what it lasted when it was measured, so measure packed. Runs on a CPU
+    tell nothing of a GPU, nor the other way. The column `measured on` tells where that was. Raises
+    ValueError for less than one run on a core or GPU.
     """
     whole("packed", packed)
     unit = torch.device(machine.device).type
@@ -151,10 +169,12 @@ def plan(tasks: Mapping[Any, Task], machine: Machine, packed: int = 1) -> pd.Dat
 
 
 def budget(runs: pd.DataFrame, packed: int, unit: str) -> pd.DataFrame:
-    """Per kind of run, and for all: how many, how many are finished, minutes of one, hours of all and of what is left.
+    """Per kind of run, and for all: how many, how many are finished, minutes of one,
+    hours of all and of what is left.
 
-    runs: a row per run with its kind, finished (bool), minutes (nan: not measured) and `measured on` (a set of
-    devices). packed: how many share a core or GPU, whose name is `unit`. An hour that is not known makes its sum nan.
+    runs: a row per run with its kind, finished (bool), minutes (nan: not measured) and `measured
+    on` (a set of devices). packed: how many share a core or GPU, whose name is `unit`. An hour
+    that is not known makes its sum nan.
     """
     hours = runs["minutes"].astype(float) / 60 / packed
     table = runs.assign(hours=hours, left=hours.where(~runs["finished"].astype(bool), 0.0))
@@ -174,15 +194,21 @@ def budget(runs: pd.DataFrame, packed: int, unit: str) -> pd.DataFrame:
 
 
 def kind(params: Params) -> str:
-    """What a run is called in a plan: a search or a selection in it by its method, a final network by its protocol."""
+    """What a run is called in a plan: a search or a selection in it by its method,
+    a final network by its protocol.
+    """
     of = params.get("search", params)
     dataset = of["dataset"]
-    images = f"own images {dataset[len(CONTENT) :][:8]}" if dataset.startswith(CONTENT) else dataset
+    images = (
+        f"own images {dataset[len(CONTENT) :][:8]}" if dataset.startswith(CONTENT) else dataset
+    )
     return f"{params['kind']} {of.get('method', of['preset'])} on {of['space']}, {images}"
 
 
 def _setting(params: Params) -> str:
-    """All that the seconds of an epoch depend on: the parameters without seed, genotype and number of epochs."""
+    """All that the seconds of an epoch depend on:
+    the parameters without seed, genotype and number of epochs.
+    """
 
     def without(values: Params) -> Params:
         kept = {}
@@ -195,7 +221,8 @@ def _setting(params: Params) -> str:
 
 
 def _measured(root: Path, unit: str, settings: set[str]) -> dict[str, list[tuple[float, str]]]:
-    """Of every finished run of these settings on that type of device, mean seconds of an epoch and the machine.
+    """Of every finished run of these settings on that type of device,
+    mean seconds of an epoch and the machine.
 
     Those that are damaged are left out, which is said.
     """
@@ -204,7 +231,11 @@ def _measured(root: Path, unit: str, settings: set[str]) -> dict[str, list[tuple
         run = Run(file.parent)
         try:
             setting = _setting(run.params or {})
-            if setting in settings and run.result is not None and run.stamp.get("type", "cpu") == unit:
+            if (
+                setting in settings
+                and run.result is not None
+                and run.stamp.get("type", "cpu") == unit
+            ):
                 total, epochs = spent(run)
                 found[setting].append((total / max(epochs, 1), run.stamp.get("device", "unknown")))
         except BadRun as error:

@@ -1,8 +1,9 @@
-"""Where runs are computed, behind one small interface: processes of this machine (here), or a Ray cluster (`cluster`).
+"""Where runs are computed, behind one small interface:
+processes of this machine (here), or a Ray cluster (`cluster`).
 
-A pool computes at most `slots` runs at once: `start` hands it one, `ended` waits until some are over. What is tried
-again and how often is decided in one place for both, `events`. A pool keeps no results: those are in the run
-folders, which a cluster's machines must share.
+A pool computes at most `slots` runs at once: `start` hands it one, `ended` waits until some are
+over. What is tried again and how often is decided in one place for both, `events`. A pool keeps no
+results: those are in the run folders, which a cluster's machines must share.
 """
 
 import math
@@ -29,10 +30,14 @@ from nasutils.training.experiment import Machine
 ENGINES = ("local", "ray")
 
 ATTEMPTS = 3
-"""A run whose process dies (killed, out of memory) goes on in another one; it is given up after that many."""
+"""A run whose process dies (killed, out of memory) goes on in another one;
+it is given up after that many.
+"""
 
 TICK = 2.0
-"""Seconds after which a wait is over although no run is, so that whoever watches can look into the run folders."""
+"""Seconds after which a wait is over although no run is,
+so that whoever watches can look into the run folders.
+"""
 
 DIED = (EOFError, ConnectionError)
 """What a pipe raises when the process at its other end is gone."""
@@ -41,7 +46,9 @@ _SPAWN = get_context("spawn")
 
 
 class Task(Protocol):
-    """What is run: an `Experiment` (a search) or an `Evaluation` (the training of a derived network)."""
+    """What is run: an `Experiment` (a search) or an `Evaluation`
+    (the training of a derived network).
+    """
 
     @property
     def epochs(self) -> int:
@@ -68,7 +75,9 @@ def home_of(task: Task, machine: Machine) -> Run:
 
 
 class Ended(NamedTuple):
-    """A run that is no longer computed. error: None if it finished; died: its process did, so it may be tried again."""
+    """A run that is no longer computed. error: None if it finished;
+    died: its process did, so it may be tried again.
+    """
 
     name: str
     error: str | None
@@ -97,7 +106,9 @@ class Event(NamedTuple):
 
 
 def events(tasks: Mapping[str, Task], pool: Pool) -> Iterator[Event | None]:
-    """Run all tasks, {name: task}; yields what happens to each, and None when nothing has happened for a TICK."""
+    """Run all tasks, {name: task}; yields what happens to each,
+    and None when nothing has happened for a TICK.
+    """
     waiting, running, deaths = deque(tasks), 0, Counter[str]()
     while waiting or running:
         while waiting and running < pool.slots:
@@ -131,16 +142,22 @@ def check_sweep(machine: Machine, workers: int | None, engine: str, gpus: float)
     if not 0 <= gpus <= 1:
         raise ValueError(f"gpus, a run's share of a GPU, must be 0 to 1, not {gpus}")
     if gpus and machine.device != "cuda":
-        raise ValueError(f"gpus must be 0 on device {machine.device!r}: runs are shared out over GPUs on 'cuda' only")
+        raise ValueError(
+            f"gpus must be 0 on device {machine.device!r}: runs are shared out over GPUs on 'cuda'"
+            " only"
+        )
     if engine == "ray" and machine.device != "cpu" and not gpus:
-        raise ValueError(f"gpus must be above 0 for engine 'ray' on device {machine.device!r}: Ray hides other GPUs")
+        raise ValueError(
+            f"gpus must be above 0 for engine 'ray' on device {machine.device!r}: Ray hides other"
+            " GPUs"
+        )
 
 
 def devices(device: str, share: float, gpus: int, workers: int) -> list[str]:
     """The device of each run that fits side by side, at most `workers`.
 
-    share: of a GPU, per run; 0: all are on `device`. gpus: how many there are, taken in turn, so that few runs spread
-    over all of them. Raises ValueError without any.
+    share: of a GPU, per run; 0: all are on `device`. gpus: how many there are, taken in turn, so
+    that few runs spread over all of them. Raises ValueError without any.
     """
     if not share:
         return [device] * workers
@@ -175,7 +192,9 @@ def attempt(content: bytes, machine: Machine) -> str | None:
     try:
         task: Task = _unpacked(content)
         if machine.device.startswith("cuda:"):
-            torch.cuda.set_device(machine.device)  # the stamp names this GPU, and no memory is taken on another
+            torch.cuda.set_device(
+                machine.device
+            )  # the stamp names this GPU, and no memory is taken on another
         task.run(machine)
     except (Exception, SystemExit) as error:
         return f"{type(error).__name__}: {error}"
@@ -187,8 +206,8 @@ def _unpacked(content: bytes) -> Task:
         return pickle.loads(content)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"{error}: the processes that run must be able to import it, so it must lie beside the script, in the "
-            "current folder, or on PYTHONPATH"
+            f"{error}: the processes that run must be able to import it, so it must lie beside the"
+            " script, in the current folder, or on PYTHONPATH"
         ) from error
 
 
@@ -196,7 +215,9 @@ def _unpacked(content: bytes) -> Task:
 
 
 class Local:
-    """A process per device in the list, which does one run after another. A death takes no other run with it."""
+    """A process per device in the list, which does one run after another.
+    A death takes no other run with it.
+    """
 
     def __init__(self, machine: Machine, devices: Sequence[str]) -> None:
         self.slots = len(devices)
@@ -234,7 +255,9 @@ def cause(code: int | None) -> str:
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         return f"{name} (killed, or no memory left)" if name == "SIGKILL" else name
-    guard = "; a script must start its runs under `if __name__ == '__main__':`" if code == 1 else ""
+    guard = (
+        "; a script must start its runs under `if __name__ == '__main__':`" if code == 1 else ""
+    )
     return f"exit code {code}{guard}"
 
 
@@ -257,7 +280,9 @@ class _Worker:
         return self.connection.recv()
 
     def end(self) -> int | None:
-        """End the process, whatever it does; returns its exit code, negative if it was a signal."""
+        """End the process, whatever it does;
+        returns its exit code, negative if it was a signal.
+        """
         self.process.terminate()
         self.process.join()
         self.connection.close()
@@ -273,7 +298,9 @@ def _serve(connection: Connection, machine: Machine) -> None:
 
 
 def _end_with_parent() -> None:
-    """When the sweep is killed, its processes end as well, and do not compete with those of the next one."""
+    """When the sweep is killed, its processes end as well,
+    and do not compete with those of the next one.
+    """
     parent = parent_process()
     assert parent is not None
     parent.join()

@@ -4,9 +4,9 @@
 
 and `read`: one of its `.pl` files, mixing weights of a finished search, without unpickling it.
 
-A pickle can run code when it is loaded. These are lists of four float32 arrays whose bytes lie at the same offsets in
-all 135 released files (chaoji90/LHD, folder `results`), so the numbers are copied from there, and a file of any other
-form is refused.
+A pickle can run code when it is loaded. These are lists of four float32 arrays whose bytes lie at
+the same offsets in all 135 released files (chaoji90/LHD, folder `results`), so the numbers are
+copied from there, and a file of any other form is refused.
 """
 
 import math
@@ -35,7 +35,9 @@ OFFSETS = {"normal": 155, "reduce": 756, "normal_output": 1354, "reduce_output":
 START, END = b"\x80\x03]q\x00(cnumpy.core.multiarray\n_reconstruct\n", b"e."
 """Protocol 3, a list, its first entry an array; the end of the list and of the pickle."""
 TOLERANCE = 1e-5
-"""By which the float32 weights of a node may miss 1 in their sum (the released ones: by up to 2.4e-7)."""
+"""By which the float32 weights of a node may miss 1 in their sum (the released ones:
+by up to 2.4e-7).
+"""
 
 
 def read(path: str | Path) -> Mix:
@@ -54,7 +56,9 @@ def read(path: str | Path) -> Mix:
 def parse(content: bytes) -> Mix:
     """The mixing weights in the bytes of a file. Raises ValueError saying what does not fit."""
     if len(content) != SIZE:
-        raise ValueError(f"it has {'more' if len(content) > SIZE else len(content)} bytes, not {SIZE}")
+        raise ValueError(
+            f"it has {'more' if len(content) > SIZE else len(content)} bytes, not {SIZE}"
+        )
     if not (content.startswith(START) and content.endswith(END)):
         raise ValueError("it is no list of numpy arrays in protocol 3 of pickle")
     mix = {name: _array(content, name) for name in LHD.alpha_shapes}
@@ -65,7 +69,9 @@ def parse(content: bytes) -> Mix:
 def _array(content: bytes, name: str) -> Tensor:
     at, shape = OFFSETS[name], LHD.alpha_shapes[name]
     size = 4 * prod(shape)
-    announced = b"C" + size.to_bytes(1, "little") if size < 256 else b"B" + size.to_bytes(4, "little")
+    announced = (
+        b"C" + size.to_bytes(1, "little") if size < 256 else b"B" + size.to_bytes(4, "little")
+    )
     if not content[:at].endswith(announced):
         raise ValueError(f"at byte {at} there are no {size} bytes of {name}, float32 {shape}")
     values = np.frombuffer(content, dtype="<f4", count=prod(shape), offset=at)
@@ -79,19 +85,24 @@ def _check_values(mix: Mix) -> None:
     for name, groups in LHD().competing(mix).items():
         worst = max(float((rows.sum(dim=-1) - 1).abs().max()) for rows in groups)
         if worst > TOLERANCE:
-            raise ValueError(f"weights of {name} that compete do not sum to 1 (off by {worst:.2g})")
+            raise ValueError(
+                f"weights of {name} that compete do not sum to 1 (off by {worst:.2g})"
+            )
 
 
 # The table
 
 
 def derived(archive: Path) -> pd.DataFrame:
-    """The table that ships, from the mixing weights (npz: name, method, dataset and the arrays of `alpha_shapes`).
+    """The table that ships, from the mixing weights (npz:
+    name, method, dataset and the arrays of `alpha_shapes`).
 
     Trials are numbered in the order of their files' names, which begin with the time.
     """
     with np.load(archive) as arrays:
-        names, methods, datasets = (arrays[key].astype(str) for key in ("name", "method", "dataset"))
+        names, methods, datasets = (
+            arrays[key].astype(str) for key in ("name", "method", "dataset")
+        )
         weights = {key: torch.from_numpy(arrays[key]) for key in SPACE.alpha_shapes}
     mixes = [{key: w[i] for key, w in weights.items()} for i in range(len(names))]
     table = pd.DataFrame(
@@ -106,13 +117,16 @@ def derived(archive: Path) -> pd.DataFrame:
 def row(mix: Mix, dataset: str) -> Mapping[str, object]:
     """What is kept of the mixing weights of an architecture that is evaluated on a data set.
 
-    genotype_<policy>: its text. channels_1m; params_<policy>: trainable weights without auxiliary head. By cell type
-    and under `base`: skips, kept operations that are skips; sum, concat: nodes in the outputs; entropy: of the
-    weights of a node's operations over that of a uniform distribution, mean over the nodes.
+    genotype_<policy>: its text. channels_1m; params_<policy>: trainable weights without auxiliary
+    head. By cell type and under `base`: skips, kept operations that are skips; sum, concat: nodes
+    in the outputs; entropy: of the weights of a node's operations over that of a uniform
+    distribution, mean over the nodes.
     """
     classes = CLASSES[dataset]
     genotypes = {policy: SPACE.discretize(mix, policy) for policy in STRUCTURES}
-    found: dict[str, object] = {f"genotype_{policy}": str(genotype) for policy, genotype in genotypes.items()}
+    found: dict[str, object] = {
+        f"genotype_{policy}": str(genotype) for policy, genotype in genotypes.items()
+    }
     found["channels_1m"], _ = SPACE.finalnet_size(genotypes["base"], "1m", classes)
     for policy in SPACE.policies:
         genotype = genotypes.get(policy, genotypes["base"])

@@ -10,10 +10,14 @@ EVALUATION_BATCH = 250
 """Images per forward where nothing is trained."""
 
 
-def recalibrate(net: nn.Module, images: Tensor, batches: int, forward: Callable[[Tensor], Any]) -> None:
-    """Average the batch-norm statistics over the first batches of images; each batch weighs the same.
+def recalibrate(
+    net: nn.Module, images: Tensor, batches: int, forward: Callable[[Tensor], Any]
+) -> None:
+    """Average the batch-norm statistics over the first batches of images;
+    each batch weighs the same.
 
-    images: (n, 3, H, W) uint8. forward: runs the network, whose batch norms are in training mode, on some of them.
+    images: (n, 3, H, W) uint8. forward: runs the network, whose batch norms are in training mode,
+    on some of them.
     """
     norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
     for i in range(batches):

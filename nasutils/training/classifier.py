@@ -1,4 +1,6 @@
-"""A trained network with what its images need: what is kept of a run, and given back by `weights.load`."""
+"""A trained network with what its images need:
+what is kept of a run, and given back by `weights.load`.
+"""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +14,8 @@ from nasutils.spaces.base import Mix, nonzero
 
 
 class Relaxed(nn.Module):
-    """A supernet under fixed mixing weights: normalised images (batch, 3, H, W) -> logits (batch, num_classes).
+    """A supernet under fixed mixing weights:
+    normalised images (batch, 3, H, W) -> logits (batch, num_classes).
 
     The mixing weights are buffers, `mix_<cell type>`. Operations of weight 0 are not run.
     """
@@ -33,10 +36,12 @@ class Relaxed(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Images (batch, 3, resolution, resolution), values 0 to 255, of any type -> logits (batch, num_classes).
+    """Images (batch, 3, resolution, resolution), values 0 to 255, of any type -> logits (batch,
+    num_classes).
 
-    net: the network, which takes normalised images. mean, std: of the channels in [0, 1], by which they are
-    normalised. classes: names of the classes, () where the data set has none. genotype: text of what was found.
+    net: the network, which takes normalised images. mean, std: of the channels in [0, 1], by which
+    they are normalised. classes: names of the classes, () where the data set has none. genotype:
+    text of what was found.
     """
 
     mean: Tensor
@@ -52,7 +57,12 @@ class Classifier(nn.Module):
         classes: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.net, self.genotype, self.resolution, self.classes = net, genotype, resolution, tuple(classes)
+        self.net, self.genotype, self.resolution, self.classes = (
+            net,
+            genotype,
+            resolution,
+            tuple(classes),
+        )
         dtype = next(net.parameters()).dtype
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values, dtype=dtype).view(3, 1, 1))
@@ -62,9 +72,19 @@ class Classifier(nn.Module):
 
 
 def keep(run: Run, net: nn.Module, genotype: str, data: Data) -> None:
-    """Keep the weights of a network in its run's folder, and beside them what a `Classifier` needs."""
-    about = {"mean": data.mean, "std": data.std, "resolution": data.resolution, "classes": data.classes}
-    texts = {name: json.dumps(value) for name, value in {**about, "num_classes": data.num_classes}.items()}
+    """Keep the weights of a network in its run's folder,
+    and beside them what a `Classifier` needs.
+    """
+    about = {
+        "mean": data.mean,
+        "std": data.std,
+        "resolution": data.resolution,
+        "classes": data.classes,
+    }
+    texts = {
+        name: json.dumps(value)
+        for name, value in {**about, "num_classes": data.num_classes}.items()
+    }
     run.keep_weights(tensors(net), {"genotype": genotype, **texts})
 
 
@@ -74,10 +94,14 @@ def tensors(net: nn.Module) -> dict[str, Tensor]:
 
 
 def restore(net: nn.Module, kept: dict[str, Tensor]) -> None:
-    """Give a network its kept weights. Raises ValueError, naming a weight, if they are those of another network."""
+    """Give a network its kept weights. Raises ValueError, naming a weight,
+    if they are those of another network.
+    """
     own = tensors(net)
     other = {name for name in own.keys() | kept.keys() if name not in own or name not in kept}
     other |= {name for name in own.keys() & kept.keys() if own[name].shape != kept[name].shape}
     if other:
-        raise ValueError(f"the kept weights are those of another network: {min(other)} does not fit")
+        raise ValueError(
+            f"the kept weights are those of another network: {min(other)} does not fit"
+        )
     net.load_state_dict({**net.state_dict(), **kept})

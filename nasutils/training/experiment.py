@@ -1,4 +1,6 @@
-"""One search as a value: everything that determines its result, and how to run it in a run folder."""
+"""One search as a value: everything that determines its result,
+and how to run it in a run folder.
+"""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,23 +25,36 @@ from nasutils.training.loop import PRECISIONS
 from nasutils.training.search import Search
 
 VERSION = 1
-"""Raise by hand when the meaning of a search changes: finished runs of older versions are then not found."""
+"""Raise by hand when the meaning of a search changes:
+finished runs of older versions are then not found.
+"""
 SOURCES = ("method_source", "space_source")
 """Digests of own classes among the parameters of a run, see `nasutils.registry`."""
 PROBE_VERSION = 2
 """The same for what a probe measures; searches without probes keep their runs."""
 
 
-UNUSED = {"judge_every": 1, "held_out": 0, "eigenvalue_every": 0, "stop": {}, "keep_weights": False}
+UNUSED = {
+    "judge_every": 1,
+    "held_out": 0,
+    "eigenvalue_every": 0,
+    "stop": {},
+    "keep_weights": False,
+}
 """The values of the fields of a search that leave it as it was before there were these fields."""
 
 
 class Portable:
-    """A task that takes its own method and space along, wherever it is sent: see `nasutils.registry`."""
+    """A task that takes its own method and space along, wherever it is sent:
+    see `nasutils.registry`.
+    """
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(vars(self))
-        own = methods.registry.carried(state.get("method", "")), spaces.registry.carried(state["space"])
+        own = (
+            methods.registry.carried(state.get("method", "")),
+            spaces.registry.carried(state["space"]),
+        )
         return {**state, "own": own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -50,8 +65,13 @@ class Portable:
 
 
 def own_sources(space: str, method: str = "") -> dict[str, str]:
-    """What a run is named by beside its parameters: the digests of an own method and space, by name."""
-    digests = {"method_source": methods.registry.source(method), "space_source": spaces.registry.source(space)}
+    """What a run is named by beside its parameters:
+    the digests of an own method and space, by name.
+    """
+    digests = {
+        "method_source": methods.registry.source(method),
+        "space_source": spaces.registry.source(space),
+    }
     return {name: digest for name, digest in digests.items() if digest is not None}
 
 
@@ -59,24 +79,26 @@ def own_sources(space: str, method: str = "") -> dict[str, str]:
 class Experiment(Portable):
     """A search. Fields that are None follow the method's recipe on the space.
 
-    options: of the method, see `methods.options`. dataset: a name in `data.NAMES`, or own images: the path of a folder
-    or of an .npz file, see `nasutils.own_data`; the run is then named by their content, wherever they lie.
-    recipe: fields of `methods.Recipe` that depart from it, but for its epochs, which are a field here (and 0 for a
-    method that does not train).
-    images: number of images for the weights and as many for alpha (None: all). evaluation: number of alpha
-    images on which the supernet is judged (None: all), after every `judge_every` epochs and after the last one; under
-    the split `all` these are images of the weights, too, and `judged_on` in the record is `train`, not `valid`.
-    held_out: number of images that neither weights nor alpha are trained on, on which the supernet is judged after
-    every epoch, too: of alpha's part of the split, those after alpha's own (0: none). resolution: side in pixels (None:
-    the data set's own). precision: float32, float64 or bf16. probe_every: leakage is measured after every so
-    many epochs and after the last one (0: never); eigenvalue_every: the same for the Hessian's eigenvalue alone.
-    stop: arguments of `stopping.Stopper` (criterion, operation, patience), by which the search ends itself; its result
-    is then the genotype of the epoch that the criterion takes. keep_weights: the supernet of the last epoch stays in
-    the run's folder, see `weights.load`. That is part of the key: a run that was finished without has lost its weights,
-    so one that is to have them is another run, computed once more.
+    options: of the method, see `methods.options`. dataset: a name in `data.NAMES`, or own images:
+    the path of a folder or of an .npz file, see `nasutils.own_data`; the run is then named by
+    their content, wherever they lie. recipe: fields of `methods.Recipe` that depart from it, but
+    for its epochs, which are a field here (and 0 for a method that does not train).
+    images: number of images for the weights and as many for alpha (None: all). evaluation: number
+    of alpha images on which the supernet is judged (None: all), after every `judge_every` epochs
+    and after the last one; under the split `all` these are images of the weights, too, and
+    `judged_on` in the record is `train`, not `valid`. held_out: number of images that neither
+    weights nor alpha are trained on, on which the supernet is judged after every epoch, too: of
+    alpha's part of the split, those after alpha's own (0: none). resolution: side in pixels (None:
+    the data set's own). precision: float32, float64 or bf16. probe_every: leakage is measured
+    after every so many epochs and after the last one (0: never); eigenvalue_every: the same for
+    the Hessian's eigenvalue alone. stop: arguments of `stopping.Stopper` (criterion, operation,
+    patience), by which the search ends itself; its result is then the genotype of the epoch that
+    the criterion takes. keep_weights: the supernet of the last epoch stays in the run's folder,
+    see `weights.load`. That is part of the key: a run that was finished without has lost its
+    weights, so one that is to have them is another run, computed once more.
 
-    Raises ValueError for an unknown name or a number that cannot be, MissingData for own images that are not there;
-    what only the data or the method can tell, `build` raises.
+    Raises ValueError for an unknown name or a number that cannot be, MissingData for own images
+    that are not there; what only the data or the method can tell, `build` raises.
     """
 
     space: str = "nasbench201"
@@ -116,13 +138,17 @@ class Experiment(Portable):
 
     @cached_property
     def content(self) -> str:
-        """The name of the data set, or the digest that own images had when the experiment was made."""
+        """The name of the data set, or the digest that own images had when the experiment was
+        made.
+        """
         return data.content(str(self.dataset))
 
     def params(self) -> runs.Params:
-        """What the run folder is named by; what came later is named where it is used, so that old names stay.
+        """What the run folder is named by; what came later is named where it is used,
+        so that old names stay.
 
-        A whole number for a field or an option that is a float is named as a float: 1 and 1.0 are the same search.
+        A whole number for a field or an option that is a float is named as a float: 1 and 1.0 are
+        the same search.
         """
         params = {"kind": "search", "version": VERSION, **asdict(self), "dataset": self.content}
         options = {name: p.annotation for name, p in methods.parameters(self.method).items()}
@@ -154,7 +180,9 @@ class Experiment(Portable):
         return bool(self.stop) and self.decision(run.records) is not None
 
     def result(self, search: Search, run: Run) -> runs.Result:
-        """The genotype and the number of epochs; of a search that ended itself the genotype that `stop` takes."""
+        """The genotype and the number of epochs;
+        of a search that ended itself the genotype that `stop` takes.
+        """
         decision = self.decision(run.records)
         found: runs.Result = {"genotype": str(search.method.genotype()), "epochs": search.epoch}
         if decision is not None:
@@ -166,7 +194,9 @@ class Experiment(Portable):
         return found
 
     def decision(self, records: Records) -> Decision | None:
-        """Of `stop`, after these records; None as long as the search goes on. Raises ValueError, see `Stopper`."""
+        """Of `stop`, after these records; None as long as the search goes on.
+        Raises ValueError, see `Stopper`.
+        """
         if not self.stop:
             return None
         for name in self.stop:
@@ -178,39 +208,54 @@ class Experiment(Portable):
 
 
 def tell_changes(asked: Iterable[runs.Params], machine: "Machine") -> None:
-    """Print one line if runs that are to be computed differ from earlier ones in nothing but the source of own classes.
+    """Print one line if runs that are to be computed differ from earlier ones in nothing but the
+    source of own classes.
 
     Said where the runs are asked for, not in the processes that compute them.
     """
     if parent_process() is not None:
         return
     root, changed = Path(machine.runs), set[str]()
-    waiting = {_but_for_sources(p): p for p in asked if set(p) & set(SOURCES) and not Run(root / runs.key(p)).finished}
+    waiting = {
+        _but_for_sources(p): p
+        for p in asked
+        if set(p) & set(SOURCES) and not Run(root / runs.key(p)).finished
+    }
     for file in root.glob("*/result.json") if waiting else ():
         with suppress(runs.BadRun):
             earlier = Run(file.parent).params or {}
             now = waiting.get(_but_for_sources(earlier), earlier)
             changed |= {
-                f"{name.partition('_')[0]} {now[name.partition('_')[0]]!r}" for name in _differing(now, earlier)
+                f"{name.partition('_')[0]} {now[name.partition('_')[0]]!r}"
+                for name in _differing(now, earlier)
             }
     if changed:
         what = " and ".join(sorted(changed))
-        print(f"the source of {what} has changed since it was run: it is run anew, the earlier runs stay in {root}")
+        print(
+            f"the source of {what} has changed since it was run: it is run anew, the earlier runs"
+            f" stay in {root}"
+        )
 
 
 def _but_for_sources(params: runs.Params) -> str:
-    return json.dumps({name: value for name, value in params.items() if name not in SOURCES}, sort_keys=True)
+    return json.dumps(
+        {name: value for name, value in params.items() if name not in SOURCES}, sort_keys=True
+    )
 
 
 def _differing(now: runs.Params, earlier: runs.Params) -> list[str]:
-    return [name for name in SOURCES if name in now and name in earlier and now[name] != earlier[name]]
+    return [
+        name for name in SOURCES if name in now and name in earlier and now[name] != earlier[name]
+    ]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a run is computed; nothing here changes its result. device: cpu, cuda, cuda:1; data: root folder.
+    """Where a run is computed; nothing here changes its result. device: cpu, cuda, cuda:1;
+    data: root folder.
 
-    `~` in a folder is somebody's home. Raises ValueError, naming the field, where there is no such home.
+    `~` in a folder is somebody's home. Raises ValueError, naming the field, where there is no such
+    home.
     """
 
     runs: Path = Path("runs")
@@ -231,7 +276,9 @@ def _at_home(name: str, folder: Path | None) -> Path | None:
 
 
 def check_setting(fields: Mapping[str, Any]) -> None:
-    """Check what a search and the training of a derived network have in common; raises ValueError, naming the field."""
+    """Check what a search and the training of a derived network have in common;
+    raises ValueError, naming the field.
+    """
     choose("space", fields["space"], spaces.names)
     choose("precision", fields["precision"], PRECISIONS)
     if not isinstance(fields["keep_weights"], bool):
@@ -248,12 +295,17 @@ def check_device(device: str) -> str:
     """Return the device if it is there: cpu, cuda, or cuda:1. Raises ValueError."""
     here = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     if device.startswith("cuda") and not here:
-        raise ValueError(f"device {device!r} is not there: PyTorch {torch.__version__} sees no GPU; choose 'cpu'")
+        raise ValueError(
+            f"device {device!r} is not there: PyTorch {torch.__version__} sees no GPU; choose"
+            " 'cpu'"
+        )
     return choose("device on this machine", device, ["cpu", *(["cuda", *here] if here else [])])
 
 
 def build(experiment: Experiment, machine: Machine) -> Search:
-    """The search at its epoch 0. Raises ValueError for a bad field, MissingData without the data set."""
+    """The search at its epoch 0. Raises ValueError for a bad field,
+    MissingData without the data set.
+    """
     e, device = experiment, machine.device
     method = method_of(e, device)
     for name in e.recipe:
@@ -263,7 +315,9 @@ def build(experiment: Experiment, machine: Machine) -> Search:
     train, valid = data.search_split(images, recipe.split, e.images)
     held_out = data.held_out(images, recipe.split, e.images, e.held_out) if e.held_out else None
     if recipe.batch > len(train):
-        raise ValueError(f"batch must be 1 to {len(train)}, the images for the weights, not {recipe.batch}")
+        raise ValueError(
+            f"batch must be 1 to {len(train)}, the images for the weights, not {recipe.batch}"
+        )
     if e.keep_weights and not recipe.epochs:
         raise ValueError(f"keep_weights must be False for {e.method}, which trains no supernet")
     net = supernet_of(e, method, images.num_classes).to(device, PRECISIONS[e.precision])
@@ -272,7 +326,17 @@ def build(experiment: Experiment, machine: Machine) -> Search:
     evaluation = valid[: e.evaluation]
     names = ("seed", "precision", "judge_every", "probe_every", "eigenvalue_every")
     settings = {name: getattr(e, name) for name in names}
-    return Search(net, method, recipe, images, train, valid, evaluation=evaluation, held_out=held_out, **settings)
+    return Search(
+        net,
+        method,
+        recipe,
+        images,
+        train,
+        valid,
+        evaluation=evaluation,
+        held_out=held_out,
+        **settings,
+    )
 
 
 class OfImages(Protocol):
@@ -289,20 +353,35 @@ class OfImages(Protocol):
 
 
 def images_of(task: OfImages, machine: Machine) -> data.Data:
-    """The data set on the machine's device. Raises MissingData, and ValueError if own images are no longer the same."""
+    """The data set on the machine's device. Raises MissingData,
+    and ValueError if own images are no longer the same.
+    """
     path, root = str(task.dataset), machine.data
     if data.content(path) != task.content:
-        raise ValueError(f"{path} has changed since this {type(task).__name__} was made: make it anew")
-    return data.load(path, root, download=machine.download, resolution=task.resolution, device=machine.device)
+        raise ValueError(
+            f"{path} has changed since this {type(task).__name__} was made: make it anew"
+        )
+    return data.load(
+        path, root, download=machine.download, resolution=task.resolution, device=machine.device
+    )
 
 
 def method_of(experiment: Experiment, device: str = "cpu") -> methods.Method:
     """The method of a search at its epoch 0. Raises ValueError, see `methods.get`."""
     e = experiment
-    methods.check_options(e.method, e.options)  # a field of the search among them would be handed over twice
+    methods.check_options(
+        e.method, e.options
+    )  # a field of the search among them would be handed over twice
     space, dtype = spaces.get(e.space), PRECISIONS[e.precision]
     return methods.get(
-        e.method, space, epochs=e.epochs, preset=e.preset, seed=e.seed, dtype=dtype, device=device, **e.options
+        e.method,
+        space,
+        epochs=e.epochs,
+        preset=e.preset,
+        seed=e.seed,
+        dtype=dtype,
+        device=device,
+        **e.options,
     )
 
 
@@ -321,7 +400,9 @@ def supernet_options(method: methods.Method) -> dict[str, Any]:
 
 
 class Epochs(Protocol):
-    """A computation in progress, epoch by epoch: a `Search`, or the training of a derived network."""
+    """A computation in progress, epoch by epoch:
+    a `Search`, or the training of a derived network.
+    """
 
     def run(self) -> Iterator[dict[str, Any]]: ...
 
@@ -349,10 +430,11 @@ class Computation(Protocol[T]):
 
 
 def finish(computation: Computation[T], machine: Machine) -> Run:
-    """The finished run of a computation: read from its folder, or run (on from its last checkpoint) and kept there.
+    """The finished run of a computation: read from its folder,
+    or run (on from its last checkpoint) and kept there.
 
-    On one thread, whoever calls: the sums of several threads differ in their last bits; on a GPU with kernels whose
-    sums have an order.
+    On one thread, whoever calls: the sums of several threads differ in their last bits; on a GPU
+    with kernels whose sums have an order.
     """
     check_device(machine.device)
     tell_changes([computation.params()], machine)
@@ -371,8 +453,12 @@ def finish(computation: Computation[T], machine: Machine) -> Run:
         return runs.run(work, computation.params(), machine.runs, machine.device)
 
 
-def measured(measure: Callable[[], runs.Result], params: runs.Params, machine: Machine) -> runs.Result:
-    """What a measurement found: made once, as `finish` computes, and kept among the runs of the machine."""
+def measured(
+    measure: Callable[[], runs.Result], params: runs.Params, machine: Machine
+) -> runs.Result:
+    """What a measurement found: made once, as `finish` computes,
+    and kept among the runs of the machine.
+    """
     with repeatable():
         kept = runs.run(lambda params, run: measure(), params, machine.runs, machine.device)
     assert kept.result is not None

@@ -1,7 +1,9 @@
-"""Training and testing of a derived network: the protocol, one run of it as a value, a record after every epoch.
+"""Training and testing of a derived network:
+the protocol, one run of it as a value, a record after every epoch.
 
-The test images are judged after every epoch, as in the field's code. What is reported is the last epoch;
-the best one is selected on the test set itself, hence optimistic, and recorded beside it as `best_...`.
+The test images are judged after every epoch, as in the field's code. What is reported is the last
+epoch; the best one is selected on the test set itself, hence optimistic, and recorded beside it as
+`best_...`.
 """
 
 import inspect
@@ -22,27 +24,37 @@ from nasutils.runs import Run
 from nasutils.spaces.size import count_multiply_adds, count_parameters
 from nasutils.training.batchnorm import EVALUATION_BATCH, batch_norms_restored, recalibrate
 from nasutils.training.classifier import keep, restore, tensors
-from nasutils.training.experiment import Machine, Portable, check_setting, finish, images_of, own_sources
+from nasutils.training.experiment import (
+    Machine,
+    Portable,
+    check_setting,
+    finish,
+    images_of,
+    own_sources,
+)
 from nasutils.training.loop import PRECISIONS, Batch, Log, Record, clip, clock, cost
 from nasutils.training.protocols import PROTOCOLS, Protocol
 
 VERSION = 1
-"""Raise by hand when the meaning of an evaluation or of a named protocol changes, see `experiment.VERSION`."""
+"""Raise by hand when the meaning of an evaluation or of a named protocol changes,
+see `experiment.VERSION`.
+"""
 
 
 @dataclass(frozen=True)
 class Evaluation(Portable):
     """The training and testing of a derived network.
 
-    genotype: its text. dataset: see `Experiment`; own images need a test part. images, test_images: train and test on
-    that many, the first of the data set (None: all).
-    preset: a name in PROTOCOLS. protocol: fields of `Protocol` that depart from it. resolution: side in pixels
-    (None: the data set's own). seed: of initial weights, batches and augmentation. precision: float32, float64
-    or bf16. keep_weights: the trained network stays in the run's folder, see `weights.load`; it is then another run
-    than without, see `Experiment`.
+    genotype: its text. dataset: see `Experiment`; own images need a test part. images,
+    test_images: train and test on that many, the first of the data set (None: all).
+    preset: a name in PROTOCOLS. protocol: fields of `Protocol` that depart from it. resolution:
+    side in pixels (None: the data set's own). seed: of initial weights, batches and augmentation.
+    precision: float32, float64 or bf16. keep_weights: the trained network stays in the run's
+    folder, see `weights.load`; it is then another run than without, see `Experiment`.
 
-    Raises ValueError for an unknown name, a number that cannot be, a genotype that is not of the space, MissingData for
-    own images that are not there; what only the data or the size of the network can tell, `build` raises.
+    Raises ValueError for an unknown name, a number that cannot be, a genotype that is not of the
+    space, MissingData for own images that are not there; what only the data or the size of the
+    network can tell, `build` raises.
     """
 
     genotype: str
@@ -82,8 +94,16 @@ class Evaluation(Portable):
     def params(self) -> runs.Params:
         """What the run folder is named by."""
         protocol = as_declared(self.protocol, {f.name: f.type for f in fields(Protocol)})
-        params = {"kind": "finalnet", "version": VERSION, **asdict(self), "dataset": self.content, "protocol": protocol}
-        params["compile"] = False  # a field of earlier versions, which is part of the names of their runs
+        params = {
+            "kind": "finalnet",
+            "version": VERSION,
+            **asdict(self),
+            "dataset": self.content,
+            "protocol": protocol,
+        }
+        params["compile"] = (
+            False  # a field of earlier versions, which is part of the names of their runs
+        )
         if not self.keep_weights:  # as were all runs before it could be asked for
             del params["keep_weights"]
         return {**params, **own_sources(self.space)}
@@ -112,14 +132,16 @@ class Evaluation(Portable):
 
 
 class Training:
-    """The training of a network in progress: network, optimizer, random state, and how many epochs are done.
+    """The training of a network in progress:
+    network, optimizer, random state, and how many epochs are done.
 
-    net: images -> logits; in training mode, if it has an auxiliary head, -> (logits, auxiliary logits). Where it
-    has an attribute `drop_path`, that is set at every epoch. data: statistics for normalisation. seed: of batches
-    and augmentation (the network has been seeded by whoever made it).
+    net: images -> logits; in training mode, if it has an auxiliary head, -> (logits, auxiliary
+    logits). Where it has an attribute `drop_path`, that is set at every epoch. data: statistics
+    for normalisation. seed: of batches and augmentation (the network has been seeded by whoever
+    made it).
 
-    Raises ValueError if the protocol drops paths of a network that cannot, and if the last batch of an auxiliary head
-    has one image, of which its batch norm makes no statistics.
+    Raises ValueError if the protocol drops paths of a network that cannot, and if the last batch
+    of an auxiliary head has one image, of which its batch norm makes no statistics.
     """
 
     def __init__(
@@ -138,8 +160,17 @@ class Training:
             raise _unable("drop_path")
         if protocol.auxiliary > 0 and (len(train) - 1) % protocol.batch == 0:
             found = f"not {protocol.batch} of {len(train)} images"
-            raise ValueError(f"batch must leave more than one image for the last batch of an auxiliary head, {found}")
-        self.net, self.protocol, self.data, self.train, self.test = net, protocol, data, train, test
+            raise ValueError(
+                "batch must leave more than one image for the last batch of an auxiliary head,"
+                f" {found}"
+            )
+        self.net, self.protocol, self.data, self.train, self.test = (
+            net,
+            protocol,
+            data,
+            train,
+            test,
+        )
         self.dtype, self.autocast = PRECISIONS[precision], precision == "bf16"
         self.cutout = protocol.cutout_at(data.resolution)
         outputs = len(net.genotype.cells[0].output) if protocol.drop_path_per_output else 1  # type: ignore[union-attr, index]
@@ -162,8 +193,8 @@ class Training:
     def one_epoch(self) -> Record:
         """One pass over the training images, a test, then the record of both. Raises NotFinite.
 
-        train_loss: what is minimised, with smoothed labels and the auxiliary head; test_loss: cross entropy (nats).
-        test_loss and test_accuracy are None in an epoch that is not tested.
+        train_loss: what is minimised, with smoothed labels and the auxiliary head; test_loss:
+        cross entropy (nats). test_loss and test_accuracy are None in an epoch that is not tested.
         """
         started = clock()
         self.begin_epoch()
@@ -172,7 +203,11 @@ class Training:
         losses = self.log.means(self.epoch, len(self.train))
         trained = clock()
         rates = {"lr": self.protocol.lr_at(self.epoch), "drop_path": self._drop_path()}
-        tested = self.judge() if self.protocol.tested_in(self.epoch) else {"test_loss": None, "test_accuracy": None}
+        tested = (
+            self.judge()
+            if self.protocol.tested_in(self.epoch)
+            else {"test_loss": None, "test_accuracy": None}
+        )
         record: Record = {"epoch": self.epoch, **losses, **tested, **rates}
         record["cost"] = cost(self.train.images.device, len(self.train), started, trained, clock())
         self.drop_path = self.protocol.grown(self.drop_path, self.epoch, record["train_accuracy"])
@@ -202,12 +237,16 @@ class Training:
         return cutout(images, self.generator, self.cutout) if self.cutout else images
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean cross entropy of a training batch, plus that of the auxiliary head times its weight."""
+        """Mean cross entropy of a training batch,
+        plus that of the auxiliary head times its weight.
+        """
         logits, *auxiliary = self._outputs(batch.images)
         smoothing = self.protocol.label_smoothing
         loss = F.cross_entropy(logits, batch.labels, label_smoothing=smoothing)
         for head in auxiliary:
-            loss = loss + self.protocol.auxiliary * F.cross_entropy(head, batch.labels, label_smoothing=smoothing)
+            loss = loss + self.protocol.auxiliary * F.cross_entropy(
+                head, batch.labels, label_smoothing=smoothing
+            )
         self.log.add(batch, loss, logits.detach())
         return loss
 
@@ -223,7 +262,9 @@ class Training:
         """Logits, followed by those of the auxiliary head in training mode."""
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.autocast):
             outputs = self.net(images)
-        return tuple(o.to(self.dtype) for o in (outputs if isinstance(outputs, tuple) else (outputs,)))
+        return tuple(
+            o.to(self.dtype) for o in (outputs if isinstance(outputs, tuple) else (outputs,))
+        )
 
     @torch.no_grad()
     def judge(self) -> dict[str, float | None]:
@@ -233,7 +274,11 @@ class Training:
         for start in range(0, len(self.test), EVALUATION_BATCH):
             part = self.test[start : start + EVALUATION_BATCH]
             varied = self.protocol.test_augmented
-            images = self._varied(part.images) if varied else normalize(part.images, self.data, self.dtype)
+            images = (
+                self._varied(part.images)
+                if varied
+                else normalize(part.images, self.data, self.dtype)
+            )
             batch = Batch("test", images, part.labels)
             (logits,) = self._outputs(batch.images)
             log.add(batch, F.cross_entropy(logits, batch.labels), logits)
@@ -241,7 +286,9 @@ class Training:
 
     @torch.no_grad()
     def recalibrated_accuracy(self) -> float | None:
-        """Test accuracy (%) with batch-norm statistics of unaugmented training images; the network is unchanged."""
+        """Test accuracy (%) with batch-norm statistics of unaugmented training images;
+        the network is unchanged.
+        """
         with batch_norms_restored(self.net):
             self.net.eval()  # no dropped path, no auxiliary head
             for module in self.net.modules():
@@ -274,19 +321,29 @@ class Training:
 
 
 def build(evaluation: Evaluation, machine: Machine) -> Training:
-    """The training at its epoch 0. Raises ValueError for a bad field, MissingData without the data set."""
+    """The training at its epoch 0. Raises ValueError for a bad field,
+    MissingData without the data set.
+    """
     e, protocol = evaluation, protocol_of(evaluation)
     device, dtype = machine.device, PRECISIONS[e.precision]
     images = images_of(e, machine)
     if not len(images.test):
-        raise ValueError(f"{images.name} has no test part, on which the network is to be judged, see nasutils.own_data")
-    train, test = _first("images", images.train, e.images), _first("test_images", images.test, e.test_images)
+        raise ValueError(
+            f"{images.name} has no test part, on which the network is to be judged, see"
+            " nasutils.own_data"
+        )
+    train, test = (
+        _first("images", images.train, e.images),
+        _first("test_images", images.test, e.test_images),
+    )
     net = network(e, images.num_classes, auxiliary=protocol.auxiliary > 0).to(device, dtype)
     return Training(net, protocol, images, train, test, seed=e.seed, precision=e.precision)
 
 
 def protocol_of(evaluation: Evaluation) -> Protocol:
-    """The named protocol with the evaluation's departures. Raises ValueError for a name or value that cannot be."""
+    """The named protocol with the evaluation's departures.
+    Raises ValueError for a name or value that cannot be.
+    """
     preset = PROTOCOLS[choose("protocol", evaluation.preset, PROTOCOLS)]
     for name in evaluation.protocol:
         choose("field of the protocol", name, asdict(preset))
@@ -294,7 +351,9 @@ def protocol_of(evaluation: Evaluation) -> Protocol:
 
 
 def network(evaluation: Evaluation, num_classes: int, *, auxiliary: bool = False) -> nn.Module:
-    """The network at its initial weights, on the CPU. Raises ValueError if the space has no auxiliary head."""
+    """The network at its initial weights, on the CPU.
+    Raises ValueError if the space has no auxiliary head.
+    """
     e, space = evaluation, spaces.get(evaluation.space)
     if auxiliary and e.space not in _regularizable():
         raise _unable("auxiliary")
@@ -314,7 +373,9 @@ def _without_head(evaluation: Evaluation, training: Training) -> nn.Module:
 
 @cache
 def _check_genotype(space: str, genotype: str, source: str | None) -> None:
-    """Raise ValueError unless a genotype is of the space, which its smallest network tells; source: of an own space."""
+    """Raise ValueError unless a genotype is of the space, which its smallest network tells;
+    source: of an own space.
+    """
     with torch.random.fork_rng(devices=[]):
         spaces.get(space).finalnet(genotype, channels=2, cells=3, num_classes=1)
 
@@ -322,9 +383,10 @@ def _check_genotype(space: str, genotype: str, source: str | None) -> None:
 def result(evaluation: Evaluation, training: Training, records: Sequence[Record]) -> runs.Result:
     """What is left of a training: accuracies (%) of the test images, and the size of the network.
 
-    test_accuracy is that of the last epoch. best_test_accuracy is the highest of all tested epochs, which is selected
-    on the test set and so optimistic; best_epoch is the first one that has it. params and macs: trainable weights and
-    multiply-adds for one image, without auxiliary head. recalibrated_test_accuracy: where the protocol asks for it.
+    test_accuracy is that of the last epoch. best_test_accuracy is the highest of all tested
+    epochs, which is selected on the test set and so optimistic; best_epoch is the first one that
+    has it. params and macs: trainable weights and multiply-adds for one image, without auxiliary
+    head. recalibrated_test_accuracy: where the protocol asks for it.
     """
     tested = [record for record in records if record["test_accuracy"] is not None]
     best = max(tested, key=lambda record: record["test_accuracy"])
@@ -351,8 +413,14 @@ def _first(name: str, images: ImageSet, count: int | None) -> ImageSet:
 
 def _regularizable() -> list[str]:
     """The spaces whose final networks can drop paths and have an auxiliary head."""
-    return [n for n in spaces.names if "auxiliary" in inspect.signature(spaces.get(n).finalnet).parameters]
+    return [
+        n
+        for n in spaces.names
+        if "auxiliary" in inspect.signature(spaces.get(n).finalnet).parameters
+    ]
 
 
 def _unable(name: str) -> ValueError:
-    return ValueError(f"{name} must be 0 for this network: only those of {', '.join(_regularizable())} can do it")
+    return ValueError(
+        f"{name} must be 0 for this network: only those of {', '.join(_regularizable())} can do it"
+    )

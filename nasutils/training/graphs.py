@@ -1,8 +1,10 @@
-"""The loss of a supernet and its gradients as a CUDA graph: the same kernels, launched all at once.
+"""The loss of a supernet and its gradients as a CUDA graph:
+the same kernels, launched all at once.
 
-A step of a supernet is tens of thousands of small kernels, and a GPU waits for the host that launches them one
-by one. A graph is recorded for every combination that recurs of shapes, operations that run and gradients that are
-wanted; a step whose combination is new (a method that samples operations) runs as it would without.
+A step of a supernet is tens of thousands of small kernels, and a GPU waits for the host that
+launches them one by one. A graph is recorded for every combination that recurs of shapes,
+operations that run and gradients that are wanted; a step whose combination is new (a method that
+samples operations) runs as it would without.
 """
 
 from collections import Counter, OrderedDict
@@ -19,7 +21,9 @@ SupernetLoss = Callable[[Tensor, Tensor, Mix, Active], tuple[Tensor, Tensor]]
 """(images, labels, mix, active) -> mean loss, logits."""
 
 SEEN = 4
-"""A combination is recorded when it has been computed so often: that also sets up what a recording must not."""
+"""A combination is recorded when it has been computed so often:
+that also sets up what a recording must not.
+"""
 KEPT = 6
 """As many graphs are kept, those used last."""
 
@@ -27,8 +31,8 @@ KEPT = 6
 class Graphs:
     """A loss function on a GPU, replayed where it can be. Needs gradients to be enabled.
 
-    loss: what is recorded; it may read nothing from the device. net: its network; gradients are taken of those
-    weights that require one when it is called.
+    loss: what is recorded; it may read nothing from the device. net: its network; gradients are
+    taken of those weights that require one when it is called.
     """
 
     def __init__(self, loss: SupernetLoss, net: nn.Module) -> None:
@@ -36,8 +40,12 @@ class Graphs:
         self._seen: Counter[Any] = Counter()
         self._graphs: OrderedDict[Any, _Graph] = OrderedDict()
 
-    def __call__(self, images: Tensor, labels: Tensor, mix: Mix, active: Active) -> tuple[Tensor, Tensor]:
-        """The loss, differentiable once in mix and weights, and the logits, which the next call may overwrite."""
+    def __call__(
+        self, images: Tensor, labels: Tensor, mix: Mix, active: Active
+    ) -> tuple[Tensor, Tensor]:
+        """The loss, differentiable once in mix and weights, and the logits,
+        which the next call may overwrite.
+        """
         weights = [w for w in self.net.parameters() if w.requires_grad]
         wanted = tuple(m.requires_grad for m in mix.values())
         runs = tuple(tuple(map(tuple, rows)) for rows in active.values())
@@ -54,7 +62,9 @@ class Graphs:
 
 
 class _Graph:
-    """A recorded loss: what it reads (`inputs`), and what it leaves (`loss`, `logits`, `gradients`)."""
+    """A recorded loss: what it reads (`inputs`), and what it leaves (`loss`, `logits`,
+    `gradients`).
+    """
 
     def __init__(
         self,
@@ -66,7 +76,9 @@ class _Graph:
         active: Active,
         weights: Sequence[Tensor],
     ) -> None:
-        self.read = {name: m.detach().clone().requires_grad_(m.requires_grad) for name, m in mix.items()}
+        self.read = {
+            name: m.detach().clone().requires_grad_(m.requires_grad) for name, m in mix.items()
+        }
         self.inputs = [images.clone(), labels.clone(), *self.read.values()]
         self.sources = [*self.read.values(), *weights]
         self.compute, self.active = loss, active
@@ -82,11 +94,17 @@ class _Graph:
         return graph
 
     def _leave(self) -> tuple[Tensor, Tensor, list[Tensor | None]]:
-        """Loss, logits and, where one is wanted, the gradient of each source, of what the inputs hold."""
+        """Loss, logits and, where one is wanted, the gradient of each source,
+        of what the inputs hold.
+        """
         loss, logits = self.compute(self.inputs[0], self.inputs[1], self.read, self.active)
         of = [source for source in self.sources if source.requires_grad]
         found = iter(torch.autograd.grad(loss, of, materialize_grads=True))
-        return loss.detach(), logits.detach(), [next(found) if s.requires_grad else None for s in self.sources]
+        return (
+            loss.detach(),
+            logits.detach(),
+            [next(found) if s.requires_grad else None for s in self.sources],
+        )
 
     def replay(self, inputs: Sequence[Tensor]) -> None:
         """Of other inputs; without gradients enabled."""
@@ -102,7 +120,9 @@ class _Replayed(torch.autograd.Function):
     def forward(ctx: Any, graph: _Graph, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         graph.replay(inputs[: len(graph.inputs)])
         known = [g for g in graph.gradients if g is not None]
-        ctx.save_for_backward(*torch._foreach_mul(known, 1.0))  # copies: the next replay overwrites them
+        ctx.save_for_backward(
+            *torch._foreach_mul(known, 1.0)
+        )  # copies: the next replay overwrites them
         ctx.known = [g is not None for g in graph.gradients]
         logits = graph.logits.view_as(graph.logits)
         ctx.mark_non_differentiable(logits)

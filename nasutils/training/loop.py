@@ -1,4 +1,6 @@
-"""What the loops of searches and of final networks share: batches, their log, the optimizer, what an epoch costs."""
+"""What the loops of searches and of final networks share:
+batches, their log, the optimizer, what an epoch costs.
+"""
 
 import resource
 import time
@@ -11,7 +13,9 @@ from torch import Tensor
 
 Record = dict[str, Any]
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.float32}
-"""Type of weights and images by precision; `bf16` runs the network under autocast, alpha and mix stay float32."""
+"""Type of weights and images by precision; `bf16` runs the network under autocast,
+alpha and mix stay float32.
+"""
 
 
 class NotFinite(FloatingPointError):
@@ -20,7 +24,9 @@ class NotFinite(FloatingPointError):
 
 @dataclass(frozen=True)
 class Batch:
-    """images: (batch, 3, H, W), augmented and normalised; labels: (batch,); role: "train", "valid" or "test"."""
+    """images: (batch, 3, H, W), augmented and normalised; labels: (batch,);
+    role: "train", "valid" or "test".
+    """
 
     role: str
     images: Tensor
@@ -39,13 +45,17 @@ class Log:
         self._rows[batch.role].append(torch.stack([loss.detach().double() * size, hits.double()]))
 
     def means(self, epoch: int, sizes: int) -> dict[str, float | None]:
-        """Of every role `<role>_loss` (nats) and `<role>_accuracy` (%), None without batches. Raises NotFinite."""
+        """Of every role `<role>_loss` (nats) and `<role>_accuracy` (%), None without batches.
+        Raises NotFinite.
+        """
         means: dict[str, float | None] = {}
         for role, rows in self._rows.items():
             table = torch.stack(rows).cpu() if rows else torch.zeros(0, 2)
             bad = (~table[:, 0].isfinite()).nonzero()
             if len(bad):
-                raise NotFinite(f"the {role} loss is not finite at epoch {epoch}, step {int(bad[0])}")
+                raise NotFinite(
+                    f"the {role} loss is not finite at epoch {epoch}, step {int(bad[0])}"
+                )
             loss, hits = (table.sum(dim=0) / sizes).tolist() if rows else (None, None)
             means[f"{role}_loss"] = loss
             means[f"{role}_accuracy"] = None if hits is None else 100 * hits
@@ -64,11 +74,14 @@ def clock() -> Moment:
     return Moment(time.perf_counter(), time.process_time())
 
 
-def cost(device: torch.device, samples: int, started: Moment, trained: Moment, ended: Moment) -> Record:
-    """What an epoch cost, all that was done in it (judging, probes, eigenvalues) and its training alone.
+def cost(
+    device: torch.device, samples: int, started: Moment, trained: Moment, ended: Moment
+) -> Record:
+    """What an epoch cost, all that was done in it (judging, probes,
+    eigenvalues) and its training alone.
 
-    samples: images trained on between `started` and `trained`. Peak memory: of the process on a CPU, of the allocator
-    on a GPU.
+    samples: images trained on between `started` and `trained`. Peak memory: of the process on a
+    CPU, of the allocator on a GPU.
     """
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device)
@@ -84,7 +97,9 @@ def cost(device: torch.device, samples: int, started: Moment, trained: Moment, e
 
 
 def clip(gradients: Iterable[Tensor], bound: float, others: Iterable[Tensor] = ()) -> Tensor:
-    """Scale gradients in place to a norm of at most `bound`, taken together with `others`; returns that norm before."""
+    """Scale gradients in place to a norm of at most `bound`, taken together with `others`;
+    returns that norm before.
+    """
     gradients = list(gradients)
     norm = torch.nn.utils.get_total_norm([*gradients, *others])
     torch._foreach_mul_(gradients, (bound / (norm + 1e-6)).clamp(max=1.0))

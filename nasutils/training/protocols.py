@@ -11,16 +11,17 @@ from nasutils.methods import schedules
 class Protocol:
     """How a derived network is trained; the defaults are those of DARTS.
 
-    lr falls along a cosine of the epoch to lr_end. clip: bound of the gradient norm, 0 for none. drop_path: the
-    probability that the epochs ramp up to, linearly from 0. auxiliary: weight of the auxiliary head's loss, 0
-    for no head. augment: crop and flip training images. cutout: side in pixels of 32, 0 for none. recalibration:
-    number of training batches from which batch-norm statistics are estimated anew for a further test after the last
-    epoch, 0 for none.
+    lr falls along a cosine of the epoch to lr_end. clip: bound of the gradient norm, 0 for none.
+    drop_path: the probability that the epochs ramp up to, linearly from 0. auxiliary: weight of
+    the auxiliary head's loss, 0 for no head. augment: crop and flip training images. cutout: side
+    in pixels of 32, 0 for none. recalibration: number of training batches from which batch-norm
+    statistics are estimated anew for a further test after the last epoch, 0 for none.
 
-    Of LHD's code: drop_path_per_output: drop_path is multiplied by the nodes that the normal cell concatenates.
-    drop_path_growth: a name in GROWTHS. test_augmented: test images are cropped, flipped and cut out like those of
-    training. test_late: only the last third of the epochs is tested. test_last (ours): only the last epoch is, which
-    saves the time of the other tests and changes nothing else.
+    Of LHD's code: drop_path_per_output: drop_path is multiplied by the nodes that the normal cell
+    concatenates. drop_path_growth: a name in GROWTHS. test_augmented: test images are cropped,
+    flipped and cut out like those of training. test_late: only the last third of the epochs is
+    tested. test_last (ours): only the last epoch is, which saves the time of the other tests and
+    changes nothing else.
 
     Raises ValueError naming the field that is out of range.
     """
@@ -56,11 +57,15 @@ class Protocol:
         return schedules.cosine(epoch, self.epochs, self.lr, self.lr_end)
 
     def drop_path_at(self, epoch: int, target: float | None = None) -> float:
-        """The probability with which a path is dropped in an epoch: target (None: drop_path) * epoch / epochs."""
+        """The probability with which a path is dropped in an epoch: target (None:
+        drop_path) * epoch / epochs.
+        """
         return (self.drop_path if target is None else target) * epoch / self.epochs
 
     def late(self, epoch: int) -> bool:
-        """Whether an epoch is in the last third: 401 to 599 of 600, and the last one of any number."""
+        """Whether an epoch is in the last third:
+        401 to 599 of 600, and the last one of any number.
+        """
         return 3 * epoch > 2 * self.epochs or epoch == self.epochs - 1
 
     def grown(self, target: float, epoch: int, accuracy: float) -> float:
@@ -84,10 +89,11 @@ GROWTHS: Mapping[str, tuple[tuple[float, float], tuple[float, float]]] = {
     "lhd-cifar100": ((75.0, 5e-4), (85.0, 1e-4)),
     "lhd-svhn": ((97.0, 5e-4), (99.0, 1e-4)),
 }
-"""By how much the target of drop_path grows after an epoch whose training accuracy (%) was above a threshold.
+"""By how much the target of drop_path grows after an epoch whose training accuracy
+(%) was above a threshold.
 
-(threshold, growth) before the last third of the epochs and in it. Source: chaoji90/LHD, eval/*/train_*.sh and
-the scripts that they call."""
+(threshold, growth) before the last third of the epochs and in it. Source: chaoji90/LHD,
+eval/*/train_*.sh and the scripts that they call."""
 
 _LHD = Protocol(batch=64, drop_path=0.01, drop_path_per_output=True)
 _LHD100 = replace(_LHD, drop_path=0.02, drop_path_growth="lhd-cifar100")
@@ -123,14 +129,16 @@ PROTOCOLS: Mapping[str, Protocol] = {
 }
 """Protocols by name.
 
-darts: Liu et al., ICLR 2019, 20 cells of 36 channels; the auxiliary head and cutout are flags of its code that its
-README sets. sp-darts, ss-darts, drnas, s1-s4: the authors' copies of that code, `SP-DARTS/train.py`,
-`SS-DARTS/train.py`, `DrNas/DARTS-space/train.py` and `SmoothDARTS/sota/*/train.py`, with the same two flags; which one
-made a paper's numbers is not recorded. nasbench201: Dong & Yang, ICLR 2020, 5 cells per stage, 16 channels; their rate
-falls at every iteration, here at every epoch.
-lhd-*: the benchmark of Zhang & Ding, ICML 2023 (chaoji90/LHD, eval), 20 cells of 36 channels; 1m: for 25 cells and as
-many channels as `LHD.finalnet_size` says, where more paths are dropped. released: tested in the last 199 of 600 epochs
-only, of which the authors report the best (`best_test_accuracy`), on CIFAR-100 with test images that are cropped,
-flipped and cut out; the others test clean images after every epoch. Images of SVHN are not augmented.
-short: ours, for a laptop; every space can run it.
+darts: Liu et al., ICLR 2019, 20 cells of 36 channels; the auxiliary head and cutout are flags of
+its code that its README sets. sp-darts, ss-darts, drnas, s1-s4: the authors' copies of that code,
+`SP-DARTS/train.py`, `SS-DARTS/train.py`, `DrNas/DARTS-space/train.py` and
+`SmoothDARTS/sota/*/train.py`, with the same two flags; which one made a paper's numbers is not
+recorded. nasbench201: Dong & Yang, ICLR 2020, 5 cells per stage, 16 channels; their rate falls at
+every iteration, here at every epoch.
+lhd-*: the benchmark of Zhang & Ding, ICML 2023 (chaoji90/LHD, eval), 20 cells of 36 channels; 1m:
+for 25 cells and as many channels as `LHD.finalnet_size` says, where more paths are dropped.
+released: tested in the last 199 of 600 epochs only, of which the authors report the best
+(`best_test_accuracy`), on CIFAR-100 with test images that are cropped, flipped and cut out; the
+others test clean images after every epoch. Images of SVHN are not augmented. short: ours, for a
+laptop; every space can run it.
 """

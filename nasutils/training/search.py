@@ -1,8 +1,8 @@
 """The bilevel loop, in one place, and the record it leaves after every epoch.
 
-An iteration is one weight update on a training batch and one alpha update on a validation batch, in the order
-the recipe asks for, or both from gradients at the same point (single-level and mixed-level search). Methods
-differ in what they implement; the loop asks no method what it is.
+An iteration is one weight update on a training batch and one alpha update on a validation batch,
+in the order the recipe asks for, or both from gradients at the same point (single-level and
+mixed-level search). Methods differ in what they implement; the loop asks no method what it is.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,16 +24,19 @@ from nasutils.training.loop import PRECISIONS, Batch, Log, NotFinite, Record, cl
 
 
 class Search:
-    """A search in progress: network, method, optimizer, random states, and how many epochs are done.
+    """A search in progress: network, method, optimizer, random states,
+    and how many epochs are done.
 
     data: statistics for normalisation. train, valid: the images that train the weights and alpha.
-    evaluation: the images on which the supernet is judged (`valid` if None): after every `judge_every` epochs, after
-    the last one, and wherever leakage is measured. held_out: images that neither the weights nor alpha are trained on;
-    the loss and accuracy of the relaxed supernet on them are recorded after every epoch (None: not).
-    recalibration: number of training batches from which batch-norm statistics are estimated anew.
-    seed: of batches and augmentation (the method and the network have been seeded by whoever made them).
-    probe_every: leakage is measured after every so many epochs and after the last one (0: never).
-    eigenvalue_every: the same for the dominant Hessian eigenvalue alone, which a probe measures, too.
+    evaluation: the images on which the supernet is judged (`valid` if None): after every
+    `judge_every` epochs, after the last one, and wherever leakage is measured. held_out: images
+    that neither the weights nor alpha are trained on; the loss and accuracy of the relaxed
+    supernet on them are recorded after every epoch (None: not). recalibration: number of training
+    batches from which batch-norm statistics are estimated anew.
+    seed: of batches and augmentation (the method and the network have been seeded by whoever made
+    them). probe_every: leakage is measured after every so many epochs and after the last one (0:
+    never). eigenvalue_every: the same for the dominant Hessian eigenvalue alone, which a probe
+    measures, too.
     """
 
     def __init__(
@@ -97,7 +100,9 @@ class Search:
         started = clock()
         self.begin_epoch()
         steps = -(-len(self.train) // self.recipe.batch)
-        for i, index in enumerate(index_batches(len(self.train), self.recipe.batch, self.generator)):
+        for i, index in enumerate(
+            index_batches(len(self.train), self.recipe.batch, self.generator)
+        ):
             self._set_rate(self.epoch + i / steps)
             valid_index = self._valid_index(len(index))
             train = self.batch("train", self.train, index)
@@ -106,10 +111,17 @@ class Search:
         losses = self.log.means(self.epoch, len(self.train))
         self.check_finite()
         trained = clock()
-        record = {"epoch": self.epoch, **losses, "alpha_gradient_norm": self._gradient_norm(), **self._describe()}
+        record = {
+            "epoch": self.epoch,
+            **losses,
+            "alpha_gradient_norm": self._gradient_norm(),
+            **self._describe(),
+        }
         self.epoch += 1
         record |= self._observed()
-        passes = 1 if losses["valid_loss"] is None else 2  # over as many images as the training images
+        passes = (
+            1 if losses["valid_loss"] is None else 2
+        )  # over as many images as the training images
         samples = passes * len(self.train)
         record["cost"] = cost(self.train.images.device, samples, started, trained, clock())
         return record
@@ -121,7 +133,9 @@ class Search:
         return torch.randint(len(self.valid), (count,), generator=self.generator)
 
     def _gradient_norm(self) -> float | None:
-        """Euclidean norm of alpha's gradient, all cell types together, mean over the steps; None without a step."""
+        """Euclidean norm of alpha's gradient, all cell types together, mean over the steps;
+        None without a step.
+        """
         return torch.stack(self.gradient_norms).mean().item() if self.gradient_norms else None
 
     def _observed(self) -> Record:
@@ -179,13 +193,22 @@ class Search:
         return loss
 
     def _loss(
-        self, images: Tensor, labels: Tensor, mix: Mix, active: Active | None, weights: Sequence[Tensor] | None = None
+        self,
+        images: Tensor,
+        labels: Tensor,
+        mix: Mix,
+        active: Active | None,
+        weights: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         logits = self.logits(images, mix, active, weights)
         return F.cross_entropy(logits, labels), logits
 
     def logits(
-        self, images: Tensor, mix: Mix, active: Active | None, weights: Sequence[Tensor] | None = None
+        self,
+        images: Tensor,
+        mix: Mix,
+        active: Active | None,
+        weights: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """Of normalised images, in the precision of the search and the type of its weights."""
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.autocast):
@@ -231,7 +254,9 @@ class Search:
         """Raise NotFinite unless all weights and alphas are numbers."""
         tensors = [*self.weights, *self.method.alphas.values()]
         if not torch.stack([t.detach().isfinite().all() for t in tensors]).all():
-            raise NotFinite(f"a weight or alpha is not finite after the last step of epoch {self.epoch}")
+            raise NotFinite(
+                f"a weight or alpha is not finite after the last step of epoch {self.epoch}"
+            )
 
     def _joint_step(self, train: Batch, valid: Batch) -> None:
         to_weights, self.alpha_gradients = self.method.joint_gradients(self, train, valid)
@@ -255,13 +280,16 @@ class Search:
             loss = self.loss(train, {name: m.detach() for name, m in mix.items()}, active)
             self.descend(torch.autograd.grad(loss, self.weights, materialize_grads=True))
             return
-        # As in the released NAS-Bench-201 code: the gradient of this loss in alpha is added to what the alpha step
-        # has left there, and the norm that is clipped is that of weights and alpha together.
+        # As in the released NAS-Bench-201 code: the gradient of this loss in alpha is added to
+        # what the alpha step has left there, and the norm that is clipped is that of weights and
+        # alpha together.
         loss = self.loss(train, mix, active)
         wanted = [*self.weights, *self.method.alphas.values()]
         gradients = torch.autograd.grad(loss, wanted, materialize_grads=True)
         to_weights, to_alpha = gradients[: len(self.weights)], gradients[len(self.weights) :]
-        self.descend(to_weights, [a + b for a, b in zip(self.alpha_gradients, to_alpha, strict=True)])
+        self.descend(
+            to_weights, [a + b for a, b in zip(self.alpha_gradients, to_alpha, strict=True)]
+        )
 
     def descend(self, gradients: Sequence[Tensor], others: Iterable[Tensor] = ()) -> None:
         """One optimizer step on the weights, the gradients clipped together with `others`."""
@@ -273,7 +301,8 @@ class Search:
         self.optimizer.zero_grad()
 
     def _describe(self) -> Record:
-        """What the architecture is after the epoch: temperature, alpha, mixing weights, entropy (nats), genotype.
+        """What the architecture is after the epoch:
+        temperature, alpha, mixing weights, entropy (nats), genotype.
 
         entropy: mean over edges, or over whatever else operations compete on in the space.
         """
@@ -285,15 +314,20 @@ class Search:
             "weight_lr": self.optimizer.param_groups[0]["lr"],
             "alpha": {name: a.tolist() for name, a in self.method.alphas.items()},
             "mix": {name: m.tolist() for name, m in mix.items()},
-            "entropy": {name: _mean_entropy(rows) for name, rows in self.method.space.competing(mix).items()},
+            "entropy": {
+                name: _mean_entropy(rows)
+                for name, rows in self.method.space.competing(mix).items()
+            },
             "skip_count": str(genotype).count("skip_connect"),
             "genotype": str(genotype),
         }
 
     def _evaluate(self) -> dict[str, float]:
-        """Accuracy (%) of the supernet on the evaluation images, relaxed and with one operation per edge.
+        """Accuracy (%) of the supernet on the evaluation images,
+        relaxed and with one operation per edge.
 
-        Or with one of whatever else competes in the space (LHD: of all into a node; gates stay as they are).
+        Or with one of whatever else competes in the space (LHD: of all into a node; gates stay as
+        they are).
         """
         mix = self.method.inference()
         strongest = self.method.space.relax(mix, relax.one_hot, gates=lambda g: g)
@@ -305,7 +339,9 @@ class Search:
         }
 
     def _evaluate_held_out(self, images: ImageSet) -> dict[str, float]:
-        """Loss (nats) and accuracy (%) of the relaxed supernet on images that nothing is trained on."""
+        """Loss (nats) and accuracy (%) of the relaxed supernet on images that nothing is trained
+        on.
+        """
         with leakage.undisturbed(self.net):
             loss, accuracy = self._tested(images, self.method.evaluated(self.method.inference()))
         return {"loss": loss, "accuracy": accuracy}
@@ -316,7 +352,9 @@ class Search:
 
     @torch.no_grad()
     def _tested(self, images: ImageSet, mix: Mix) -> tuple[float, float]:
-        """Mean cross entropy (nats) and accuracy (%) of the supernet, by the batch-norm statistics of its training."""
+        """Mean cross entropy (nats) and accuracy (%) of the supernet,
+        by the batch-norm statistics of its training.
+        """
         self.net.eval()
         active, loss, hits = nonzero(mix), 0.0, 0
         for start in range(0, len(images), EVALUATION_BATCH):
@@ -328,7 +366,9 @@ class Search:
 
     @torch.no_grad()
     def recalibrated_accuracy(self, mix: Mix) -> float:
-        """The same with batch-norm statistics of these mixing weights, from the first training images, unaugmented."""
+        """The same with batch-norm statistics of these mixing weights,
+        from the first training images, unaugmented.
+        """
         active = nonzero(mix)
 
         def forward(images: Tensor) -> None:
@@ -340,19 +380,23 @@ class Search:
             return self.accuracy(mix)
 
     def _eigenvalue(self) -> float | None:
-        """The dominant Hessian eigenvalue on the first evaluation images; None where mix is no softmax of alpha."""
+        """The dominant Hessian eigenvalue on the first evaluation images;
+        None where mix is no softmax of alpha.
+        """
         temperature = self.method.softmax_temperature
         if temperature is None:
             return None
         part = self.evaluation[: leakage.CURVATURE_IMAGES]
         images = normalize(part.images, self.data, self.dtype)
-        return leakage.dominant_eigenvalue(self.net, self.method.inference(), images, part.labels, temperature)
+        return leakage.dominant_eigenvalue(
+            self.net, self.method.inference(), images, part.labels, temperature
+        )
 
     def _probe(self) -> Record:
         """Leakage on the first evaluation images, unaugmented, in the precision of the weights.
 
-        accuracy: of the supernet (%, all evaluation images) without some operations, see `leakage.ablated`, with
-        batch-norm statistics estimated anew.
+        accuracy: of the supernet (%, all evaluation images) without some operations, see
+        `leakage.ablated`, with batch-norm statistics estimated anew.
         """
         mix = self.method.inference()
         part = self.evaluation[: leakage.IMAGES]
@@ -365,7 +409,9 @@ class Search:
         return {**measured, "accuracy": accuracy}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything the next epoch depends on: weights, alpha, optimizers, schedules, random states."""
+        """Everything the next epoch depends on:
+        weights, alpha, optimizers, schedules, random states.
+        """
         return {
             "epoch": self.epoch,
             "net": self.net.state_dict(),
@@ -381,17 +427,26 @@ class Search:
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
         alphas = self.method.alphas.values()
-        self.alpha_gradients = [g.to(a.device) for g, a in zip(state["alpha_gradients"], alphas, strict=True)]
+        self.alpha_gradients = [
+            g.to(a.device) for g, a in zip(state["alpha_gradients"], alphas, strict=True)
+        ]
         self.generator.set_state(state["generator"])
 
 
 def _check_recipe(recipe: Recipe, method: Method, images: int) -> None:
-    """Raise ValueError for a recipe that the method cannot follow; images: those that train alpha."""
+    """Raise ValueError for a recipe that the method cannot follow;
+    images: those that train alpha.
+    """
     choose(f"order of {method.name}", recipe.order, method.orders)
     if not 0 <= recipe.warmup < max(recipe.epochs, 1):
-        raise ValueError(f"warmup must be 0 to {recipe.epochs - 1}, below the epochs, not {recipe.warmup}")
+        raise ValueError(
+            f"warmup must be 0 to {recipe.epochs - 1}, below the epochs, not {recipe.warmup}"
+        )
     if 0 < recipe.epochs <= recipe.alpha_from:
-        rule = f"alpha_from must be 0 to {recipe.epochs - 1} (recipe={{'alpha_from': ...}}), below the epochs"
+        rule = (
+            f"alpha_from must be 0 to {recipe.epochs - 1} (recipe={{'alpha_from': ...}}), below"
+            " the epochs"
+        )
         raise ValueError(f"{rule}, or alpha never moves, not {recipe.alpha_from}")
     if recipe.valid_batch == "distinct" and recipe.batch > images:
         raise ValueError(f"batch must be 1 to {images}, the images for alpha, not {recipe.batch}")
@@ -409,13 +464,18 @@ def _check_measurable(method: Method) -> None:
     """Raise ValueError where leakage and the Hessian's eigenvalue are not defined."""
     space, none = method.space, "probe_every and eigenvalue_every must be 0"
     if beside := [name for name in space.alpha_shapes if name not in space.cell_types]:
-        raise ValueError(f"{none} on {space.name}, where not all weights are those of edges: {', '.join(beside)}")
+        raise ValueError(
+            f"{none} on {space.name}, where not all weights are those of edges:"
+            f" {', '.join(beside)}"
+        )
     if method.partial > 1:
         raise ValueError(f"{none} on partial channels ({method.name})")
 
 
 def _mean_entropy(rows: Sequence[Tensor]) -> float:
-    """Of distributions (rows, K); weights whose sum is that of an edge (PC-DARTS) are taken relatively."""
+    """Of distributions (rows, K); weights whose sum is that of an edge
+    (PC-DARTS) are taken relatively.
+    """
     return torch.cat([relax.entropy(p / p.sum(dim=1, keepdim=True)) for p in rows]).mean().item()
 
 

@@ -1,4 +1,5 @@
-"""Perturbation-based selection (DARTS-PT: Wang et al., ICLR 2021, section 4): keep the operation whose removal hurts.
+"""Perturbation-based selection (DARTS-PT: Wang et al., ICLR 2021, section 4):
+keep the operation whose removal hurts.
 
     search = Experiment(..., keep_weights=True)
     search.run(machine)
@@ -6,28 +7,33 @@
     print(selection.cost)                  # before anything is computed
     selection.run(machine).result["genotype"]
 
-A trained supernet is taken apart, choice by choice. Of the operations that compete, each is taken off in turn, the
-weights of the others unchanged, and the supernet is judged on images that its weights were not trained on. The
-operation without which it is worst is kept, with all the weight of its competition; of equals, the first. Then,
-if asked, the weights are tuned, and the next choice is made in what is left.
+A trained supernet is taken apart, choice by choice. Of the operations that compete, each is taken
+off in turn, the weights of the others unchanged, and the supernet is judged on images that its
+weights were not trained on. The operation without which it is worst is kept, with all the weight
+of its competition; of equals, the first. Then, if asked, the weights are tuned, and the next
+choice is made in what is left.
 
-* The order of the choices is random, by the seed. A round makes one choice in every cell type; the weights are tuned
-  between rounds, so that DARTS's 14 edges and 3 nodes are 17 rounds with 16 times `tune_epochs` (theirs: 5) between.
+* The order of the choices is random, by the seed. A round makes one choice in every cell type; the
+  weights are tuned between rounds, so that DARTS's 14 edges and 3 nodes are 17 rounds with 16
+  times `tune_epochs` (theirs: 5) between.
 * What competes, and what is kept (`stages`):
-    NAS-Bench-201 and own spaces    the operations of an edge, none included: one
-    DARTS, S1-S4                    the operations of an edge without none: one. Then, of every node with more than two,
-                                    the edges: the two without which the supernet is worst
-    LHD (ours)                      the operations of all edges into a node: as many as the policy keeps. Then the nodes
-                                    of the sum: as many as the policy keeps, or those whose removal costs more than the
-                                    mean. Gates compete with nothing: the policy reads them as the search left them
-* Judged are the first images of those that alpha was trained on (as theirs), by the batch-norm statistics of each
-  batch; statistics and random states are as before after every choice. Criterion: accuracy (theirs), or the loss.
-* Tuning moves the weights alone: a tenth of the search's rate, falling along a cosine to its end, with a fresh
-  momentum. Alpha rests, as in their runs of fixed alpha (`blank`); in the others of theirs it moves on, and on
-  NAS-Bench-201 the rate stays. What is dropped has weight 0 and is not run.
+    NAS-Bench-201 and own spaces: the operations of an edge, none included: one.
+    DARTS, S1-S4: the operations of an edge without none: one. Then, of every node with more than
+        two, the edges: the two without which the supernet is worst.
+    LHD (ours): the operations of all edges into a node: as many as the policy keeps. Then the
+        nodes of the sum: as many as the policy keeps, or those whose removal costs more than the
+        mean. Gates compete with nothing: the policy reads them as the search left them.
+* Judged are the first images of those that alpha was trained on (as theirs), by the batch-norm
+  statistics of each batch; statistics and random states are as before after every choice.
+  Criterion: accuracy (theirs), or the loss.
+* Tuning moves the weights alone: a tenth of the search's rate, falling along a cosine to its end,
+  with a fresh momentum. Alpha rests, as in their runs of fixed alpha (`blank`); in the others of
+  theirs it moves on, and on NAS-Bench-201 the rate stays. What is dropped has weight 0 and is not
+  run.
 
-Source: ruocwang/darts-pt, sota/cnn/projection.py and nasbench201/projection.py (`proj_intv` epochs between
-projections), exp_scripts/darts-proj-*.sh. There an edge is dropped by the same rule: whose removal costs least goes.
+Source: ruocwang/darts-pt, sota/cnn/projection.py and nasbench201/projection.py (`proj_intv` epochs
+between projections), exp_scripts/darts-proj-*.sh. There an edge is dropped by the same rule: whose
+removal costs least goes.
 """
 
 import math
@@ -72,9 +78,10 @@ Judged = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Choice:
-    """key: of the mixing weights. name: of what competes there. rivals: places of each by its name; those of `none`
-    carry nothing. places: all that the choice is about. keep: how many rivals stay; None: those whose removal costs
-    more than the mean, at least one. shared: what stays shares the weight of all places evenly; else it has its own.
+    """key: of the mixing weights. name: of what competes there. rivals: places of each by its
+    name; those of `none` carry nothing. places: all that the choice is about. keep: how many
+    rivals stay; None: those whose removal costs more than the mean, at least one. shared: what
+    stays shares the weight of all places evenly; else it has its own.
     """
 
     key: str
@@ -86,14 +93,22 @@ class Choice:
 
     @property
     def judgements(self) -> int:
-        """How often the supernet is judged: as it is, and without each rival that carries something."""
+        """How often the supernet is judged: as it is,
+        and without each rival that carries something.
+        """
         return 1 + sum(name != "none" for name in self.rivals)
 
 
 @singledispatch
 def stages(space: Space, policy: str) -> list[list[Choice]]:
     """The choices on a space, those of a stage in any order; see the module's text."""
-    return [[_of_edge(key, row, space.ops) for key, (rows, _) in space.alpha_shapes.items() for row in range(rows)]]
+    return [
+        [
+            _of_edge(key, row, space.ops)
+            for key, (rows, _) in space.alpha_shapes.items()
+            for row in range(rows)
+        ]
+    ]
 
 
 def _of_edge(key: str, row: int, ops: Sequence[str], never: Sequence[str] = ()) -> Choice:
@@ -105,9 +120,14 @@ def _of_edge(key: str, row: int, ops: Sequence[str], never: Sequence[str] = ()) 
 @stages.register
 def _(space: DARTS, policy: str) -> list[list[Choice]]:
     if darts_policies.POLICIES[policy].skips is not None:
-        raise ValueError(f"policy {policy!r} limits skip connections, which selection by perturbation does not know")
+        raise ValueError(
+            f"policy {policy!r} limits skip connections, which selection by perturbation does not"
+            " know"
+        )
     ops = [
-        _of_edge(kind, e, names, ("none",)) for kind, edges in space.edge_ops.items() for e, names in enumerate(edges)
+        _of_edge(kind, e, names, ("none",))
+        for kind, edges in space.edge_ops.items()
+        for e, names in enumerate(edges)
     ]
     edges = [
         _of_node(kind, node, incoming, len(names[0]))
@@ -130,7 +150,9 @@ def _(space: LHD, policy: str) -> list[list[Choice]]:
     nodes, outputs = [], []
     for kind in space.cell_types:
         for node, incoming in enumerate(lhd_cells.INCOMING, start=2):
-            rivals = {f"edge {e} {op}": ((e, k),) for e in incoming for k, op in enumerate(space.ops)}
+            rivals = {
+                f"edge {e} {op}": ((e, k),) for e in incoming for k, op in enumerate(space.ops)
+            }
             places = tuple(place for (place,) in rivals.values())
             nodes.append(Choice(kind, f"node {node}", rivals, places, rule.ops))
         summed = {f"node {2 + i}": ((0, i),) for i in range(lhd_cells.NODES)}
@@ -143,8 +165,13 @@ def rounds(space: Space, policy: str, seed: int) -> list[list[Choice]]:
     """The choices in a random order, one of every cell type in a round, stage after stage."""
     generator, found = torch.Generator().manual_seed(seed), []
     for stage in stages(space, policy):
-        by_key = [[c for c in stage if c.key == key] for key in dict.fromkeys(c.key for c in stage)]
-        shuffled = [[own[i] for i in torch.randperm(len(own), generator=generator).tolist()] for own in by_key]
+        by_key = [
+            [c for c in stage if c.key == key] for key in dict.fromkeys(c.key for c in stage)
+        ]
+        shuffled = [
+            [own[i] for i in torch.randperm(len(own), generator=generator).tolist()]
+            for own in by_key
+        ]
         found += [[c for c in together if c is not None] for together in zip_longest(*shuffled)]
     return found
 
@@ -157,24 +184,37 @@ def decide(
 ) -> tuple[Mix, dict[str, Any]]:
     """Make a choice: the mixing weights after it, and what it was made by.
 
-    judge: accuracy (%) and loss (nats) of the supernet under mixing weights, called `choice.judgements` times. The
-    record: choice; as_it_is, without (by rival): what was judged; kept: names of the rivals that stay, the one whose
-    removal costs most first.
+    judge: accuracy (%) and loss (nats) of the supernet under mixing weights, called
+    `choice.judgements` times. The record: choice; as_it_is, without (by rival): what was judged;
+    kept: names of the rivals that stay, the one whose removal costs most first.
     """
     as_it_is = judge(mix)
     without = {
-        name: as_it_is if name == "none" else judge(_weighed(mix, choice.key, dict.fromkeys(places, 0.0)))
+        name: (
+            as_it_is
+            if name == "none"
+            else judge(_weighed(mix, choice.key, dict.fromkeys(places, 0.0)))
+        )
         for name, places in choice.rivals.items()
     }
     worse = -1 if criterion == "accuracy" else 1
-    costs = {name: worse * (judged[criterion] - as_it_is[criterion]) for name, judged in without.items()}
+    costs = {
+        name: worse * (judged[criterion] - as_it_is[criterion]) for name, judged in without.items()
+    }
     kept = costliest(costs, choice.keep)
-    record = {"choice": f"{choice.key} {choice.name}", "as_it_is": as_it_is, "without": without, "kept": kept}
+    record = {
+        "choice": f"{choice.key} {choice.name}",
+        "as_it_is": as_it_is,
+        "without": without,
+        "kept": kept,
+    }
     return _settled(mix, choice, kept), record
 
 
 def costliest(costs: Mapping[str, float], keep: int | None) -> list[str]:
-    """The names of the highest costs, the first one of equals; None: those above the mean, at least one."""
+    """The names of the highest costs, the first one of equals;
+    None: those above the mean, at least one.
+    """
     ranked = sorted(costs, key=lambda name: -costs[name])  # the sort is stable
     if keep is None:
         mean = sum(costs.values()) / len(costs)
@@ -205,8 +245,8 @@ def _weighed(mix: Mix, key: str, weights: Mapping[tuple[int, int], float]) -> Mi
 
 @dataclass(frozen=True)
 class Cost:
-    """judgements: of the supernet. forwards: passes of up to 250 images. tuned_epochs: of the search's images for the
-    weights, with a backward pass each."""
+    """judgements: of the supernet. forwards: passes of up to 250 images. tuned_epochs: of the
+    search's images for the weights, with a backward pass each."""
 
     judgements: int
     forwards: int
@@ -214,19 +254,22 @@ class Cost:
 
     def __str__(self) -> str:
         return (
-            f"{self.judgements} judgements of the supernet, which are {self.forwards:,} forward passes of up to "
-            f"{EVALUATION_BATCH} images; {self.tuned_epochs} epochs of tuning"
+            f"{self.judgements} judgements of the supernet, which are {self.forwards:,} forward"
+            f" passes of up to {EVALUATION_BATCH} images; {self.tuned_epochs} epochs of tuning"
         )
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The choices in the supernet of a search, which has to have kept its weights; it is not trained here.
+    """The choices in the supernet of a search, which has to have kept its weights;
+    it is not trained here.
 
-    images: on so many it is judged, the first of those for alpha. tune_epochs: between rounds (the paper: 5).
-    criterion: `accuracy` or `loss`. seed: of the order, and of batches and augmentation while tuning.
+    images: on so many it is judged, the first of those for alpha. tune_epochs: between rounds (the
+    paper: 5). criterion: `accuracy` or `loss`. seed: of the order, and of batches and augmentation
+    while tuning.
 
-    Raises ValueError for a search without kept weights or of partial channels, for an unknown name or number.
+    Raises ValueError for a search without kept weights or of partial channels, for an unknown name
+    or number.
     """
 
     search: Experiment
@@ -241,10 +284,14 @@ class Selection:
         choose("criterion", self.criterion, CRITERIA)
         whole("seed", self.seed, 0)
         if not self.search.keep_weights:
-            raise ValueError("search must have keep_weights=True: its supernet is what is selected from")
+            raise ValueError(
+                "search must have keep_weights=True: its supernet is what is selected from"
+            )
         method = method_of(self.search)
         if method.partial > 1:
-            raise ValueError(f"selection by perturbation is not defined on partial channels ({method.name})")
+            raise ValueError(
+                f"selection by perturbation is not defined on partial channels ({method.name})"
+            )
         _ = self.rounds
 
     @property
@@ -266,7 +313,9 @@ class Selection:
 
     def params(self) -> runs.Params:
         """What the run folder is named by."""
-        own = {name: getattr(self, name) for name in ("images", "tune_epochs", "criterion", "seed")}
+        own = {
+            name: getattr(self, name) for name in ("images", "tune_epochs", "criterion", "seed")
+        }
         return {"kind": "selection", "version": VERSION, "search": self.search.params(), **own}
 
     def check(self, machine: Machine) -> None:
@@ -274,7 +323,9 @@ class Selection:
         self.start(replace(machine, device="cpu"))
 
     def run(self, machine: Machine) -> Run:
-        """The finished run, see `experiment.finish`: a record per choice, see `decide`; result: genotype and cost."""
+        """The finished run, see `experiment.finish`: a record per choice, see `decide`;
+        result: genotype and cost.
+        """
         return finish(self, machine)
 
     def over(self, run: Run) -> bool:
@@ -283,31 +334,45 @@ class Selection:
 
     def result(self, selecting: "Selecting", run: Run) -> runs.Result:
         """The genotype, and what it cost to select it."""
-        return {"genotype": selecting.genotype(), "epochs": selecting.epoch, "cost": asdict(self.cost)}
+        return {
+            "genotype": selecting.genotype(),
+            "epochs": selecting.epoch,
+            "cost": asdict(self.cost),
+        }
 
     def start(self, machine: Machine) -> "Selecting":
-        """Before its first choice. Raises ValueError if the search is not finished or has too few images for alpha."""
+        """Before its first choice. Raises ValueError if the search is not finished or has too few
+        images for alpha.
+        """
         search = build(self.search, machine)
         if self.images > len(search.valid):
             raise ValueError(
-                f"images must be 1 to {len(search.valid)}, the search's images for alpha, not {self.images}"
+                f"images must be 1 to {len(search.valid)}, the search's images for alpha, not"
+                f" {self.images}"
             )
         home = Run(machine.runs / runs.key(self.search.params()))
         if home.result is None:
-            raise ValueError(f"no finished search in {home.path}: compute it first, `selection.search.run(machine)`")
+            raise ValueError(
+                f"no finished search in {home.path}: compute it first,"
+                " `selection.search.run(machine)`"
+            )
         supernet = Relaxed(search.net, search.method.evaluated(search.method.inference()))
         restore(supernet, home.weights()[0])
         return Selecting(self, search, supernet.mix)
 
 
 class Selecting:
-    """A selection in progress. search: gives network, images and optimizer. mix: the weights to begin with. epoch:
-    the number of choices made."""
+    """A selection in progress. search: gives network, images and optimizer. mix: the weights to
+    begin with. epoch: the number of choices made."""
 
     def __init__(self, selection: Selection, search: Search, mix: Mix) -> None:
         self.selection, self.search, self.mix = selection, search, mix
         self.images: ImageSet = search.valid[: selection.images]
-        self.choices = [(choice, choice is together[-1]) for together in selection.rounds for choice in together]
+        self.choices = [
+            (choice, choice is together[-1])
+            for together in selection.rounds
+            for choice in together
+        ]
         self.epoch = self.tuned = 0
         search.generator.manual_seed(selection.seed)
 
@@ -337,7 +402,9 @@ class Selecting:
         with leakage.undisturbed(search.net), torch.no_grad():
             for start in range(0, len(self.images), EVALUATION_BATCH):
                 part = self.images[start : start + EVALUATION_BATCH]
-                logits = search.logits(normalize(part.images, search.data, search.dtype), mix, nonzero(mix))
+                logits = search.logits(
+                    normalize(part.images, search.data, search.dtype), mix, nonzero(mix)
+                )
                 loss += F.cross_entropy(logits.double(), part.labels, reduction="sum").item()
                 hits += int((logits.argmax(dim=1) == part.labels).sum())
         if not math.isfinite(loss):
@@ -350,7 +417,9 @@ class Selecting:
         search.net.train()
         search.optimizer.param_groups[0]["lr"] = self.rate()
         for index in index_batches(len(search.train), search.recipe.batch, search.generator):
-            loss = search.loss(search.batch("train", search.train, index), self.mix, active, log=False)
+            loss = search.loss(
+                search.batch("train", search.train, index), self.mix, active, log=False
+            )
             search.descend(torch.autograd.grad(loss, search.weights, materialize_grads=True))
         search.check_finite()
         self.tuned += 1
@@ -364,12 +433,20 @@ class Selecting:
     def genotype(self) -> str:
         """Of the mixing weights as they are, without the columns of what is no operation."""
         method = self.search.method
-        own = {key: self.mix[key][:, :columns] for key, (_, columns) in method.space.alpha_shapes.items()}
+        own = {
+            key: self.mix[key][:, :columns]
+            for key, (_, columns) in method.space.alpha_shapes.items()
+        }
         return str(method.space.discretize(own, method.policy))
 
     def state_dict(self) -> dict[str, Any]:
         mix: dict[str, Tensor] = dict(self.mix)
-        return {"epoch": self.epoch, "tuned": self.tuned, "mix": mix, "search": self.search.state_dict()}
+        return {
+            "epoch": self.epoch,
+            "tuned": self.tuned,
+            "mix": mix,
+            "search": self.search.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.tuned = state["epoch"], state["tuned"]

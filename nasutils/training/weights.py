@@ -4,8 +4,9 @@
     net = load(run)
     torch.export.export(net, (images,))
 
-The file `weights.safetensors` in the run's folder is plain: its tensors have the names of the network's own, so
-`space.finalnet(...).load_state_dict(...)` takes those of an evaluation; its metadata holds the genotype.
+The file `weights.safetensors` in the run's folder is plain: its tensors have the names of the
+network's own, so `space.finalnet(...).load_state_dict(...)` takes those of an evaluation; its
+metadata holds the genotype.
 """
 
 import json
@@ -24,8 +25,9 @@ from nasutils.training.loop import PRECISIONS
 def load(run: Run, device: str = "cpu") -> Classifier:
     """The network of a finished run with its trained weights, in evaluation mode.
 
-    Of an `Evaluation`: the final network, without its auxiliary head. Of an `Experiment`: the supernet under the mixing
-    weights it ended with (`Relaxed`); where the search stopped itself, the genotype is that of the epoch it took.
+    Of an `Evaluation`: the final network, without its auxiliary head. Of an `Experiment`: the
+    supernet under the mixing weights it ended with (`Relaxed`); where the search stopped itself,
+    the genotype is that of the epoch it took.
 
     Raises ValueError if the run is not finished or has no weights, BadRun if it is damaged.
     """
@@ -33,7 +35,10 @@ def load(run: Run, device: str = "cpu") -> Classifier:
     params: Params = run.params or {}
     for name, digest in own_sources(params["space"], params.get("method", "")).items():
         if params.get(name) != digest:
-            raise ValueError(f"{run.path} was run with another {name.replace('_', ' ')} than the one registered now")
+            raise ValueError(
+                f"{run.path} was run with another {name.replace('_', ' ')} than the one"
+                " registered now"
+            )
     about = {name: json.loads(text) for name, text in texts.items() if name != "genotype"}
     num_classes = about.pop("num_classes")
     make = {"search": _relaxed, "finalnet": _final}[params["kind"]]
@@ -49,10 +54,16 @@ def _final(params: Params, num_classes: int, kept: dict[str, torch.Tensor]) -> n
 def _relaxed(params: Params, num_classes: int, kept: dict[str, torch.Tensor]) -> nn.Module:
     experiment = _asked(Experiment, params)
     net = supernet_of(experiment, method_of(experiment), num_classes)
-    mix = {name.removeprefix("mix_"): weights for name, weights in kept.items() if name.startswith("mix_")}
+    mix = {
+        name.removeprefix("mix_"): weights
+        for name, weights in kept.items()
+        if name.startswith("mix_")
+    }
     return Relaxed(net, mix)
 
 
 def _asked(kind: Any, params: Params) -> Any:
-    """The experiment or evaluation of these parameters; fields they do not name have their defaults."""
+    """The experiment or evaluation of these parameters;
+    fields they do not name have their defaults.
+    """
     return kind(**{name: params[name] for name in kind.__dataclass_fields__ if name in params})

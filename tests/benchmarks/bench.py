@@ -1,21 +1,24 @@
-"""Our search step against the naive one of the field, per space: paired and interleaved in one process.
+"""Our search step against the naive one of the field, per space:
+paired and interleaved in one process.
 
 Run: python tests/benchmarks/bench.py [--quick] [--device cuda]
 
-* A step is one weight update on a training batch and one first-order alpha update on a validation batch. The
-  naive step back-propagates into weights and alpha in both, as the field's code does.
-* Both get the same batches and start from the same weights. A round runs every variant once, one after the
-  other; a ratio is taken within a round, and its median, smallest and largest value over the rounds reported.
-  `naive, again` is a second naive network: its ratio shows the noise.
-* The drawn genotypes use every operation equally often, in random places: a round's value is the mean over the
-  five of them, the smallest and largest ratio are those of single genotypes.
-* Time on a CPU with one thread is processor time of the process, so other programs disturb little; with more
-  threads it is wall-clock time (needs an idle machine); on a GPU it is the time between two events.
-* `held` is what one forward keeps for its backward, the larger of the two updates, without the weights.
-* `error` is relative to the largest number, in float64, on a batch of 4. Where one operation per edge is left,
-  the exact alpha gradient is 0 unless noise is added to it (sparse-noisy softmax).
-* The float32 convolutions of a GPU use TF32, PyTorch's default, in both. There our steps replay CUDA graphs, as in
-  a search; `launched one by one` is the same step without.
+* A step is one weight update on a training batch and one first-order alpha update on a validation
+  batch. The naive step back-propagates into weights and alpha in both, as the field's code does.
+* Both get the same batches and start from the same weights. A round runs every variant once, one
+  after the other; a ratio is taken within a round, and its median, smallest and largest value over
+  the rounds reported. `naive, again` is a second naive network: its ratio shows the noise.
+* The drawn genotypes use every operation equally often, in random places: a round's value is the
+  mean over the five of them, the smallest and largest ratio are those of single genotypes.
+* Time on a CPU with one thread is processor time of the process, so other programs disturb little;
+  with more threads it is wall-clock time (needs an idle machine); on a GPU it is the time between
+  two events.
+* `held` is what one forward keeps for its backward, the larger of the two updates, without the
+  weights.
+* `error` is relative to the largest number, in float64, on a batch of 4. Where one operation per
+  edge is left, the exact alpha gradient is 0 unless noise is added to it (sparse-noisy softmax).
+* The float32 convolutions of a GPU use TF32, PyTorch's default, in both. There our steps replay
+  CUDA graphs, as in a search; `launched one by one` is the same step without.
 """
 
 import argparse
@@ -54,13 +57,21 @@ from tests.benchmarks.variants import (
 )
 
 PIPELINE_BATCH = 64
-OTHER_METHODS = {"PC-DARTS": ("pc-darts", {}), "GDAS": ("gdas", {}), "single level": ("gaea-erm", {})}
-"""Rows of LHD: the operations see a part of the channels, one operation per edge is sampled, one pass for both."""
+OTHER_METHODS = {
+    "PC-DARTS": ("pc-darts", {}),
+    "GDAS": ("gdas", {}),
+    "single level": ("gaea-erm", {}),
+}
+"""Rows of LHD: the operations see a part of the channels, one operation per edge is sampled,
+one pass for both.
+"""
 
 
 @dataclass
 class Row:
-    """A line of the table. Seconds are medians over rounds, of the row and of what it is compared with."""
+    """A line of the table. Seconds are medians over rounds,
+    of the row and of what it is compared with.
+    """
 
     setting: str
     row: str
@@ -85,8 +96,12 @@ Times = dict[str, list[list[float]]]
 """Row -> round -> seconds of each of its variants (one, or one per drawn genotype)."""
 
 
-def interleave(steps: Mapping[str, Sequence[Callable[[], object]]], rounds: int, machine: Machine) -> Times:
-    """Run everything to warm up (until graphs are recorded), then `rounds` times, one after the other."""
+def interleave(
+    steps: Mapping[str, Sequence[Callable[[], object]]], rounds: int, machine: Machine
+) -> Times:
+    """Run everything to warm up (until graphs are recorded), then `rounds` times,
+    one after the other.
+    """
     times: Times = {name: [] for name in steps}
     warm = SEEN + 1 if machine.device == "cuda" else 1
     for turn in range(-warm, rounds):
@@ -97,7 +112,9 @@ def interleave(steps: Mapping[str, Sequence[Callable[[], object]]], rounds: int,
     return times
 
 
-def timed_steps(variants: Mapping[str, Sequence[Variant]], setting: Setting) -> dict[str, list[Callable[[], object]]]:
+def timed_steps(
+    variants: Mapping[str, Sequence[Variant]], setting: Setting
+) -> dict[str, list[Callable[[], object]]]:
     ours = next(v for group in variants.values() for v in group if isinstance(v, Ours))
     batches = ours.batches(setting.batch)
 
@@ -123,7 +140,9 @@ def paired(times: Times, row: str, reference: str) -> dict[str, float]:
 
 
 def held(variant: Variant, batch: Batch) -> float:
-    """MiB per image that a forward keeps for its backward, each storage once, the weights not counted."""
+    """MiB per image that a forward keeps for its backward, each storage once,
+    the weights not counted.
+    """
     batch = in_layout(variant, batch)
     weights = {p.untyped_storage().data_ptr() for p in variant.net.parameters()}
     sizes = []
@@ -141,39 +160,58 @@ def held(variant: Variant, batch: Batch) -> float:
     return max(sizes) / 2**20 / len(batch.labels)
 
 
-def errors(setting: Setting, machine: Machine, kind: tuple[str, Mapping], ops: Ops | None) -> list[float]:
-    """Relative error of our logits, alpha gradient and weight gradient, as the two updates compute them."""
+def errors(
+    setting: Setting, machine: Machine, kind: tuple[str, Mapping], ops: Ops | None
+) -> list[float]:
+    """Relative error of our logits, alpha gradient and weight gradient,
+    as the two updates compute them.
+    """
     ours = Ours(setting, machine, kind, ops, "float64")
     naive = Naive(setting, machine, ours)
     batch, alphas = ours.batches(4)[0], list(ours.method.alphas.values())
     logits = ours.net(batch.images, *ours.weight_pass())
-    to_weights = torch.autograd.grad(F.cross_entropy(logits, batch.labels), ours.search.weights, materialize_grads=True)
+    to_weights = torch.autograd.grad(
+        F.cross_entropy(logits, batch.labels), ours.search.weights, materialize_grads=True
+    )
     to_alpha = torch.autograd.grad(ours.losses(batch)[1](), alphas, materialize_grads=True)
     truth = naive.net(batch.images.contiguous(), ours.method.mixing())
     loss = F.cross_entropy(truth, batch.labels)
     gradients = torch.autograd.grad(loss, [*alphas, *naive.net.parameters()])
     alpha_truth, weight_truth = gradients[: len(alphas)], gradients[len(alphas) :]
-    named = naive.unstack(dict(zip((n for n, _ in ours.net.named_parameters()), to_weights, strict=True)))
+    named = naive.unstack(
+        dict(zip((n for n, _ in ours.net.named_parameters()), to_weights, strict=True))
+    )
     found = torch.cat([named[n].flatten() for n, _ in naive.net.named_parameters()])
     pairs = [
         (logits, truth),
-        (torch.cat([g.flatten() for g in to_alpha]), torch.cat([g.flatten() for g in alpha_truth])),
+        (
+            torch.cat([g.flatten() for g in to_alpha]),
+            torch.cat([g.flatten() for g in alpha_truth]),
+        ),
         (found, torch.cat([w.flatten() for w in weight_truth])),
     ]
     return [((a - b).abs().max() / b.abs().max().clamp(min=1e-300)).item() for a, b in pairs]
 
 
 def worst_errors(setting: Setting, machine: Machine, group: Sequence[Variant]) -> dict[str, float]:
-    """The columns of errors: the largest of a row's variants; none for other mathematics: bf16, `OTHER_METHODS`."""
+    """The columns of errors: the largest of a row's variants;
+    none for other mathematics: bf16, `OTHER_METHODS`.
+    """
     equal = [
-        v for v in group if isinstance(v, Ours) and v.dtype == "float32" and v.given[0] not in OTHER_METHODS.values()
+        v
+        for v in group
+        if isinstance(v, Ours)
+        and v.dtype == "float32"
+        and v.given[0] not in OTHER_METHODS.values()
     ]
     found = [errors(setting, machine, *v.given) for v in equal]
     names = ("error_output", "error_alpha_gradient", "error_weight_gradient")
     return dict(zip(names, map(max, zip(*found, strict=True)), strict=False))
 
 
-def variants_of(setting: Setting, machine: Machine) -> tuple[dict[str, list[Variant]], dict[str, str]]:
+def variants_of(
+    setting: Setting, machine: Machine
+) -> tuple[dict[str, list[Variant]], dict[str, str]]:
     """What is measured in a setting, and for each row the row it is compared with."""
     dense, space = Ours(setting, machine), spaces.get(setting.space)
 
@@ -188,7 +226,9 @@ def variants_of(setting: Setting, machine: Machine) -> tuple[dict[str, list[Vari
     }
     if setting.space == "nasbench201":
         variants["naive, again"] = [Naive(setting, machine, dense)]
-        variants["one operation per edge, all 3x3"] = sparse(SMALL_T, [everywhere(space, "nor_conv_3x3")])
+        variants["one operation per edge, all 3x3"] = sparse(
+            SMALL_T, [everywhere(space, "nor_conv_3x3")]
+        )
         variants["one operation per edge, drawn, noisy"] = sparse(SMALL_T_NOISY, drawn(space))
     if setting.space == "lhd":
         variants |= {name: [Ours(setting, machine, kind)] for name, kind in OTHER_METHODS.items()}
@@ -196,13 +236,20 @@ def variants_of(setting: Setting, machine: Machine) -> tuple[dict[str, list[Vari
         variants["dense, launched one by one"] = [Ours(setting, machine, graphs=False)]
         variants["dense, bf16"] = [Ours(setting, machine, precision="bf16")]
     of_dense = ("one", *OTHER_METHODS)
-    references = {row: "dense" if row.startswith(of_dense) else "naive" for row in variants if row != "naive"}
+    references = {
+        row: "dense" if row.startswith(of_dense) else "naive" for row in variants if row != "naive"
+    }
     return variants, references
 
 
 def pipelines(setting: Setting, machine: Machine) -> dict[str, list[Callable[[], object]]]:
-    """Crop, flip and normalise ten batches of 64: image by image as the field does (torchvision), and ours."""
-    images, generator = random_images(setting.side, machine.device), torch.Generator().manual_seed(0)
+    """Crop, flip and normalise ten batches of 64:
+    image by image as the field does (torchvision), and ours.
+    """
+    images, generator = (
+        random_images(setting.side, machine.device),
+        torch.Generator().manual_seed(0),
+    )
     one = transforms.Compose(
         [
             transforms.RandomHorizontalFlip(),
@@ -240,12 +287,16 @@ def with_data(times: Times, setting: Setting) -> Times:
 def measure(setting: Setting, machine: Machine) -> list[Row]:
     """All rows of a setting."""
     variants, references = variants_of(setting, machine)
-    times = interleave({**timed_steps(variants, setting), **pipelines(setting, machine)}, setting.rounds, machine)
+    times = interleave(
+        {**timed_steps(variants, setting), **pipelines(setting, machine)}, setting.rounds, machine
+    )
     for name in ("pipeline", "pipeline, image by image"):
         times[name] = [[t / 10 for t in seconds] for seconds in times[name]]
     times = with_data(times, setting)
     probe = variants["dense"][0].batches(8)[0]  # type: ignore[union-attr]
-    memory = {row: statistics.mean(held(v, probe) for v in group) for row, group in variants.items()}
+    memory = {
+        row: statistics.mean(held(v, probe) for v in group) for row, group in variants.items()
+    }
     rows = [
         Row(
             *_head(setting, machine, row, reference, variants[row][0]),
@@ -257,14 +308,27 @@ def measure(setting: Setting, machine: Machine) -> list[Row]:
         for row, reference in references.items()
     ]
     dense = variants["dense"][0]
-    for row, reference in (("dense with data", "naive with data"), ("pipeline", "pipeline, image by image")):
-        rows.append(Row(*_head(setting, machine, row, reference, dense), **paired(times, row, reference)))
+    for row, reference in (
+        ("dense with data", "naive with data"),
+        ("pipeline", "pipeline, image by image"),
+    ):
+        rows.append(
+            Row(*_head(setting, machine, row, reference, dense), **paired(times, row, reference))
+        )
     rows[-1].batch = PIPELINE_BATCH
     return rows
 
 
 def _head(setting: Setting, machine: Machine, row: str, reference: str, variant: Variant) -> tuple:
-    return setting.name, row, reference, setting.batch, machine.threads, variant.dtype, variant.layout
+    return (
+        setting.name,
+        row,
+        reference,
+        setting.batch,
+        machine.threads,
+        variant.dtype,
+        variant.layout,
+    )
 
 
 def sweep(base: Setting, machine: Machine) -> list[Row]:
@@ -274,9 +338,17 @@ def sweep(base: Setting, machine: Machine) -> list[Row]:
         for value in values:
             setting = replace(base, name=f"{base.name}, {factor} {value}", **{factor: value})
             dense = Ours(setting, machine)
-            variants: dict[str, list[Variant]] = {"naive": [Naive(setting, machine, dense)], "dense": [dense]}
+            variants: dict[str, list[Variant]] = {
+                "naive": [Naive(setting, machine, dense)],
+                "dense": [dense],
+            }
             times = interleave(timed_steps(variants, setting), setting.rounds, machine)
-            rows.append(Row(*_head(setting, machine, "dense", "naive", dense), **paired(times, "dense", "naive")))
+            rows.append(
+                Row(
+                    *_head(setting, machine, "dense", "naive", dense),
+                    **paired(times, "dense", "naive"),
+                )
+            )
     return rows
 
 
@@ -290,11 +362,24 @@ def table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     """A table in Markdown that is also readable as text."""
     widths = [max(len(c) for c in column) for column in zip(header, *cells, strict=True)]
     rows = [header, ["-" * w for w in widths], *cells]
-    return "\n".join("| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in rows)
+    return "\n".join(
+        "| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |"
+        for row in rows
+    )
 
 
 def main_table(rows: Sequence[Row]) -> str:
-    header = ("setting", "row", "compared with", "batch", "dtype", "layout", "ms of that", "ms", "ratio (min to max)")
+    header = (
+        "setting",
+        "row",
+        "compared with",
+        "batch",
+        "dtype",
+        "layout",
+        "ms of that",
+        "ms",
+        "ratio (min to max)",
+    )
     header += ("held MiB/image", "float64 error: logits, alpha, weights")
     return table(header, [_cells(r) for r in rows])
 
@@ -335,13 +420,23 @@ def write(out: Path, rows: Sequence[Row], report: str, stamp: Mapping) -> None:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("figures/bench"), help="folder of the tables")
-    parser.add_argument("--pairs", type=int, default=5, help="rounds; at most 3 of the paper's setting on a CPU")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("figures/bench"), help="folder of the tables"
+    )
+    parser.add_argument(
+        "--pairs", type=int, default=5, help="rounds; at most 3 of the paper's setting on a CPU"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--only", default="", help="settings whose name has this in it, e.g. 'DARTS, paper'")
-    parser.add_argument("--quick", action="store_true", help="a smaller batch of the paper's setting, no sweep")
+    parser.add_argument(
+        "--only", default="", help="settings whose name has this in it, e.g. 'DARTS, paper'"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a smaller batch of the paper's setting, no sweep"
+    )
     given = parser.parse_args()
     if given.pairs < 1 or given.threads < 1:
         parser.error("--pairs and --threads must be at least 1")
@@ -381,8 +476,16 @@ def main() -> None:
 
 
 def _how(machine: Machine, stamp: Mapping) -> str:
-    clock = "CUDA events" if machine.device == "cuda" else "processor time" if machine.threads == 1 else "wall clock"
-    return f"{machine.threads} thread(s), {clock}, torch {stamp['torch']}, commit {stamp['commit']}."
+    clock = (
+        "CUDA events"
+        if machine.device == "cuda"
+        else "processor time"
+        if machine.threads == 1
+        else "wall clock"
+    )
+    return (
+        f"{machine.threads} thread(s), {clock}, torch {stamp['torch']}, commit {stamp['commit']}."
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""What the benchmark compares: our search step and the field's naive one, in one setting on one machine."""
+"""What the benchmark compares: our search step and the field's naive one,
+in one setting on one machine.
+"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -85,7 +87,8 @@ def random_images(side: int, device: str) -> Data:
 
 
 class Ours:
-    """The package's own step. kind: method and options. ops: alpha stands on this operation of each edge.
+    """The package's own step. kind: method and options.
+    ops: alpha stands on this operation of each edge.
 
     graphs: whether a GPU replays graphs, as it does in a search.
     """
@@ -113,10 +116,14 @@ class Ours:
                     alpha.copy_(F.one_hot(torch.tensor(ops[cell]), alpha.shape[1]))
         torch.manual_seed(0)
         options = supernet_options(self.method)
-        self.net = space.supernet(setting.channels, setting.cells, 10, **options).to(machine.device, dtype)
+        self.net = space.supernet(setting.channels, setting.cells, 10, **options).to(
+            machine.device, dtype
+        )
         images = random_images(setting.side, machine.device)
         recipe, train = self.method.recipe, images.train
-        self.search = Search(self.net, self.method, recipe, images, train, train, precision=precision)
+        self.search = Search(
+            self.net, self.method, recipe, images, train, train, precision=precision
+        )
         if not graphs:
             self.search.graphs = None
         self.search.begin_epoch()
@@ -125,7 +132,8 @@ class Ours:
         """Two different ones, for the weights and for alpha."""
         index = torch.arange(2 * size).split(size)
         return [
-            self.search.batch(role, self.search.train, i) for role, i in zip(("train", "valid"), index, strict=True)
+            self.search.batch(role, self.search.train, i)
+            for role, i in zip(("train", "valid"), index, strict=True)
         ]
 
     def step(self, train: Batch, valid: Batch) -> None:
@@ -156,7 +164,9 @@ def naive_network(setting: Setting) -> tuple[nn.Module, Callable[[Mapping], dict
 
 
 class Naive:
-    """The field's step: one module per operation, and both updates back-propagate into everything."""
+    """The field's step: one module per operation,
+    and both updates back-propagate into everything.
+    """
 
     layout = "NCHW"
 
@@ -166,8 +176,12 @@ class Naive:
         self.net, self.unstack = naive_network(setting)
         self.net.to(machine.device, ours.search.dtype)
         self.net.load_state_dict(self.unstack(ours.net.state_dict()), strict=False)
-        self.alphas = {k: a.detach().clone().requires_grad_() for k, a in ours.method.alphas.items()}
-        self.alpha_optimizer = torch.optim.Adam(self.alphas.values(), 3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
+        self.alphas = {
+            k: a.detach().clone().requires_grad_() for k, a in ours.method.alphas.items()
+        }
+        self.alpha_optimizer = torch.optim.Adam(
+            self.alphas.values(), 3e-4, betas=(0.5, 0.999), weight_decay=1e-3
+        )
         self.weight_optimizer = torch.optim.SGD(
             self.net.parameters(),
             recipe.weight_lr,
@@ -177,7 +191,9 @@ class Naive:
         )
 
     def loss(self, batch: Batch) -> Tensor:
-        logits = self.net(batch.images, self.space.relax(self.alphas, lambda a: torch.softmax(a, dim=-1)))
+        logits = self.net(
+            batch.images, self.space.relax(self.alphas, lambda a: torch.softmax(a, dim=-1))
+        )
         return F.cross_entropy(logits, batch.labels)
 
     def losses(self, batch: Batch) -> list[Callable[[], Tensor]]:

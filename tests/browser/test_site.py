@@ -13,7 +13,9 @@ from urllib.parse import unquote, urldefrag, urlsplit
 import pytest
 
 SITE = Path(__file__).resolve().parents[2] / "build" / "site"
-PAGES = sorted(str(file.relative_to(SITE)) for file in SITE.rglob("*.html") if "_static" not in file.parts)
+PAGES = sorted(
+    str(file.relative_to(SITE)) for file in SITE.rglob("*.html") if "_static" not in file.parts
+)
 READ = [name for name in PAGES if not name.startswith("docs/reference/api/")]
 """All but the modules' pages, which are made by one template: of these, one is looked at."""
 LOOKED_AT = READ + [name for name in PAGES if name.endswith("nasutils.spaces.darts.html")]
@@ -51,7 +53,12 @@ def reader(request, page):
 def test_a_page_stays_within_its_host_and_the_screen(name, reader, address):
     asked, said = [], []
     reader.on("request", lambda request: asked.append(request.url))
-    reader.on("console", lambda message: said.append(message.text) if message.type in {"error", "warning"} else None)
+    reader.on(
+        "console",
+        lambda message: (
+            said.append(message.text) if message.type in {"error", "warning"} else None
+        ),
+    )
     reader.on("pageerror", lambda error: said.append(str(error)))
     reader.on("requestfailed", lambda request: said.append(f"failed: {request.url}"))
     assert reader.goto(f"{address}/{name}", wait_until="networkidle").ok
@@ -74,7 +81,9 @@ def test_a_notebook_is_an_article(name, page, address):
     assert not re.search(r"\$[^$\n]*\\[a-z]+|VBox\(|IntSlider\(|FloatSlider\(|\d%\|", text)
     plain = "[...document.querySelectorAll('article p')].filter(p => !p.querySelector('.katex'))"
     paragraph = f"{plain}.sort((a, b) => b.innerText.length - a.innerText.length)[0]"
-    lines = "Math.round(p.getBoundingClientRect().height / parseFloat(getComputedStyle(p).lineHeight))"
+    lines = (
+        "Math.round(p.getBoundingClientRect().height / parseFloat(getComputedStyle(p).lineHeight))"
+    )
     length, count = page.evaluate(f"(p => [p.innerText.length, {lines}])({paragraph})")
     assert count > 2 and 0.6 * TEXT < length / count < 1.4 * TEXT
 

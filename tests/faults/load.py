@@ -27,7 +27,13 @@ class Nothing:
     epochs: int = 1
 
     def params(self):
-        return {"kind": "nothing", "method": "none", "space": "none", "dataset": "none", "number": self.number}
+        return {
+            "kind": "nothing",
+            "method": "none",
+            "space": "none",
+            "dataset": "none",
+            "number": self.number,
+        }
 
     def check(self, machine):
         pass
@@ -98,7 +104,10 @@ def main():
         print(f"| a sweep of {done} finished runs | {seconds:.1f} | {grown:.0f} |", flush=True)
         used, seconds, _ = measured(lambda: searches(Path(root) / "searches", given.searches))
         grown = used[-1] - used[len(used) // 10]
-        print(f"| {given.searches} searches in one process | {seconds:.0f} | {grown:.0f} after the first tenth |")
+        print(
+            f"| {given.searches} searches in one process | {seconds:.0f} | {grown:.0f} after the"
+            " first tenth |"
+        )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python -m tests.faults.series --tries 600
 
-prints the table of docs/faults.md. A try copies a run that is half done or finished, damages one of its files, and asks
-for the run again. What came of it:
+prints the table of docs/faults.md. A try copies a run that is half done or finished, damages one
+of its files, and asks for the run again. What came of it:
 
     equal     every number is that of the undisturbed search
     named     BadRun or BadCheckpoint, with the name of the folder
@@ -24,7 +24,15 @@ from nasutils.sweep.launch import name_of
 from nasutils.training.experiment import Experiment, Machine
 
 SEARCH = Experiment(
-    **{"dataset": "digits", "resolution": 8, "images": 32, "evaluation": 32, "channels": 4, "cells": 1, "epochs": 4},
+    **{
+        "dataset": "digits",
+        "resolution": 8,
+        "images": 32,
+        "evaluation": 32,
+        "channels": 4,
+        "cells": 1,
+        "epochs": 4,
+    },
     **{"method": "sp-darts", "recipe": {"split": "half", "batch": 16}, "seed": 7},
 )
 HALF = 2
@@ -66,7 +74,19 @@ def deleted(content: bytes, draw: random.Random) -> None:
 
 
 Damage = Callable[[bytes, random.Random], bytes | None]
-DAMAGES: tuple[Damage, ...] = (flip, flip, flip, flip, flip, zeros, zeros, truncated, garbage, empty, deleted)
+DAMAGES: tuple[Damage, ...] = (
+    flip,
+    flip,
+    flip,
+    flip,
+    flip,
+    zeros,
+    zeros,
+    truncated,
+    garbage,
+    empty,
+    deleted,
+)
 """In turn: what happens most often comes most often."""
 
 
@@ -98,12 +118,16 @@ def half_run(root: Path) -> Run:
 
 def numbers(run: Run) -> tuple:
     """All that a reader may take from a run, but for what its epochs cost and where."""
-    kept = [{name: value for name, value in record.items() if name != "cost"} for record in run.records]
+    kept = [
+        {name: value for name, value in record.items() if name != "cost"} for record in run.records
+    ]
     return run.result, kept
 
 
 def outcome(folder: Path, undisturbed: tuple, stamp: dict | None) -> str:
-    """What comes of asking for a run in a damaged folder. stamp: what a finished run must still say of its machine."""
+    """What comes of asking for a run in a damaged folder.
+    stamp: what a finished run must still say of its machine.
+    """
     try:
         run = SEARCH.run(Machine(folder))
         same = numbers(run) == undisturbed and stamp in (None, run.stamp)
@@ -115,14 +139,19 @@ def outcome(folder: Path, undisturbed: tuple, stamp: dict | None) -> str:
 
 
 def series(tries: int, seed: int = 0) -> dict[tuple[str, str], Counter[str]]:
-    """What came of so many tries, in turn over files and kinds of damage: {(state, file): outcomes}."""
+    """What came of so many tries, in turn over files and kinds of damage:
+    {(state, file): outcomes}.
+    """
     draw, found = random.Random(seed), dict[tuple[str, str], Counter[str]]()
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         half, whole = half_run(root / "half"), SEARCH.run(Machine(root / "whole"))
         undisturbed = numbers(whole)
         for (state, run, file), damage, _ in zip(
-            _turns(half, whole), _repeated(DAMAGES, len(_files(half, whole))), range(tries), strict=False
+            _turns(half, whole),
+            _repeated(DAMAGES, len(_files(half, whole))),
+            range(tries),
+            strict=False,
         ):
             shutil.copytree(run.path.parent, root / "try")
             _damage(root / "try" / run.path.name / file, damage, draw)
@@ -167,7 +196,10 @@ def table(found: dict[tuple[str, str], Counter[str]]) -> str:
     """As Markdown."""
     lines = [f"| run | file | tries | {' | '.join(OUTCOMES)} |", "|---|---|---|---|---|---|---|"]
     for (state, file), came in found.items():
-        lines.append(f"| {state} | `{file}` | {came.total()} | {' | '.join(str(came[o]) for o in OUTCOMES)} |")
+        lines.append(
+            f"| {state} | `{file}` | {came.total()} |"
+            f" {' | '.join(str(came[o]) for o in OUTCOMES)} |"
+        )
     total = sum(found.values(), Counter())
     lines.append(f"| all | | {total.total()} | {' | '.join(str(total[o]) for o in OUTCOMES)} |")
     return "\n".join(lines)

@@ -1,4 +1,5 @@
-"""Damaged files of runs: noticed before they become numbers, named, and no trouble for anybody else.
+"""Damaged files of runs: noticed before they become numbers, named,
+and no trouble for anybody else.
 
 Run: pytest tests/faults/test_damage.py
 """
@@ -25,7 +26,9 @@ PARAMS = {"kind": "test", "seed": 1}
 
 def work(params, home):
     for epoch in range(3):
-        home.append({"epoch": epoch, "loss": 0.5 + epoch, "cost": {"seconds": 1.0}}, {"epoch": epoch + 1})
+        home.append(
+            {"epoch": epoch, "loss": 0.5 + epoch, "cost": {"seconds": 1.0}}, {"epoch": epoch + 1}
+        )
     return {"epochs": 3, "accuracy": 12.5}
 
 
@@ -86,7 +89,9 @@ UNREADABLE = [nested, no_json, no_text, a_list, null]
 
 def test_no_damage_changes_a_number_without_a_word():
     found = series.series(tries=66)
-    assert all(not came["silent"] and not came["bare"] for came in found.values()), series.table(found)
+    assert all(not came["silent"] and not came["bare"] for came in found.values()), series.table(
+        found
+    )
     assert len(found) == 9 and sum(came["named"] for came in found.values()) > 33
 
 
@@ -99,13 +104,17 @@ def test_a_flipped_bit_in_the_weights_of_a_checkpoint_is_noticed(half):
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     torch.load(file, weights_only=True)  # which notices nothing
-    with pytest.raises(BadCheckpoint, match=r"checkpoint\.pt is damaged .*delete it to start the run again"):
+    with pytest.raises(
+        BadCheckpoint, match=r"checkpoint\.pt is damaged .*delete it to start the run again"
+    ):
         series.SEARCH.run(Machine(half.path.parent))
 
 
 def test_another_digit_in_a_record_of_a_half_run_is_noticed(half):
     changed(half.path / "records.jsonl", '"epoch": 1', '"epoch": 7')
-    with pytest.raises(BadCheckpoint, match=r"records\.jsonl is damaged, says .*checkpoint\.pt; delete both"):
+    with pytest.raises(
+        BadCheckpoint, match=r"records\.jsonl is damaged, says .*checkpoint\.pt; delete both"
+    ):
         series.SEARCH.run(Machine(half.path.parent))
 
 
@@ -114,7 +123,10 @@ def test_a_half_run_of_before_there_were_digests_goes_on(half, tmp_path):
     state = torch.load(file, weights_only=True)
     del state["records"]
     torch.save(state, file)
-    again, anew = series.SEARCH.run(Machine(tmp_path)), series.SEARCH.run(Machine(tmp_path / "anew"))
+    again, anew = (
+        series.SEARCH.run(Machine(tmp_path)),
+        series.SEARCH.run(Machine(tmp_path / "anew")),
+    )
     assert series.numbers(again) == series.numbers(anew)
 
 
@@ -132,7 +144,9 @@ def test_a_half_run_of_before_there_were_digests_goes_on(half, tmp_path):
 )
 def test_another_digit_in_a_finished_run_is_noticed(name, before, after, home, tmp_path):
     changed(home.path / name, before, after)
-    with pytest.raises(BadRun, match=f"{home.path}/{name} is not what it was when .*delete its folder to compute"):
+    with pytest.raises(
+        BadRun, match=f"{home.path}/{name} is not what it was when .*delete its folder to compute"
+    ):
         run(must_not_run, PARAMS, tmp_path)
 
 
@@ -149,7 +163,9 @@ def test_a_file_that_is_gone_is_noticed(name, home):
 def test_the_digest_is_one_that_sha256sum_checks(home):
     if not (program := shutil.which("sha256sum")):
         pytest.skip("there is no sha256sum")
-    said = subprocess.run([program, "-c", DIGEST], cwd=home.path, capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        [program, "-c", DIGEST], cwd=home.path, capture_output=True, text=True, check=True
+    )
     assert said.stdout.splitlines() == [f"{name}: OK" for name in runs.FILES]
 
 
@@ -161,7 +177,9 @@ def test_a_run_without_a_digest_is_read(old, tmp_path):
 @pytest.mark.parametrize("name", ["params.json", "stamp.json", "result.json"])
 def test_what_cannot_be_read_of_an_old_run_is_named(name, damage, old):
     damage(old.path / name)
-    with pytest.raises(BadRun, match=f"{old.path}/{name} .*get it from a copy, or delete its folder"):
+    with pytest.raises(
+        BadRun, match=f"{old.path}/{name} .*get it from a copy, or delete its folder"
+    ):
         _ = old.result
     assert not old.finished and name in old.failure["error"]
 
@@ -178,7 +196,9 @@ def test_a_record_that_cannot_be_read_is_named(damage, old):
 def test_the_parameters_of_another_run_are_noticed(old, tmp_path):
     other = run(work, {**PARAMS, "seed": 2}, tmp_path)
     shutil.copy(other.path / "params.json", old.path)
-    with pytest.raises(BadRun, match=r"params\.json is not of the run that its folder is named by"):
+    with pytest.raises(
+        BadRun, match=r"params\.json is not of the run that its folder is named by"
+    ):
         run(must_not_run, PARAMS, tmp_path)
     (old.path / "params.json").unlink()
     with pytest.raises(BadRun, match=r"params\.json is not of the run"):
@@ -204,7 +224,9 @@ def test_old_runs_are_given_a_digest_once(old, tmp_path, capsys):
     give_digests(tmp_path)
     kept = (old.path / DIGEST).read_bytes()
     give_digests(tmp_path)
-    assert capsys.readouterr().out.splitlines() == [f"{n} runs in {tmp_path} got a digest" for n in (1, 0)]
+    assert capsys.readouterr().out.splitlines() == [
+        f"{n} runs in {tmp_path} got a digest" for n in (1, 0)
+    ]
     assert kept == (old.path / DIGEST).read_bytes() == old.digest().encode()
 
 
@@ -246,7 +268,10 @@ def test_a_damaged_run_stops_no_other_and_is_left_as_it_is(name, root, capsys, m
     found = gather({"one": ONE, "two": TWO, "long": LONG}, Machine(root), workers=1)
     assert list(finished(found)) == ["two", "long"] and file.read_bytes() == b"\xff\xfe\xfa"
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith(f"2 of 3 runs finished (2 on {stamp()['device']}); failed: {{'one': 'BadRun: {file.parent}/")
+    assert last.startswith(
+        f"2 of 3 runs finished (2 on {stamp()['device']}); failed: {{'one': 'BadRun:"
+        f" {file.parent}/"
+    )
     monkeypatch.setattr(launch, "open_pool", None)  # nothing is left to be computed
     gather({"one": ONE, "two": TWO}, Machine(root))
 
@@ -266,14 +291,18 @@ def test_a_damaged_neighbour_stops_no_plan_and_is_named(name, root, capsys):
     assert f"left out: {root / name_of(ONE) / name}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("line", ["{", '{"epoch": 0}', '{"cost": 3}', '{"cost": {"seconds": "1"}}'])
+@pytest.mark.parametrize(
+    "line", ["{", '{"epoch": 0}', '{"cost": 3}', '{"cost": {"seconds": "1"}}']
+)
 def test_a_damaged_record_of_a_run_under_way_stops_no_bar(line, root):
     under_way = root / name_of(LONG)
     under_way.mkdir()
     (under_way / "records.jsonl").write_text(f"{line}\n")
     outlook = Outlook([ONE, LONG], Machine(root))
     left = outlook({name_of(ONE): "finished", name_of(LONG): "running"})
-    assert left == pytest.approx(8 / 3 * sum(r["cost"]["seconds"] for r in Run(root / name_of(ONE)).records))
+    assert left == pytest.approx(
+        8 / 3 * sum(r["cost"]["seconds"] for r in Run(root / name_of(ONE)).records)
+    )
 
 
 def test_every_record_says_where_it_lies_when_it_is_damaged(root):

@@ -1,4 +1,5 @@
-"""Who may write a run folder, and when: the lock, disks that can only be read, folders in somebody's home.
+"""Who may write a run folder, and when: the lock, disks that can only be read,
+folders in somebody's home.
 
 Run: pytest tests/faults/test_folders.py
 """
@@ -51,7 +52,9 @@ class Slow:
 def computing(work, root):
     """A thread that asks for the run, and whatever it got once the block is over."""
     got = []
-    thread = threading.Thread(target=lambda: got.append(run(work, PARAMS, root).result), daemon=True)
+    thread = threading.Thread(
+        target=lambda: got.append(run(work, PARAMS, root).result), daemon=True
+    )
     thread.start()
     yield got
     work.go.set()
@@ -76,7 +79,10 @@ def test_who_waits_is_told_for_whom(tmp_path, capsys):
         with computing(work, tmp_path) as second:
             where = tmp_path / runs.key(PARAMS)
             assert until(
-                lambda: heard(f"waiting for process {os.getpid()} on {platform.node()}, which computes {where}")
+                lambda: heard(
+                    f"waiting for process {os.getpid()} on {platform.node()}, which computes"
+                    f" {where}"
+                )
             )
     assert first == second == [{"answer": 1}] and work.times == 1
 
@@ -126,7 +132,9 @@ def test_folders_that_cannot_be_locked_are_computed_in(tmp_path, monkeypatch):
 
 def mountable():
     return (
-        subprocess.run(["unshare", "--map-root-user", "--mount", "true"], capture_output=True, check=False).returncode
+        subprocess.run(
+            ["unshare", "--map-root-user", "--mount", "true"], capture_output=True, check=False
+        ).returncode
         == 0
     )
 
@@ -150,7 +158,10 @@ def test_a_finished_run_is_read_from_a_mount_that_cannot_be_written(tmp_path):
     mounts = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec "$2" -c "$3" "$1"'
     script = ["sh", "-c", mounts, "sh", str(tmp_path), sys.executable, READS]
     said = subprocess.run(
-        ["unshare", "--map-root-user", "--mount", *script], capture_output=True, text=True, check=False
+        ["unshare", "--map-root-user", "--mount", *script],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert said.stdout.splitlines() == ["Read-only file system", "{'answer': 42}"], said.stderr
 
@@ -189,7 +200,9 @@ def test_a_home_that_nobody_has_is_named(name):
 
 def test_git_is_asked_once_a_process(monkeypatch):
     asked, ask = [], subprocess.run
-    monkeypatch.setattr(subprocess, "run", lambda *command, **how: asked.append(command) or ask(*command, **how))
+    monkeypatch.setattr(
+        subprocess, "run", lambda *command, **how: asked.append(command) or ask(*command, **how)
+    )
     runs._commit.cache_clear()
     assert runs.stamp()["commit"] == runs.stamp()["commit"] and len(asked) == 1
 

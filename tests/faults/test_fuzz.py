@@ -1,6 +1,8 @@
-"""Values that a machine thinks up: whatever is asked for, the answer is a value or a ValueError with a short text.
+"""Values that a machine thinks up: whatever is asked for,
+the answer is a value or a ValueError with a short text.
 
-A small budget that is the same every time; for more: pytest tests/faults/test_fuzz.py --hypothesis-profile=long
+A small budget that is the same every time; for more: pytest tests/faults/test_fuzz.py
+--hypothesis-profile=long
 
 Run: pytest tests/faults/test_fuzz.py
 """
@@ -28,10 +30,18 @@ LONGEST = 3000
 
 plain = some.none() | some.booleans() | some.integers() | some.floats() | some.text(max_size=20)
 values = some.recursive(
-    plain, lambda v: some.lists(v, max_size=3) | some.dictionaries(some.text(max_size=9), v, max_size=3)
+    plain,
+    lambda v: some.lists(v, max_size=3) | some.dictionaries(some.text(max_size=9), v, max_size=3),
 )
-anything = values | some.binary(max_size=5) | some.complex_numbers() | some.sets(some.integers(), max_size=3)
-operations = some.sampled_from(["none", "skip_connect", "nor_conv_3x3", "sep_conv_3x3", "max_pool_3x3", "", "a b", "'"])
+anything = (
+    values
+    | some.binary(max_size=5)
+    | some.complex_numbers()
+    | some.sets(some.integers(), max_size=3)
+)
+operations = some.sampled_from(
+    ["none", "skip_connect", "nor_conv_3x3", "sep_conv_3x3", "max_pool_3x3", "", "a b", "'"]
+)
 pairs = some.tuples(operations, some.integers(-2, 9))
 nodes = some.lists(pairs, max_size=9) | some.lists(some.lists(pairs, max_size=3), max_size=5)
 numbers = some.lists(some.integers(-2, 9), max_size=5)
@@ -75,12 +85,17 @@ def test_cells_of_any_shape_read_back_or_are_refused(normal, concat, added):
 
 @given(some.lists(some.lists(pairs, max_size=4), max_size=4))
 def test_edges_of_any_shape_read_back_or_are_refused(cell):
-    reads_back("+".join("|" + "|".join(f"{op}~{source}" for op, source in node) + "|" for node in cell))
+    reads_back(
+        "+".join("|" + "|".join(f"{op}~{source}" for op, source in node) + "|" for node in cell)
+    )
 
 
 def test_the_genotypes_that_are_made_up_are_not_all_refused():
     assert reads_back("Genotype(normal=[('none', 0), ('a b', 1)], normal_concat=[2])") is not None
-    assert reads_back("Genotype(normal=[[('none', 0)], []], normal_concat=[2], normal_sum=[3])") is not None
+    assert (
+        reads_back("Genotype(normal=[[('none', 0)], []], normal_concat=[2], normal_sum=[3])")
+        is not None
+    )
 
 
 @given(some.sampled_from(spaces.names), nodes, numbers)
@@ -118,12 +133,20 @@ def test_a_training_has_a_name_or_is_refused(fields):
     assert made is None or len(key(made.params())) == 12
 
 
-@given(some.dictionaries(some.sampled_from(["epochs", "lr", "batch", "clip", "drop_path_growth", "x"]), anything))
+@given(
+    some.dictionaries(
+        some.sampled_from(["epochs", "lr", "batch", "clip", "drop_path_growth", "x"]), anything
+    )
+)
 def test_a_protocol_is_taken_or_refused(protocol):
     refused_or(lambda: Evaluation(**CELL, protocol=protocol))
 
 
-@given(some.sampled_from(methods.names) | some.text(max_size=9), some.sampled_from(["seed", "preset", "x"]), anything)
+@given(
+    some.sampled_from(methods.names) | some.text(max_size=9),
+    some.sampled_from(["seed", "preset", "x"]),
+    anything,
+)
 def test_an_option_of_any_method_is_taken_or_refused(name, option, value):
     refused_or(lambda: methods.get(name, spaces.get("nasbench201"), **{option: value}))
 
@@ -148,7 +171,10 @@ def test_parameters_of_a_notebook_from_any_yaml_are_taken_or_refused(given):
 
 def test_parameters_that_double_line_by_line_are_refused():
     """The bomb of YAML: every list holds ten times the one before, here 10^12 texts."""
-    lines = ["a0: &a0 [x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 13))]
+    lines = [
+        "a0: &a0 [x]",
+        *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 13)),
+    ]
     bomb = yaml.safe_load("\n".join(lines))["a12"]
     with pytest.raises(params.BadParameters, match="seeds"):
         params.validate(DECLARED, {**params.defaults("sparsification"), "seeds": bomb})

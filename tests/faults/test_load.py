@@ -1,4 +1,5 @@
-"""Many runs at once cost what they should, and memory stays flat; `load.py` does the same with more of them.
+"""Many runs at once cost what they should, and memory stays flat;
+`load.py` does the same with more of them.
 
 Run: pytest tests/faults/test_load.py
 """

@@ -1,4 +1,5 @@
-"""Processes that are killed, segfault, leave, are interrupted from a notebook, or are given what cannot be sent.
+"""Processes that are killed, segfault, leave, are interrupted from a notebook,
+or are given what cannot be sent.
 
 Run: pytest tests/faults/test_processes.py
 """
@@ -56,7 +57,10 @@ DEEDS = {"leave": leave, "segfault": segfault, "nothing": lambda run: {}}
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """The runs of LONG and TWO that nobody disturbs."""
-    return [trace(run) for run in sweep([LONG, TWO], Machine(tmp_path_factory.mktemp("runs")), workers=1)]
+    return [
+        trace(run)
+        for run in sweep([LONG, TWO], Machine(tmp_path_factory.mktemp("runs")), workers=1)
+    ]
 
 
 def test_workers_that_are_killed_again_and_again_leave_the_same_records(undisturbed, tmp_path):
@@ -82,7 +86,11 @@ def test_a_guard_is_asked_for_only_where_it_may_be_missing():
 
 
 def test_a_task_that_cannot_be_sent_fails_and_stops_no_other(tmp_path, capsys):
-    found = gather({"bad": Odd("nothing", carries=threading.Lock()), "good": ONE}, Machine(tmp_path), workers=1)
+    found = gather(
+        {"bad": Odd("nothing", carries=threading.Lock()), "good": ONE},
+        Machine(tmp_path),
+        workers=1,
+    )
     assert found["good"].result and "pickle" in found["bad"].failure["error"]
     assert "1 of 2 runs finished" in capsys.readouterr().out
 
@@ -97,8 +105,13 @@ def test_no_pool_is_given_what_cannot_be_sent():
         def ended(self, seconds):
             return [Ended(name, None) for name in self.names]
 
-    happened = list(events({"bad": Odd("nothing", carries=threading.Lock()), "good": ONE}, Given()))
-    assert happened[0].state == "failed" and happened[1:] == [Event("good", "running"), Event("good", "finished")]
+    happened = list(
+        events({"bad": Odd("nothing", carries=threading.Lock()), "good": ONE}, Given())
+    )
+    assert happened[0].state == "failed" and happened[1:] == [
+        Event("good", "running"),
+        Event("good", "finished"),
+    ]
 
 
 def test_a_run_that_finished_has_not_failed_although_its_process_died(tmp_path):
@@ -120,7 +133,9 @@ def test_a_run_that_finished_has_not_failed_although_its_process_died(tmp_path):
     result = (home.path / "result.json").read_bytes()
     (home.path / "result.json").unlink()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nasutils.sweep.launch.open_pool", lambda *arguments: _finishing(Deaf(), home, result))
+        patch.setattr(
+            "nasutils.sweep.launch.open_pool", lambda *arguments: _finishing(Deaf(), home, result)
+        )
         (again,) = sweep([ONE], Machine(tmp_path), workers=1)
     assert again.finished and again.failure is None
 
@@ -154,11 +169,20 @@ def test_a_kernel_that_is_interrupted_ends_its_runs_and_goes_on(kernel, tmp_path
     manager, client = kernel
     endless = Run(tmp_path / name_of(ENDLESS))
     asked = client.execute(CELL.format(names="{0: ENDLESS, 1: ONE}", root=str(tmp_path)))
-    assert until(lambda: len(endless.records) > 1 and Run(tmp_path / name_of(ONE)).result, seconds=120)
+    assert until(
+        lambda: len(endless.records) > 1 and Run(tmp_path / name_of(ONE)).result, seconds=120
+    )
     manager.interrupt_kernel()
     reply = answer(client, asked)
-    said = "Interrupted: 1 of 2 runs are finished and kept; the same call again goes on where the others stopped."
-    assert reply["ename"] == "Interrupted" and reply["traceback"] == [said] and endless.failure is None
+    said = (
+        "Interrupted: 1 of 2 runs are finished and kept; the same call again goes on where the"
+        " others stopped."
+    )
+    assert (
+        reply["ename"] == "Interrupted"
+        and reply["traceback"] == [said]
+        and endless.failure is None
+    )
     assert until(lambda: not holders(endless), seconds=30)
     before = len(endless.records)
     reply = answer(client, client.execute(CELL.format(names="{1: ONE}", root=str(tmp_path))))

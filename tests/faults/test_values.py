@@ -1,4 +1,5 @@
-"""Values of a wrong type, texts of strangers: a ValueError that names the field, and HTML that stays text.
+"""Values of a wrong type, texts of strangers:
+a ValueError that names the field, and HTML that stays text.
 
 Run: pytest tests/faults/test_values.py
 """
@@ -86,7 +87,9 @@ def darts(normal="[('none', 0), ('none', 1)]", concat="[2]"):
     ],
 )
 def test_a_genotype_of_endless_size_or_depth_is_refused(text):
-    with pytest.raises(ValueError, match="expected|a genotype must be a text of at most 20000") as refused:
+    with pytest.raises(
+        ValueError, match="expected|a genotype must be a text of at most 20000"
+    ) as refused:
         Genotype.parse(text)
     assert len(str(refused.value)) < 1000
 
@@ -120,5 +123,9 @@ def test_a_machine_of_a_stranger_is_shown_as_text(styled, tmp_path):
 
 
 def test_numbers_are_shown_as_before(styled):
-    shown = pd.DataFrame({"a": [1 / 3, None], "b": [1, 2]}).style.format(precision=2, na_rep="-").to_html()
+    shown = (
+        pd.DataFrame({"a": [1 / 3, None], "b": [1, 2]})
+        .style.format(precision=2, na_rep="-")
+        .to_html()
+    )
     assert all(f">{text}</td>" in shown for text in ("0.33", "-", "1", "2"))

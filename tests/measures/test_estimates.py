@@ -62,7 +62,10 @@ def test_an_auc_by_counting_pairs():
 
 
 def test_arms_that_do_not_overlap():
-    above, below = estimates.brunner_munzel_test([X + 100, Y]), estimates.brunner_munzel_test([Y, X + 100])
+    above, below = (
+        estimates.brunner_munzel_test([X + 100, Y]),
+        estimates.brunner_munzel_test([Y, X + 100]),
+    )
     assert (above.estimate, above.high, above.p) == (1.0, 1.0, 1 / math.comb(27, 15))
     assert 0.8 < above.low < 0.95 and below.high == pytest.approx(1 - above.low)
     assert below.p == 1.0 and estimates.brunner_munzel_test([np.ones(6), np.ones(6)]).p == 1.0
@@ -79,10 +82,14 @@ def test_two_shares():
 
 def test_differences_and_means_are_students_and_welchs():
     found = estimates.welch_test([X, Y], 0.5)
-    assert found.p == pytest.approx(stats.ttest_ind(X - 0.5, Y, equal_var=False, alternative="greater").pvalue)
+    assert found.p == pytest.approx(
+        stats.ttest_ind(X - 0.5, Y, equal_var=False, alternative="greater").pvalue
+    )
     se = math.sqrt(X.var(ddof=1) / 15 + Y.var(ddof=1) / 12)
     assert (found.estimate - found.low) / se == pytest.approx((found.high - found.estimate) / se)
-    assert estimates.t_test([X], 0.0).p == pytest.approx(stats.ttest_1samp(X, 0, alternative="greater").pvalue)
+    assert estimates.t_test([X], 0.0).p == pytest.approx(
+        stats.ttest_1samp(X, 0, alternative="greater").pvalue
+    )
 
 
 def test_correlations_stay_within_their_range():
@@ -93,15 +100,23 @@ def test_correlations_stay_within_their_range():
 @pytest.mark.parametrize(("shift", "expected"), [(0.0, True), (4.0, False), (-4.0, False)])
 def test_equivalence_needs_both_sides(shift, expected):
     values = np.random.default_rng(1).normal(shift, 1.0, 20)
-    alone, two = estimates.equivalence_test([values], 2.0), estimates.equivalence_test([values + Y.mean(), Y], 2.5)
+    alone, two = (
+        estimates.equivalence_test([values], 2.0),
+        estimates.equivalence_test([values + Y.mean(), Y], 2.5),
+    )
     assert (alone.p < 0.025) is expected and (two.p < 0.025) is expected
-    sides = [stats.ttest_1samp(values, side, alternative=a).pvalue for side, a in ((-2, "greater"), (2, "less"))]
+    sides = [
+        stats.ttest_1samp(values, side, alternative=a).pvalue
+        for side, a in ((-2, "greater"), (2, "less"))
+    ]
     assert alone.p == pytest.approx(max(sides))
 
 
 def test_pairs_are_compared_pair_by_pair():
     first = np.array([1.0, 10, 100, 1000, 10000, 1e5])
-    assert estimates.paired_signed_rank_test([first + 1, first]).p == pytest.approx(1 / 64, rel=0.6)
+    assert estimates.paired_signed_rank_test([first + 1, first]).p == pytest.approx(
+        1 / 64, rel=0.6
+    )
 
 
 def test_holm_by_hand():
@@ -118,7 +133,9 @@ def test_other_numbers_than_the_null_are_refused():
 
 @pytest.mark.parametrize("null", calibration.NULLS, ids=lambda null: f"{null.test}: {null.values}")
 def test_tests_err_at_their_level_and_intervals_cover(null):
-    """2.5 % of 300 draws are 7.5: more than 18 have a probability below 1e-3. All of it: figures/calibration.csv."""
+    """2.5 % of 300 draws are 7.5: more than 18 have a probability below 1e-3.
+    All of it: figures/calibration.csv.
+    """
     rejected, covered = calibration.rates(null, draws=300, seed=3)
     assert rejected <= 18 / 300
     assert covered >= 0.91

@@ -1,4 +1,5 @@
-"""Measures of leakage: each separates a supernet that leaks from one that cannot, and none disturbs a search.
+"""Measures of leakage: each separates a supernet that leaks from one that cannot,
+and none disturbs a search.
 
 Run: pytest tests/measures/test_leakage.py
 """
@@ -42,11 +43,15 @@ def supernet(space="nasbench201", channels=4, cells=1, seed=0):
 def random_mix(space, seed=0):
     generator = torch.Generator().manual_seed(seed)
     shapes = spaces.get(space).alpha_shapes
-    return {k: torch.randn(s, generator=generator).double().softmax(dim=-1) for k, s in shapes.items()}
+    return {
+        k: torch.randn(s, generator=generator).double().softmax(dim=-1) for k, s in shapes.items()
+    }
 
 
 def loss_of(net, size=None):
-    return lambda mix: F.cross_entropy(net(IMAGES[:size], mix, everything(mix)), VALID.labels[:size])
+    return lambda mix: F.cross_entropy(
+        net(IMAGES[:size], mix, everything(mix)), VALID.labels[:size]
+    )
 
 
 def trained(net, mix, steps=15):
@@ -61,7 +66,9 @@ def trained(net, mix, steps=15):
 
 @pytest.fixture(scope="module")
 def leaky():
-    """Every convolution of the cells puts out 0 for ever: the identity branches carry everything."""
+    """Every convolution of the cells puts out 0 for ever:
+    the identity branches carry everything.
+    """
     net = supernet()
     for name, parameter in net.named_parameters():
         if ".fans." in name:
@@ -78,7 +85,10 @@ def sound():
 
 @pytest.fixture(scope="module")
 def measured(leaky, sound):
-    return [leakage.measure(net, mix, IMAGES, VALID.labels) for net, mix in ((leaky, LEAKY), (sound, SOUND))]
+    return [
+        leakage.measure(net, mix, IMAGES, VALID.labels)
+        for net, mix in ((leaky, LEAKY), (sound, SOUND))
+    ]
 
 
 def same(a, b):
@@ -105,7 +115,9 @@ def test_cutting_the_strongest_operation_matters_only_where_nothing_goes_around_
     assert min(map(abs, holds)) > 1e-3
 
 
-def test_keeping_only_the_strongest_operation_matters_only_where_something_goes_around_it(measured):
+def test_keeping_only_the_strongest_operation_matters_only_where_something_goes_around_it(
+    measured,
+):
     leaks, holds = ([row[3] for row in m["only"]["cell"]] for m in measured)
     assert min(map(abs, leaks)) > 1e-4
     assert holds == [0.0] * 6
@@ -128,7 +140,9 @@ def test_the_mixing_weights_separate(measured):
     assert holds["dominance"]["cell"] == {"weight": 0.0, "strongest": 0.0}
     assert leaks["margin"]["cell"] == pytest.approx([0.05] * 6)
     assert holds["margin"]["cell"] == [1.0] * 6
-    assert leaks["entropy"]["cell"] == pytest.approx([-sum(p * math.log(p) for p in LEAKY["cell"][0].tolist())] * 6)
+    assert leaks["entropy"]["cell"] == pytest.approx(
+        [-sum(p * math.log(p) for p in LEAKY["cell"][0].tolist())] * 6
+    )
     assert holds["entropy"]["cell"] == [0.0] * 6
 
 
@@ -141,8 +155,15 @@ def test_the_eigenvalue_separates(measured):
 def test_the_discretization_drop_separates(leaky, sound):
     drops = []
     for net, mix in ((leaky, LEAKY), (sound, SOUND)):
-        relaxed, discretized = accuracy(net, mix), accuracy(net, {"cell": relax.one_hot(mix["cell"])})
-        judged = {"relaxed": relaxed, "discretized": discretized, "discretized_recalibrated": discretized}
+        relaxed, discretized = (
+            accuracy(net, mix),
+            accuracy(net, {"cell": relax.one_hot(mix["cell"])}),
+        )
+        judged = {
+            "relaxed": relaxed,
+            "discretized": discretized,
+            "discretized_recalibrated": discretized,
+        }
         drops.append(leakage.discretization_drop({"supernet_accuracy": judged}))
     assert drops[0]["drop"] > 30 and drops[1] == {"drop": 0.0, "drop_recalibrated": 0.0}
 
@@ -161,7 +182,9 @@ def test_interventions_by_hand():
     mix = {"cell": torch.tensor([[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]]).double()}
     effect, seen = torch.tensor([0.0, 3.0, -1.0]).double(), []
     loss = lambda mix: seen.append(mix) or (mix["cell"] @ effect).sum()  # noqa: E731
-    base, cut, only = leakage.interventions(loss, mix, {"cell": (("none", "skip_connect", "conv"),) * 2})
+    base, cut, only = leakage.interventions(
+        loss, mix, {"cell": (("none", "skip_connect", "conv"),) * 2}
+    )
     assert base == 3.5
     assert cut["cell"].tolist() == [[0.0, -0.75, 0.25], [0.0, -3.0, 0.0]]
     assert only["cell"].tolist() == [[-0.5, 0.25, -0.75], [-3.0, 0.0, -3.0]]
@@ -188,7 +211,14 @@ def test_cut_and_only_are_losses_of_supernets_with_changed_weights():
 
 @pytest.mark.parametrize(
     ("cut", "only", "expected"),
-    [(1.0, 0.0, 0.0), (0.0, 1.0, 1.0), (1.0, 3.0, 0.75), (-1.0, 3.0, 0.75), (2.0, -2.0, 0.5), (0.0, 0.0, 0.0)],
+    [
+        (1.0, 0.0, 0.0),
+        (0.0, 1.0, 1.0),
+        (1.0, 3.0, 0.75),
+        (-1.0, 3.0, 0.75),
+        (2.0, -2.0, 0.5),
+        (0.0, 0.0, 0.0),
+    ],
 )
 def test_bypass_by_hand(cut, only, expected):
     weights, names = torch.tensor([[0.2, 0.4, 0.4]]), [["conv", "skip_connect", "pool"]]
@@ -198,7 +228,10 @@ def test_bypass_by_hand(cut, only, expected):
 
 
 def test_an_edge_whose_strongest_operation_is_none_is_judged_by_the_next():
-    cut, only = torch.tensor([[0.0, 1.0, 9.0], [0.0, 9.0, 2.0]]), torch.tensor([[9.0, 3.0, 9.0], [9.0, 9.0, 6.0]])
+    cut, only = (
+        torch.tensor([[0.0, 1.0, 9.0], [0.0, 9.0, 2.0]]),
+        torch.tensor([[9.0, 3.0, 9.0], [9.0, 9.0, 6.0]]),
+    )
     weights = torch.tensor([[0.5, 0.3, 0.2], [0.4, 0.0, 0.1]])
     names = [["none", "skip_connect", "conv"]] * 2
     assert leakage.bypass(cut, only, weights, names).tolist() == [0.75, 0.75]
@@ -211,7 +244,9 @@ def test_the_bypass_of_operations_that_put_out_the_same_is_the_spread():
     weights, names = torch.tensor([[0.6, 0.3, 0.1]]).double(), [["a", "b", "c"]]
     loss = lambda mix: mix["cell"].sum()  # noqa: E731
     _, cut, only = leakage.interventions(loss, {"cell": weights}, {"cell": names})
-    assert leakage.bypass(cut["cell"], only["cell"], weights, names).tolist() == pytest.approx([0.4])
+    assert leakage.bypass(cut["cell"], only["cell"], weights, names).tolist() == pytest.approx(
+        [0.4]
+    )
     assert leakage.spread(weights, names).tolist() == pytest.approx([0.4])
 
 
@@ -225,8 +260,12 @@ def test_weights_of_any_temperature_meet_at_the_same_entropy(temperature):
     mix = {kind: relax.softmax(a, temperature) for kind, a in alphas.items()}
     found = leakage.at_entropy(mix)
     entropies = torch.cat([relax.entropy(p) for p in found.values()])
-    assert entropies.mean().item() == pytest.approx(0.5 * (14 * math.log(8) + 3 * math.log(2)) / 17)
-    power = (found["normal"][0].log() - found["normal"][0, 0].log()) / (alphas["normal"][0] - alphas["normal"][0, 0])
+    assert entropies.mean().item() == pytest.approx(
+        0.5 * (14 * math.log(8) + 3 * math.log(2)) / 17
+    )
+    power = (found["normal"][0].log() - found["normal"][0, 0].log()) / (
+        alphas["normal"][0] - alphas["normal"][0, 0]
+    )
     assert torch.allclose(power[1:], power[1], rtol=1e-6)
     others = leakage.at_entropy({kind: relax.softmax(a, 1.7) for kind, a in alphas.items()})
     torch.testing.assert_close(found["reduce"], others["reduce"], rtol=1e-6, atol=1e-9)
@@ -267,7 +306,9 @@ def calls_of(net, mix, images):
     return seen
 
 
-@pytest.mark.parametrize(("space", "cells"), [("nasbench201", 1), ("darts", 3), ("s1", 3), ("s2", 3)])
+@pytest.mark.parametrize(
+    ("space", "cells"), [("nasbench201", 1), ("darts", 3), ("s1", 3), ("s2", 3)]
+)
 def test_a_cell_computed_plainly_is_the_cell(space, cells):
     net, mix = supernet(space, cells=cells), random_mix(space)
     calls = calls_of(net, mix, IMAGES[:16])
@@ -279,7 +320,9 @@ def test_a_cell_computed_plainly_is_the_cell(space, cells):
 
 
 def with_aliases(cell, inputs, weights):
-    """The cell on a view of its source node for each branch: the output and the views, [edge][operation]."""
+    """The cell on a view of its source node for each branch:
+    the output and the views, [edge][operation].
+    """
     first, views = min(t for _, t in cell.edges), {}
     states = cell.enter(*inputs[:first])
     for node in range(first, max(t for _, t in cell.edges) + 1):
@@ -326,20 +369,32 @@ def test_a_network_cut_off_by_none_has_no_gradient():
 
 
 def quadratic(eigenvalues, seed=0):
-    """A symmetric matrix of these eigenvalues, and the function x/2 A x of a dict of two parts of x."""
+    """A symmetric matrix of these eigenvalues,
+    and the function x/2 A x of a dict of two parts of x.
+    """
     size = len(eigenvalues)
-    basis, _ = torch.linalg.qr(torch.randn(size, size, generator=torch.Generator().manual_seed(seed)).double())
+    basis, _ = torch.linalg.qr(
+        torch.randn(size, size, generator=torch.Generator().manual_seed(seed)).double()
+    )
     matrix = basis @ torch.diag(torch.tensor(eigenvalues).double()) @ basis.T
     alphas = {"normal": torch.ones(2, 2).double(), "reduce": torch.ones(size - 4).double()}
-    return matrix, alphas, lambda a: (x := torch.cat([p.flatten() for p in a.values()])) @ matrix @ x / 2
+    return (
+        matrix,
+        alphas,
+        lambda a: (x := torch.cat([p.flatten() for p in a.values()])) @ matrix @ x / 2,
+    )
 
 
-@pytest.mark.parametrize("eigenvalues", [[-10, -3, 0, 0.5, 1, 2, 2], [-5, -4, -3, -2, -1, -0.5, -0.25], [7.0] * 7])
+@pytest.mark.parametrize(
+    "eigenvalues", [[-10, -3, 0, 0.5, 1, 2, 2], [-5, -4, -3, -2, -1, -0.5, -0.25], [7.0] * 7]
+)
 def test_the_algebraically_largest_eigenvalue_is_found(eigenvalues):
     matrix, alphas, loss = quadratic(eigenvalues)
     product, size = curvature.hessian_product(loss, alphas)
     torch.testing.assert_close(product(torch.ones(7).double()), matrix @ torch.ones(7).double())
-    assert curvature.largest_eigenvalue(product, size, tolerance=1e-12) == pytest.approx(max(eigenvalues), abs=1e-10)
+    assert curvature.largest_eigenvalue(product, size, tolerance=1e-12) == pytest.approx(
+        max(eigenvalues), abs=1e-10
+    )
 
 
 def test_a_few_products_suffice_for_a_dominant_eigenvalue():
@@ -351,27 +406,41 @@ def test_a_few_products_suffice_for_a_dominant_eigenvalue():
 
 
 def test_a_loss_without_curvature_has_the_eigenvalue_zero():
-    product, size = curvature.hessian_product(lambda a: 3 * a["x"].sum(), {"x": torch.ones(4).double()})
+    product, size = curvature.hessian_product(
+        lambda a: 3 * a["x"].sum(), {"x": torch.ones(4).double()}
+    )
     assert curvature.largest_eigenvalue(product, size) == 0.0
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.3])
 def test_the_eigenvalue_of_a_supernet_is_that_of_its_full_hessian_in_alpha(temperature):
-    net, alpha = supernet(channels=2), torch.randn(6, 5, generator=torch.Generator().manual_seed(1)).double()
+    net, alpha = (
+        supernet(channels=2),
+        torch.randn(6, 5, generator=torch.Generator().manual_seed(1)).double(),
+    )
     net.train()
     loss, images = loss_of(net, 16), lambda a: {"cell": relax.softmax(a, temperature)}
     full = torch.autograd.functional.hessian(lambda a: loss(images(a)), alpha).reshape(30, 30)
     expected = torch.linalg.eigvalsh((full + full.T) / 2)
     product, size = curvature.hessian_product(lambda a: loss(images(a["cell"])), {"cell": alpha})
-    assert curvature.largest_eigenvalue(product, size, steps=30, tolerance=1e-9) == pytest.approx(expected[-1].item())
+    assert curvature.largest_eigenvalue(product, size, steps=30, tolerance=1e-9) == pytest.approx(
+        expected[-1].item()
+    )
     found = curvature.curvature(loss, images(alpha), temperature)
     assert found == pytest.approx(expected[-1].item(), abs=0.01 * expected.abs().max().item())
 
 
 def test_second_derivatives_of_the_supernet_are_those_of_the_plain_one():
-    net, plain, mix = supernet(channels=2), NaiveSupernet(2, 1, 10).double(), random_mix("nasbench201")
+    net, plain, mix = (
+        supernet(channels=2),
+        NaiveSupernet(2, 1, 10).double(),
+        random_mix("nasbench201"),
+    )
     plain.load_state_dict(unstack(net.state_dict()))
-    products = [curvature.hessian_product(loss, mix)[0] for loss in (loss_of(net, 16), plain_loss(plain, 16))]
+    products = [
+        curvature.hessian_product(loss, mix)[0]
+        for loss in (loss_of(net, 16), plain_loss(plain, 16))
+    ]
     v = torch.randn(30, generator=torch.Generator().manual_seed(2)).double()
     torch.testing.assert_close(products[0](v), products[1](v), rtol=1e-8, atol=1e-10)
 
@@ -386,7 +455,9 @@ def test_weights_that_are_zero_have_no_curvature_and_edges_keep_their_sum():
     alone = curvature.curvature(loss, {"x": target}, temperature=2.0)
     p = target[0]
     jacobian = (torch.diag(p) - torch.outer(p, p)) / 2.0
-    assert alone == pytest.approx(torch.linalg.eigvalsh(2 * jacobian @ jacobian)[-1].item(), rel=1e-2)
+    assert alone == pytest.approx(
+        torch.linalg.eigvalsh(2 * jacobian @ jacobian)[-1].item(), rel=1e-2
+    )
 
 
 # Probing disturbs nothing
@@ -406,7 +477,9 @@ def test_measuring_leaves_no_trace_and_repeats_itself(space):
 
 
 def test_cells_of_other_types_are_refused():
-    with pytest.raises(ValueError, match=r"of the types \['normal'\]; the network's are \['cell'\]"):
+    with pytest.raises(
+        ValueError, match=r"of the types \['normal'\]; the network's are \['cell'\]"
+    ):
         leakage.measure(supernet(), {"normal": LEAKY["cell"]}, IMAGES, VALID.labels)
     with pytest.raises(ValueError, match="network's are"):
         leakage.measure(nn.Linear(2, 2), LEAKY, IMAGES, VALID.labels)
@@ -418,7 +491,9 @@ def search(name="sp-darts", *, space=NB201, epochs=3, probe_every=0, precision="
     recipe = replace(method.recipe, epochs=epochs, batch=32, split="half")
     torch.manual_seed(0)
     net = space.supernet(2, 1 if space is NB201 else 3, 10).to(dtype)
-    return Search(net, method, recipe, DIGITS, TRAIN, VALID, precision=precision, probe_every=probe_every)
+    return Search(
+        net, method, recipe, DIGITS, TRAIN, VALID, precision=precision, probe_every=probe_every
+    )
 
 
 @pytest.mark.parametrize("space", [NB201, spaces.get("s4")])
@@ -433,7 +508,12 @@ def test_the_eigenvalue_alone_is_that_of_the_probe_and_disturbs_nothing(space):
 
 def test_the_eigenvalue_is_refused_where_edges_have_no_softmax():
     with pytest.raises(ValueError, match="must be 0 on lhd"):
-        build(Experiment("lhd", dataset="digits", resolution=8, channels=4, cells=3, eigenvalue_every=1), Machine())
+        build(
+            Experiment(
+                "lhd", dataset="digits", resolution=8, channels=4, cells=3, eigenvalue_every=1
+            ),
+            Machine(),
+        )
 
 
 def test_leakage_is_tabulated_on_every_space(tmp_path):
@@ -442,7 +522,9 @@ def test_leakage_is_tabulated_on_every_space(tmp_path):
     assert len(table) == 1 and table["bypass"].notna().all() and table["skip_cut"].isna().all()
 
 
-@pytest.mark.parametrize(("name", "space"), [("darts", NB201), ("sp-darts", NB201), ("darts", spaces.get("s4"))])
+@pytest.mark.parametrize(
+    ("name", "space"), [("darts", NB201), ("sp-darts", NB201), ("darts", spaces.get("s4"))]
+)
 def test_a_probed_search_is_the_same_search_bit_for_bit(name, space, monkeypatch):
     monkeypatch.setattr(leakage, "IMAGES", 8)
     plain, probed = search(name, space=space), search(name, space=space, probe_every=2)
@@ -459,7 +541,10 @@ def test_a_probed_search_is_the_same_search_bit_for_bit(name, space, monkeypatch
 
 def test_ablated_weights_lose_the_operations_they_are_named_after():
     mix = {"cell": torch.full((6, 5), 0.2)}
-    taken = {name: m["cell"][0].tolist() for name, m in leakage.ablated(NB201.supernet(2, 1, 10), mix).items()}
+    taken = {
+        name: m["cell"][0].tolist()
+        for name, m in leakage.ablated(NB201.supernet(2, 1, 10), mix).items()
+    }
     w = pytest.approx(0.2)
     assert taken == {
         "without_skip": [w, 0, w, w, w],
@@ -477,7 +562,11 @@ def test_a_record_of_leakage_is_json_of_the_documented_form():
         *("loss", "cut", "only", "bypass", "bypass_total", "spread", "matched", "free_gradient"),
         *("dominance", "entropy", "margin", "eigenvalue", "accuracy"),
     }
-    assert [len(found["cut"]["cell"]), len(found["only"]["cell"][0]), len(found["bypass"]["cell"])] == [6, 5, 6]
+    assert [
+        len(found["cut"]["cell"]),
+        len(found["only"]["cell"][0]),
+        len(found["bypass"]["cell"]),
+    ] == [6, 5, 6]
     images = data.normalize(VALID.images, DIGITS)
     ablated = leakage.ablated(task.net, task.method.inference())
     accuracy = {what: task.recalibrated_accuracy(mix) for what, mix in ablated.items()}
@@ -498,19 +587,29 @@ def test_the_eigenvalue_is_taken_where_the_weights_are_a_softmax_of_alpha(name, 
     p = method.inference()[kinds[0]]
     found = p / p.sum(dim=1, keepdim=True)
     softmaxes = [relax.softmax(method.alphas[kind], temperature) for kind in kinds]
-    assert any(torch.allclose(found, q, rtol=1e-9, atol=1e-12) for q in softmaxes)  # beta-darts exchanges its cells
+    assert any(
+        torch.allclose(found, q, rtol=1e-9, atol=1e-12) for q in softmaxes
+    )  # beta-darts exchanges its cells
 
 
 def test_the_name_of_a_run_without_probes_is_what_it_was():
     assert runs.key(Experiment(dataset="digits").params()) == "b58fdb7082f5"
     assert "probe_every" not in Experiment().params()
-    assert Experiment(probe_every=5).params().items() >= {"probe_every": 5, "probe_version": 2}.items()
+    assert (
+        Experiment(probe_every=5).params().items()
+        >= {"probe_every": 5, "probe_version": 2}.items()
+    )
 
 
 def test_an_experiment_hands_the_probe_on():
     task = build(
         Experiment(
-            dataset="digits", images=32, channels=2, cells=1, recipe={"split": "half", "batch": 32}, probe_every=7
+            dataset="digits",
+            images=32,
+            channels=2,
+            cells=1,
+            recipe={"split": "half", "batch": 32},
+            probe_every=7,
         ),
         Machine(),
     )
@@ -520,7 +619,9 @@ def test_an_experiment_hands_the_probe_on():
 def test_probes_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="probe_every must be a whole number, 0 or more, not -1"):
         search(probe_every=-1)
-    with pytest.raises(ValueError, match="must be 0 on lhd, where not all .*: normal_output, reduce_output"):
+    with pytest.raises(
+        ValueError, match="must be 0 on lhd, where not all .*: normal_output, reduce_output"
+    ):
         search("darts", space=spaces.get("lhd"), probe_every=1)
     partial = methods.get("pc-darts", NB201, partial=2)
     net = NB201.supernet(4, 1, 10, partial=2)

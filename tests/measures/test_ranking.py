@@ -20,7 +20,11 @@ def test_ranks_with_ties_by_hand():
 
 
 def test_missing_scores_have_no_rank():
-    assert np.nan_to_num(ranking.ranks(np.array([3.0, np.nan, 5.0])), nan=-1).tolist() == [2.0, -1.0, 1.0]
+    assert np.nan_to_num(ranking.ranks(np.array([3.0, np.nan, 5.0])), nan=-1).tolist() == [
+        2.0,
+        -1.0,
+        1.0,
+    ]
 
 
 @pytest.mark.parametrize("digits", [0, 6], ids=["ties", "no ties"])
@@ -76,7 +80,9 @@ def test_resampling_draws_seeds_of_each_method_and_keeps_policies_together():
     scores = np.arange(2 * 2 * 3 * 4, dtype=float).reshape(2, 2, 3, 4)
     draws = ranking.resampled(scores, draws=400)
     assert draws.shape == (400, 2, 2, 3)
-    assert np.allclose(draws[..., 1] - draws[..., 0], 4) and np.allclose(draws.mean(axis=0), scores.mean(-1), atol=0.2)
+    assert np.allclose(draws[..., 1] - draws[..., 0], 4) and np.allclose(
+        draws.mean(axis=0), scores.mean(-1), atol=0.2
+    )
     assert len(np.unique(draws[:, 0, 0, 0] - draws[:, 1, 1, 0])) > 1
 
 
@@ -87,13 +93,22 @@ def test_resampling_leaves_missing_seeds_out():
 
 def test_correlations_are_those_of_scipy():
     a, b = np.random.default_rng(2).normal(size=(2, 12)) + np.linspace(0, 3, 12)
-    for kind, expected in (("kendall", stats.kendalltau(a, b)), ("spearman", stats.spearmanr(a, b))):
+    for kind, expected in (
+        ("kendall", stats.kendalltau(a, b)),
+        ("spearman", stats.spearmanr(a, b)),
+    ):
         e = ranking.correlation(a, b, kind)
-        assert e.mean == pytest.approx(expected.statistic) and e.low < e.mean < e.high <= 1 and e.n == 12
+        assert (
+            e.mean == pytest.approx(expected.statistic)
+            and e.low < e.mean < e.high <= 1
+            and e.n == 12
+        )
 
 
 def test_a_mean_over_pairs_by_hand():
-    """tau of the pairs (0, 1), (0, 2), (1, 2): 0.2, 0.4, 0.9; without 0, 1, 2 the means are 0.9, 0.4, 0.2."""
+    """tau of the pairs (0, 1), (0, 2), (1, 2): 0.2, 0.4, 0.9;
+    without 0, 1, 2 the means are 0.9, 0.4, 0.2.
+    """
     values = np.array([[1.0, 0.2, 0.4], [0.2, 1.0, 0.9], [0.4, 0.9, 1.0]])
     e = ranking.over_pairs(values)
     pseudo = 3 * 0.5 - 2 * np.array([0.9, 0.4, 0.2])

@@ -1,4 +1,5 @@
-"""Measures of one search, by hand and on the committed pilot, whose numbers were computed by other code.
+"""Measures of one search, by hand and on the committed pilot,
+whose numbers were computed by other code.
 
 Run: pytest tests/measures/test_searches.py
 """
@@ -16,8 +17,21 @@ from nasutils.runs import Run, key
 SKIPS = "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|skip_connect~2|"
 GOOD = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 PROXY = {
-    **{"kind": "search", "version": 1, "space": "nasbench201", "preset": "published", "dataset": "cifar10"},
-    **{"resolution": 16, "images": 2000, "evaluation": 1000, "channels": 8, "cells": 2, "epochs": 50},
+    **{
+        "kind": "search",
+        "version": 1,
+        "space": "nasbench201",
+        "preset": "published",
+        "dataset": "cifar10",
+    },
+    **{
+        "resolution": 16,
+        "images": 2000,
+        "evaluation": 1000,
+        "channels": 8,
+        "cells": 2,
+        "epochs": 50,
+    },
     "precision": "float32",
 }
 
@@ -25,7 +39,10 @@ PROXY = {
 def pilot(method, options=None, seeds=range(5), recipe=None, **more):
     """The committed searches of the pilot."""
     recipe = {"batch": 32, "split": "nasbench201", **(recipe or {})}
-    found = [{**PROXY, "method": method, "options": options or {}, "recipe": recipe, "seed": s, **more} for s in seeds]
+    found = [
+        {**PROXY, "method": method, "options": options or {}, "recipe": recipe, "seed": s, **more}
+        for s in seeds
+    ]
     return [Run(paths.runs("laptop") / key(params)) for params in found]
 
 
@@ -51,20 +68,29 @@ def test_the_cut_offs_come_from_the_table():
 
 
 def test_a_cell_of_skips_has_collapsed_and_a_good_one_is_not_degraded():
-    flags = [[measure([record(cell)]) for measure in (searches.collapsed, searches.degraded)] for cell in (SKIPS, GOOD)]
+    flags = [
+        [measure([record(cell)]) for measure in (searches.collapsed, searches.degraded)]
+        for cell in (SKIPS, GOOD)
+    ]
     assert flags == [[1.0, 1.0], [0.0, 0.0]]
 
 
 def test_what_a_search_loses():
     records = [record(GOOD)] * 20 + [record(SKIPS)] * 10
     lost = searches.cell_accuracy(GOOD) - searches.cell_accuracy(SKIPS)
-    assert searches.best_minus_last(records) == searches.late_loss(records) == lost == -searches.late_gain(records)
+    assert (
+        searches.best_minus_last(records)
+        == searches.late_loss(records)
+        == lost
+        == -searches.late_gain(records)
+    )
 
 
 def test_skips_are_replaced_by_the_next_best_that_is_not_none():
     row = {"none": 0.3, "skip": 0.4, "1x1": 0.1, "3x3": 0.15, "pool": 0.05}
     assert searches.skip_gain([record(SKIPS, [list(row.values())] * 6)]) == pytest.approx(
-        searches.cell_accuracy(SKIPS.replace("skip_connect", "nor_conv_3x3")) - searches.cell_accuracy(SKIPS)
+        searches.cell_accuracy(SKIPS.replace("skip_connect", "nor_conv_3x3"))
+        - searches.cell_accuracy(SKIPS)
     )
     assert (
         searches.skip_gain([record(GOOD, [[0, 0, 0, 1, 0]] * 4 + [[0, 0, 0, 1, 0]] * 2)]) != 0
@@ -82,7 +108,10 @@ def test_a_correlation_with_what_never_changes_is_0():
 
 
 def test_the_held_out_loss_is_compared_with_the_best_cells():
-    records = [record(c, held_out={"loss": loss}) for c, loss in ((SKIPS, 2.0), (GOOD, 1.5), (SKIPS, 1.75))]
+    records = [
+        record(c, held_out={"loss": loss})
+        for c, loss in ((SKIPS, 2.0), (GOOD, 1.5), (SKIPS, 1.75))
+    ]
     assert searches.held_out_rise(records) == -0.25
 
 
@@ -105,7 +134,8 @@ def test_networks_are_judged_by_their_results():
 
 def test_saturation_of_the_pilot():
     plain, noisy = (
-        of("log_move", pilot("pcd-darts", {"schedule": "constant", **more})) for more in ({"noisy": False}, {})
+        of("log_move", pilot("pcd-darts", {"schedule": "constant", **more}))
+        for more in ({"noisy": False}, {})
     )
     assert noisy - plain == pytest.approx([1.79, 1.45, 1.02, 1.33, 1.83], abs=0.006)
 
@@ -117,8 +147,12 @@ def test_the_gain_without_skips_of_the_pilot(darts):
 
 
 def test_leakage_of_the_pilot(darts):
-    assert of("bypass_over_spread", darts) == pytest.approx([1.05, 1.03, 0.96, 0.67, 0.66], abs=0.006)
-    assert of("bypass_gap_correlation", darts) == pytest.approx([-0.04, 0.71, -0.13, -0.04, 0.10], abs=0.006)
+    assert of("bypass_over_spread", darts) == pytest.approx(
+        [1.05, 1.03, 0.96, 0.67, 0.66], abs=0.006
+    )
+    assert of("bypass_gap_correlation", darts) == pytest.approx(
+        [-0.04, 0.71, -0.13, -0.04, 0.10], abs=0.006
+    )
     assert of("skip_cut_over_weight", darts).mean() == pytest.approx(0.04, abs=0.006)
 
 
@@ -130,4 +164,6 @@ def test_degradation_of_the_pilot(darts):
 def test_every_measure_of_the_plan_is_taken_of_a_run(darts):
     done = json.loads((darts[0].path / "result.json").read_text())
     assert set(searches.ACCURACIES) <= {*searches.OF_SEARCHES, *searches.OF_NETWORKS}
-    assert searches.values(darts[0], ["accuracy"])["accuracy"] == searches.cell_accuracy(done["genotype"])
+    assert searches.values(darts[0], ["accuracy"])["accuracy"] == searches.cell_accuracy(
+        done["genotype"]
+    )

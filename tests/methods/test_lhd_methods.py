@@ -1,7 +1,8 @@
-"""The twelve baselines on LHD: released presets against the authors' code, published ones by hand, a search with each.
+"""The twelve baselines on LHD: released presets against the authors' code, published ones by hand,
+a search with each.
 
-Equality is tested in float64. With NASUTILS_TRUTH naming the folder of the full truth files, all of their cases run.
-Run: pytest tests/methods/test_lhd_methods.py
+Equality is tested in float64. With NASUTILS_TRUTH naming the folder of the full truth files, all
+of their cases run. Run: pytest tests/methods/test_lhd_methods.py
 """
 
 import math
@@ -31,7 +32,12 @@ BASELINES = (
     *("drnas", "sp-darts", "darts-minus", "beta-darts", "surgenas"),
 )
 DIGITS = data.load("digits", resolution=8)
-NAMES = {"spdarts": "sp-darts", "pcdarts": "pc-darts", "beta": "beta-darts", "surgenas": "surgenas"}
+NAMES = {
+    "spdarts": "sp-darts",
+    "pcdarts": "pc-darts",
+    "beta": "beta-darts",
+    "surgenas": "surgenas",
+}
 PREFIXES = {**NAMES, "darts_minus": "darts-minus", "gaea_erm": "gaea-erm", "gaea": "gaea-bilevel"}
 
 
@@ -58,7 +64,9 @@ def set_alpha(method, values=None):
 
 
 def released(case):
-    """The search of a case of the truth file, at the epoch, temperature or coefficient that its name says."""
+    """The search of a case of the truth file, at the epoch,
+    temperature or coefficient that its name says.
+    """
     prefixes = [p for p in sorted(PREFIXES, key=len) if case.startswith(p)]
     base = PREFIXES[prefixes[-1]] if prefixes else case.split("_")[0]
     ending = re.search(r"([\d.]+)\)?$", case)
@@ -98,7 +106,9 @@ def test_released_methods_mix_as_the_authors_code(case):
         close(g, expected[f"grad_alpha_{kind}"], atol=1e-13)
     of_weights = [g for g in gradients[4:] if g is not None]
     assert len(gradients) - 4 - len(of_weights) == expected["num_weight_tensors_without_grad"]
-    assert torch.cat([g.flatten() for g in of_weights]).norm().item() == pytest.approx(expected["grad_weight_l2"], 1e-9)
+    assert torch.cat([g.flatten() for g in of_weights]).norm().item() == pytest.approx(
+        expected["grad_weight_l2"], 1e-9
+    )
     close(net.eval()(images, mix, run).detach(), expected["logits_eval_after_one_train_forward"])
 
 
@@ -108,12 +118,16 @@ def test_two_steps_of_released_methods_end_where_the_authors_do(case):
     expected, search = NETWORKS["supernet_two_steps"][case], released(case)
     for train in (batch(777, [3, 7]), batch(4242, [1, 9])):
         search.step(Batch("train", *train), Batch("valid", *batch(1234567, [0, 5])))
-    assert search.log.means(0, 4)["train_loss"] == pytest.approx(expected["mean_train_loss"], rel=1e-9)
+    assert search.log.means(0, 4)["train_loss"] == pytest.approx(
+        expected["mean_train_loss"], rel=1e-9
+    )
     for kind, alpha in search.method.alphas.items():
         close(alpha.detach(), expected[f"alpha_{kind}"], rtol=1e-7, atol=1e-9)
     close(search.net.linear.bias.detach(), expected["classifier_bias"], rtol=1e-7)
     if "gdas" in case:
-        return  # there weights of operations that were not sampled stand still (a gradient of None), here they decay
+        # there weights of operations that were not sampled stand still (a gradient of None), here
+        # they decay
+        return
     flat = torch.cat([w.detach().flatten() for w in search.weights])
     assert flat.sum().item() == pytest.approx(expected["weights_sum"], rel=1e-8)
     assert flat.square().sum().item() == pytest.approx(expected["weights_sumsq"], rel=1e-9)
@@ -127,7 +141,10 @@ def test_what_the_released_methods_ask_of_their_supernets():
         "darts-minus": ("auxiliary_skip",),
         "surgenas": ("inner_skip",),
     }
-    assert all(methods.get(name, spaces.get("nasbench201"), preset="released").extra == () for name in BASELINES)
+    assert all(
+        methods.get(name, spaces.get("nasbench201"), preset="released").extra == ()
+        for name in BASELINES
+    )
 
 
 @pytest.mark.parametrize("preset", methods.base.PRESETS)
@@ -149,15 +166,27 @@ def test_what_the_released_methods_ask_of_their_supernets():
     ],
 )
 def test_the_recipes_of_the_benchmark(name, expected, preset):
-    common = {"epochs": 50, "batch": 176, "weight_lr": 0.025, "weight_lr_end": 3e-4, "weight_decay": 3e-4, "clip": 5.0}
+    common = {
+        "epochs": 50,
+        "batch": 176,
+        "weight_lr": 0.025,
+        "weight_lr_end": 3e-4,
+        "weight_decay": 3e-4,
+        "clip": 5.0,
+    }
     rests = {"alpha_from": 10} if (name, preset) == ("drnas", "published") else {}
     recipe = make(name, preset).recipe
-    assert recipe == methods.Recipe(**{**common, "order": "alpha-first", "split": "half", **expected, **rests})
+    assert recipe == methods.Recipe(
+        **{**common, "order": "alpha-first", "split": "half", **expected, **rests}
+    )
 
 
 def test_images_of_a_search_that_are_not_augmented():
     search = experiment.build(
-        Experiment("lhd", dataset="digits", recipe={"augment": False}, resolution=8, channels=4, cells=3), Machine()
+        Experiment(
+            "lhd", dataset="digits", recipe={"augment": False}, resolution=8, channels=4, cells=3
+        ),
+        Machine(),
     )
     images = search.batch("valid", search.valid, torch.arange(4)).images
     assert torch.equal(images, data.normalize(search.valid.images[:4], DIGITS))
@@ -165,7 +194,9 @@ def test_images_of_a_search_that_are_not_augmented():
 
 def test_rates_and_decays_of_alpha():
     groups = {name: make(name, "released").optimizer.param_groups[0] for name in BASELINES}
-    assert {name: g["lr"] for name, g in groups.items() if g["lr"] != 3e-4 and "gaea" not in name} == {"pc-darts": 6e-4}
+    assert {
+        name: g["lr"] for name, g in groups.items() if g["lr"] != 3e-4 and "gaea" not in name
+    } == {"pc-darts": 6e-4}
     assert not any(g["weight_decay"] for g in groups.values())
     assert make("darts").optimizer.param_groups[0]["weight_decay"] == 1e-3
 
@@ -176,7 +207,9 @@ def test_sp_darts_warms_up_for_five_epochs_then_grows_sparser_by_a_45th():
         method.begin_epoch(epoch)
         found.append(method.now)
     assert found[:5] == [TwoTemperatures(1.0, 10.0, 0.0)] * 5
-    assert [now.probability for now in found[5:]] == pytest.approx([(e - 4) / 45 for e in range(5, 50)], rel=1e-12)
+    assert [now.probability for now in found[5:]] == pytest.approx(
+        [(e - 4) / 45 for e in range(5, 50)], rel=1e-12
+    )
     assert {(now.sparse, now.dense) for now in found[5:]} == {(1.5e-3, 1.5e-2)}
     assert method.temperature == 1.5e-3 and method.policy is None
     assert schedules.sp_warmup(1, 2, 1e-3).probability == 1.0
@@ -189,7 +222,9 @@ def test_the_published_simplices_of_gaea_are_those_of_nodes():
     method = make("gaea-bilevel")
     mix = method.mixing()
     for edges in INCOMING:
-        torch.testing.assert_close(mix["normal"][edges], torch.full_like(mix["normal"][edges], 1 / (7 * len(edges))))
+        torch.testing.assert_close(
+            mix["normal"][edges], torch.full_like(mix["normal"][edges], 1 / (7 * len(edges)))
+        )
     assert mix["reduce_output"].detach().flatten().tolist() == pytest.approx([0.2] * 5 + [0.5] * 5)
     gradients = [torch.randn(a.shape, dtype=torch.float64) for a in method.alphas.values()]
     method.update(gradients)
@@ -198,14 +233,21 @@ def test_the_published_simplices_of_gaea_are_those_of_nodes():
     for edges in INCOMING:
         node = torch.softmax(-0.2 * gradients[0][edges].flatten(), dim=0)
         torch.testing.assert_close(found["normal"][edges].flatten(), node)
-    torch.testing.assert_close(found["normal_output"][0], torch.softmax(-0.2 * gradients[2][0], dim=0))
+    torch.testing.assert_close(
+        found["normal_output"][0], torch.softmax(-0.2 * gradients[2][0], dim=0)
+    )
     torch.testing.assert_close(found["normal_output"][1], torch.sigmoid(-0.2 * gradients[2][1]))
-    assert all(torch.equal(a, b) for a, b in zip(found.values(), method.inference().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(found.values(), method.inference().values(), strict=True)
+    )
 
 
 def test_no_gate_of_gaea_closes_for_good():
     method = make("gaea-bilevel")
-    push = [torch.full_like(a, 1e3).where(torch.arange(a.shape[1]) < 1, -1e3) for a in method.alphas.values()]
+    push = [
+        torch.full_like(a, 1e3).where(torch.arange(a.shape[1]) < 1, -1e3)
+        for a in method.alphas.values()
+    ]
     for _ in range(5):
         method.update(push)
     gates = method.mixing()["normal_output"][1]
@@ -220,9 +262,14 @@ def test_gdas_samples_per_edge_as_published_and_per_node_as_released():
         method = make("gdas", preset)
         set_alpha(method)
         mix = method.mixing()
-        assert mix["normal"][:, :7].sum() == sampled and set(mix["normal"].unique().tolist()) == {0.0, 1.0}
+        assert mix["normal"][:, :7].sum() == sampled and set(mix["normal"].unique().tolist()) == {
+            0.0,
+            1.0,
+        }
         assert mix["normal_output"][0].sum() == 1
-        torch.testing.assert_close(mix["normal_output"][1], torch.sigmoid(method.alphas["normal_output"][1]))
+        torch.testing.assert_close(
+            mix["normal_output"][1], torch.sigmoid(method.alphas["normal_output"][1])
+        )
         sizes = [1] * 20 if preset == "published" else [len(edges) for edges in INCOMING]
         for part in mix["normal"][:, :7].split(sizes):
             assert part.sum() == 1
@@ -266,7 +313,10 @@ def test_the_penalty_of_beta_darts_is_over_nodes_and_sums():
         torch.testing.assert_close(found[2 + k][0], 2.0 * sums)
         assert not found[2 + k][1].any()
     groups = [rows for rows in LHD.competing(method.alphas).values() for rows in rows]
-    assert len(torch.cat([rows.logsumexp(dim=-1) for rows in groups])) == 12 and penalty(groups).isfinite()
+    assert (
+        len(torch.cat([rows.logsumexp(dim=-1) for rows in groups])) == 12
+        and penalty(groups).isfinite()
+    )
 
 
 def test_the_published_weights_of_pc_darts_are_a_joint_distribution_of_each_node():
@@ -301,7 +351,14 @@ def test_extra_columns_and_how_the_supernet_is_judged():
 
 
 def one_epoch(space, name, preset, cells=3, options=None):
-    settings = {"dataset": "digits", "resolution": 8, "images": 16, "evaluation": 8, "channels": 4, "cells": cells}
+    settings = {
+        "dataset": "digits",
+        "resolution": 8,
+        "images": 16,
+        "evaluation": 8,
+        "channels": 4,
+        "cells": cells,
+    }
     recipe = {"batch": 16, "alpha_from": 0}
     e = Experiment(space, name, preset, options or {}, recipe, epochs=1, **settings)
     search = experiment.build(e, Machine())
@@ -318,7 +375,11 @@ def test_every_method_searches_on_lhd(name, preset):
         assert records == []
     else:
         (record,) = records
-        moved = [key for key, alpha in search.method.alphas.items() if not torch.equal(alpha, start[key])]
+        moved = [
+            key
+            for key, alpha in search.method.alphas.items()
+            if not torch.equal(alpha, start[key])
+        ]
         assert moved == list(start)
         assert record["mix"].keys() == LHD.alpha_shapes.keys()
         assert record["entropy"]["normal"] <= sum(math.log(7 * len(edges)) for edges in INCOMING)
@@ -335,13 +396,19 @@ def test_every_method_searches_on_the_darts_spaces(name, space):
     search, start, records = one_epoch(space, name, "published")
     assert len(records) == (name != "random")
     assert str(search.method.genotype()).startswith("Genotype(normal=")
-    assert any(not torch.equal(a, start[key]) for key, a in search.method.alphas.items()) == (name != "random")
+    assert any(not torch.equal(a, start[key]) for key, a in search.method.alphas.items()) == (
+        name != "random"
+    )
 
 
 @pytest.mark.parametrize("space", ["darts7", "s2", "s4"])
 @pytest.mark.parametrize(
     ("name", "preset", "options"),
-    [("pc-darts", "published", {}), ("pc-darts", "released", {}), ("drnas", "published", {"partial": 2})],
+    [
+        ("pc-darts", "published", {}),
+        ("pc-darts", "released", {}),
+        ("drnas", "published", {"partial": 2}),
+    ],
 )
 def test_partial_channels_on_the_darts_spaces(space, name, preset, options):
     search, start, (record,) = one_epoch(space, name, preset, options=options)
@@ -363,7 +430,14 @@ def test_released_pc_darts_weighs_nothing_that_goes_around(space):
 def test_a_supernet_without_the_extra_columns_is_refused():
     method = make("gdas", "released")
     with pytest.raises(ValueError, match=r"gdas needs a supernet\(..., extra=\('one',\)\)"):
-        Search(LHD.supernet(4, 3, 10).double(), method, method.recipe, DIGITS, DIGITS.train, DIGITS.train)
+        Search(
+            LHD.supernet(4, 3, 10).double(),
+            method,
+            method.recipe,
+            DIGITS,
+            DIGITS.train,
+            DIGITS.train,
+        )
 
 
 def test_the_judged_supernet_is_discretized_with_its_gates():

@@ -1,4 +1,5 @@
-"""Search methods: names and options, their rules against the released code, their gradients against brute force.
+"""Search methods: names and options, their rules against the released code,
+their gradients against brute force.
 
 Run: pytest tests/methods/test_methods.py
 """
@@ -29,7 +30,9 @@ BOTH_CELLS = toy_space("darts", alpha_shapes={"normal": (2, 7), "reduce": (2, 7)
 
 def wave(rows, columns, phase=0.3):
     """The alpha of the truth files."""
-    r, c = torch.meshgrid(*(torch.arange(1, n + 1).double() for n in (rows, columns)), indexing="ij")
+    r, c = torch.meshgrid(
+        *(torch.arange(1, n + 1).double() for n in (rows, columns)), indexing="ij"
+    )
     return 1e-3 * torch.sin(1.7 * r * c + phase)
 
 
@@ -56,11 +59,23 @@ def test_a_method_by_its_name(name):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: make("pcd-dart"), "unknown method 'pcd-dart': .*'edd-darts'.*; did you mean 'pcd-darts'"),
-        (lambda: make("darts", preset="publishd"), "unknown preset 'publishd': .*'released'; did you mean 'published'"),
-        (lambda: make("sp-darts", sparce=1e-3), "unknown option of sp-darts 'sparce': .*; did you mean 'sparse'"),
+        (
+            lambda: make("pcd-dart"),
+            "unknown method 'pcd-dart': .*'edd-darts'.*; did you mean 'pcd-darts'",
+        ),
+        (
+            lambda: make("darts", preset="publishd"),
+            "unknown preset 'publishd': .*'released'; did you mean 'published'",
+        ),
+        (
+            lambda: make("sp-darts", sparce=1e-3),
+            "unknown option of sp-darts 'sparce': .*; did you mean 'sparse'",
+        ),
         (lambda: make("darts", order=3), "order of darts must be 1 or 2, not 3"),
-        (lambda: make("pcd-darts", schedule="lineal"), "schedule 'lineal': .*'monotone'.*did you mean 'linear'"),
+        (
+            lambda: make("pcd-darts", schedule="lineal"),
+            "schedule 'lineal': .*'monotone'.*did you mean 'linear'",
+        ),
         (lambda: methods.options("dart"), "unknown method 'dart'.*did you mean 'darts'"),
     ],
 )
@@ -95,8 +110,16 @@ def test_a_constant_temperature_is_positive():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("pcd-darts", {"schedule": "linear", "decay": 0.1}, "the linear schedule of pcd-darts does not use decay"),
-        ("pcd-darts", {"schedule": "constant", "decay": 0.1}, "the constant schedule of pcd-darts does not use decay"),
+        (
+            "pcd-darts",
+            {"schedule": "linear", "decay": 0.1},
+            "the linear schedule of pcd-darts does not use decay",
+        ),
+        (
+            "pcd-darts",
+            {"schedule": "constant", "decay": 0.1},
+            "the constant schedule of pcd-darts does not use decay",
+        ),
         ("pcd-darts", {"fixed": 1e-3}, "the periodic schedule of pcd-darts does not use fixed"),
         ("random", {"alpha_lr": 0.1}, "random takes no alpha_lr"),
         ("random", {"alpha_decay": 0.0}, "random takes no alpha_decay"),
@@ -175,22 +198,37 @@ def test_the_seed_determines_alpha(name):
 
 
 def test_random_draws_every_operation_equally_often_and_learns_nothing():
-    picks = [make("random", NB201, seed=seed).inference()["cell"].argmax(dim=1) for seed in range(2000)]
-    counts = torch.stack([F.one_hot(torch.stack(picks)[:, e], 5).sum(dim=0) for e in range(6)]).double()
-    chi2 = ((counts - 400).square() / 400).sum().item()  # 24 degrees of freedom; 1 in 10,000 lies above 60
+    picks = [
+        make("random", NB201, seed=seed).inference()["cell"].argmax(dim=1) for seed in range(2000)
+    ]
+    counts = torch.stack(
+        [F.one_hot(torch.stack(picks)[:, e], 5).sum(dim=0) for e in range(6)]
+    ).double()
+    chi2 = (
+        ((counts - 400).square() / 400).sum().item()
+    )  # 24 degrees of freedom; 1 in 10,000 lies above 60
     assert chi2 < 60
     assert make("random", NB201).recipe.epochs == 0
 
 
-@pytest.mark.parametrize("case", RELAXATION["alpha_one_adam_step"]["cases"], ids=lambda c: f"{c['kind']}-{c['T']}")
+@pytest.mark.parametrize(
+    "case", RELAXATION["alpha_one_adam_step"]["cases"], ids=lambda c: f"{c['kind']}-{c['T']}"
+)
 def test_one_adam_step(case):
-    options = {"noisy": case["kind"] == "sparse_noisy", "schedule": "constant", "fixed": case["T"], "warmup": 0}
+    options = {
+        "noisy": case["kind"] == "sparse_noisy",
+        "schedule": "constant",
+        "fixed": case["T"],
+        "warmup": 0,
+    }
     method = make("pcd-darts", BOTH_CELLS, **options)
     set_alpha(method, normal=wave(2, 7), reduce=wave(2, 7, 1.1))
     method.begin_epoch(0)
     g = torch.tensor(RELAXATION["relaxation"]["g_normal"], dtype=torch.float64)
     loss = (g * method.mixing()["normal"]).sum()
-    method.update(list(torch.autograd.grad(loss, list(method.alphas.values()), materialize_grads=True)))
+    method.update(
+        list(torch.autograd.grad(loss, list(method.alphas.values()), materialize_grads=True))
+    )
     expected = torch.tensor(case["alpha_normal_after"], dtype=torch.float64)
     torch.testing.assert_close(method.alphas["normal"].detach(), expected, rtol=1e-8, atol=1e-12)
 
@@ -210,7 +248,9 @@ def test_the_optimizer_of_alpha(name):
 
 @dataclass
 class Toy:
-    """Two weight vectors, coupled to the mixing weights by a quadratic training loss; a smooth validation loss."""
+    """Two weight vectors, coupled to the mixing weights by a quadratic training loss;
+    a smooth validation loss.
+    """
 
     weights: list
     rate: float = 0.1
@@ -222,14 +262,22 @@ class Toy:
         u, v = self.weights if weights is None else weights
         p = mix["cell"]
         if batch == "train":
-            return 0.5 * ((p[0] * u).sum() - (p[1] * v).sum() + 0.3).square() + (p * torch.stack([v, u]).square()).sum()
+            return (
+                0.5 * ((p[0] * u).sum() - (p[1] * v).sum() + 0.3).square()
+                + (p * torch.stack([v, u]).square()).sum()
+            )
         if self.linear_valid:
             return (torch.tensor([1.0, -2.0, 0.5]).double() * (u + 2 * v)).sum() + p.square().sum()
         return torch.sin((p[0] * v).sum()) + (p[1] * u.square()).sum() + (u * v).sum().square()
 
     def unrolled_weights(self, gradients):
-        moved = [g + self.decay * w + self.momentum * 0.1 for g, w in zip(gradients, self.weights, strict=True)]
-        return [w.detach() - self.rate * m for w, m in zip(self.weights, moved, strict=True)], self.rate
+        moved = [
+            g + self.decay * w + self.momentum * 0.1
+            for g, w in zip(gradients, self.weights, strict=True)
+        ]
+        return [
+            w.detach() - self.rate * m for w, m in zip(self.weights, moved, strict=True)
+        ], self.rate
 
 
 def toy(**options):
@@ -238,7 +286,9 @@ def toy(**options):
 
 
 def slope(function, alpha, direction, step=1e-4):
-    """d function / d alpha along a direction, central differences of fourth order; alpha is put back."""
+    """d function / d alpha along a direction, central differences of fourth order;
+    alpha is put back.
+    """
     start, values = alpha.detach().clone(), {}
     for k in (-2, -1, 1, 2):
         with torch.no_grad():
@@ -255,7 +305,9 @@ def valid_loss(problem, method, *, ahead, train="train", valid="valid"):
     run = everything(mix)
     if not ahead:
         return problem.loss(valid, mix, run).item()
-    gradients = torch.autograd.grad(problem.loss(train, mix, run), problem.weights, materialize_grads=True)
+    gradients = torch.autograd.grad(
+        problem.loss(train, mix, run), problem.weights, materialize_grads=True
+    )
     return problem.loss(valid, mix, run, problem.unrolled_weights(gradients)[0]).item()
 
 
@@ -273,11 +325,14 @@ def test_darts_gradient_is_the_slope_of_the_validation_loss(order, temperature):
 
 
 def test_the_implicit_term_is_linear_in_the_rate_with_the_right_sign():
-    """With a validation loss linear in the weights, it is -rate * d<dL_train/dw, dL_valid/dw>/dalpha."""
+    """With a validation loss linear in the weights, it is -rate * d<dL_train/dw,
+    dL_valid/dw>/dalpha.
+    """
     method = make("darts", order=2)
     (first_order,) = make("darts").alpha_gradients(toy(linear_valid=True), "train", "valid")
     parts = [
-        method.alpha_gradients(toy(linear_valid=True, rate=rate), "train", "valid")[0] - first_order
+        method.alpha_gradients(toy(linear_valid=True, rate=rate), "train", "valid")[0]
+        - first_order
         for rate in (0.05, 0.1, 0.2)
     ]
     torch.testing.assert_close(parts[1], 2 * parts[0], rtol=1e-10, atol=1e-13)
@@ -290,12 +345,16 @@ def test_the_implicit_term_is_linear_in_the_rate_with_the_right_sign():
         return sum((g * v).sum() for g, v in zip(gradients, toward, strict=True)).item()
 
     direction = torch.tensor([[0.3, -1.0, 0.5], [0.8, 0.2, -0.6]]).double()
-    assert (parts[1] * direction).sum().item() == pytest.approx(-0.1 * slope(along, alpha, direction), rel=1e-6)
+    assert (parts[1] * direction).sum().item() == pytest.approx(
+        -0.1 * slope(along, alpha, direction), rel=1e-6
+    )
 
 
 @dataclass
 class Network:
-    """A supernet and an SGD step without momentum, as a `Problem`; a batch is a pair of images and labels."""
+    """A supernet and an SGD step without momentum, as a `Problem`;
+    a batch is a pair of images and labels.
+    """
 
     net: torch.nn.Module
     rate: float = 0.05
@@ -309,10 +368,14 @@ class Network:
         if weights is None:
             return F.cross_entropy(self.net(images, mix, active), labels)
         values = dict(zip((n for n, _ in self.net.named_parameters()), weights, strict=True))
-        return F.cross_entropy(torch.func.functional_call(self.net, values, (images, mix, active)), labels)
+        return F.cross_entropy(
+            torch.func.functional_call(self.net, values, (images, mix, active)), labels
+        )
 
     def unrolled_weights(self, gradients):
-        return [w.detach() - self.rate * g for w, g in zip(self.weights, gradients, strict=True)], self.rate
+        return [
+            w.detach() - self.rate * g for w, g in zip(self.weights, gradients, strict=True)
+        ], self.rate
 
 
 @pytest.mark.parametrize("channels", [2, 4])
@@ -325,7 +388,9 @@ def test_second_order_on_a_supernet_is_the_slope_of_the_unrolled_loss(channels):
     (found,) = unrolled_gradients(problem, method, train, valid)
     ahead = {"ahead": True, "train": train, "valid": valid}
     step = 1e-6  # the gradient jumps where a ReLU switches: stay on one side
-    expected = slope(lambda: valid_loss(problem, method, **ahead), method.alphas["cell"], direction, step)
+    expected = slope(
+        lambda: valid_loss(problem, method, **ahead), method.alphas["cell"], direction, step
+    )
     assert (found * direction).sum().item() == pytest.approx(expected, rel=1e-6)
     (first,) = make("darts", NB201, seed=3).alpha_gradients(problem, train, valid)
     assert abs(((found - first) * direction).sum().item()) > 1e-3 * abs(expected)
@@ -392,7 +457,10 @@ def test_sp_always_or_never_sparse_after_the_dense_first_epoch(schedule, expecte
         ({"decay": 0.13, "warmup": 0}, SCHEDULES["pcd_d0.13_darts_or_s1_s4_warmup0"]),
         ({"schedule": "linear", "warmup": 10}, SCHEDULES["pcd_linear_cifar100l_warmup10"]),
         ({"schedule": "constant", "fixed": 2e-3}, [1.0] * 5 + [2e-3] * 45),
-        ({"schedule": "monotone"}, [schedules.monotone_temperature(e, 0.11, 5) for e in range(50)]),
+        (
+            {"schedule": "monotone"},
+            [schedules.monotone_temperature(e, 0.11, 5) for e in range(50)],
+        ),
     ],
 )
 def test_pcd_temperatures(options, expected):
@@ -461,8 +529,14 @@ def test_small_temperature_methods_use_the_sparse_noisy_gradient(name):
 
 def difference(name, space=NB201):
     """Fields of the recipe in which the released preset departs from the published one."""
-    published, released = (make(name, space, preset=preset).recipe for preset in ("published", "released"))
-    return {f.name for f in fields(published) if getattr(published, f.name) != getattr(released, f.name)}
+    published, released = (
+        make(name, space, preset=preset).recipe for preset in ("published", "released")
+    )
+    return {
+        f.name
+        for f in fields(published)
+        if getattr(published, f.name) != getattr(released, f.name)
+    }
 
 
 @pytest.mark.parametrize("name", ["sp-darts", "pcd-darts", "edd-darts"])
@@ -499,7 +573,9 @@ def test_released_noisy_gradient_leaves_the_reduction_cell_out():
 
 
 def run_flags(name, preset, **options):
-    """Which operations the two steps run where one weight is exactly 0: (alpha step, weight step)."""
+    """Which operations the two steps run where one weight is exactly 0:
+    (alpha step, weight step).
+    """
     method = make(name, NB201, preset=preset, **options)
     mix = {"cell": relax.one_hot(wave(6, 5))}
     steps = method.active_in_alpha_step(mix), method.active_in_weight_step(mix)
@@ -518,7 +594,9 @@ def test_released_runs_every_operation_and_published_skips_the_idle_ones(name):
 def test_weight_rates_of_the_recipes():
     authors = ("darts", "sp-darts", "pcd-darts", "edd-darts", "ex-darts")
     recipes = {name: make(name, NB201).recipe for name in authors}
-    assert {name: (recipe.weight_lr, recipe.weight_lr_end) for name, recipe in recipes.items()} == {
+    assert {
+        name: (recipe.weight_lr, recipe.weight_lr_end) for name, recipe in recipes.items()
+    } == {
         "darts": (0.025, 0.001),
         "sp-darts": (0.05, 0.05),
         "pcd-darts": (0.025, 0.025),
@@ -526,8 +604,16 @@ def test_weight_rates_of_the_recipes():
         "ex-darts": (3e-4, 3e-4),
     }
     recipe = recipes["darts"]
-    assert (recipe.batch, recipe.weight_decay, recipe.nesterov, recipe.clip) == (256, 5e-4, True, 5.0)
-    assert (recipe.order, make("darts", BOTH_CELLS).recipe.order) == ("weights-first", "alpha-first")
+    assert (recipe.batch, recipe.weight_decay, recipe.nesterov, recipe.clip) == (
+        256,
+        5e-4,
+        True,
+        5.0,
+    )
+    assert (recipe.order, make("darts", BOTH_CELLS).recipe.order) == (
+        "weights-first",
+        "alpha-first",
+    )
 
 
 # State
@@ -543,7 +629,11 @@ def test_a_restored_method_goes_on_bit_for_bit(name):
             method.begin_step()
             mix = method.mixing()["cell"]
             loss = (mix * wave(6, 5, step)).sum()
-            method.update(list(torch.autograd.grad(loss, list(method.alphas.values()), materialize_grads=True)))
+            method.update(
+                list(
+                    torch.autograd.grad(loss, list(method.alphas.values()), materialize_grads=True)
+                )
+            )
             seen += [method.temperature, mix.tolist(), method.alphas["cell"].tolist()]
         return seen
 
@@ -570,10 +660,16 @@ def test_a_restored_method_goes_on_bit_for_bit(name):
         ("s2", "released", 3e-4, 10, "offset", 128, 0.025),
     ],
 )
-def test_sp_darts_takes_the_papers_setting_of_the_space(space, preset, sparse, ratio, schedule, batch, rate):
+def test_sp_darts_takes_the_papers_setting_of_the_space(
+    space, preset, sparse, ratio, schedule, batch, rate
+):
     method = methods.get("sp-darts", spaces.get(space), preset=preset)
     assert (method.sparse, method.ratio, method.schedule) == (sparse, ratio, schedule)
-    assert (method.recipe.batch, method.recipe.weight_lr, method.recipe.weight_lr_end) == (batch, rate, rate)
+    assert (method.recipe.batch, method.recipe.weight_lr, method.recipe.weight_lr_end) == (
+        batch,
+        rate,
+        rate,
+    )
 
 
 def test_sp_darts_on_s_spaces_is_sparse_from_the_start_and_always_in_the_end():
@@ -604,10 +700,14 @@ def test_small_temperature_methods_take_the_papers_setting_of_the_space(name, sp
 
 
 @pytest.mark.parametrize("name", ["sp-darts", "pcd-darts", "edd-darts"])
-@pytest.mark.parametrize("case", DOUBLE_SOFTMAX, ids=lambda case: f"{case['edge'][:2]} {case['T']}")
+@pytest.mark.parametrize(
+    "case", DOUBLE_SOFTMAX, ids=lambda case: f"{case['edge'][:2]} {case['T']}"
+)
 def test_released_weight_steps_on_s_spaces_softmax_twice(name, case):
     alpha = torch.tensor(case["alpha"], dtype=torch.float64)
-    space = toy_space("s3", alpha_shapes={"normal": tuple(alpha.shape), "reduce": tuple(alpha.shape)})
+    space = toy_space(
+        "s3", alpha_shapes={"normal": tuple(alpha.shape), "reduce": tuple(alpha.shape)}
+    )
     method = methods.get(name, space, preset="released", dtype=torch.float64)
     set_alpha(method, normal=alpha, reduce=alpha)
     method.temperature = method.step_temperature = case["T"]
@@ -615,7 +715,9 @@ def test_released_weight_steps_on_s_spaces_softmax_twice(name, case):
         (method.mixing(), case["alpha_step_weights"]),
         (method.weight_mixing(), case["weight_step_weights_double_softmax"]),
     ):
-        torch.testing.assert_close(mix["normal"], torch.tensor(truth, dtype=torch.float64), rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(
+            mix["normal"], torch.tensor(truth, dtype=torch.float64), rtol=1e-5, atol=1e-7
+        )
 
 
 @pytest.mark.parametrize(

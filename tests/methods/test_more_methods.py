@@ -1,4 +1,5 @@
-"""The baselines of the LHD benchmark and EX-DARTS: every rule against numbers, and a search with each.
+"""The baselines of the LHD benchmark and EX-DARTS:
+every rule against numbers, and a search with each.
 
 Run: pytest tests/methods/test_more_methods.py
 """
@@ -26,12 +27,21 @@ from nasutils.methods.gdas import gumbel, hard_softmax
 from nasutils.methods.milenas import mixed_level
 from nasutils.methods.pc_darts import edge_weights, incoming
 from nasutils.methods.surgenas import identity_inside
-from nasutils.spaces.nasbench201 import EDGES, KERNELS, LEAVING, PartialCell, StackedWeights, SupernetCell
+from nasutils.spaces.nasbench201 import (
+    EDGES,
+    KERNELS,
+    LEAVING,
+    PartialCell,
+    StackedWeights,
+    SupernetCell,
+)
 from nasutils.training.search import Search
 from tests.toys import toy_space
 
 NB201 = spaces.get("nasbench201")
-TWO_CELLS = toy_space("toy", ops=("none", "skip_connect", "conv"), alpha_shapes={"normal": (5, 3), "reduce": (5, 3)})
+TWO_CELLS = toy_space(
+    "toy", ops=("none", "skip_connect", "conv"), alpha_shapes={"normal": (5, 3), "reduce": (5, 3)}
+)
 DIGITS = data.load("digits", resolution=8)
 TRAIN, VALID = data.search_split(DIGITS, "half", 64)
 GDAS_TRUTH = json.loads((Path(__file__).parents[1] / "truth" / "lhd_gdas.json").read_text())
@@ -54,7 +64,9 @@ def double(rows):
 
 
 def noise(*shape, seed=0, scale=1.0):
-    return scale * torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return scale * torch.randn(
+        shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def set_alpha(method, seed=0, scale=1.0):
@@ -75,14 +87,20 @@ def slopes(function, x, step=1e-5):
 
 
 def tiny(name, *, epochs=2, seed=0, preset="published", options=None, **recipe):
-    """A search over 64 digits for the weights and 64 (or the same ones) for alpha, C = 4 and a cell per stage."""
+    """A search over 64 digits for the weights and 64 (or the same ones) for alpha,
+    C = 4 and a cell per stage.
+    """
     method = make(name, epochs=epochs, preset=preset, seed=seed, **(options or {}))
     split = "all" if method.recipe.split == "all" else "half"
-    chosen = replace(method.recipe, **{"epochs": epochs, "batch": 32, "split": split, "alpha_from": 0, **recipe})
+    chosen = replace(
+        method.recipe, **{"epochs": epochs, "batch": 32, "split": split, "alpha_from": 0, **recipe}
+    )
     torch.manual_seed(seed)
     net = NB201.supernet(4, 1, 10, partial=method.partial).double()
     train, valid = data.search_split(DIGITS, split, 64)
-    return Search(net, method, chosen, DIGITS, train, valid, recalibration=1, seed=seed, precision="float64")
+    return Search(
+        net, method, chosen, DIGITS, train, valid, recalibration=1, seed=seed, precision="float64"
+    )
 
 
 def two_batches(search, epoch=0):
@@ -109,7 +127,9 @@ def gradients_at(search, batch):
 def test_a_search_learns_and_resumes_bit_for_bit(name, preset):
     def epochs(search, count):
         records = [search.one_epoch() for _ in range(count)]
-        return [{key: value for key, value in record.items() if key != "cost"} for record in records]
+        return [
+            {key: value for key, value in record.items() if key != "cost"} for record in records
+        ]
 
     search = tiny(name, preset=preset, batch=64)
     random = torch.get_rng_state()
@@ -133,7 +153,9 @@ def test_a_search_learns_and_resumes_bit_for_bit(name, preset):
     ],
 )
 def test_an_order_that_a_method_cannot_follow_is_refused(name, order, allowed):
-    with pytest.raises(ValueError, match=f"unknown order of {name} '{order}': choose one of .*{allowed}"):
+    with pytest.raises(
+        ValueError, match=f"unknown order of {name} '{order}': choose one of .*{allowed}"
+    ):
         tiny(name, order=order)
 
 
@@ -208,8 +230,12 @@ def test_both_move_from_the_same_point():
     twin.update([g.clone() for g in to_alpha])
     search._joint_step(train, valid)
     for w, b, g in zip(search.weights, before, to_weights, strict=True):
-        torch.testing.assert_close(w.detach(), b - search.recipe.weight_lr * g, rtol=1e-10, atol=1e-14)
-    torch.testing.assert_close(search.method.alphas["cell"], twin.alphas["cell"], rtol=1e-10, atol=1e-14)
+        torch.testing.assert_close(
+            w.detach(), b - search.recipe.weight_lr * g, rtol=1e-10, atol=1e-14
+        )
+    torch.testing.assert_close(
+        search.method.alphas["cell"], twin.alphas["cell"], rtol=1e-10, atol=1e-14
+    )
 
 
 def test_single_level_leaves_no_validation_loss_and_counts_its_images_once():
@@ -234,9 +260,14 @@ def test_mixed_level_by_hand():
 
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (0.5, 3.0)])
 def test_milenas_follows_both_losses_at_one_point_in_two_passes(weights):
-    search = tiny("milenas", options=dict(zip(("train_weight", "valid_weight"), weights, strict=True)))
+    search = tiny(
+        "milenas", options=dict(zip(("train_weight", "valid_weight"), weights, strict=True))
+    )
     train, valid = two_batches(search)
-    (to_weights, of_train), (_, of_valid) = gradients_at(search, train), gradients_at(search, valid)
+    (to_weights, of_train), (_, of_valid) = (
+        gradients_at(search, train),
+        gradients_at(search, valid),
+    )
     passes, loss = [], search.loss
     search.loss = lambda batch, *rest: passes.append(batch.role) or loss(batch, *rest)
     found_weights, found_alpha = search.method.joint_gradients(search, train, valid)
@@ -294,14 +325,18 @@ def test_gdas_draws_anew_for_each_of_the_two_steps():
         alpha_step, again = method.mixing()["cell"], method.mixing()["cell"]
         assert torch.equal(alpha_step, again)
         same += (alpha_step * method.weight_mixing()["cell"]).sum().item()
-    assert same / 1200 == pytest.approx(0.2, abs=4 * math.sqrt(0.16 / 1200))  # alpha is all but uniform
+    assert same / 1200 == pytest.approx(
+        0.2, abs=4 * math.sqrt(0.16 / 1200)
+    )  # alpha is all but uniform
 
 
 @pytest.mark.parametrize("preset", ["published", "released"])
 def test_gdas_runs_only_the_sampled_operations(preset):
     search = tiny("gdas", preset=preset, batch=64)
     seen, forward = [], search.net.forward
-    search.net.forward = lambda images, mix, active=None: seen.append((mix, active)) or forward(images, mix, active)
+    search.net.forward = lambda images, mix, active=None: (
+        seen.append((mix, active)) or forward(images, mix, active)
+    )
     search.step(*two_batches(search))
     assert len(seen) == 2
     for mix, active in seen:
@@ -326,11 +361,16 @@ def test_gdas_passes_on_the_gradient_at_the_sampled_operation_only():
 
 @pytest.mark.parametrize("kind", ["normal", "reduce"])
 def test_straight_through_gradients_of_the_reference_at_two_temperatures(kind):
-    """Both forwards are equal, so dL/dsample, recovered at tau = 10, must give the gradient at tau = 0.1."""
+    """Both forwards are equal, so dL/dsample, recovered at tau = 10,
+    must give the gradient at tau = 0.1.
+    """
     i = torch.arange(140) + {"normal": 1000, "reduce": 2000}[kind]
     h = ((7919 * i + 12345) % 10007).double() / 10007
     alpha, compared = 0.5 * (2 * h - 1), 0
-    hot, cold = (torch.tensor(GDAS_TRUTH[f"tau {tau}"][kind], dtype=torch.float64).flatten() for tau in (10, 0.1))
+    hot, cold = (
+        torch.tensor(GDAS_TRUTH[f"tau {tau}"][kind], dtype=torch.float64).flatten()
+        for tau in (10, 0.1)
+    )
     for node in range(5):
         size, start = 7 * (2 + node), 7 * (0, 2, 5, 9, 14)[node]
         part = slice(start, start + size)
@@ -358,7 +398,9 @@ def test_dirichlet_samples_have_the_moments_of_the_distribution():
     total = c.sum(dim=-1, keepdim=True)
     mean = c / total
     variance = mean * (1 - mean) / (total + 1)
-    torch.testing.assert_close(samples.mean(dim=0), mean, rtol=0, atol=4 * (variance.max() / 20_000).sqrt().item())
+    torch.testing.assert_close(
+        samples.mean(dim=0), mean, rtol=0, atol=4 * (variance.max() / 20_000).sqrt().item()
+    )
     torch.testing.assert_close(samples.var(dim=0), variance, rtol=0.06, atol=0)
 
 
@@ -383,7 +425,9 @@ def test_the_dirichlet_gradient_moves_each_weight_along_its_quantile():
 def test_the_mean_dirichlet_gradient_is_that_of_the_mean():
     c, g = double([[0.6, 1.0, 1.7]]), double([[1.0, -2.0, 0.5]])
     many = c.expand(40_000, 3).clone().requires_grad_()
-    (found,) = torch.autograd.grad((relax.dirichlet(many, torch.Generator().manual_seed(0)) * g).sum(), many)
+    (found,) = torch.autograd.grad(
+        (relax.dirichlet(many, torch.Generator().manual_seed(0)) * g).sum(), many
+    )
     expected = slopes(lambda c: (c / c.sum() * g).sum(), c)
     error = found.std(dim=0) / 200
     assert ((found.mean(dim=0) - expected[0]).abs() < 4 * error).all()
@@ -403,17 +447,26 @@ def test_the_dirichlet_gradient_is_pytorchs():
 
 def test_kl_to_the_flat_distribution():
     c = concentration(noise(6, 5))
-    torch.testing.assert_close(kl_to_flat(c), kl_divergence(Dirichlet(c), Dirichlet(torch.ones_like(c))))
-    torch.testing.assert_close(kl_to_flat(torch.ones(1, 5).double()), torch.zeros(1).double(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        kl_to_flat(c), kl_divergence(Dirichlet(c), Dirichlet(torch.ones_like(c)))
+    )
+    torch.testing.assert_close(
+        kl_to_flat(torch.ones(1, 5).double()), torch.zeros(1).double(), rtol=0, atol=1e-12
+    )
 
 
 def test_drnas_adds_the_distance_that_it_is_asked_for():
-    problem = SimpleNamespace(loss=lambda batch, mix, active: sum(m.sum() * 0 for m in mix.values()))
+    problem = SimpleNamespace(
+        loss=lambda batch, mix, active: sum(m.sum() * 0 for m in mix.values())
+    )
     found = {}
     for distance in ("l2", "kl", "none"):
         method = make("drnas", distance=distance, **({} if distance == "none" else {"scale": 0.1}))
         set_alpha(method)
-        found[distance] = method.alpha_gradients(problem, None, None)[0], method.optimizer.param_groups[0]
+        found[distance] = (
+            method.alpha_gradients(problem, None, None)[0],
+            method.optimizer.param_groups[0],
+        )
     alpha = method.alphas["cell"].detach()
     expected = 0.1 * slopes(lambda a: kl_to_flat(concentration(a)).sum(), alpha)
     torch.testing.assert_close(found["kl"][0], expected, rtol=1e-6, atol=1e-9)
@@ -428,7 +481,11 @@ def test_drnas_is_judged_by_the_mean_as_published_and_by_the_softmax_as_released
         set_alpha(method)
         alpha = method.alphas["cell"].detach()
         c = torch.where(alpha > 0, alpha + 1, alpha.exp())
-        expected = c / c.sum(dim=1, keepdim=True) if preset == "published" else torch.softmax(alpha, dim=1)
+        expected = (
+            c / c.sum(dim=1, keepdim=True)
+            if preset == "published"
+            else torch.softmax(alpha, dim=1)
+        )
         torch.testing.assert_close(method.inference()["cell"], expected)
 
 
@@ -455,7 +512,9 @@ def test_drnas_removes_the_worse_half_in_each_later_stage_for_good():
     assert left == [[5]] * 3 + [[3]] * 3 + [[2]] * 3
     best = method.alphas["cell"].topk(2, dim=1).indices.sort(dim=1).values
     assert mean.nonzero()[:, 1].view(6, 2).tolist() == best.tolist()
-    (gradient,) = torch.autograd.grad((method.mixing()["cell"] * torch.randn(6, 5)).sum(), method.alphas["cell"])
+    (gradient,) = torch.autograd.grad(
+        (method.mixing()["cell"] * torch.randn(6, 5)).sum(), method.alphas["cell"]
+    )
     assert gradient[mean == 0].abs().max() < 1e-6 < gradient[mean > 0].abs().min()
 
     again = make("drnas", epochs=9, stages=3)
@@ -478,13 +537,16 @@ def test_the_stages_of_drnas_are_equal_parts_of_the_search():
 def test_a_stage_of_drnas_in_which_alpha_only_rests_is_refused():
     assert make("drnas", TWO_CELLS, epochs=6, stages=3, warmup=1).recipe.alpha_from == 1
     with pytest.raises(
-        ValueError, match="must be fewer than 3: the first of them, 2 epochs long, must outlast .* of 2"
+        ValueError,
+        match="must be fewer than 3: the first of them, 2 epochs long, must outlast .* of 2",
     ):
         make("drnas", TWO_CELLS, epochs=6, stages=3, warmup=2)
 
 
 def test_drnas_reads_its_cell_off_the_mean_or_off_the_softmax_of_alpha():
-    """The best of 8 operations on the edges from 0, 1, 2: mean 0.280, 0.300, 0.222; softmax 0.280, 0.300, 0.514."""
+    """The best of 8 operations on the edges from 0, 1, 2: mean 0.280, 0.300, 0.222;
+    softmax 0.280, 0.300, 0.514.
+    """
     found = {}
     for read in ("mean", "softmax"):
         method = make("drnas", spaces.get("darts"), read=read)
@@ -500,7 +562,9 @@ def test_drnas_reads_its_cell_off_the_mean_or_off_the_softmax_of_alpha():
 
 @pytest.mark.parametrize("options", [{"distance": "none"}, {"preset": "released"}])
 def test_drnas_refuses_a_scale_of_no_distance(options):
-    with pytest.raises(ValueError, match="scale of drnas is the weight of a distance, of which there is none"):
+    with pytest.raises(
+        ValueError, match="scale of drnas is the weight of a distance, of which there is none"
+    ):
         make("drnas", scale=0.1, **options)
 
 
@@ -524,7 +588,9 @@ def exponentiated(p, gradient, rate):
 def test_one_exponentiated_step_by_hand():
     p, g = double([[0.5, 0.3, 0.2]]), double([[1.0, 0.0, -2.0]])
     moved = [0.5 * math.exp(-0.1), 0.3, 0.2 * math.exp(0.2)]
-    assert exponentiated(p, g, 0.1)[0].tolist() == pytest.approx([m / sum(moved) for m in moved], rel=1e-12)
+    assert exponentiated(p, g, 0.1)[0].tolist() == pytest.approx(
+        [m / sum(moved) for m in moved], rel=1e-12
+    )
 
 
 def test_exponentiated_weights_are_a_softmax_of_the_summed_gradients():
@@ -543,7 +609,10 @@ def test_no_weight_falls_below_the_floor():
 
 @pytest.mark.parametrize("steep", [1e3, 1e30])
 def test_a_step_beyond_what_exp_can_hold_has_finite_weights_above_the_floor(steep):
-    p, g = torch.tensor([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]), torch.tensor([[-steep, 0.0, steep], [0.0, 0.0, 0.0]])
+    p, g = (
+        torch.tensor([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]),
+        torch.tensor([[-steep, 0.0, steep], [0.0, 0.0, 0.0]]),
+    )
     moved = exponentiated(p, g, 0.1)
     torch.testing.assert_close(moved[0], torch.tensor([1.0, 1e-5, 1e-5]) / (1 + 2e-5))
     torch.testing.assert_close(moved[1], p[1])
@@ -559,10 +628,16 @@ def test_gaea_starts_uniform_and_mixes_with_the_simplex_or_with_a_softmax_of_it(
         assert torch.equal(method.alphas["cell"].detach(), UNIFORM)
         method.update([g])
         mix = method.mixing()["cell"]
-        torch.testing.assert_close(mix, expected if preset == "published" else torch.softmax(expected, dim=-1))
+        torch.testing.assert_close(
+            mix, expected if preset == "published" else torch.softmax(expected, dim=-1)
+        )
         assert torch.equal(method.inference()["cell"], mix)
         method.update([100 * g])
-        ratio = (method.mixing()["cell"].amax(dim=1) / method.mixing()["cell"].amin(dim=1)).max().item()
+        ratio = (
+            (method.mixing()["cell"].amax(dim=1) / method.mixing()["cell"].amin(dim=1))
+            .max()
+            .item()
+        )
         assert ratio > 1e3 if preset == "published" else ratio < math.e
 
 
@@ -575,7 +650,9 @@ def test_gaea_refuses_a_decay_of_alpha():
 
 
 def plain(cell, x, weights, groups=1, extra=lambda weights, x: 0.0):
-    """A NAS-Bench-201 supernet cell edge by edge: operations on C / groups channels; `extra` is added on an edge."""
+    """A NAS-Bench-201 supernet cell edge by edge: operations on C / groups channels;
+    `extra` is added on an edge.
+    """
     q, nodes = x.shape[1] // groups, [x]
     for node in (1, 2, 3):
         total = torch.zeros_like(x)
@@ -583,12 +660,22 @@ def plain(cell, x, weights, groups=1, extra=lambda weights, x: 0.0):
             if target != node:
                 continue
             head, rest = nodes[source][:, :q], nodes[source][:, q:]
-            outs = [torch.zeros_like(head), head, None, None, F.avg_pool2d(head, 3, 1, 1, count_include_pad=False)]
+            outs = [
+                torch.zeros_like(head),
+                head,
+                None,
+                None,
+                F.avg_pool2d(head, 3, 1, 1, count_include_pad=False),
+            ]
             own = slice(LEAVING[source].index(e) * q, (LEAVING[source].index(e) + 1) * q)
             for op, kernel in KERNELS.items():
-                y = F.conv2d(F.relu(head), cell.fans[source][str(op)].conv.weight[own], padding=kernel // 2)
+                y = F.conv2d(
+                    F.relu(head), cell.fans[source][str(op)].conv.weight[own], padding=kernel // 2
+                )
                 outs[op] = F.batch_norm(y, None, None, training=True)
-            mixed = sum(w * y for w, y in zip(weights[e], outs, strict=True)) + extra(weights[e], head)
+            mixed = sum(w * y for w, y in zip(weights[e], outs, strict=True)) + extra(
+                weights[e], head
+            )
             joined = torch.cat([mixed, weights[e].sum() * rest], dim=1)
             total = total + joined.unflatten(1, (groups, q)).transpose(1, 2).flatten(1, 2)
         nodes.append(total)
@@ -608,7 +695,11 @@ def run(cell, x, weights):
 )
 def test_an_added_identity_is_an_added_weight_of_the_skip(rule, extra):
     torch.manual_seed(0)
-    cell, x, weights = SupernetCell(4).double(), noise(3, 4, 6, 6), noise(6, 5, seed=1).abs().requires_grad_()
+    cell, x, weights = (
+        SupernetCell(4).double(),
+        noise(3, 4, 6, 6),
+        noise(6, 5, seed=1).abs().requires_grad_(),
+    )
     skip = skip_masks(NB201, "test")["cell"]
     found, expected = run(cell, x, rule(weights, skip, 0.7)), plain(cell, x, weights, extra=extra)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-10)
@@ -656,14 +747,19 @@ def test_skips_are_found_edge_by_edge():
     )
     assert skip_masks(space, "test")["normal"].tolist() == [[1, 0], [0, 1], [0, 0]]
     more = toy_space(
-        "toy", ops=TWO_CELLS.ops, alpha_shapes={"normal": (5, 3), "normal_output": (2, 5)}, cell_types=("normal",)
+        "toy",
+        ops=TWO_CELLS.ops,
+        alpha_shapes={"normal": (5, 3), "normal_output": (2, 5)},
+        cell_types=("normal",),
     )
     assert skip_masks(more, "test").keys() == {"normal"}
 
 
 @pytest.mark.parametrize("name", ["darts-minus", "surgenas"])
 def test_a_space_without_skips_is_refused(name):
-    with pytest.raises(ValueError, match=f"{name} adds to skip connections, and the space toy has none"):
+    with pytest.raises(
+        ValueError, match=f"{name} adds to skip connections, and the space toy has none"
+    ):
         make(name, toy_space("toy", ops=("noise", "conv"), alpha_shapes={"cell": (2, 2)}))
 
 
@@ -671,25 +767,33 @@ def test_a_space_without_skips_is_refused(name):
 
 
 def test_the_penalty_by_hand_and_its_gradient():
-    assert penalty([double([[0.0, 0.0], [0.0, math.log(3)]])]).item() == pytest.approx((math.log(2) + math.log(4)) / 2)
+    assert penalty([double([[0.0, 0.0], [0.0, math.log(3)]])]).item() == pytest.approx(
+        (math.log(2) + math.log(4)) / 2
+    )
     alphas = [noise(4, 3).requires_grad_(), noise(2, 3, seed=1).requires_grad_()]
     found = torch.autograd.grad(penalty(alphas), alphas)
     for i in range(2):
         fixed = [a.detach() for a in alphas]
-        expected = slopes(lambda a, i=i, fixed=fixed: penalty([*fixed[:i], a, *fixed[i + 1 :]]), fixed[i])
+        expected = slopes(
+            lambda a, i=i, fixed=fixed: penalty([*fixed[:i], a, *fixed[i + 1 :]]), fixed[i]
+        )
         torch.testing.assert_close(found[i], expected, rtol=1e-6, atol=1e-10)
         torch.testing.assert_close(found[i], torch.softmax(fixed[i], dim=-1) / 6)
 
 
 @pytest.mark.parametrize("epoch", [0, 10])
 def test_the_penalty_grows_as_published_and_has_no_gradient_as_released(epoch):
-    problem = SimpleNamespace(loss=lambda batch, mix, active: sum((m * 3).square().sum() for m in mix.values()))
+    problem = SimpleNamespace(
+        loss=lambda batch, mix, active: sum((m * 3).square().sum() for m in mix.values())
+    )
     plain_gradient = make("darts").alpha_gradients(problem, None, None)[0]
     for preset, strength in (("published", 0.5 * epoch), ("released", 0.0)):
         method = make("beta-darts", preset=preset)
         method.begin_epoch(epoch)
         (found,) = method.alpha_gradients(problem, None, None)
-        expected = plain_gradient + strength * torch.softmax(method.alphas["cell"].detach(), dim=-1) / 6
+        expected = (
+            plain_gradient + strength * torch.softmax(method.alphas["cell"].detach(), dim=-1) / 6
+        )
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
 
 
@@ -719,7 +823,9 @@ def test_a_partial_cell_is_the_plain_one_edge_by_edge(partial):
 
 
 def test_the_channels_are_shuffled_as_published():
-    """Output channel q * K + g is input channel g * C / K + q; a cell of skips alone shows it three times over."""
+    """Output channel q * K + g is input channel g * C / K + q;
+    a cell of skips alone shows it three times over.
+    """
     x = torch.arange(8).double().view(1, 8, 1, 1).expand(1, 8, 2, 2)
     weights = torch.zeros(6, 5).double()
     weights[3, 1] = 1  # the one edge from the input to the output
@@ -728,7 +834,9 @@ def test_the_channels_are_shuffled_as_published():
 
 
 def test_partial_channels_shrink_the_operations_only():
-    sizes = [sum(p.numel() for p in NB201.supernet(16, 1, 10, partial=k).parameters()) for k in (1, 4)]
+    sizes = [
+        sum(p.numel() for p in NB201.supernet(16, 1, 10, partial=k).parameters()) for k in (1, 4)
+    ]
     cells = sum(6 * (10 * c * c + 2 * c) for c in (16, 32, 64))
     smaller = sum(6 * (10 * c * c + 2 * c) for c in (4, 8, 16))
     assert sizes[0] - sizes[1] == cells - smaller
@@ -757,7 +865,11 @@ def test_pc_darts_weighs_edges_as_published_and_not_as_released():
         method = make("pc-darts", preset=preset)
         set_alpha(method)
         mix, p = method.mixing()["cell"], torch.softmax(method.alphas["cell"].detach(), dim=-1)
-        edges = edge_weights(method.alphas["cell edges"]) if preset == "published" else torch.ones(6).double()
+        edges = (
+            edge_weights(method.alphas["cell edges"])
+            if preset == "published"
+            else torch.ones(6).double()
+        )
         torch.testing.assert_close(mix, edges.unsqueeze(1) * p)
         torch.testing.assert_close(mix.sum(dim=1), edges)
         assert torch.equal(method.inference()["cell"], mix)

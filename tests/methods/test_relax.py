@@ -1,4 +1,5 @@
-"""Mixing weights, their gradients and entropies: against the authors' released code and finite differences.
+"""Mixing weights, their gradients and entropies:
+against the authors' released code and finite differences.
 
 Run: pytest tests/methods/test_relax.py
 """
@@ -81,29 +82,43 @@ def test_entropy_at_every_temperature(case):
 @pytest.mark.parametrize("case", CASES, ids=TEMPERATURES)
 def test_plain_gradient_at_every_temperature(case, cell):
     found = gradient(lambda a: relax.softmax(a, case["T"]), alpha_of(cell), g_of(cell))
-    torch.testing.assert_close(found, tensor(case[f"grad_{cell}_plain_softmax"]), rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(
+        found, tensor(case[f"grad_{cell}_plain_softmax"]), rtol=1e-8, atol=1e-8
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=TEMPERATURES)
 def test_sparse_noisy_gradient_at_every_temperature(case):
-    found = gradient(lambda a: relax.sparse_noisy_softmax(a, case["T"]), alpha_of("normal"), g_of("normal"))
-    torch.testing.assert_close(found, tensor(case["grad_normal_sparse_noisy"]), rtol=1e-8, atol=1e-8)
+    found = gradient(
+        lambda a: relax.sparse_noisy_softmax(a, case["T"]), alpha_of("normal"), g_of("normal")
+    )
+    torch.testing.assert_close(
+        found, tensor(case["grad_normal_sparse_noisy"]), rtol=1e-8, atol=1e-8
+    )
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.01, 1e-3, 3e-4])
 def test_plain_gradient_is_the_slope(temperature):
     alpha, g = alpha_of("normal"), g_of("normal")
-    expected = slope(lambda a: (g * relax.softmax(a, temperature)).sum(), alpha.detach(), 1e-5 * temperature)
+    expected = slope(
+        lambda a: (g * relax.softmax(a, temperature)).sum(), alpha.detach(), 1e-5 * temperature
+    )
     found = gradient(lambda a: relax.softmax(a, temperature), alpha, g)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7 / temperature)
     torch.testing.assert_close(
-        relax.softmax_gradient(relax.softmax(alpha, temperature), g, temperature), found, rtol=1e-12, atol=1e-12
+        relax.softmax_gradient(relax.softmax(alpha, temperature), g, temperature),
+        found,
+        rtol=1e-12,
+        atol=1e-12,
     )
 
 
 def test_sparse_noisy_gradient_is_the_sum_of_two_slopes():
     alpha, g = alpha_of("normal"), g_of("normal")
-    slopes = [slope(lambda a, t=t: (g * relax.softmax(a, t)).sum(), alpha.detach(), 1e-5 * t) for t in (1e-3, 1.0)]
+    slopes = [
+        slope(lambda a, t=t: (g * relax.softmax(a, t)).sum(), alpha.detach(), 1e-5 * t)
+        for t in (1e-3, 1.0)
+    ]
     found = gradient(lambda a: relax.sparse_noisy_softmax(a, 1e-3), alpha, g)
     torch.testing.assert_close(found, slopes[0] + slopes[1], rtol=1e-6, atol=1e-5)
 
@@ -148,13 +163,17 @@ def test_large_ratios_do_not_overflow():
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1e-3, float("nan")])
-@pytest.mark.parametrize("function", [relax.softmax, relax.sparse_noisy_softmax, relax.double_softmax])
+@pytest.mark.parametrize(
+    "function", [relax.softmax, relax.sparse_noisy_softmax, relax.double_softmax]
+)
 def test_a_temperature_that_is_not_positive_is_refused(function, temperature):
     with pytest.raises(ValueError, match="temperature must be positive"):
         function(torch.zeros(1, 2), temperature)
 
 
-@pytest.mark.parametrize("case", TRUTH["s1_s4_double_softmax"], ids=lambda c: f"{c['edge'][:2]}-{c['T']}")
+@pytest.mark.parametrize(
+    "case", TRUTH["s1_s4_double_softmax"], ids=lambda c: f"{c['edge'][:2]}-{c['T']}"
+)
 def test_double_softmax_of_s1_to_s4(case):
     alpha = alpha_of("normal").detach()[:1, : len(case["alpha"][0])]
     close(relax.softmax(alpha, case["T"]), case["alpha_step_weights"], digits=8)
@@ -163,7 +182,9 @@ def test_double_softmax_of_s1_to_s4(case):
 
 def test_double_softmax_is_a_softmax_at_as_many_times_the_temperature_as_there_are_operations():
     alpha = alpha_of("normal").detach()
-    torch.testing.assert_close(relax.double_softmax(alpha, 3e-3), relax.softmax(alpha, 7 * 3e-3), rtol=1e-3, atol=0.0)
+    torch.testing.assert_close(
+        relax.double_softmax(alpha, 3e-3), relax.softmax(alpha, 7 * 3e-3), rtol=1e-3, atol=0.0
+    )
 
 
 def test_one_hot_takes_the_first_of_equals():
@@ -173,7 +194,9 @@ def test_one_hot_takes_the_first_of_equals():
 
 
 def test_entropy_of_a_vertex_and_of_the_middle():
-    torch.testing.assert_close(relax.entropy(tensor([[1.0, 0.0], [0.5, 0.5]])), tensor([0.0, 0.6931471805599453]))
+    torch.testing.assert_close(
+        relax.entropy(tensor([[1.0, 0.0], [0.5, 0.5]])), tensor([0.0, 0.6931471805599453])
+    )
 
 
 @pytest.mark.parametrize("case", TRUTH["toy_mixed_op"]["cases"], ids=lambda c: c["T"])
@@ -191,5 +214,8 @@ def test_a_mixed_operation_with_quadratic_loss(case):
         close(loss.detach(), case["loss"])
         torch.testing.assert_close(to_p[0], tensor(case["dL_dp"]), rtol=1e-8, atol=1e-9)
         if kind == "sparse_noisy" and case["T"] == 1:
-            kind = "plain"  # the truth's toy adds the second term there too; the released search does not
-        torch.testing.assert_close(to_alpha[0], tensor(case[f"dL_dalpha_{kind}"]), rtol=1e-8, atol=1e-8)
+            # the truth's toy adds the second term there too; the released search does not
+            kind = "plain"
+        torch.testing.assert_close(
+            to_alpha[0], tensor(case[f"dL_dalpha_{kind}"]), rtol=1e-8, atol=1e-8
+        )

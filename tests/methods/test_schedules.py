@@ -47,11 +47,20 @@ CLOSED_LOOPS = {
 }
 EXACT = {"rel": 1e-9, "abs": 0.0}
 FILLED_IN = TwoTemperatures(1.0, 10.0, 0.0)
-"""Our epoch 0 of SP-DARTS where the released NAS-Bench-201 scripts stop: dense, as in the DARTS space."""
+"""Our epoch 0 of SP-DARTS where the released NAS-Bench-201 scripts stop:
+dense, as in the DARTS space.
+"""
 
 
 def test_every_block_of_the_truth_is_tested():
-    known = {*SP, *PCD, *EDDS, *CLOSED_LOOPS, "pcd_linear_cifar10l_warmup0", "pcd_linear_cifar100l_warmup10"}
+    known = {
+        *SP,
+        *PCD,
+        *EDDS,
+        *CLOSED_LOOPS,
+        "pcd_linear_cifar10l_warmup0",
+        "pcd_linear_cifar100l_warmup10",
+    }
     assert known | {"source", "note", "nb201_w_lr"} == TRUTH.keys()
 
 
@@ -69,7 +78,13 @@ def test_sp_two_temperatures(name):
 
 
 def test_sp_laid_out_over_fewer_epochs_still_ends_sparse():
-    assert [schedules.sp_linear(e, 5, 1e-3, 10).probability for e in range(5)] == [0, 0.25, 0.5, 0.75, 1]
+    assert [schedules.sp_linear(e, 5, 1e-3, 10).probability for e in range(5)] == [
+        0,
+        0.25,
+        0.5,
+        0.75,
+        1,
+    ]
     assert schedules.sp_linear(0, 1, 1e-3, 10) == FILLED_IN
 
 
@@ -78,7 +93,9 @@ def test_sp_of_s1_to_s4_is_always_sparse_from_epoch_33():
 
 
 def test_sp_of_s1_to_s4_is_exactly_as_published_at_50_epochs_and_ends_at_the_same_probability_at_others():
-    assert [schedules.sp_offset(e, 50, 3e-4).probability for e in EPOCHS] == [0.8 + 0.006 * (e + 1) for e in EPOCHS]
+    assert [schedules.sp_offset(e, 50, 3e-4).probability for e in EPOCHS] == [
+        0.8 + 0.006 * (e + 1) for e in EPOCHS
+    ]
     for epochs in (2, 25, 100):
         assert schedules.sp_offset(epochs - 1, epochs, 3e-4).probability == pytest.approx(1.1)
     assert [schedules.sp_offset(e, 25, 3e-4).probability >= 1 for e in (15, 16)] == [False, True]
@@ -87,13 +104,17 @@ def test_sp_of_s1_to_s4_is_exactly_as_published_at_50_epochs_and_ends_at_the_sam
 @pytest.mark.parametrize("name", PCD)
 def test_periodic_temperatures(name):
     decay, warmup = PCD[name]
-    assert [schedules.pcd_temperature(e, decay, warmup) for e in EPOCHS] == pytest.approx(TRUTH[name], **EXACT)
+    assert [schedules.pcd_temperature(e, decay, warmup) for e in EPOCHS] == pytest.approx(
+        TRUTH[name], **EXACT
+    )
 
 
 @pytest.mark.parametrize(("name", "warmup"), [("cifar10l_warmup0", 0), ("cifar100l_warmup10", 10)])
 def test_linear_control(name, warmup):
     truth = TRUTH[f"pcd_linear_{name}"]
-    assert [schedules.linear_temperature(e, warmup) for e in EPOCHS] == pytest.approx(truth, **EXACT)
+    assert [schedules.linear_temperature(e, warmup) for e in EPOCHS] == pytest.approx(
+        truth, **EXACT
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,7 +132,9 @@ def test_table_of_exponential_temperatures(decay, steps):
 
 
 def test_the_typical_exponential_grows_linearly():
-    grown = [math.exp(schedules.MU / schedules.exponential_temperature(i, 0.11)) for i in range(1, 11)]
+    grown = [
+        math.exp(schedules.MU / schedules.exponential_temperature(i, 0.11)) for i in range(1, 11)
+    ]
     assert grown == pytest.approx([1 + 0.11 * i for i in range(1, 11)], rel=1e-12)
 
 
@@ -156,7 +179,9 @@ def test_entropy_driven_decay_of_a_given_entropy(name):
 @pytest.mark.parametrize("name", CLOSED_LOOPS)
 def test_entropy_driven_decay_in_a_closed_loop(name):
     edges, ops, strength, warmup, reduce = CLOSED_LOOPS[name]
-    r, c = torch.meshgrid(torch.arange(1, edges + 1).double(), torch.arange(1, ops + 1).double(), indexing="ij")
+    r, c = torch.meshgrid(
+        torch.arange(1, edges + 1).double(), torch.arange(1, ops + 1).double(), indexing="ij"
+    )
     alpha, entropies = 1e-3 * torch.sin(1.7 * r * c + 0.3), {}
 
     def entropy(epoch, temperature):
@@ -166,13 +191,26 @@ def test_entropy_driven_decay_in_a_closed_loop(name):
     states, updates = trace(strength, warmup, entropy), TRUTH[name]["updates"]
     assert list(entropies) == [u["epoch"] for u in updates]
     assert list(entropies.values()) == pytest.approx([u["H"] for u in updates], **EXACT)
-    assert [states[u["epoch"]].temperature for u in updates] == pytest.approx([u["T"] for u in updates], **EXACT)
-    assert [states[u["epoch"]].decay for u in updates] == pytest.approx([u["decay"] for u in updates], **EXACT)
+    assert [states[u["epoch"]].temperature for u in updates] == pytest.approx(
+        [u["T"] for u in updates], **EXACT
+    )
+    assert [states[u["epoch"]].decay for u in updates] == pytest.approx(
+        [u["decay"] for u in updates], **EXACT
+    )
     assert [states[u["epoch"]].count for u in updates] == [u["count"] for u in updates]
 
 
 def test_entropy_driven_decay_moves_at_its_warmup_then_every_five_and_after_40_every_epoch():
-    assert [e for e in EPOCHS if schedules.edd_due(e, 7)] == [7, 10, 15, 20, 25, 30, 35, *range(40, 50)]
+    assert [e for e in EPOCHS if schedules.edd_due(e, 7)] == [
+        7,
+        10,
+        15,
+        20,
+        25,
+        30,
+        35,
+        *range(40, 50),
+    ]
 
 
 def test_a_steady_entropy_lets_the_temperature_fall_and_a_falling_one_may_raise_it():
@@ -218,6 +256,8 @@ def test_a_proper_warmup_rises_within_its_epochs_and_then_falls_to_the_end():
 
 def test_a_cosine_without_warmup_is_the_plain_one_and_equal_ends_are_constant():
     for e in EPOCHS:
-        assert schedules.cosine(e, 50, 0.025, 0.001) == schedules.warmup_cosine(e, 50, 0, 0.025, 0.001)
+        assert schedules.cosine(e, 50, 0.025, 0.001) == schedules.warmup_cosine(
+            e, 50, 0, 0.025, 0.001
+        )
         assert schedules.cosine(e, 50, 0.05, 0.05) == 0.05
     assert schedules.cosine(50, 50, 0.025, 0.001) == pytest.approx(0.001, rel=1e-12)

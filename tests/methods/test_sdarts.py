@@ -1,4 +1,5 @@
-"""SmoothDARTS: its rules by number, perturbed weights that stay valid, what an adversary does to the loss, searches.
+"""SmoothDARTS: its rules by number, perturbed weights that stay valid,
+what an adversary does to the loss, searches.
 
 Run: pytest tests/methods/test_sdarts.py
 """
@@ -34,7 +35,9 @@ def tiny(name, space="nasbench201", cells=1, epochs=2, seed=0, **options):
     recipe = replace(methods.get("darts", space, epochs=epochs).recipe, batch=32, split="half")
     torch.manual_seed(seed)
     net = space.supernet(4, cells, 10, **supernet_options(method)).double()
-    return Search(net, method, recipe, DIGITS, TRAIN, VALID, recalibration=1, seed=seed, precision="float64")
+    return Search(
+        net, method, recipe, DIGITS, TRAIN, VALID, recalibration=1, seed=seed, precision="float64"
+    )
 
 
 def records(search, count=2):
@@ -76,9 +79,14 @@ def test_an_epsilon_that_cannot_be_is_refused_by_name(name, value):
 
 def test_recipes_are_those_of_the_authors_code():
     for name in BOTH:
-        assert methods.get(name, spaces.get("s2")).recipe == methods.get("darts", spaces.get("s2")).recipe
+        assert (
+            methods.get(name, spaces.get("s2")).recipe
+            == methods.get("darts", spaces.get("s2")).recipe
+        )
         found = methods.get(name, spaces.get("nasbench201"), preset="released").recipe
-        assert found == Recipe(epochs=100, batch=64, weight_decay=3e-4, nesterov=False, split="nasbench201")
+        assert found == Recipe(
+            epochs=100, batch=64, weight_decay=3e-4, nesterov=False, split="nasbench201"
+        )
     assert methods.get("sdarts-adv", spaces.get("s2")).steps == 7
 
 
@@ -92,21 +100,32 @@ def test_shaken_weights_are_valid_and_near(space):
     for scale in (1e-3, 2.0):
         with torch.no_grad():
             for alpha in method.alphas.values():
-                alpha.copy_(scale * torch.randn(alpha.shape, generator=torch.Generator().manual_seed(3)))
+                alpha.copy_(
+                    scale * torch.randn(alpha.shape, generator=torch.Generator().manual_seed(3))
+                )
         method.epsilon = 0.3
         mix = {kind: p.detach() for kind, p in method.weight_mixing().items()}
         moved = method.shaken(mix)
-        assert {kind: p.shape for kind, p in moved.items()} == {kind: p.shape for kind, p in mix.items()}
-        assert all((p >= 0).all() and (p <= 1).all() and not torch.equal(p, mix[kind]) for kind, p in moved.items())
+        assert {kind: p.shape for kind, p in moved.items()} == {
+            kind: p.shape for kind, p in mix.items()
+        }
+        assert all(
+            (p >= 0).all() and (p <= 1).all() and not torch.equal(p, mix[kind])
+            for kind, p in moved.items()
+        )
         for rows in space.competing(moved).values():
             for part in rows:
-                torch.testing.assert_close(part.sum(dim=-1), torch.ones(len(part), dtype=torch.float64))
+                torch.testing.assert_close(
+                    part.sum(dim=-1), torch.ones(len(part), dtype=torch.float64)
+                )
 
 
 def test_noise_is_uniform_within_epsilon_and_drawn_anew():
     method = methods.get("sdarts-rs", spaces.get("darts"), dtype=torch.float64)
     method.epsilon = 0.2
-    draws = torch.stack([method._noise(torch.zeros(14, 8, dtype=torch.float64)) for _ in range(200)])
+    draws = torch.stack(
+        [method._noise(torch.zeros(14, 8, dtype=torch.float64)) for _ in range(200)]
+    )
     assert draws.abs().max() <= 0.2 and not torch.equal(draws[0], draws[1])
     assert draws.mean().abs() < 4 * 0.2 / (3 * draws.numel()) ** 0.5
     assert draws.std().item() == pytest.approx(0.2 / 3**0.5, rel=0.01)
@@ -123,8 +142,8 @@ def trained():
 
 
 def changes(search, name, epsilon, draws):
-    """By how much (nats) a perturbation of the trained supernet's mixing weights raises the loss of a batch, drawn
-    anew, so many times."""
+    """By how much (nats) a perturbation of the trained supernet's mixing weights raises the loss
+    of a batch, drawn anew, so many times."""
     method = methods.get(name, search.method.space, dtype=torch.float64)
     method.epsilon = epsilon
     mix = {kind: p.detach() for kind, p in search.method.weight_mixing().items()}
@@ -145,12 +164,16 @@ def test_an_adversary_raises_the_loss_and_chance_does_not_on_average(trained):
 
 
 def test_an_adversary_finds_more_in_a_larger_box(trained):
-    means = [changes(trained, "sdarts-adv", epsilon, draws=3).mean() for epsilon in (0.01, 0.1, 0.3)]
+    means = [
+        changes(trained, "sdarts-adv", epsilon, draws=3).mean() for epsilon in (0.01, 0.1, 0.3)
+    ]
     assert 0 < means[0] < means[1] < means[2]
 
 
 def test_an_adversary_that_lowers_the_loss_is_not_followed(trained, monkeypatch):
-    monkeypatch.setattr("nasutils.methods.sdarts.ascent", lambda p, g, centre, rate, epsilon: p - rate * g.sign())
+    monkeypatch.setattr(
+        "nasutils.methods.sdarts.ascent", lambda p, g, centre, rate, epsilon: p - rate * g.sign()
+    )
     assert (changes(trained, "sdarts-adv", 0.1, draws=3) == 0).all()
 
 
@@ -158,7 +181,9 @@ def test_an_adversary_leaves_the_network_and_its_record_as_they_were(trained):
     before = copy.deepcopy(trained.net.state_dict())
     rows = {role: len(found) for role, found in trained.log._rows.items()}
     changes(trained, "sdarts-adv", 0.1, draws=1)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in trained.net.state_dict().items())
+    assert all(
+        torch.equal(tensor, before[name]) for name, tensor in trained.net.state_dict().items()
+    )
     assert trained.net.training and all(w.requires_grad for w in trained.weights)
     assert {role: len(found) for role, found in trained.log._rows.items()} == rows
 
@@ -179,16 +204,22 @@ def test_an_adversary_takes_so_many_steps_and_two_more_losses(trained):
 @pytest.mark.parametrize(("space", "cells"), [("nasbench201", 1), ("s2", 3), ("lhd", 3)])
 @pytest.mark.parametrize("name", BOTH)
 def test_without_epsilon_it_is_darts_to_the_bit(name, space, cells):
-    assert records(tiny(name, space, cells, **RESTING), 1) == records(tiny("darts", space, cells), 1)
+    assert records(tiny(name, space, cells, **RESTING), 1) == records(
+        tiny("darts", space, cells), 1
+    )
 
 
 @pytest.mark.parametrize("space", spaces.names)
 def test_every_space_is_searched(space):
-    search = tiny("sdarts-adv", space, cells=1 if space == "nasbench201" else 3, epsilon_start=0.3, steps=1)
+    search = tiny(
+        "sdarts-adv", space, cells=1 if space == "nasbench201" else 3, epsilon_start=0.3, steps=1
+    )
     search.begin_epoch()
     index = torch.arange(16)
     train, valid = search.batch("train", TRAIN, index), search.batch("valid", VALID, index)
-    before = [tensor.detach().clone() for tensor in (*search.method.alphas.values(), search.weights[0])]
+    before = [
+        tensor.detach().clone() for tensor in (*search.method.alphas.values(), search.weights[0])
+    ]
     search.step(train, valid)
     after = [*search.method.alphas.values(), search.weights[0]]
     assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))

@@ -1,4 +1,6 @@
-"""Intervals and verdicts against hand-computed numbers; the claims of the sparsification study on made-up searches."""
+"""Intervals and verdicts against hand-computed numbers;
+the claims of the sparsification study on made-up searches.
+"""
 
 import math
 
@@ -34,7 +36,11 @@ def test_the_interval_of_the_median_are_order_statistics():
 def test_a_claim_is_told_with_its_test_and_what_came_of_it():
     claim = claims.Claim("1 gap", "It gapes.", "a gap, points", 5.0, lambda results: results)
     text = claims.tested([claim], Estimate(7, 6, 8, 5), "laptop").data
-    assert "*It gapes.*" in text and "above 5." in text and "7.00 [6.00, 8.00], n = 5; **supported**" in text
+    assert (
+        "*It gapes.*" in text
+        and "above 5." in text
+        and "7.00 [6.00, 8.00], n = 5; **supported**" in text
+    )
     with pytest.raises(ValueError, match="unknown claim '1 gape'.*did you mean '1 gap'"):
         claims.tested([claim], Estimate(7, 6, 8, 5), "laptop", "1 gape")
 
@@ -63,7 +69,13 @@ def test_a_statistic_that_is_not_sufficient_can_only_refute():
 
 def results(**accuracies):
     rows = [
-        {"method": label, "seed": seed, "epoch": 0, "cifar10": value, "gap": (40.0 if label == "DARTS" else 2.0) + seed}
+        {
+            "method": label,
+            "seed": seed,
+            "epoch": 0,
+            "cifar10": value,
+            "gap": (40.0 if label == "DARTS" else 2.0) + seed,
+        }
         for label, values in accuracies.items()
         for seed, value in enumerate(values)
     ]
@@ -73,9 +85,16 @@ def results(**accuracies):
 
 def test_the_studys_claims_have_the_right_sign():
     made_up = results(
-        DARTS=[54, 55, 56, 57, 58], PCD=[92, 93, 92, 93, 92], EDD=[93, 94, 93, 94, 93], linear=[93.0, 94, 94, 95, 93]
+        DARTS=[54, 55, 56, 57, 58],
+        PCD=[92, 93, 92, 93, 92],
+        EDD=[93, 94, 93, 94, 93],
+        linear=[93.0, 94, 94, 95, 93],
     )
-    tested = [c for c in study.CLAIMS if c.name in {"1 gap", "2 collapse", "5 exponential", "7a PCD repairs"}]
+    tested = [
+        c
+        for c in study.CLAIMS
+        if c.name in {"1 gap", "2 collapse", "5 exponential", "7a PCD repairs"}
+    ]
     verdicts = claims.verdicts(tested, made_up, "laptop").set_index("claim")["verdict"]
     assert verdicts.to_dict() == {
         "1 gap": "supported",

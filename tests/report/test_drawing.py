@@ -18,7 +18,9 @@ from nasutils.report import drawing
 from nasutils.spaces import catalogue, darts_cells, nasbench201_table
 from nasutils.studies.lhd_benchmark import architectures as lhd_architectures
 
-NB201 = Genotype.parse("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|skip_connect~2|")
+NB201 = Genotype.parse(
+    "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|skip_connect~2|"
+)
 SHIPPED = [(name, cell) for name in ("DARTS_V2", "SP-DARTS") for cell in ("normal", "reduce")]
 
 
@@ -30,7 +32,9 @@ def ax():
 
 
 def named(ax, kind):
-    """The artists of a kind, edge, label or output, by their hidden name; heads of arrows have none."""
+    """The artists of a kind, edge, label or output, by their hidden name;
+    heads of arrows have none.
+    """
     found = ax.findobj(lambda artist: str(artist.get_label()).startswith(f"_{kind} "))
     texts = [(str(artist.get_label()).removeprefix(f"_{kind} "), artist) for artist in found]
     return sorted(texts, key=lambda pair: pair[0])
@@ -47,9 +51,13 @@ def test_every_edge_is_drawn_and_no_label_overlaps_another(ax, name, cell):
     genotype = catalogue.get(name).genotype
     drawing.draw_genotype(ax, genotype, cell)
     chosen = next(c for c in genotype.cells if c.name == cell)
-    edges = sorted(f"{s}->{t} {op}" for t, node in enumerate(chosen.nodes, start=2) for op, s in node)
+    edges = sorted(
+        f"{s}->{t} {op}" for t, node in enumerate(chosen.nodes, start=2) for op, s in node
+    )
     assert [text for text, _ in named(ax, "edge")] == edges
-    assert [op for op, _ in named(ax, "label")] == sorted(op for node in chosen.nodes for op, _ in node)
+    assert [op for op, _ in named(ax, "label")] == sorted(
+        op for node in chosen.nodes for op, _ in node
+    )
     assert len(named(ax, "output")) == len(chosen.output)
     assert overlapping(ax) == []
 
@@ -57,7 +65,9 @@ def test_every_edge_is_drawn_and_no_label_overlaps_another(ax, name, cell):
 def test_parallel_edges_are_apart(ax):
     """NASNet's fourth node takes c_{k-2} twice, by average pooling both."""
     drawing.draw_genotype(ax, catalogue.get("NASNet").genotype)
-    (_, first), (_, second) = [edge for edge in named(ax, "edge") if edge[0] == "0->5 avg_pool_3x3"]
+    (_, first), (_, second) = [
+        edge for edge in named(ax, "edge") if edge[0] == "0->5 avg_pool_3x3"
+    ]
     gap = np.abs(first.get_ydata() - np.interp(first.get_xdata(), *second.get_data()))
     assert np.nanmax(gap) > 0.15
     assert overlapping(ax) == []
@@ -71,7 +81,11 @@ def test_nasbench201_cell(ax):
 
 def test_families_differ_in_colour_and_line_style():
     looks = list(drawing.FAMILIES.values())
-    assert len({str(look["linestyle"]) for look in looks}) == len({str(look["color"]) for look in looks}) == 4
+    assert (
+        len({str(look["linestyle"]) for look in looks})
+        == len({str(look["color"]) for look in looks})
+        == 4
+    )
     names = ("darts", "s4", "lhd", "nasbench201")
     known = {op for name in names for op in spaces.get(name).ops} | set(darts_cells.HANDMADE_OPS)
     assert {drawing.family(op) for op in known} == set(drawing.FAMILIES)
@@ -79,7 +93,9 @@ def test_families_differ_in_colour_and_line_style():
 
 
 def test_unknown_cell_is_refused(ax):
-    with pytest.raises(ValueError, match=r"unknown cell 'normle': choose one of 'normal', 'reduce'; did you mean"):
+    with pytest.raises(
+        ValueError, match=r"unknown cell 'normle': choose one of 'normal', 'reduce'; did you mean"
+    ):
         drawing.draw_genotype(ax, catalogue.get("DARTS_V2").genotype, "normle")
 
 
@@ -91,14 +107,17 @@ def width(artist):
 
 
 @pytest.mark.parametrize(
-    ("edges", "ops"), [(nasbench201_table.EDGES, nasbench201_table.OPS), (darts_cells.EDGES, ("none", "x"))]
+    ("edges", "ops"),
+    [(nasbench201_table.EDGES, nasbench201_table.OPS), (darts_cells.EDGES, ("none", "x"))],
 )
 def test_stripes_are_as_wide_as_weights(ax, edges, ops):
     weights = np.random.default_rng(0).dirichlet(np.ones(len(ops)), len(edges))
     drawing.draw_weights(ax, edges, ops, weights)
     drawn = {name: width(stripe) for name, stripe in named(ax, "edge")}
     wanted = {
-        f"{s}->{t} {op}": w for (s, t), row in zip(edges, weights, strict=True) for op, w in zip(ops, row, strict=True)
+        f"{s}->{t} {op}": w
+        for (s, t), row in zip(edges, weights, strict=True)
+        for op, w in zip(ops, row, strict=True)
     }
     assert drawn.keys() == wanted.keys()
     ratios = [drawn[name] / wanted[name] for name in drawn]
@@ -106,13 +125,20 @@ def test_stripes_are_as_wide_as_weights(ax, edges, ops):
 
 
 def test_weights_of_another_shape_are_refused(ax):
-    with pytest.raises(ValueError, match=r"weights must be \(6, 5\), edges by operations, not \(5, 6\)"):
+    with pytest.raises(
+        ValueError, match=r"weights must be \(6, 5\), edges by operations, not \(5, 6\)"
+    ):
         drawing.draw_weights(ax, nasbench201_table.EDGES, nasbench201_table.OPS, np.ones((5, 6)))
 
 
 def test_figure_has_a_titled_picture_per_cell():
     figure = drawing.genotype_figure({"DARTS": catalogue.get("DARTS_V2").genotype, "small": NB201})
-    assert [ax.get_title() for ax in figure.axes] == ["DARTS, normal cell", "DARTS, reduce cell", "small", ""]
+    assert [ax.get_title() for ax in figure.axes] == [
+        "DARTS, normal cell",
+        "DARTS, reduce cell",
+        "small",
+        "",
+    ]
     plt.close(figure)
 
 
@@ -123,5 +149,7 @@ def test_a_cell_with_two_outputs_has_both_drawn(ax):
     cell = genotype.cells[0]
     assert len(named(ax, "sum")) == len(cell.sum) and len(named(ax, "output")) == len(cell.output)
     assert all(np.nanmax(artist.get_ydata()) > drawing.TOP for _, artist in named(ax, "sum"))
-    assert [op for op, _ in named(ax, "label")] == sorted(op for node in cell.nodes for op, _ in node)
+    assert [op for op, _ in named(ax, "label")] == sorted(
+        op for node in cell.nodes for op, _ in node
+    )
     assert overlapping(ax) == []

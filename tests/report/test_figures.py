@@ -1,4 +1,5 @@
-"""The looks of the figures, the common figures on small results, published errors, and the widgets' controls.
+"""The looks of the figures, the common figures on small results, published errors,
+and the widgets' controls.
 
 Run: pytest tests/report/test_figures.py
 """
@@ -88,11 +89,16 @@ class Parameters:
 def gallery(tmp_path, monkeypatch):
     monkeypatch.setattr(galleries.paths, "ROOT", tmp_path)
     monkeypatch.setattr(galleries.params, "departures", lambda p, notebook, scale: p.departures)
-    return lambda caption, **departures: galleries.Gallery(Parameters(departures=departures), "lr_swap", caption)
+    return lambda caption, **departures: galleries.Gallery(
+        Parameters(departures=departures), "lr_swap", caption
+    )
 
 
 def stamped(gallery):
-    return [(entry["files"], entry["what"]) for entry in json.loads((gallery.folder / "stamp.json").read_text())]
+    return [
+        (entry["files"], entry["what"])
+        for entry in json.loads((gallery.folder / "stamp.json").read_text())
+    ]
 
 
 def test_the_stamp_says_how_each_file_was_made(gallery, tmp_path):
@@ -107,7 +113,9 @@ def test_the_stamp_says_how_each_file_was_made(gallery, tmp_path):
     second.drawn_from({0: home, 1: home})
     second.table("one", table)
     assert stamped(second) == [(["two"], "before"), (["drawn"], "its own"), (["one"], "after")]
-    assert json.loads((second.folder / "stamp.json").read_text())[2]["runs at hand"] == {runs.stamp()["device"]: 1}
+    assert json.loads((second.folder / "stamp.json").read_text())[2]["runs at hand"] == {
+        runs.stamp()["device"]: 1
+    }
     assert {file.name for file in second.folder.iterdir()} == {
         *("stamp.json", "one.csv", "two.csv", "drawn.csv", "drawn.png", "drawn.svg")
     }
@@ -125,11 +133,16 @@ def test_the_text_of_a_figure_tells_when_its_numbers_change(gallery, capsys):
 
 def test_runs_of_equal_keys_are_all_counted(gallery, tmp_path):
     """A search and the final network of its cell are named alike in two dicts."""
-    homes = [runs.run(lambda params, run: {}, {"kind": kind}, tmp_path / "runs") for kind in ("search", "network")]
+    homes = [
+        runs.run(lambda params, run: {}, {"kind": kind}, tmp_path / "runs")
+        for kind in ("search", "network")
+    ]
     found = gallery("both")
     found.drawn_from(*({("s2", "DARTS", 0): home} for home in homes))
     found.table("one", pd.DataFrame())
-    assert json.loads((found.folder / "stamp.json").read_text())[0]["runs at hand"] == {runs.stamp()["device"]: 2}
+    assert json.loads((found.folder / "stamp.json").read_text())[0]["runs at hand"] == {
+        runs.stamp()["device"]: 2
+    }
 
 
 def test_other_parameters_overwrite_nothing(gallery, capsys):
@@ -138,7 +151,9 @@ def test_other_parameters_overwrite_nothing(gallery, capsys):
     assert other.folder.parent == usual.folder.parent and other.folder.name.startswith("lr_swap-")
     assert f"figures go to {other.folder.name}" in capsys.readouterr().out
     other.table("one", pd.DataFrame())
-    assert json.loads((other.folder / "stamp.json").read_text())[0]["other parameters"] == {"seeds": [7]}
+    assert json.loads((other.folder / "stamp.json").read_text())[0]["other parameters"] == {
+        "seeds": [7]
+    }
 
 
 # Common figures
@@ -159,7 +174,13 @@ def record(epoch):
         "only": {"cell": [[1.0, 0.5, 0.125, 0.2, 0.3]] * 6},
     }
     return {
-        **{"epoch": epoch, "genotype": CELL, "temperature": 1.0, "mix": {"cell": mix}, "entropy": {"cell": 1.4}},
+        **{
+            "epoch": epoch,
+            "genotype": CELL,
+            "temperature": 1.0,
+            "mix": {"cell": mix},
+            "entropy": {"cell": 1.4},
+        },
         **({"leakage": probe} if epoch % 2 == 0 else {}),
         "cost": {"samples_per_second": 100.0, "seconds": 1.0},
     }
@@ -169,7 +190,9 @@ def results(labels=("DARTS", "SP-DARTS", "of mine"), seeds=(0, 1), epochs=5):
     keys = [(label, seed) for seed in seeds for label in labels]
     columns = {"cifar10": 90.0, "cifar100": 60.0, "imagenet16-120": 30.0, "genotype": CELL}
     columns |= {"relaxed": 50.0, "discretized": 20.0, "recalibrated": 30.0, "gap": 20.0}
-    table = pd.DataFrame([{"method": m, "seed": s, "epoch": e} | columns for m, s in keys for e in range(epochs)])
+    table = pd.DataFrame(
+        [{"method": m, "seed": s, "epoch": e} | columns for m, s in keys for e in range(epochs)]
+    )
     runs = {key: SimpleNamespace(records=[record(e) for e in range(epochs)]) for key in keys}
     return Results(runs, table, table[table["epoch"] == epochs - 1])
 
@@ -187,7 +210,9 @@ def test_one_search_is_picked_by_label_and_seed_and_named():
     assert name == "DARTS, seed 0" and run is found.runs["DARTS", 0]
 
 
-@pytest.mark.parametrize("draw", [common_figures.accuracy, common_figures.gap, common_figures.distributions])
+@pytest.mark.parametrize(
+    "draw", [common_figures.accuracy, common_figures.gap, common_figures.distributions]
+)
 def test_common_figures_show_every_label(draw):
     figure, table = draw(results(), ["DARTS", "SP-DARTS"])
     figure.canvas.draw()
@@ -198,10 +223,24 @@ def test_common_figures_show_every_label(draw):
 
 
 def test_rates_of_every_setting_are_told_apart():
-    labels = ["DARTS", "warm-up 10", "warm-up 30, as released", "warm-up 100, as released", "SS setting", "EX-DARTS"]
+    labels = [
+        "DARTS",
+        "warm-up 10",
+        "warm-up 30, as released",
+        "warm-up 100, as released",
+        "SS setting",
+        "EX-DARTS",
+    ]
     figure, table = rates(labels, 50)
-    drawn = [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in figure.axes[0].lines]
-    assert len({color for color, _, _ in drawn}) == len({drawing[1:] for drawing in drawn}) == len(labels)
+    drawn = [
+        (line.get_color(), line.get_linestyle(), line.get_marker())
+        for line in figure.axes[0].lines
+    ]
+    assert (
+        len({color for color, _, _ in drawn})
+        == len({drawing[1:] for drawing in drawn})
+        == len(labels)
+    )
     assert list(table["setting"].unique()) == labels
 
 
@@ -211,9 +250,17 @@ def test_rates_of_every_setting_are_told_apart():
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar100", "svhn", "digits"])
 def test_published_errors_are_those_on_the_data_set(dataset):
     columns = ["space", "method", "test_accuracy", "params"]
-    finals = pd.DataFrame([("s2", "DARTS", 80.0, 1e6), ("s2", "DARTS", 82.0, 1e6)], columns=columns)
+    finals = pd.DataFrame(
+        [("s2", "DARTS", 80.0, 1e6), ("s2", "DARTS", 82.0, 1e6)], columns=columns
+    )
     table = small_spaces.errors_table(finals, dataset)
-    assert tuple(table.loc[0, ["dataset", "space", "method", "error", "n"]]) == (dataset, "s2", "DARTS", 19.0, 2)
+    assert tuple(table.loc[0, ["dataset", "space", "method", "error", "n"]]) == (
+        dataset,
+        "s2",
+        "DARTS",
+        19.0,
+        2,
+    )
     published = table[table["source"].str.startswith("published")]
     assert set(published["dataset"]) == {"cifar10" if dataset == "digits" else dataset}
     assert set(published.groupby("space").size()) == {8}
@@ -222,7 +269,10 @@ def test_published_errors_are_those_on_the_data_set(dataset):
 def test_published_errors_are_complete():
     assert len(S_SPACE_RESULTS) == 3 * 4 * 8 and S_SPACE_RESULTS["source"].notna().all()
     rome = S_SPACE_RESULTS[S_SPACE_RESULTS["method"] == "ROME"].set_index(["dataset", "space"])
-    assert rome.loc[("cifar10", "s3"), "error"] == 2.61 and "restored" in rome.loc[("svhn", "s4"), "source"]
+    assert (
+        rome.loc[("cifar10", "s3"), "error"] == 2.61
+        and "restored" in rome.loc[("svhn", "s4"), "source"]
+    )
 
 
 # Widgets
@@ -253,24 +303,30 @@ def test_leakage_explorer_cuts_the_operation_that_is_picked():
 def drawn(monkeypatch):
     """The figures that explorers make."""
     figures, panels = [], plots.panels
-    monkeypatch.setattr(widgets.plots, "panels", lambda *a, **k: figures.append(made := panels(*a, **k)) or made)
+    monkeypatch.setattr(
+        widgets.plots, "panels", lambda *a, **k: figures.append(made := panels(*a, **k)) or made
+    )
     return lambda: figures[-1][0]
 
 
 def test_leakage_explorer_says_what_the_cut_costs(drawn):
     found, _ = controls(widgets.leakage_explorer([record(0)], [str(e) for e in range(6)], OPS))
-    assert drawn().get_suptitle() == (
-        "loss 2.000; without nor_conv_1x1: 2.250 (+0.250); with nothing but it: 2.125 (+0.125)"
+    assert (
+        drawn().get_suptitle()
+        == "loss 2.000; without nor_conv_1x1: 2.250 (+0.250); with nothing but it: 2.125 (+0.125)"
     )
     found["cut"].label = "nor_conv_3x3"
-    assert drawn().get_suptitle() == (
-        "loss 2.000; without nor_conv_3x3: 1.900 (-0.100); with nothing but it: 2.200 (+0.200)"
+    assert (
+        drawn().get_suptitle()
+        == "loss 2.000; without nor_conv_3x3: 1.900 (-0.100); with nothing but it: 2.200 (+0.200)"
     )
 
 
 def explorers():
     edges, alpha = [f"{s} to {t}" for s, t in EDGES], torch.arange(5.0) / 1000
-    records = [record(e) | {"alpha": {"cell": [[e * 0.1, 0.0, 0.2, 0.0, 0.0]] * 6}} for e in range(8)]
+    records = [
+        record(e) | {"alpha": {"cell": [[e * 0.1, 0.0, 0.2, 0.0, 0.0]] * 6}} for e in range(8)
+    ]
     return {
         "temperature": lambda: widgets.temperature_explorer(alpha, alpha * 1e3 - 2, OPS),
         "trajectory": lambda: widgets.trajectory_explorer(records, edges, OPS),
@@ -289,7 +345,9 @@ def test_a_slider_moves_one_figure_whose_axes_stay_still(name, drawn):
     slider.value = slider.options[0] if hasattr(slider, "options") else slider.min
     assert picture.value != before and drawn() is figure
     assert [(ax.get_xlim(), ax.get_ylim()) for ax in figure.axes] == limits
-    assert all(ax.get_xlabel() and ax.get_ylabel() for ax in figure.axes if ax.get_label() != "<colorbar>")
+    assert all(
+        ax.get_xlabel() and ax.get_ylabel() for ax in figure.axes if ax.get_label() != "<colorbar>"
+    )
 
 
 def test_explorers_are_sharp():
@@ -304,14 +362,21 @@ def test_explorers_are_sharp():
 def test_a_figure_has_an_alternative_text_of_what_it_draws_and_what_that_says():
     figure, _ = common_figures.gap(results(), ["DARTS", "SP-DARTS"])
     text = galleries.described(figure, read.gap(results(), ["DARTS", "SP-DARTS"]))
-    for part in ("2 panels (DARTS", "against epoch", "one operation per edge", "a gap of 20 points"):
+    for part in (
+        "2 panels (DARTS",
+        "against epoch",
+        "one operation per edge",
+        "a gap of 20 points",
+    ):
         assert part in text
 
 
 def test_the_caption_says_what_is_drawn(gallery):
     figure, table = common_figures.gap(results(), ["DARTS"])
     gallery("smoke scale").figure("gap", figure, table)
-    assert figure.get_supxlabel().startswith("smoke scale; median over seeds and its interval (50 %, the range of 2")
+    assert figure.get_supxlabel().startswith(
+        "smoke scale; median over seeds and its interval (50 %, the range of 2"
+    )
 
 
 def test_texts_of_vector_pictures_stay_texts(gallery):
@@ -345,7 +410,10 @@ def test_readings_tell_what_the_searches_came_to():
     fallen.epochs.loc[best & (fallen.epochs["method"] == "DARTS"), "cifar10"] = 93.0
     fallen.last["skips"] = [6, 0, 0, 0, 0, 0]
     text = read.accuracy(fallen, ["DARTS", "SP-DARTS"])
-    assert "DARTS: all 2 searches end more than a point below their own best cell, 1 of them in the cell" in text
+    assert (
+        "DARTS: all 2 searches end more than a point below their own best cell, 1 of them in the"
+        " cell" in text
+    )
     assert "SP-DARTS: none of 2 searches" in text
     assert "from 90.0 % (DARTS) to 90.0 % (DARTS)." in read.final_cells(fallen, ["DARTS"])
 
@@ -354,6 +422,8 @@ def test_by_hand_formula_and_autograd_agree():
     for temperature in (1e-2, 1e-3, 3e-5):
         table = tables.toy(temperature)
         for gradient in ("plain", "noisy"):
-            formula, autograd = (table[f"{gradient}, {how}"].tolist() for how in ("formula", "autograd"))
+            formula, autograd = (
+                table[f"{gradient}, {how}"].tolist() for how in ("formula", "autograd")
+            )
             assert formula == pytest.approx(autograd, abs=1e-9)
     assert abs(table["plain, formula"]).max() < 0.01 < abs(table["noisy, formula"]).min()

@@ -1,4 +1,6 @@
-"""The parameters cell: every params file fits its notebook, and a mistake is named before any work."""
+"""The parameters cell: every params file fits its notebook,
+and a mistake is named before any work.
+"""
 
 import json
 from pathlib import Path
@@ -57,9 +59,18 @@ def test_a_mistake_is_named(changes, says):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"s_channels": 5}, "s_channels: channels must be an even number of at least 2 .*not 5; the nearest is 6"),
-        ({"final_channels": -1}, "final_channels: channels must be an even number .*not -1; the nearest is 2"),
-        ({"s_cells": 2}, "s_cells: cells must be at least 3 .*two of them are reduction cells.*not 2"),
+        (
+            {"s_channels": 5},
+            "s_channels: channels must be an even number of at least 2 .*not 5; the nearest is 6",
+        ),
+        (
+            {"final_channels": -1},
+            "final_channels: channels must be an even number .*not -1; the nearest is 2",
+        ),
+        (
+            {"s_cells": 2},
+            "s_cells: cells must be at least 3 .*two of them are reduction cells.*not 2",
+        ),
         ({"final_cells": 0}, "final_cells: cells must be at least 3 .*not 0"),
         ({"channels": 0}, "channels: .*greater than or equal to 1, not 0"),
         ({"s_spaces": ["s5"]}, "s_spaces: unknown space of RobustDARTS 's5'"),
@@ -72,7 +83,9 @@ def test_sizes_that_the_spaces_cannot_have_are_named(changes, says):
 
 def test_a_gpu_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    with pytest.raises(params.BadParameters, match="device: device 'cuda:9' is not there: PyTorch .* sees no GPU"):
+    with pytest.raises(
+        params.BadParameters, match="device: device 'cuda:9' is not there: PyTorch .* sees no GPU"
+    ):
         params.validate(declared(), given(device="cuda:9"))
 
 
@@ -97,12 +110,20 @@ def test_papermill_stops_before_any_work_and_says_epochs(tmp_path):
 
     notebook = str(paths.ROOT / "notebooks" / "sparsification.ipynb")
     with pytest.raises(papermill.PapermillExecutionError, match="did you mean 'epochs'"):
-        papermill.execute_notebook(notebook, tmp_path / "out.ipynb", {"epoch": 3}, kernel_name="python3")
+        papermill.execute_notebook(
+            notebook, tmp_path / "out.ipynb", {"epoch": 3}, kernel_name="python3"
+        )
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda f: f.stem)
 def test_committed_notebooks_are_executed_so_that_nbval_compares_them(notebook):
-    cells = [c for c in json.loads(Path(notebook).read_text())["cells"] if c["cell_type"] == "code"]
+    cells = [
+        c for c in json.loads(Path(notebook).read_text())["cells"] if c["cell_type"] == "code"
+    ]
     assert all(c["execution_count"] for c in cells)
-    strict = [c for c in cells if c["outputs"] and "nbval-ignore-output" not in c["metadata"].get("tags", [])]
+    strict = [
+        c
+        for c in cells
+        if c["outputs"] and "nbval-ignore-output" not in c["metadata"].get("tags", [])
+    ]
     assert len(strict) >= 2

@@ -1,4 +1,5 @@
-"""The DARTS family against a naive supernet of the same weights, and all its networks against the authors' code.
+"""The DARTS family against a naive supernet of the same weights,
+and all its networks against the authors' code.
 
 Equality is tested in float64; logits and gradients of the released code are known to ten digits.
 """
@@ -49,7 +50,11 @@ def home(name):
 def random_mix(space, seed=0, **options):
     generator = torch.Generator().manual_seed(seed)
     return {
-        kind: torch.randn(shape, generator=generator, dtype=torch.float64).softmax(-1).requires_grad_(**options)
+        kind: (
+            torch.randn(shape, generator=generator, dtype=torch.float64)
+            .softmax(-1)
+            .requires_grad_(**options)
+        )
         for kind, shape in space.alpha_shapes.items()
     }
 
@@ -57,7 +62,9 @@ def random_mix(space, seed=0, **options):
 # Sizes
 
 
-@pytest.mark.parametrize("case", TRUTH["param_counts"]["darts_supernets"] + TRUTH["param_counts"]["s1_s4_supernets"])
+@pytest.mark.parametrize(
+    "case", TRUTH["param_counts"]["darts_supernets"] + TRUTH["param_counts"]["s1_s4_supernets"]
+)
 def test_supernet_has_the_parameters_of_the_released_one(case):
     space = of_truth(case.get("space", "darts7"))
     with torch.device("meta"):
@@ -85,15 +92,21 @@ def test_finalnet_has_the_parameters_of_the_released_one(network):
                 stem=stem,
             )
         head = count_parameters(net.auxiliary) if auxiliary else 0
-        assert count_parameters(net) == case.get("params_total", case.get("params_with_auxiliary")), case
-        assert count_parameters(net) - head == case.get("params_without_auxiliary", case.get("params_no_auxiliary")), (
-            case
-        )
+        assert count_parameters(net) == case.get(
+            "params_total", case.get("params_with_auxiliary")
+        ), case
+        assert count_parameters(net) - head == case.get(
+            "params_without_auxiliary", case.get("params_no_auxiliary")
+        ), case
 
 
 def test_size_of_the_spaces():
     per_cell = math.prod(math.comb(n, 2) * 7**2 for n in (2, 3, 4, 5))
-    assert spaces.get("darts").num_architectures == spaces.get("darts7").num_architectures == per_cell**2
+    assert (
+        spaces.get("darts").num_architectures
+        == spaces.get("darts7").num_architectures
+        == per_cell**2
+    )
     for name in ("s1", "s2", "s3", "s4"):
         assert spaces.get(name).num_architectures == (180 * 2**8) ** 2
 
@@ -116,24 +129,33 @@ def filled(net):
 
 
 def wave():
-    n, c, h, w = torch.meshgrid(*(torch.arange(k, dtype=torch.float64) for k in (2, 3, 32, 32)), indexing="ij")
+    n, c, h, w = torch.meshgrid(
+        *(torch.arange(k, dtype=torch.float64) for k in (2, 3, 32, 32)), indexing="ij"
+    )
     return torch.sin(0.1 * (n + 1) * (h + 1) + 0.05 * (c + 1) * (w + 1)), torch.tensor([1, 7])
 
 
 def waved_alpha(shape, phase, scale=1e-3):
-    r, c = torch.meshgrid(*(torch.arange(1, k + 1, dtype=torch.float64) for k in shape), indexing="ij")
+    r, c = torch.meshgrid(
+        *(torch.arange(1, k + 1, dtype=torch.float64) for k in shape), indexing="ij"
+    )
     return scale * torch.sin(1.7 * r * c + phase)
 
 
 def alphas(space, scale=1e-3):
-    return {kind: waved_alpha(space.alpha_shapes[kind], s, scale) for kind, s in (("normal", 0.3), ("reduce", 1.1))}
+    return {
+        kind: waved_alpha(space.alpha_shapes[kind], s, scale)
+        for kind, s in (("normal", 0.3), ("reduce", 1.1))
+    }
 
 
 SUPERNETS = [case for case in TRUTH["full_network_checks"] if "supernet" in case["net"]]
 FINALNETS = [case for case in TRUTH["full_network_checks"] if "supernet" not in case["net"]]
 
 
-@pytest.mark.parametrize("case", SUPERNETS, ids=lambda case: f"{case['net'].split()[0]} {case['T']}")
+@pytest.mark.parametrize(
+    "case", SUPERNETS, ids=lambda case: f"{case['net'].split()[0]} {case['T']}"
+)
 def test_supernet_computes_what_the_released_one_does(case):
     space = of_truth(case["net"].split()[0])
     net, (images, labels) = filled(space.supernet(4, 8, 10)), wave()
@@ -145,14 +167,22 @@ def test_supernet_computes_what_the_released_one_does(case):
         assert row == pytest.approx(case[f"logits_sample{i}"], rel=1e-7)
     for kind, gradient in zip(alpha, torch.autograd.grad(loss, list(alpha.values())), strict=True):
         torch.testing.assert_close(
-            gradient, torch.tensor(case[f"dL_dalpha_{kind}"], dtype=torch.float64), rtol=1e-6, atol=1e-8
+            gradient,
+            torch.tensor(case[f"dL_dalpha_{kind}"], dtype=torch.float64),
+            rtol=1e-6,
+            atol=1e-8,
         )
 
 
-@pytest.mark.parametrize("case", FINALNETS, ids=lambda case: case["net"].split("genotype ")[1].split()[0])
+@pytest.mark.parametrize(
+    "case", FINALNETS, ids=lambda case: case["net"].split("genotype ")[1].split()[0]
+)
 def test_finalnet_computes_what_the_released_one_does(case):
     name = case["net"].split("genotype ")[1].split()[0]
-    net, (images, labels) = filled(home(name).finalnet(catalogue.get(name).genotype, 4, 8, 10, auxiliary=True)), wave()
+    net, (images, labels) = (
+        filled(home(name).finalnet(catalogue.get(name).genotype, 4, 8, 10, auxiliary=True)),
+        wave(),
+    )
     logits, auxiliary = net(images)
     loss = F.cross_entropy(logits, labels) + 0.4 * F.cross_entropy(auxiliary, labels)
     assert logits[0].tolist() == pytest.approx(case["logits_sample0"], rel=1e-7)
@@ -164,7 +194,9 @@ def test_finalnet_computes_what_the_released_one_does(case):
 
 
 @pytest.mark.parametrize("name", [n for n in FAMILY if n != "s4"])
-@pytest.mark.parametrize("side", [16, 20])  # 20: the last cells have an odd side, where dilation has no sub-lattices
+@pytest.mark.parametrize(
+    "side", [16, 20]
+)  # 20: the last cells have an odd side, where dilation has no sub-lattices
 def test_supernet_equals_the_naive_one(name, side):
     space = spaces.get(name)
     torch.manual_seed(0)
@@ -178,7 +210,9 @@ def test_supernet_equals_the_naive_one(name, side):
         named = dict(net.named_parameters())
         loss = F.cross_entropy(net(images, mix), labels)
         weights = [named[n] for n, _ in naive.named_parameters()]
-        found.append([loss, *torch.autograd.grad(loss, [*mix.values(), *weights], materialize_grads=True)])
+        found.append(
+            [loss, *torch.autograd.grad(loss, [*mix.values(), *weights], materialize_grads=True)]
+        )
     assert {n for n, _ in ours.named_parameters()} == {n for n, _ in naive.named_parameters()}
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
@@ -198,7 +232,9 @@ def test_partial_channels_are_the_mixed_operation_of_pc_darts(name, partial):
     for net in (ours, naive):
         mix = random_mix(space)
         logits = net(images, {kind: of_edges * m for kind, m in mix.items()})
-        found.append([logits, *torch.autograd.grad(F.cross_entropy(logits, labels), list(mix.values()))])
+        found.append(
+            [logits, *torch.autograd.grad(F.cross_entropy(logits, labels), list(mix.values()))]
+        )
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
 
@@ -211,11 +247,14 @@ def test_zero_weights_may_be_skipped(name, partial):
     net = space.supernet(4, 3, 5, partial=partial).double().train()
     images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
     mix = {
-        kind: F.one_hot(torch.arange(14) % shape[1], shape[1]).double() for kind, shape in space.alpha_shapes.items()
+        kind: F.one_hot(torch.arange(14) % shape[1], shape[1]).double()
+        for kind, shape in space.alpha_shapes.items()
     }
     if "noise" in space.ops:  # its draws depend on which noises are run
         mix = {kind: m.flip(0) * 0 + torch.tensor([0.0, 1.0]) for kind, m in mix.items()}
-    torch.testing.assert_close(net(images, mix), net(images, mix, everything(mix)), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        net(images, mix), net(images, mix, everything(mix)), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_all_weights_zero_gives_the_classifiers_bias():
@@ -233,7 +272,9 @@ def test_cells_can_be_recomputed_operation_by_operation(name):
     mix = {kind: m.detach() for kind, m in random_mix(space).items()}
     seen = []
     for cell in net.cells:
-        cell.register_forward_hook(lambda cell, inputs, output: seen.append((cell, inputs, output)))
+        cell.register_forward_hook(
+            lambda cell, inputs, output: seen.append((cell, inputs, output))
+        )
     if "noise" in space.ops:
         net.random.normal_like = torch.ones_like
     net(torch.randn(2, 3, 16, 16, dtype=torch.float64), mix)
@@ -244,7 +285,9 @@ def test_cells_can_be_recomputed_operation_by_operation(name):
                 w * y
                 for e, (source, into) in enumerate(cell.edges)
                 if into == target
-                for w, y in zip(mix[cell.cell_type][e], cell.branches(e, states[source]), strict=True)
+                for w, y in zip(
+                    mix[cell.cell_type][e], cell.branches(e, states[source]), strict=True
+                )
             ]
             states.append(sum(terms))
         torch.testing.assert_close(cell.leave(states), output, rtol=1e-9, atol=1e-10)
@@ -256,7 +299,11 @@ def test_dilated_convolution_on_sub_lattices(kernel, stride):
     torch.manual_seed(0)
     op = DilatedConv(4, kernel, stride, affine=False).double()
     x = torch.randn(2, 4, 12, 8, dtype=torch.float64)
-    plain = op.bn(op.pointwise(F.conv2d(F.relu(x), op.depthwise.weight, None, stride, kernel - 1, 2, groups=4)))
+    plain = op.bn(
+        op.pointwise(
+            F.conv2d(F.relu(x), op.depthwise.weight, None, stride, kernel - 1, 2, groups=4)
+        )
+    )
     torch.testing.assert_close(op(Node(x)), plain, rtol=1e-10, atol=1e-12)
 
 
@@ -299,7 +346,9 @@ def test_noise_passes_no_gradient_back_but_one_to_its_weight():
     torch.manual_seed(0)
     net = space.supernet(4, 3, 5).double()
     mix = random_mix(space)
-    loss = F.cross_entropy(net(torch.randn(2, 3, 16, 16, dtype=torch.float64), mix), torch.tensor([0, 1]))
+    loss = F.cross_entropy(
+        net(torch.randn(2, 3, 16, 16, dtype=torch.float64), mix), torch.tensor([0, 1])
+    )
     gradients = torch.autograd.grad(loss, list(mix.values()))
     assert all((g[:, 0] != 0).any() for g in gradients)
     x = torch.randn(1, 4, 8, 8, requires_grad=True)
@@ -347,7 +396,10 @@ DERIVED = [
 @pytest.mark.parametrize("case", DERIVED)
 def test_policies_derive_what_the_released_parsers_do(case):
     space = of_truth(case.get("space", "s5"))
-    mix = {kind: torch.softmax(a.float() / case["T"], -1) for kind, a in alphas(space, case["alpha_scale"]).items()}
+    mix = {
+        kind: torch.softmax(a.float() / case["T"], -1)
+        for kind, a in alphas(space, case["alpha_scale"]).items()
+    }
     genotype = space.discretize(mix, policy=PARSERS[case["parser"]])
     for cell in genotype.cells:
         assert [list(pair) for node in cell.nodes for pair in node] == case[cell.name]
@@ -362,14 +414,22 @@ def test_ties_and_none():
     assert later[3] == (("max_pool_3x3", 4), ("max_pool_3x3", 3))
     s2 = spaces.get("s2")
     even = {kind: torch.full(shape, 1 / 2) for kind, shape in s2.alpha_shapes.items()}
-    assert s2.discretize(even, policy="top2-s1-s4").cells[0].nodes[0] == (("sep_conv_3x3", 0), ("sep_conv_3x3", 1))
+    assert s2.discretize(even, policy="top2-s1-s4").cells[0].nodes[0] == (
+        ("sep_conv_3x3", 0),
+        ("sep_conv_3x3", 1),
+    )
     assert (
-        space.discretize(dict.fromkeys(("normal", "reduce"), torch.eye(8)[[0] * 14])).cells[0].nodes[0][0][0] != "none"
+        space.discretize(dict.fromkeys(("normal", "reduce"), torch.eye(8)[[0] * 14]))
+        .cells[0]
+        .nodes[0][0][0]
+        != "none"
     )
 
 
 def falling():
-    """On S2, edge by edge: skip connections of 0.90, 0.89 to 0.77, separable convolutions of what is left of 1."""
+    """On S2, edge by edge: skip connections of 0.90, 0.89 to 0.77,
+    separable convolutions of what is left of 1.
+    """
     skip = torch.tensor([0.90 - 0.01 * edge for edge in range(14)], dtype=torch.float64)
     return {kind: torch.stack([skip, 1 - skip], dim=1) for kind in ("normal", "reduce")}
 
@@ -381,8 +441,8 @@ SKIP, SEP = "skip_connect", "sep_conv_3x3"
     ("policy", "nodes"),
     [
         ("top2", (((SKIP, 0), (SKIP, 1)),) * 4),
-        # Without its second edge's skip the last node takes that of its third edge (0.79), and so on, and then the
-        # convolution of its last edge (0.23).
+        # Without its second edge's skip the last node takes that of its third edge (0.79), and so
+        # on, and then the convolution of its last edge (0.23).
         ("top2-skips7", (*(((SKIP, 0), (SKIP, 1)),) * 3, ((SKIP, 0), (SEP, 4)))),
         ("top2-skips6", (*(((SKIP, 0), (SKIP, 1)),) * 3, ((SEP, 4), (SEP, 3)))),
         ("top2-skips2", (((SKIP, 0), (SKIP, 1)), *(((SEP, n), (SEP, n - 1)) for n in (2, 3, 4)))),
@@ -412,7 +472,9 @@ def test_a_restricted_skip_connection_is_not_taken_among_weights_of_zero():
 def test_a_restricted_normal_cell_has_at_most_so_many_skip_connections(name, most):
     space = spaces.get(name)
     generator = torch.Generator().manual_seed(most)
-    mix = {kind: torch.rand(shape, generator=generator) for kind, shape in space.alpha_shapes.items()}
+    mix = {
+        kind: torch.rand(shape, generator=generator) for kind, shape in space.alpha_shapes.items()
+    }
     for kind, ops in space.edge_ops.items():
         mix[kind] += 0.5 * torch.tensor([[op == SKIP for op in edge] for edge in ops])
     genotype = space.discretize(mix, policy=f"top2-skips{most}")
@@ -443,7 +505,14 @@ def test_what_is_derived_fits_and_trains(name):
 
 def test_published_genotypes_are_complete():
     known = catalogue.catalogue()
-    assert {"DARTS_V1", "DARTS_V2", "PC_DARTS_cifar", "GDAS_V1", "DrNAS_cifar10", "SP-DARTS"} < set(known)
+    assert {
+        "DARTS_V1",
+        "DARTS_V2",
+        "PC_DARTS_cifar",
+        "GDAS_V1",
+        "DrNAS_cifar10",
+        "SP-DARTS",
+    } < set(known)
     assert {f"SS-DARTS-{op}{k}" for op in ("SepConv", "DilConv") for k in (3, 5)} < set(known)
     for published in list(known.values())[::6]:
         with torch.device("meta"):
@@ -464,15 +533,27 @@ V2 = catalogue.get("DARTS_V2").genotype
 @pytest.mark.parametrize(
     ("space", "change", "message"),
     [
-        ("darts", ("'sep_conv_3x3', 0", "'sep_conf_3x3', 0"), r"edge 0 -> 2 in the normal cell of darts.*sep_conv_3x3"),
-        ("darts", ("normal_concat=[2, 3, 4, 5]", "normal_concat=[2, 6]"), "concatenates nodes of 2 to 5"),
+        (
+            "darts",
+            ("'sep_conv_3x3', 0", "'sep_conf_3x3', 0"),
+            r"edge 0 -> 2 in the normal cell of darts.*sep_conv_3x3",
+        ),
+        (
+            "darts",
+            ("normal_concat=[2, 3, 4, 5]", "normal_concat=[2, 6]"),
+            "concatenates nodes of 2 to 5",
+        ),
         (
             "darts",
             ("normal_concat=[2, 3, 4, 5]", "normal_concat=[2, 3, 2]"),
             r"normal_concat\[2\]: .*but 2 stands there",
         ),
         ("s2", ("", ""), r"edge . -> . in the (normal|reduce) cell of s2"),
-        ("darts", ("('dil_conv_3x3', 2)], normal", "('dil_conv_3x3', 7)], normal"), r"node 5 takes .*0 to 4.*7"),
+        (
+            "darts",
+            ("('dil_conv_3x3', 2)], normal", "('dil_conv_3x3', 7)], normal"),
+            r"node 5 takes .*0 to 4.*7",
+        ),
     ],
 )
 def test_genotype_that_does_not_fit(space, change, message):
@@ -482,7 +563,8 @@ def test_genotype_that_does_not_fit(space, change, message):
 
 def test_wrong_number_of_edges():
     three = (
-        "Genotype(normal=[('skip_connect', 0), ('skip_connect', 1)], normal_concat=[2], reduce=[], reduce_concat=[])"
+        "Genotype(normal=[('skip_connect', 0), ('skip_connect', 1)], normal_concat=[2], reduce=[],"
+        " reduce_concat=[])"
     )
     with pytest.raises(ValueError, match="8 or 10 edges, two per node, not 2"):
         spaces.get("darts").finalnet(three, 4, 3, 5)
@@ -506,8 +588,14 @@ def test_wrong_number_of_edges():
 def test_operation_that_the_space_lacks(space, op, known):
     good = "('sep_conv_3x3', 0), ('sep_conv_3x3', 1), " * 3 + "('sep_conv_3x3', 0), "
     normal, reduce = f"[{good}('sep_conv_3x3', 1)]", f"[{good}('{op}', 1)]"
-    text = f"Genotype(normal={normal}, normal_concat=[2, 3, 4, 5], reduce={reduce}, reduce_concat=[2, 3, 4, 5])"
-    message = f"unknown operation of edge 1 -> 5 in the reduce cell of {space} '{op}': choose one of {known}"
+    text = (
+        f"Genotype(normal={normal}, normal_concat=[2, 3, 4, 5], reduce={reduce}, reduce_concat=[2,"
+        " 3, 4, 5])"
+    )
+    message = (
+        f"unknown operation of edge 1 -> 5 in the reduce cell of {space} '{op}': choose one of"
+        f" {known}"
+    )
     with pytest.raises(ValueError, match=message):
         spaces.get(space).finalnet(text, 4, 3, 5)
 
@@ -515,7 +603,9 @@ def test_operation_that_the_space_lacks(space, op, known):
 def test_only_darts_takes_the_hand_made_cells_and_not_with_any_operation():
     handmade = catalogue.get("AmoebaNet").genotype
     spaces.get("darts").finalnet(handmade, 4, 3, 5)
-    with pytest.raises(ValueError, match="the normal cell of darts7 has 8 edges, two per node, not 10"):
+    with pytest.raises(
+        ValueError, match="the normal cell of darts7 has 8 edges, two per node, not 10"
+    ):
         spaces.get("darts7").finalnet(handmade, 4, 3, 5)
     with pytest.raises(ValueError, match="edge . -> . in the reduce cell of darts 'noise'"):
         spaces.get("darts").finalnet(str(handmade).replace("conv_7x1_1x7", "noise"), 4, 3, 5)
@@ -526,10 +616,15 @@ def test_genotype_of_lhd_is_refused():
     normal = Cell("normal", (pairs,) * 5, output=(2, 3), sum=(4, 5, 6))
     theirs = Genotype((normal, replace(normal, name="reduce")))
     spaces.get("lhd").finalnet(theirs, 4, 3, 5)
-    with pytest.raises(ValueError, match=r"the normal cell of darts has one output, but normal_sum is a second one"):
+    with pytest.raises(
+        ValueError,
+        match=r"the normal cell of darts has one output, but normal_sum is a second one",
+    ):
         spaces.get("darts").finalnet(theirs, 4, 3, 5)
     uneven = replace(normal, nodes=(pairs, pairs, pairs[:1], (*pairs, pairs[0])), sum=())
-    with pytest.raises(ValueError, match="node 4 of the normal cell of darts takes two edges, not 1"):
+    with pytest.raises(
+        ValueError, match="node 4 of the normal cell of darts takes two edges, not 1"
+    ):
         spaces.get("darts").finalnet(Genotype((uneven, replace(uneven, name="reduce"))), 4, 3, 5)
 
 
@@ -537,9 +632,13 @@ def test_genotype_of_lhd_is_refused():
 def test_sizes_that_cannot_be(build):
     space = spaces.get("darts")
     make = space.supernet if build == "supernet" else lambda *size: space.finalnet(V2, *size)
-    with pytest.raises(ValueError, match="channels must be an even number.*not 3; the nearest is 4"):
+    with pytest.raises(
+        ValueError, match="channels must be an even number.*not 3; the nearest is 4"
+    ):
         make(3, 3, 5)
-    with pytest.raises(ValueError, match="channels must be an even number.*not 0; the nearest is 2"):
+    with pytest.raises(
+        ValueError, match="channels must be an even number.*not 0; the nearest is 2"
+    ):
         make(0, 3, 5)
     with pytest.raises(ValueError, match="cells must be at least 3.*not 2"):
         make(4, 2, 5)
@@ -547,7 +646,9 @@ def test_sizes_that_cannot_be(build):
 
 @pytest.mark.parametrize("partial", [0, 4])
 def test_channels_that_partial_does_not_divide(partial):
-    with pytest.raises(ValueError, match=f"channels must be divisible by partial = {partial}, not 6"):
+    with pytest.raises(
+        ValueError, match=f"channels must be divisible by partial = {partial}, not 6"
+    ):
         spaces.get("s2").supernet(6, 3, 5, partial=partial)
 
 
@@ -568,7 +669,9 @@ def test_auxiliary_head_takes_every_side_from_two_on():
 
 
 def test_edges_are_in_the_order_of_alpha():
-    assert EDGES[:5] == ((0, 2), (1, 2), (0, 3), (1, 3), (2, 3)) and EDGES[9:] == tuple((s, 5) for s in range(5))
+    assert EDGES[:5] == ((0, 2), (1, 2), (0, 3), (1, 3), (2, 3)) and EDGES[9:] == tuple(
+        (s, 5) for s in range(5)
+    )
 
 
 @pytest.mark.parametrize("name", spaces.names)
@@ -577,5 +680,7 @@ def test_every_space_needs_a_class(name, classes):
     space = spaces.get(name)
     genotype = methods.get("random", space).genotype()
     for build in (space.supernet, lambda *sizes: space.finalnet(genotype, *sizes)):
-        with pytest.raises(ValueError, match=f"num_classes must be a whole number, 1 or more, not {classes}"):
+        with pytest.raises(
+            ValueError, match=f"num_classes must be a whole number, 1 or more, not {classes}"
+        ):
             build(4, 3, classes)

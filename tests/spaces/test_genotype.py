@@ -17,8 +17,9 @@ DARTS_V2 = """DARTS_V2 = Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 
   ('skip_connect', 2), ('skip_connect', 2), ('max_pool_3x3', 1)], reduce_concat=[2, 3, 4, 5])"""
 
 LHD = (
-    "Genotype(normal=[[('skip_connect', 0), ('sep_conv_5x5', 0)], [], [('max_pool_3x3', 2)]], normal_sum=[4], "
-    "normal_concat=[2, 4], reduce=[[('avg_pool_3x3', 1)]], reduce_sum=[2], reduce_concat=[2])"
+    "Genotype(normal=[[('skip_connect', 0), ('sep_conv_5x5', 0)], [], [('max_pool_3x3', 2)]],"
+    " normal_sum=[4], normal_concat=[2, 4], reduce=[[('avg_pool_3x3', 1)]], reduce_sum=[2],"
+    " reduce_concat=[2])"
 )
 
 
@@ -37,8 +38,14 @@ def test_darts_text_reads_into_nodes():
 
 
 def test_darts_text_is_printed_in_the_usual_order():
-    normal, reduce = "[('skip_connect', 0), ('skip_connect', 1)]", "[('max_pool_3x3', 1), ('none', 0)]"
-    swapped = f"Genotype(reduce={reduce}, reduce_concat=range(2, 3), normal={normal}, normal_concat=(2,))"
+    normal, reduce = (
+        "[('skip_connect', 0), ('skip_connect', 1)]",
+        "[('max_pool_3x3', 1), ('none', 0)]",
+    )
+    swapped = (
+        f"Genotype(reduce={reduce}, reduce_concat=range(2, 3), normal={normal},"
+        " normal_concat=(2,))"
+    )
     usual = f"Genotype(normal={normal}, normal_concat=[2], reduce={reduce}, reduce_concat=[2])"
     assert str(Genotype.parse(swapped)) == usual
     assert Genotype.parse(swapped) == Genotype.parse(usual)
@@ -96,8 +103,14 @@ def test_a_refusal_says_what_is_wrong():
 @pytest.mark.parametrize(
     ("cell", "says"),
     [
-        ("[('a', 0), ('a', 1), ('a', 0), ('skip', 3)]", r"reduce[3]: node 3 takes ('op', 0 to 2), not ('skip', 3)"),
-        ("[('a', 0), 'b', ('a', 0), ('a', 1)]", r"reduce[1]: node 2 takes ('op', 0 to 1), not 'b'"),
+        (
+            "[('a', 0), ('a', 1), ('a', 0), ('skip', 3)]",
+            r"reduce[3]: node 3 takes ('op', 0 to 2), not ('skip', 3)",
+        ),
+        (
+            "[('a', 0), 'b', ('a', 0), ('a', 1)]",
+            r"reduce[1]: node 2 takes ('op', 0 to 1), not 'b'",
+        ),
         ("[('a', 0), ('a', 1, 2)]", r"reduce[1]: node 2 takes ('op', 0 to 1), not ('a', 1, 2)"),
         ("[('a', -1), ('a', 1)]", r"reduce[0]: node 2 takes ('op', 0 to 1), not ('a', -1)"),
     ],
@@ -107,19 +120,27 @@ def test_a_bad_edge_is_named_with_its_cell_and_place(cell, says):
     with pytest.raises(ValueError, match=f"in the reduce cell, {re.escape(says)}"):
         Genotype.parse(f"Genotype({good}, reduce={cell}, reduce_concat=[2])")
     nodes = "[[('a', 0)], [('a', 0), ('a', 3)]]"
-    with pytest.raises(ValueError, match=r"in the normal cell, normal\[1\]\[1\]: node 3 takes .*not \('a', 3\)"):
+    with pytest.raises(
+        ValueError, match=r"in the normal cell, normal\[1\]\[1\]: node 3 takes .*not \('a', 3\)"
+    ):
         Genotype.parse(f"Genotype(normal={nodes}, normal_sum=[2], normal_concat=[2])")
 
 
-@pytest.mark.skipif("NASUTILS_TRUTH" not in os.environ, reason="NASUTILS_TRUTH names no folder with genotypes.json")
+@pytest.mark.skipif(
+    "NASUTILS_TRUTH" not in os.environ, reason="NASUTILS_TRUTH names no folder with genotypes.json"
+)
 def test_published_genotypes_round_trip():
-    known = json.loads((Path(os.environ["NASUTILS_TRUTH"]) / "genotypes.json").read_text())["genotypes"]
+    known = json.loads((Path(os.environ["NASUTILS_TRUTH"]) / "genotypes.json").read_text())[
+        "genotypes"
+    ]
     darts = [g for g in known.values() if g["space"] == "darts-cnn"]
     assert darts
     for g in darts:
         genotype = Genotype.parse(g["text"])
         assert Genotype.parse(str(genotype)) == genotype
-        assert [[list(pair) for node in cell.nodes for pair in node] for cell in genotype.cells] == [
+        assert [
+            [list(pair) for node in cell.nodes for pair in node] for cell in genotype.cells
+        ] == [
             g["normal"],
             g["reduce"],
         ]

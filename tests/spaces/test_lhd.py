@@ -1,6 +1,8 @@
-"""LHD against a naive supernet of the same weights, its final networks and policies against the authors' code.
+"""LHD against a naive supernet of the same weights,
+its final networks and policies against the authors' code.
 
-Equality is tested in float64. With NASUTILS_TRUTH naming the folder of the full truth files, all of their cases run.
+Equality is tested in float64. With NASUTILS_TRUTH naming the folder of the full truth files, all
+of their cases run.
 """
 
 import json
@@ -37,20 +39,29 @@ def softmax(temperature=1.0):
 
 def random_mix(seed=0, **options):
     generator = torch.Generator().manual_seed(seed)
-    scores = {k: torch.randn(s, generator=generator, dtype=torch.float64) for k, s in LHD.alpha_shapes.items()}
+    scores = {
+        k: torch.randn(s, generator=generator, dtype=torch.float64)
+        for k, s in LHD.alpha_shapes.items()
+    }
     return {k: m.requires_grad_(**options) for k, m in LHD.relax(scores, softmax()).items()}
 
 
 def test_fill_rule():
     assert wave(3)[1].item() == (7919 + 12345) % 10007 / 10007
     weights = filled(LHD.supernet(4, 3, 10)).stem0[0].weight.flatten()[:2].tolist()
-    assert weights == pytest.approx([(2 * h - 1) / 3 for h in (12345 % 10007 / 10007, 20264 % 10007 / 10007)], 1e-6)
+    assert weights == pytest.approx(
+        [(2 * h - 1) / 3 for h in (12345 % 10007 / 10007, 20264 % 10007 / 10007)], 1e-6
+    )
 
 
-@pytest.mark.parametrize("key", [k for k in NETWORKS["finalnet_forward"] if k.split("|")[0] in CELLS])
+@pytest.mark.parametrize(
+    "key", [k for k in NETWORKS["finalnet_forward"] if k.split("|")[0] in CELLS]
+)
 def test_finalnet_computes_what_the_released_one_does(key):
     (name, policy), case = key.split("|"), NETWORKS["finalnet_forward"][key]
-    net = filled(LHD.finalnet(LHD.discretize(mix_of(CELLS[name]), policy), 4, 3, 10, auxiliary=True))
+    net = filled(
+        LHD.finalnet(LHD.discretize(mix_of(CELLS[name]), policy), 4, 3, 10, auxiliary=True)
+    )
     images, labels = batch(777, [3, 7, 1, 9])
     close(net.eval()(images).detach(), case["logits_eval"])
     logits, auxiliary = net.train()(images)
@@ -59,7 +70,9 @@ def test_finalnet_computes_what_the_released_one_does(key):
     close(logits.detach(), case["logits_train"])
     close(auxiliary.detach(), case["logits_aux_train"])
     assert loss.item() == pytest.approx(case["loss_train_with_aux0.4"], rel=1e-9)
-    assert torch.cat([g.flatten() for g in gradients]).norm().item() == pytest.approx(case["grad_l2"], rel=1e-9)
+    assert torch.cat([g.flatten() for g in gradients]).norm().item() == pytest.approx(
+        case["grad_l2"], rel=1e-9
+    )
 
 
 # Policies and sizes
@@ -83,11 +96,17 @@ def check_arch(arch):
     for policy, expected in arch["policies"].items():
         genotype = LHD.discretize(mix_of(arch), policy.lower())
         assert Genotype.parse(str(genotype)) == genotype
-        assert [canonical(cell) for cell in genotype.cells] == [expected["normal"], expected["reduce"]]
+        assert [canonical(cell) for cell in genotype.cells] == [
+            expected["normal"],
+            expected["reduce"],
+        ]
         for classes, size in expected["by_num_classes"].items():
             channels, cells = LHD.finalnet_size(genotype, policy.lower(), int(classes))
             assert (channels, cells) == (size["init_channels"], size["layers"])
-            assert finalnet_parameters(genotype, channels, cells, int(classes)) == size["params_no_aux"]
+            assert (
+                finalnet_parameters(genotype, channels, cells, int(classes))
+                == size["params_no_aux"]
+            )
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -114,7 +133,11 @@ def test_finalnet_has_the_parameters_of_the_released_one(case):
     size = (*LHD.finalnet_size(genotype, policy, 100), 100) if stem == "cifar" else (48, 14, 1000)
     with torch.device("meta"):
         net = LHD.finalnet(genotype, *size, auxiliary=True, stem=stem)
-    counts = expected["by_num_classes"]["100"] if stem == "cifar" else expected["imagenet_patched_C48_L14_n1000"]
+    counts = (
+        expected["by_num_classes"]["100"]
+        if stem == "cifar"
+        else expected["imagenet_patched_C48_L14_n1000"]
+    )
     assert count_parameters(net) == counts["params_with_aux"]
     assert count_parameters(net) - count_parameters(net.auxiliary) == counts["params_no_aux"]
 
@@ -133,7 +156,9 @@ def test_supernet_has_the_parameters_of_the_released_one(network, options):
         with torch.device("meta"):
             net = LHD.supernet(*size, **options)
         expected = NETWORKS["supernet_param_counts"][network]["C{}_L{}_n{}".format(*size)]
-        assert count_parameters(net) == (expected["weights"] if isinstance(expected, dict) else expected)
+        assert count_parameters(net) == (
+            expected["weights"] if isinstance(expected, dict) else expected
+        )
 
 
 def test_size_of_the_space():
@@ -149,17 +174,25 @@ def test_ties_go_to_the_first():
     assert cell.nodes[3] == (("max_pool_3x3", 0), ("avg_pool_3x3", 0))
     assert cell.sum == cell.output == (2, 3, 4, 5) and cell.nodes[4] == ()
     even["normal"][INCOMING[1], 6] = 0.5
-    assert LHD.discretize(even, "4out").cells[0].nodes[1] == (("dil_conv_5x5", 0), ("dil_conv_5x5", 1))
+    assert LHD.discretize(even, "4out").cells[0].nodes[1] == (
+        ("dil_conv_5x5", 0),
+        ("dil_conv_5x5", 1),
+    )
     assert LHD.discretize(even, "3ops").cells[0].nodes[1][2] == ("dil_conv_5x5", 2)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_thresholds_are_strict_and_never_leave_an_output_empty(dtype):
-    even = LHD.relax({name: torch.zeros(shape, dtype=dtype) for name, shape in LHD.alpha_shapes.items()}, softmax())
+    even = LHD.relax(
+        {name: torch.zeros(shape, dtype=dtype) for name, shape in LHD.alpha_shapes.items()},
+        softmax(),
+    )
     cell = LHD.discretize(even).cells[1]
     assert cell.sum == cell.output == (2,)
     assert cell.nodes[1:] == ((),) * 4
-    even["reduce_output"] = torch.tensor([[0.2, 0.3, 0.1, 0.2, 0.2], [0.5, 0.5, 0.6, 0.5, 0.4]], dtype=dtype)
+    even["reduce_output"] = torch.tensor(
+        [[0.2, 0.3, 0.1, 0.2, 0.2], [0.5, 0.5, 0.6, 0.5, 0.4]], dtype=dtype
+    )
     cell = LHD.discretize(even, "base").cells[1]
     assert (cell.sum, cell.output) == ((3,), (4,))
 
@@ -188,13 +221,19 @@ def test_what_is_derived_fits_and_trains(policy):
 
 
 def test_everything_into_a_node_competes():
-    scores = {name: torch.randn(shape, dtype=torch.float64) for name, shape in LHD.alpha_shapes.items()}
+    scores = {
+        name: torch.randn(shape, dtype=torch.float64) for name, shape in LHD.alpha_shapes.items()
+    }
     mix = LHD.relax(scores, softmax(0.5))
     for edges in INCOMING:
         node = torch.softmax(scores["reduce"][edges].flatten() / 0.5, dim=0)
         torch.testing.assert_close(mix["reduce"][edges].flatten(), node)
-    torch.testing.assert_close(mix["normal_output"][0], torch.softmax(scores["normal_output"][0] / 0.5, dim=0))
-    torch.testing.assert_close(mix["normal_output"][1], 1 / (1 + torch.exp(-scores["normal_output"][1])))
+    torch.testing.assert_close(
+        mix["normal_output"][0], torch.softmax(scores["normal_output"][0] / 0.5, dim=0)
+    )
+    torch.testing.assert_close(
+        mix["normal_output"][1], 1 / (1 + torch.exp(-scores["normal_output"][1]))
+    )
     best = LHD.relax(scores, relax.one_hot)
     assert best["normal"].sum() == NODES and best["normal_output"][0].sum() == 1
 
@@ -209,7 +248,9 @@ def test_relaxation_of_other_spaces_is_per_edge():
 # The fast supernet equals the naive one
 
 
-@pytest.mark.parametrize("side", [16, 20])  # 20: the last cells have an odd side, where dilation has no sub-lattices
+@pytest.mark.parametrize(
+    "side", [16, 20]
+)  # 20: the last cells have an odd side, where dilation has no sub-lattices
 def test_supernet_equals_the_naive_one(side):
     torch.manual_seed(0)
     ours = LHD.supernet(4, 3, 5).double()
@@ -223,7 +264,9 @@ def test_supernet_equals_the_naive_one(side):
         logits = net(images, mix)
         weights = [named[n] for n, _ in naive.named_parameters()]
         loss = F.cross_entropy(logits, labels)
-        found.append([logits, *torch.autograd.grad(loss, [*mix.values(), *weights], materialize_grads=True)])
+        found.append(
+            [logits, *torch.autograd.grad(loss, [*mix.values(), *weights], materialize_grads=True)]
+        )
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
@@ -233,9 +276,16 @@ def test_zero_weights_may_be_skipped():
     net = LHD.supernet(4, 3, 5).double().train()
     images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
     mix = random_mix(requires_grad=False)
-    mix |= {kind: F.one_hot(3 * torch.arange(len(EDGES)) % len(OPS), len(OPS)).double() for kind in CELL_TYPES}
-    torch.testing.assert_close(net(images, mix), net(images, mix, everything(mix)), rtol=1e-12, atol=1e-12)
-    zero = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in LHD.alpha_shapes.items()}
+    mix |= {
+        kind: F.one_hot(3 * torch.arange(len(EDGES)) % len(OPS), len(OPS)).double()
+        for kind in CELL_TYPES
+    }
+    torch.testing.assert_close(
+        net(images, mix), net(images, mix, everything(mix)), rtol=1e-12, atol=1e-12
+    )
+    zero = {
+        name: torch.zeros(shape, dtype=torch.float64) for name, shape in LHD.alpha_shapes.items()
+    }
     torch.testing.assert_close(net(images, zero), net.linear.bias.expand(2, 5))
 
 
@@ -257,7 +307,9 @@ def test_cells_can_be_recomputed_operation_by_operation(partial):
     net = LHD.supernet(4, 3, 5, partial=partial).double().train()
     mix, seen = random_mix(requires_grad=False), []
     for cell in net.cells:
-        cell.register_forward_hook(lambda cell, inputs, outputs: seen.append((cell, inputs, outputs)))
+        cell.register_forward_hook(
+            lambda cell, inputs, outputs: seen.append((cell, inputs, outputs))
+        )
     net(torch.randn(2, 3, 16, 16, dtype=torch.float64), mix)
     for cell, (first, second, plan), outputs in seen:
         states, before_gates = cell.enter(first, second), []
@@ -266,9 +318,16 @@ def test_cells_can_be_recomputed_operation_by_operation(partial):
             for e in edges:
                 x = states[cell.edges[e][0]]
                 part, rest = x[:, : x.shape[1] // partial], x[:, x.shape[1] // partial :]
-                mixed = sum(w * y for w, y in zip(mix[cell.cell_type][e], cell.branches(e, part), strict=True))
+                mixed = sum(
+                    w * y
+                    for w, y in zip(mix[cell.cell_type][e], cell.branches(e, part), strict=True)
+                )
                 rest = F.max_pool2d(rest, 2) if partial > 1 and cell.stride(e) == 2 else rest
-                joined = torch.cat([mixed, mix[cell.cell_type][e].sum() * rest], dim=1) if partial > 1 else mixed
+                joined = (
+                    torch.cat([mixed, mix[cell.cell_type][e].sum() * rest], dim=1)
+                    if partial > 1
+                    else mixed
+                )
                 z = z + F.channel_shuffle(joined, partial)
             before_gates.append(z)
             states.append(mix[f"{cell.cell_type}_output"][1, node] * z)
@@ -327,12 +386,27 @@ def test_dropped_paths_follow_the_generator_in_the_state_dict():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("'avg_pool_3x3', 0", "'avg_pol_3x3', 0"), r"edge 0 -> 2 in the reduce cell of lhd.*avg_pool_3x3"),
-        (("normal_concat=[2, 3, 4, 5, 6]", "normal_concat=[2, 7]"), r"normal_concat takes nodes of \[2, 3.*\[2, 7\]"),
-        (("normal_sum=[2, 6]", "normal_sum=[6, 2]"), r"normal_sum takes .*ascending order, not \[6, 2\]"),
+        (
+            ("'avg_pool_3x3', 0", "'avg_pol_3x3', 0"),
+            r"edge 0 -> 2 in the reduce cell of lhd.*avg_pool_3x3",
+        ),
+        (
+            ("normal_concat=[2, 3, 4, 5, 6]", "normal_concat=[2, 7]"),
+            r"normal_concat takes nodes of \[2, 3.*\[2, 7\]",
+        ),
+        (
+            ("normal_sum=[2, 6]", "normal_sum=[6, 2]"),
+            r"normal_sum takes .*ascending order, not \[6, 2\]",
+        ),
         (("reduce_concat=[2, 3, 4, 5, 6]", "reduce_concat=[]"), "reduce_concat takes"),
-        (("('skip_connect', 1)], [", "('skip_connect', 2)], ["), r"expected.*node 2 takes .*0 to 1.*2"),
-        ((", [('skip_connect', 0), ('skip_connect', 1)]]", "]"), "the normal cell of lhd has 5 nodes, not 4"),
+        (
+            ("('skip_connect', 1)], [", "('skip_connect', 2)], ["),
+            r"expected.*node 2 takes .*0 to 1.*2",
+        ),
+        (
+            (", [('skip_connect', 0), ('skip_connect', 1)]]", "]"),
+            "the normal cell of lhd has 5 nodes, not 4",
+        ),
     ],
 )
 def test_genotype_that_does_not_fit(change, message):
@@ -347,9 +421,14 @@ def test_genotype_that_takes_from_a_dead_node_or_of_another_space():
     reduce = replace(normal, name="reduce")
     LHD.finalnet(Genotype((normal, reduce)), 4, 3, 5)
     dead = replace(normal, nodes=((), skip, skip, skip, from_dead))
-    with pytest.raises(ValueError, match="node 6 of the normal cell takes skip_connect from 2, which has no value"):
+    with pytest.raises(
+        ValueError, match="node 6 of the normal cell takes skip_connect from 2, which has no value"
+    ):
         LHD.finalnet(Genotype((dead, reduce)), 4, 3, 5)
-    for text in ("|skip_connect~0|", "Genotype(normal=[('max_pool_3x3', 0), ('skip_connect', 1)], normal_concat=[2])"):
+    for text in (
+        "|skip_connect~0|",
+        "Genotype(normal=[('max_pool_3x3', 0), ('skip_connect', 1)], normal_concat=[2])",
+    ):
         with pytest.raises(ValueError, match="normal and reduce"):
             LHD.finalnet(text, 4, 3, 5)
 
@@ -383,4 +462,6 @@ def test_mixing_weights_and_policies_that_cannot_be():
 
 
 def test_edges_are_in_the_order_of_alpha():
-    assert EDGES[:5] == ((0, 2), (1, 2), (0, 3), (1, 3), (2, 3)) and EDGES[14:] == tuple((s, 6) for s in range(6))
+    assert EDGES[:5] == ((0, 2), (1, 2), (0, 3), (1, 3), (2, 3)) and EDGES[14:] == tuple(
+        (s, 6) for s in range(6)
+    )

@@ -1,6 +1,8 @@
-"""The NAS-Bench-201 supernet against a naive one of the same weights, and both networks against the authors' code.
+"""The NAS-Bench-201 supernet against a naive one of the same weights,
+and both networks against the authors' code.
 
-Equality is tested in float64; cotangents are random, because a batch norm passes nothing on of a constant one.
+Equality is tested in float64; cotangents are random, because a batch norm passes nothing on of a
+constant one.
 """
 
 import json
@@ -48,16 +50,24 @@ def twins(channels=3, cells=1, classes=4):
 
 
 def problem(classes=4, batch=4, side=8):
-    """Random images, cotangents of the logits, and alpha (softmax at T = 0.01 is neither flat nor one-hot)."""
+    """Random images, cotangents of the logits,
+    and alpha (softmax at T = 0.01 is neither flat nor one-hot).
+    """
     torch.manual_seed(1)
     alpha = (0.01 * torch.randn(6, 5, **DOUBLE)).requires_grad_()
-    return torch.randn(batch, 3, side, side, **DOUBLE), torch.randn(batch, classes, **DOUBLE), alpha
+    return (
+        torch.randn(batch, 3, side, side, **DOUBLE),
+        torch.randn(batch, classes, **DOUBLE),
+        alpha,
+    )
 
 
 def gradients(net, outputs, cotangents, *others):
     """Gradients of others and, by name, of the network's weights."""
     weights = dict(net.named_parameters())
-    found = torch.autograd.grad(outputs, [*others, *weights.values()], cotangents, materialize_grads=True)
+    found = torch.autograd.grad(
+        outputs, [*others, *weights.values()], cotangents, materialize_grads=True
+    )
     return found[: len(others)], dict(zip(weights, found[len(others) :], strict=True))
 
 
@@ -68,7 +78,9 @@ def assert_same(ours, theirs, tolerance=1e-12):
 
 
 def assert_same_gradients(ours, theirs, tolerance=1e-12):
-    """By our names; biases in front of a batch norm: exactly 0 for us, rounding errors for the naive network."""
+    """By our names; biases in front of a batch norm:
+    exactly 0 for us, rounding errors for the naive network.
+    """
     theirs = stack(theirs, ours)
     largest = max(g.abs().max().item() for g in theirs.values())
     for name, gradient in ours.items():
@@ -125,7 +137,9 @@ def test_skipping_operations_of_zero_weight_changes_nothing():
         outputs = net(images, {"cell": SPARSE})
         found.append((outputs, gradients(net, outputs, cotangents)[1]))
     assert_same(found[0][0], found[1][0])
-    for gradient, truth in zip(found[0][1].values(), stack(found[1][1], found[0][1]).values(), strict=True):
+    for gradient, truth in zip(
+        found[0][1].values(), stack(found[1][1], found[0][1]).values(), strict=True
+    ):
         torch.testing.assert_close(gradient, truth, rtol=1e-11, atol=1e-14)
 
 
@@ -145,7 +159,9 @@ def test_statistics_of_idle_operations_move_only_where_they_are_run():
 def test_gradient_of_a_zero_weight_is_known_where_mix_requires_it():
     images, cotangents, _ = problem()
     mix = SPARSE.clone().requires_grad_()
-    ours, truth = (gradients(net, net(images, {"cell": mix}), cotangents, mix)[0][0] for net in twins())
+    ours, truth = (
+        gradients(net, net(images, {"cell": mix}), cotangents, mix)[0][0] for net in twins()
+    )
     assert_same(ours, truth)
     assert ours[0, 3] != 0
 
@@ -164,12 +180,16 @@ def test_a_cell_of_none_is_zero():
 def test_mixed_sum_has_first_and_second_derivatives(branches, shared):
     torch.manual_seed(0)
     weights = torch.randn(shared, **DOUBLE, requires_grad=shared > 0)
-    terms = [torch.randn(2, 2, 2, 1, **DOUBLE, requires_grad=True) for _ in range(branches + shared)]
+    terms = [
+        torch.randn(2, 2, 2, 1, **DOUBLE, requires_grad=True) for _ in range(branches + shared)
+    ]
 
     def ours(weights, *terms):
         return mixed_sum([t * t for t in terms[:branches]], list(terms[branches:]), weights)
 
-    plain = sum(t * t for t in terms[:branches]) + sum(w * t for w, t in zip(weights, terms[branches:], strict=True))
+    plain = sum(t * t for t in terms[:branches]) + sum(
+        w * t for w, t in zip(weights, terms[branches:], strict=True)
+    )
     torch.testing.assert_close(ours(weights, *terms), plain)
     assert torch.autograd.gradcheck(ours, [weights, *terms])
     assert torch.autograd.gradgradcheck(ours, [weights, *terms])
@@ -205,27 +225,35 @@ def constant(net):
 
 def waves():
     """The images and labels of the authors' check."""
-    n, c, h, w = torch.meshgrid(*[torch.arange(k, **DOUBLE) + 1 for k in (2, 3, 32, 32)], indexing="ij")
+    n, c, h, w = torch.meshgrid(
+        *[torch.arange(k, **DOUBLE) + 1 for k in (2, 3, 32, 32)], indexing="ij"
+    )
     return torch.sin(0.1 * n * h + 0.05 * c * w), torch.tensor([1, 7])
 
 
 def assert_meets(truth, logits, loss):
     for sample, row in enumerate(logits):
         if f"logits_sample{sample}" in truth:
-            torch.testing.assert_close(row, torch.tensor(truth[f"logits_sample{sample}"], **DOUBLE), rtol=0, atol=1e-8)
+            torch.testing.assert_close(
+                row, torch.tensor(truth[f"logits_sample{sample}"], **DOUBLE), rtol=0, atol=1e-8
+            )
     assert abs(loss.item() - truth["loss"]) <= 1e-8
 
 
 def test_supernet_meets_the_authors_numbers():
     images, labels = waves()
-    edge, op = torch.meshgrid(torch.arange(6, **DOUBLE) + 1, torch.arange(5, **DOUBLE) + 1, indexing="ij")
+    edge, op = torch.meshgrid(
+        torch.arange(6, **DOUBLE) + 1, torch.arange(5, **DOUBLE) + 1, indexing="ij"
+    )
     alpha = (1e-3 * torch.sin(1.7 * edge * op + 0.3)).requires_grad_()
     net = constant(SPACE.supernet(4, 2, 10).double())
     logits = net(images, {"cell": relax.softmax(alpha, 1.0)})
     loss = F.cross_entropy(logits, labels)
     assert_meets(TRUTH["supernet"], logits, loss)
     (gradient,) = torch.autograd.grad(loss, alpha)
-    torch.testing.assert_close(gradient, torch.tensor(TRUTH["supernet"]["dL_dalpha"], **DOUBLE), rtol=0, atol=1e-8)
+    torch.testing.assert_close(
+        gradient, torch.tensor(TRUTH["supernet"]["dL_dalpha"], **DOUBLE), rtol=0, atol=1e-8
+    )
 
 
 @pytest.mark.parametrize("truth", TRUTH["finalnets"], ids=lambda truth: truth["arch"])
@@ -238,9 +266,14 @@ def test_finalnet_meets_the_authors_numbers(truth):
 def test_parameter_counts_are_the_authors():
     with torch.device("meta"):
         for t in TRUTH["supernet_parameters"]:
-            assert count_parameters(SPACE.supernet(t["C"], t["N"], t["num_classes"])) == t["weights"], t
+            assert (
+                count_parameters(SPACE.supernet(t["C"], t["N"], t["num_classes"])) == t["weights"]
+            ), t
         for t in TRUTH["finalnet_parameters"]:
-            assert count_parameters(SPACE.finalnet(t["arch"], t["C"], t["N"], t["num_classes"])) == t["params"], t
+            assert (
+                count_parameters(SPACE.finalnet(t["arch"], t["C"], t["N"], t["num_classes"]))
+                == t["params"]
+            ), t
 
 
 def test_discretize_takes_the_first_of_equals():
@@ -252,7 +285,9 @@ def test_discretize_takes_the_first_of_equals():
 
 @pytest.mark.parametrize("mix", [{"normal": torch.ones(6, 5)}, {"cell": torch.ones(5, 6)}, {}])
 def test_other_keys_or_shapes_of_mix_are_refused(mix):
-    with pytest.raises(ValueError, match=r"mixing weights must have the shapes .*'cell': \(6, 5\)"):
+    with pytest.raises(
+        ValueError, match=r"mixing weights must have the shapes .*'cell': \(6, 5\)"
+    ):
         twins()[0](torch.zeros(1, 3, 8, 8, **DOUBLE), mix)
     with pytest.raises(ValueError, match="mixing weights must have the shapes"):
         SPACE.discretize(mix)
@@ -265,7 +300,11 @@ def test_unknown_policy_is_refused_with_the_choices():
 
 @pytest.mark.parametrize("size", [(0, 1), (4, 0), (-2, 1)])
 def test_sizes_that_cannot_be(size):
-    with pytest.raises(ValueError, match="(channels|cells) must be a whole number, 1 or more, not (0|-2)"):
+    with pytest.raises(
+        ValueError, match="(channels|cells) must be a whole number, 1 or more, not (0|-2)"
+    ):
         SPACE.supernet(*size, 10)
-    with pytest.raises(ValueError, match="(channels|cells) must be a whole number, 1 or more, not (0|-2)"):
+    with pytest.raises(
+        ValueError, match="(channels|cells) must be a whole number, 1 or more, not (0|-2)"
+    ):
         SPACE.finalnet(15_624, *size, 10)

@@ -14,7 +14,9 @@ from nasutils.spaces import nasbench201_table as cells
 
 TRUTH = Path(__file__).parents[1] / "truth"
 COSTS = np.load(TRUTH / "nasbench201_costs.npz")
-"""Class, parameters and multiply-adds of all cells. The classes are those of NATS-Bench's unique strings."""
+"""Class, parameters and multiply-adds of all cells.
+The classes are those of NATS-Bench's unique strings.
+"""
 NETWORKS = json.loads((TRUTH / "nb201_networks.json").read_text())["networks"]
 ALL_SKIP = "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|skip_connect~2|"
 BEST = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
@@ -25,7 +27,13 @@ OTHER_NODES = """Genotype(normal=[('none', 0), ('none', 0), ('none', 1), ('none'
 
 
 def test_a_cell_is_the_same_in_every_form():
-    for form in (BEST, 6111, Genotype.parse(BEST), (3, 3, 3, 1, 3, 2), [cells.OPS[o] for o in (3, 3, 3, 1, 3, 2)]):
+    for form in (
+        BEST,
+        6111,
+        Genotype.parse(BEST),
+        (3, 3, 3, 1, 3, 2),
+        [cells.OPS[o] for o in (3, 3, 3, 1, 3, 2)],
+    ):
         assert cells.arch_of(form) == BEST
         assert cells.index_of(form) == 6111
 
@@ -40,10 +48,15 @@ def test_all_cells_round_trip_and_fall_into_the_known_classes():
     np.testing.assert_array_equal(classes, COSTS["iso_index"])
 
 
-@pytest.mark.parametrize(("name", "classes", "side"), [("c10", 10, 32), ("c100", 100, 32), ("im16", 120, 16)])
+@pytest.mark.parametrize(
+    ("name", "classes", "side"), [("c10", 10, 32), ("c100", 100, 32), ("im16", 120, 16)]
+)
 def test_costs_of_all_cells_in_closed_form(name, classes, side):
     params = [cells.finalnet_parameters(i, num_classes=classes) for i in range(15_625)]
-    macs = [cells.finalnet_multiply_adds(i, num_classes=classes, resolution=side) for i in range(15_625)]
+    macs = [
+        cells.finalnet_multiply_adds(i, num_classes=classes, resolution=side)
+        for i in range(15_625)
+    ]
     np.testing.assert_array_equal(params, COSTS[f"params_{name}"])
     np.testing.assert_array_equal(macs, COSTS[f"flops_{name}"])
 
@@ -58,14 +71,28 @@ def test_index_order_is_the_shuffle_of_seed_88():
 def test_costs_are_those_of_the_released_networks(net):
     size = net["C"], net["N"], net["num_classes"]
     assert cells.finalnet_parameters(net["arch"], *size) == net["params"]
-    assert round(cells.finalnet_multiply_adds(net["arch"], *size, net["resolution"]) / 1e6, 5) == net["flops_M"]
+    assert (
+        round(cells.finalnet_multiply_adds(net["arch"], *size, net["resolution"]) / 1e6, 5)
+        == net["flops_M"]
+    )
 
 
 def test_canonical_joins_equal_cells_as_far_as_the_benchmark_does():
-    behind_zero = (0, 1, 3, 1, 2, 1), (0, 1, 0, 1, 0, 1)  # node 1 is zero, so its outgoing edges do not matter
-    through_skip = (1, 2, 3, 0, 0, 1), (1, 3, 2, 0, 0, 1)  # node 1 is the input, so two edges change places
-    renamed = (3, 2, 0, 0, 1, 1), (2, 3, 0, 0, 1, 1)  # nodes 1 and 2 change places: equal, but two classes there
-    assert [cells.canonical(a) == cells.canonical(b) for a, b in (behind_zero, through_skip, renamed)] == [
+    behind_zero = (
+        (0, 1, 3, 1, 2, 1),
+        (0, 1, 0, 1, 0, 1),
+    )  # node 1 is zero, so its outgoing edges do not matter
+    through_skip = (
+        (1, 2, 3, 0, 0, 1),
+        (1, 3, 2, 0, 0, 1),
+    )  # node 1 is the input, so two edges change places
+    renamed = (
+        (3, 2, 0, 0, 1, 1),
+        (2, 3, 0, 0, 1, 1),
+    )  # nodes 1 and 2 change places: equal, but two classes there
+    assert [
+        cells.canonical(a) == cells.canonical(b) for a, b in (behind_zero, through_skip, renamed)
+    ] == [
         True,
         True,
         False,
@@ -123,8 +150,14 @@ def test_splits_are_the_papers_halves():
         (OTHER_NODES, "three nodes"),
         ("|nor_conv_3x3~0|", "three nodes"),
         ((0, 1, 2), "6 operations"),
-        (BEST.replace("nor_conv_1x1", "nor_conv_1x2", 1), "edge . -> . of NAS-Bench-201.*did you mean 'nor_conv_1x1'"),
-        ("|none~0|+|none~0|none~1|+|none~0|noen~1|none~2|", "operation of edge 1 -> 3 .*'noen'.*did you mean 'none'"),
+        (
+            BEST.replace("nor_conv_1x1", "nor_conv_1x2", 1),
+            "edge . -> . of NAS-Bench-201.*did you mean 'nor_conv_1x1'",
+        ),
+        (
+            "|none~0|+|none~0|none~1|+|none~0|noen~1|none~2|",
+            "operation of edge 1 -> 3 .*'noen'.*did you mean 'none'",
+        ),
         ("conv", "expected"),
     ],
 )

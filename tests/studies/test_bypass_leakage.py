@@ -45,22 +45,51 @@ EXPECTED = {
 
 
 def made_up():
-    cells = {"DARTS": (80.0, 30.0), "SP-DARTS": (94.0, 2.0), "never sparse": (85.0, 20.0), "always sparse": (90.0, 1.0)}
+    cells = {
+        "DARTS": (80.0, 30.0),
+        "SP-DARTS": (94.0, 2.0),
+        "never sparse": (85.0, 20.0),
+        "always sparse": (90.0, 1.0),
+    }
     epochs = [
-        {"method": m, "seed": s, "epoch": e, "skips": e, "cifar10": accuracy - e + 3, "gap": gap - 3 + e}
+        {
+            "method": m,
+            "seed": s,
+            "epoch": e,
+            "skips": e,
+            "cifar10": accuracy - e + 3,
+            "gap": gap - 3 + e,
+        }
         for m, (accuracy, gap) in cells.items()
         for s in SEEDS
         for e in range(4)
     ]
-    at_end = {"DARTS": (0.7, 0.3), "SP-DARTS": (0.1, 0.2), "never sparse": (0.4, 0.25), "always sparse": (0.1, 0.15)}
+    at_end = {
+        "DARTS": (0.7, 0.3),
+        "SP-DARTS": (0.1, 0.2),
+        "never sparse": (0.4, 0.25),
+        "always sparse": (0.1, 0.15),
+    }
     leakage = [
-        {"method": m, "seed": s, "epoch": e, "bypass": own - 3 + e, "matched_bypass": b, "skip_cut": 0.5}
+        {
+            "method": m,
+            "seed": s,
+            "epoch": e,
+            "bypass": own - 3 + e,
+            "matched_bypass": b,
+            "skip_cut": 0.5,
+        }
         | {"drop_recalibrated": 10 * b}
         for m, (own, b) in at_end.items()
         for s in SEEDS
         for e in (1, 3)
     ]
-    accuracies = {("s2", "DARTS"): 50.0, ("s2", "SP-DARTS"): 54.0, ("s4", "DARTS"): 40.0, ("s4", "SP-DARTS"): 39.0}
+    accuracies = {
+        ("s2", "DARTS"): 50.0,
+        ("s2", "SP-DARTS"): 54.0,
+        ("s4", "DARTS"): 40.0,
+        ("s4", "SP-DARTS"): 39.0,
+    }
     finals = [
         {"space": space, "method": m, "seed": s, "test_accuracy": a}
         for (space, m), a in accuracies.items()
@@ -82,11 +111,15 @@ def test_statistics_by_hand(claim):
 def test_verdicts_follow_the_statistics():
     table = claims.verdicts(CLAIMS, made_up(), "laptop").set_index("claim")["verdict"]
     assert table["2 leak"] == "supported" and table["10 S4"] == "not supported"
-    assert set(claims.verdicts(CLAIMS, made_up(), "smoke")["verdict"]) == {"not tested at this scale"}
+    assert set(claims.verdicts(CLAIMS, made_up(), "smoke")["verdict"]) == {
+        "not tested at this scale"
+    }
 
 
 def test_a_correlation_needs_columns_that_move():
-    table = pd.DataFrame({"seed": [0, 0, 0, 1, 1, 1], "x": [1, 2, 3, 1, 2, 3], "y": [3, 2, 1, 5, 5, 5]})
+    table = pd.DataFrame(
+        {"seed": [0, 0, 0, 1, 1, 1], "x": [1, 2, 3, 1, 2, 3], "y": [3, 2, 1, 5, 5, 5]}
+    )
     found = analysis.correlations(table, "x", "y")
     assert found[0] == -1.0 and math.isnan(found[1])
 
@@ -118,16 +151,26 @@ def test_an_unknown_variant_is_refused():
 
 def test_sparse_and_dense_iterations_are_timed_in_turns(tmp_path, monkeypatch):
     experiment = VARIANTS["SP-DARTS"].experiment(
-        recipe={"batch": 32, "split": "half"}, dataset="digits", images=64, channels=2, cells=1, epochs=2
+        recipe={"batch": 32, "split": "half"},
+        dataset="digits",
+        images=64,
+        channels=2,
+        cells=1,
+        epochs=2,
     )
-    record = {"epoch": 1, "alpha": {"cell": torch.tensor([[0.0, 0.0, 0.0, 0.0, 0.1]]).repeat(6, 1).tolist()}}
+    record = {
+        "epoch": 1,
+        "alpha": {"cell": torch.tensor([[0.0, 0.0, 0.0, 0.0, 0.1]]).repeat(6, 1).tolist()},
+    }
     clock, temperatures = [0.0], []
 
     def step(search, train, valid):
         search.method.begin_step()
         temperatures.append(search.method.step_temperature)
         clock[0] += 3.0 if search.method.now.probability == 0 else 2.0
-        assert search.method.alphas["cell"].tolist() == torch.tensor(record["alpha"]["cell"]).tolist()
+        assert (
+            search.method.alphas["cell"].tolist() == torch.tensor(record["alpha"]["cell"]).tolist()
+        )
 
     monkeypatch.setattr(Search, "step", step)
     monkeypatch.setattr(bypass_results.time, "perf_counter", lambda: clock[0])

@@ -27,25 +27,53 @@ PLAN = plan.read()
 SEARCHES, LHD = PLAN["searches"], PLAN["lhd"]
 PROXY = {"batch": 32, "split": "nasbench201"}
 TINY = {
-    **{"dataset": "digits", "resolution": 8, "images": 32, "evaluation": 32, "channels": 4, "cells": 1, "epochs": 2},
+    **{
+        "dataset": "digits",
+        "resolution": 8,
+        "images": 32,
+        "evaluation": 32,
+        "channels": 4,
+        "cells": 1,
+        "epochs": 2,
+    },
     "recipe": {"batch": 16, "split": "half"},
 }
 SMALL = {
     "registered": None,
     "settings": {"tiny": TINY},
     "arms": [
-        {"name": "DARTS", "block": 1, "setting": "tiny", "search": {"method": "darts"}, "parts": [{"seeds": "5-7"}]},
+        {
+            "name": "DARTS",
+            "block": 1,
+            "setting": "tiny",
+            "search": {"method": "darts"},
+            "parts": [{"seeds": "5-7"}],
+        },
         {
             **{"name": "S2", "block": 1, "setting": "tiny", "parts": [{"seeds": 5}]},
             "search": {"method": "darts", "space": "s2", "cells": 3},
-            "final": {"images": 32, "test_images": 32, "channels": 4, "cells": 3, "protocol": {"epochs": 1}},
+            "final": {
+                "images": 32,
+                "test_images": 32,
+                "channels": 4,
+                "cells": 3,
+                "protocol": {"epochs": 1},
+            },
         },
     ],
     "claims": {
         "paper": [
             {
                 **{"claim": "1", "sentence": "a", "statistic": "b", "role": "primary"},
-                "tests": [{"test": "centre", "of": "gap", "arms": ["DARTS"], "interest": 0, "at_least": 3}],
+                "tests": [
+                    {
+                        "test": "centre",
+                        "of": "gap",
+                        "arms": ["DARTS"],
+                        "interest": 0,
+                        "at_least": 3,
+                    }
+                ],
             }
         ]
     },
@@ -68,9 +96,14 @@ def finding(low, high, p):
 
 
 def test_the_plan_is_large_enough():
-    """At least 300 new searches on NAS-Bench-201 and 80 on S2 and S4, none with a seed of the pilot."""
+    """At least 300 new searches on NAS-Bench-201 and 80 on S2 and S4,
+    none with a seed of the pilot.
+    """
     found = [search for _, _, search in SEARCHES.searches()]
-    assert sum(s.space == "nasbench201" and s.resolution == 16 and s.images == 2000 for s in found) >= 300
+    assert (
+        sum(s.space == "nasbench201" and s.resolution == 16 and s.images == 2000 for s in found)
+        >= 300
+    )
     assert sum(s.space in ("s2", "s4") for s in found) == 80
     assert min(s.seed for s in found) == 5
     assert len({key(s.params()) for s in found}) == len(found)
@@ -79,14 +112,22 @@ def test_the_plan_is_large_enough():
 @pytest.mark.parametrize(
     ("study", "arms"),
     [
-        (sparsification.VARIANTS, ["DARTS", "small T", "small T + noisy", "linear", "PCD", "EDD, open loop", "EDD"]),
+        (
+            sparsification.VARIANTS,
+            ["DARTS", "small T", "small T + noisy", "linear", "PCD", "EDD, open loop", "EDD"],
+        ),
         (bypass_leakage.VARIANTS, ["DARTS", "SP-DARTS", "never sparse"]),
         (lr_swap.VARIANTS, ["DARTS", "EX-DARTS", "alpha decay x 10", "warm-up 10"]),
     ],
 )
 def test_arms_are_the_variants_of_the_pilot(study, arms):
-    """But for seeds and what is measured: so the one and only difference between pilot and confirmation is the seed."""
-    sizes = {name: SEARCHES.settings["proxy"][name] for name in ("images", "evaluation", "channels", "cells", "epochs")}
+    """But for seeds and what is measured: so the one and only difference between pilot and
+    confirmation is the seed.
+    """
+    sizes = {
+        name: SEARCHES.settings["proxy"][name]
+        for name in ("images", "evaluation", "channels", "cells", "epochs")
+    }
     for arm in arms:
         _, search = next(iter(SEARCHES.arm(arm).experiments(SEARCHES.settings).items()))
         same = study[arm].experiment(PROXY, seed=5, dataset="cifar10", resolution=16, **sizes)
@@ -100,7 +141,10 @@ def test_the_linear_control_of_equal_dose_has_the_mean_log_temperature_of_pcd():
     top = SEARCHES.arm("linear, equal dose").search["options"]["top"]
     dose = [
         np.mean([math.log(t(e)) for e in range(50)])
-        for t in (lambda e: schedules.pcd_temperature(e, 0.11, 5), lambda e: schedules.linear_temperature(e, 5, top))
+        for t in (
+            lambda e: schedules.pcd_temperature(e, 0.11, 5),
+            lambda e: schedules.linear_temperature(e, 5, top),
+        )
     ]
     assert dose == pytest.approx([-5.462, -5.462], abs=5e-4)
 
@@ -124,25 +168,73 @@ def test_every_test_of_the_plan_can_be_computed_of_its_arms():
     """On made-up values of the arms' sizes: no claim fails when its last run arrives."""
     rng = np.random.default_rng(0)
     for hypothesis in (h for claims in SEARCHES.claims.values() for c in claims for h in c.tests):
-        sizes = [sum(len(plan.chosen(hypothesis, SEARCHES.arm(a))) for a in group) for group in hypothesis.groups()]
+        sizes = [
+            sum(len(plan.chosen(hypothesis, SEARCHES.arm(a))) for a in group)
+            for group in hypothesis.groups()
+        ]
         binary = hypothesis.test.startswith("share")
         arms = [rng.random(n).round() if binary else rng.uniform(-0.9, 0.9, n) for n in sizes]
         found = plan.TESTS[hypothesis.test](arms, hypothesis.above)
-        assert not (found.low > found.estimate or found.high < found.estimate or math.isinf(found.estimate))
+        assert not (
+            found.low > found.estimate or found.high < found.estimate or math.isinf(found.estimate)
+        )
         assert math.isnan(found.p) == (hypothesis.test == "described")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"claims": {"p": [claim({"test": "t", "of": "gap", "arms": ["DARTS"], "interest": 0})]}}, "unknown test 't'"),
-        ({"claims": {"p": [claim({"test": "mean", "of": "gapp", "arms": ["DARTS"], "interest": 0})]}}, "mean 'gap'"),
-        ({"claims": {"p": [claim({"test": "mean", "of": "gap", "arms": ["DRTS"], "interest": 0})]}}, "mean 'DARTS'"),
-        ({"claims": {"p": [claim({"test": "mean", "of": "gap", "arms": ["DARTS"], "interest": 0})]}}, "6 needed"),
-        ({"claims": {"p": [claim({"test": "mean", "of": "accuracy", "arms": ["DARTS"], "interest": 0})]}}, "10 needed"),
-        ({"claims": {"p": [claim({"test": "mean", "of": "gap", "arms": ["DARTS"]})]}}, "smallest effect of interest"),
+        (
+            {
+                "claims": {
+                    "p": [claim({"test": "t", "of": "gap", "arms": ["DARTS"], "interest": 0})]
+                }
+            },
+            "unknown test 't'",
+        ),
+        (
+            {
+                "claims": {
+                    "p": [claim({"test": "mean", "of": "gapp", "arms": ["DARTS"], "interest": 0})]
+                }
+            },
+            "mean 'gap'",
+        ),
+        (
+            {
+                "claims": {
+                    "p": [claim({"test": "mean", "of": "gap", "arms": ["DRTS"], "interest": 0})]
+                }
+            },
+            "mean 'DARTS'",
+        ),
+        (
+            {
+                "claims": {
+                    "p": [claim({"test": "mean", "of": "gap", "arms": ["DARTS"], "interest": 0})]
+                }
+            },
+            "6 needed",
+        ),
+        (
+            {
+                "claims": {
+                    "p": [
+                        claim({"test": "mean", "of": "accuracy", "arms": ["DARTS"], "interest": 0})
+                    ]
+                }
+            },
+            "10 needed",
+        ),
+        (
+            {"claims": {"p": [claim({"test": "mean", "of": "gap", "arms": ["DARTS"]})]}},
+            "smallest effect of interest",
+        ),
         ({"arms": [SMALL["arms"][0]] * 2}, "names of arms must differ"),
-        ({"arms": [{**SMALL["arms"][0], "parts": [{"seeds": "5-7"}, {"seeds": 6}]}]}, r"must differ: \[6\]"),
+        (
+            {"arms": [{**SMALL["arms"][0], "parts": [{"seeds": "5-7"}, {"seeds": 6}]}]},
+            r"must differ: \[6\]",
+        ),
         ({"arms": [{**SMALL["arms"][0], "parts": [{"seeds": "5 to 7"}]}]}, "written 5-16 or 7"),
         ({"sedes": 3}, "Extra inputs"),
     ],
@@ -165,20 +257,27 @@ def test_what_was_registered_is_unchanged(part):
 
 
 def _has(commit):
-    found = subprocess.run(["git", "-C", paths.ROOT, "cat-file", "-e", commit], capture_output=True, check=False)
+    found = subprocess.run(
+        ["git", "-C", paths.ROOT, "cat-file", "-e", commit], capture_output=True, check=False
+    )
     return found.returncode == 0
 
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    """A clone with a plan, registered in its second commit; returns a function that commits a text of the plan."""
+    """A clone with a plan, registered in its second commit;
+    returns a function that commits a text of the plan.
+    """
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     plan.later_commits.cache_clear()
 
     def git(*arguments):
         settings = ["-c", "user.name=a", "-c", "user.email=a@b"]
         done = subprocess.run(
-            ["git", "-C", tmp_path, *settings, *arguments], capture_output=True, text=True, check=True
+            ["git", "-C", tmp_path, *settings, *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         return done.stdout.strip()
 
@@ -205,8 +304,16 @@ def test_a_changed_plan_is_found(repository, tmp_path):
 
 
 def test_runs_count_from_the_registered_commit_on(repository):
-    before, registered, after = repository(SMALL), repository({**SMALL, "deviations": ["x"]}), repository(SMALL)
-    assert plan.refusal({"commit": registered}, registered) is plan.refusal({"commit": after}, registered) is None
+    before, registered, after = (
+        repository(SMALL),
+        repository({**SMALL, "deviations": ["x"]}),
+        repository(SMALL),
+    )
+    assert (
+        plan.refusal({"commit": registered}, registered)
+        is plan.refusal({"commit": after}, registered)
+        is None
+    )
     assert "not built on" in plan.refusal({"commit": before}, registered)
     assert "in no commit" in plan.refusal({"commit": f"{after}-dirty"}, registered)
     assert "unknown" in plan.refusal({}, registered)
@@ -226,13 +333,18 @@ def test_runs_count_from_the_registered_commit_on(repository):
     ],
 )
 def test_three_outcomes(interest, low, high, p, expected):
-    study = changed(claims={"p": [claim({**SMALL["claims"]["paper"][0]["tests"][0], "interest": interest})]})
+    study = changed(
+        claims={"p": [claim({**SMALL["claims"]["paper"][0]["tests"][0], "interest": interest})]}
+    )
     assert outcomes._outcome(study.claims["p"][0], [finding(low, high, p)], p) == expected
 
 
 def test_equivalence_is_refuted_from_outside():
     hypothesis = Hypothesis(test="equivalent", of="gap", arms=("DARTS",), above=5)
-    refuted = [outcomes._refuted(hypothesis, finding(*i, 0.5)) for i in ((6, 9), (-9, -6), (4, 6), (-1, 1))]
+    refuted = [
+        outcomes._refuted(hypothesis, finding(*i, 0.5))
+        for i in ((6, 9), (-9, -6), (4, 6), (-1, 1))
+    ]
     assert refuted == [True, True, False, False]
 
 
@@ -250,7 +362,10 @@ def test_a_campaign_computes_all_of_the_plan_and_then_nothing(computed, capsys):
     results = computed.results()
     assert [*results.searches] == [("DARTS", 5), ("S2", 5), ("DARTS", 6), ("DARTS", 7)]
     assert [*results.networks] == [("S2", 5)] and computed.left() == {}
-    assert computed.status(2).splitlines()[-1] == "5 of 5 runs finished, about 0 h left on 2 processes"
+    assert (
+        computed.status(2).splitlines()[-1]
+        == "5 of 5 runs finished, about 0 h left on 2 processes"
+    )
     computed.compute(workers=2)
     assert "finished:" not in capsys.readouterr().out
 
@@ -265,8 +380,15 @@ def test_a_claim_waits_for_its_last_run(computed):
 
 
 def test_damaged_and_failed_runs_do_not_stop_the_others(tmp_path):
-    arms = [{**SMALL["arms"][0], "search": {"method": "darts", "recipe": {"weight_lr": 1e30, "clip": 1e30}}}]
-    study = Study.model_validate({**SMALL, "arms": [{**SMALL["arms"][0], "parts": [{"seeds": "5-6"}]}], "claims": {}})
+    arms = [
+        {
+            **SMALL["arms"][0],
+            "search": {"method": "darts", "recipe": {"weight_lr": 1e30, "clip": 1e30}},
+        }
+    ]
+    study = Study.model_validate(
+        {**SMALL, "arms": [{**SMALL["arms"][0], "parts": [{"seeds": "5-6"}]}], "claims": {}}
+    )
     campaign = Campaign(study, Machine(tmp_path))
     campaign.compute(workers=1)
     homes = [run.path for run in campaign.results().searches.values()]
@@ -274,9 +396,13 @@ def test_damaged_and_failed_runs_do_not_stop_the_others(tmp_path):
     assert "1 of 2 runs finished" in campaign.status(1) and "is damaged" in campaign.status(1)
     campaign.compute(workers=1)
     assert (tmp_path / f"{homes[0].name}.damaged").exists() and "2 of 2 runs" in campaign.status(1)
-    failing = Campaign(Study.model_validate({**SMALL, "arms": arms, "claims": {}}), Machine(tmp_path))
+    failing = Campaign(
+        Study.model_validate({**SMALL, "arms": arms, "claims": {}}), Machine(tmp_path)
+    )
     failing.compute(workers=1)
-    assert "failed: DARTS, seed 5: NotFinite" in failing.status(1) and "0 of 3 runs" in failing.status(1)
+    assert "failed: DARTS, seed 5: NotFinite" in failing.status(
+        1
+    ) and "0 of 3 runs" in failing.status(1)
 
 
 # Nothing of this moves what was there
@@ -302,7 +428,9 @@ def test_the_page_of_results_is_that_of_the_committed_runs():
 def test_the_page_says_what_became_of_each_claim():
     study = SEARCHES.claims["sparsification"][0]
     ended = outcomes.Outcome(study, (finding(20, 40, 1e-6),), 1e-6, 9e-6, SUPPORTED)
-    waits = outcomes.Outcome(SEARCHES.claims["bypass_leakage"][1], (), math.nan, math.nan, "3 of 20 runs")
+    waits = outcomes.Outcome(
+        SEARCHES.claims["bypass_leakage"][1], (), math.nan, math.nan, "3 of 20 runs"
+    )
     registered = changed(registered="0123456789ab", deviations=["a seed less"])
     results = outcomes.Results(registered, {}, {})
     text = page.page([results], {"sparsification": [ended], "bypass_leakage": [waits]})
@@ -310,18 +438,26 @@ def test_the_page_says_what_became_of_each_claim():
     pilot, confirmed = "37.3 [31.8, 42.8], n = 5: supported", "30 [20, 40], n = 20"
     assert row.endswith(f"| Wilcoxon | {pilot} | {confirmed} | < 0.0001 | < 0.0001 | supported |")
     assert "| 3 of 20 runs |" in text and "- a seed less" in text
-    assert "- *supported*: Pruning the relaxed supernet" in text and "1 of 1 claims wait for runs." in text
+    assert (
+        "- *supported*: Pruning the relaxed supernet" in text
+        and "1 of 1 claims wait for runs." in text
+    )
 
 
 def test_the_page_names_the_machines_of_the_runs(computed):
     here = stamp()
-    row = f"| {here['device']}, {here['instructions']}, PyTorch {here['torch']} | 5 | DARTS (3), S2 (2) |"
+    row = (
+        f"| {here['device']}, {here['instructions']}, PyTorch {here['torch']} | 5 | DARTS (3), S2"
+        " (2) |"
+    )
     assert row in page.page([computed.results()], {}).splitlines()
 
 
 def test_searches_whose_seconds_are_compared_ran_on_the_same_processor():
     results, found = page.committed(SEARCHES), []
-    hypotheses = [h for claims in SEARCHES.claims.values() for claim in claims for h in claim.tests]
+    hypotheses = [
+        h for claims in SEARCHES.claims.values() for claim in claims for h in claim.tests
+    ]
     for hypothesis in (h for h in hypotheses if h.of == "log_training_seconds"):
         for pair in zip(*results.samples(hypothesis), strict=True):
             there = [results.searches[key].stamp for key in pair if key in results.searches]

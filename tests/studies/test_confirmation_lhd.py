@@ -23,19 +23,49 @@ from nasutils.training.experiment import Machine
 PLAN = plan.read()
 LHD = PLAN["lhd"]
 AS_PILOT = Training(
-    channels=8, cells=4, capacity=30_000, epochs=28, batch=32, auxiliary=0.0, images=2000, resolution=16
+    channels=8,
+    cells=4,
+    capacity=30_000,
+    epochs=28,
+    batch=32,
+    auxiliary=0.0,
+    images=2000,
+    resolution=16,
 )
 FIRST = Trained("darts, trial 4", 1)
 TINY = {
-    **{"dataset": "digits", "resolution": 8, "images": 32, "test_images": 32, "channels": 4, "cells": 3},
-    **{"space": "lhd", "preset": "lhd-cifar10", "protocol": {"epochs": 1, "batch": 16, "auxiliary": 0.0}},
+    **{
+        "dataset": "digits",
+        "resolution": 8,
+        "images": 32,
+        "test_images": 32,
+        "channels": 4,
+        "cells": 3,
+    },
+    **{
+        "space": "lhd",
+        "preset": "lhd-cifar10",
+        "protocol": {"epochs": 1, "batch": 16, "auxiliary": 0.0},
+    },
 }
 SMALL = {
     "registered": None,
     "settings": {"tiny": TINY, "absent": {**TINY, "dataset": "sha256:0"}},
     "arms": [
-        {"name": "a", "block": 1, "setting": "tiny", "networks": {"space": "lhd", "numbers": "0-1"}, "seeds": "1-2"},
-        {"name": "b", "block": 1, "setting": "absent", "networks": {"space": "lhd", "numbers": 0}, "seeds": 1},
+        {
+            "name": "a",
+            "block": 1,
+            "setting": "tiny",
+            "networks": {"space": "lhd", "numbers": "0-1"},
+            "seeds": "1-2",
+        },
+        {
+            "name": "b",
+            "block": 1,
+            "setting": "absent",
+            "networks": {"space": "lhd", "numbers": 0},
+            "seeds": 1,
+        },
     ],
     "claims": {},
 }
@@ -43,7 +73,11 @@ SMALL = {
 
 def untested(evaluation):
     """But for when it is tested."""
-    protocol = {name: value for name, value in evaluation.protocol.items() if name not in ("test_late", "test_last")}
+    protocol = {
+        name: value
+        for name, value in evaluation.protocol.items()
+        if name not in ("test_late", "test_last")
+    }
     return replace(evaluation, protocol=protocol)
 
 
@@ -69,7 +103,9 @@ def test_random_networks_are_trained_as_the_studys(space):
     arm = LHD.arm({"lhd": "random LHD", "darts": "random DARTS space"}[space])
     few = arm.model_copy(update={"networks": plan.Drawn(space=space, numbers=12)})
     (first, _) = few.evaluations(LHD.settings).values()
-    assert untested(first) == untested(replace(AS_PILOT, images=640).drawn(space, 12, "cifar10", 1))
+    assert untested(first) == untested(
+        replace(AS_PILOT, images=640).drawn(space, 12, "cifar10", 1)
+    )
 
 
 def test_random_networks_of_equal_parameters_are_as_large_as_those_of_the_darts_space():
@@ -85,8 +121,12 @@ def test_random_networks_of_equal_parameters_are_as_large_as_those_of_the_darts_
 def test_the_plan_is_as_large_as_it_says_and_leaves_the_pilot_out():
     arms = [arm for arm in LHD.arms if isinstance(arm, Networks)]
     counts = {arm.name: len(arm.networks.names()) * len(plan.seeds_of(arm.seeds)) for arm in arms}
-    assert sum(counts.values()) == 360 + 1000 and all(min(plan.seeds_of(arm.seeds)) == 1 for arm in arms)
-    drawn = [plan.seeds_of(arm.networks.numbers) for arm in arms if isinstance(arm.networks, plan.Drawn)]
+    assert sum(counts.values()) == 360 + 1000 and all(
+        min(plan.seeds_of(arm.seeds)) == 1 for arm in arms
+    )
+    drawn = [
+        plan.seeds_of(arm.networks.numbers) for arm in arms if isinstance(arm.networks, plan.Drawn)
+    ]
     assert [len(numbers) for numbers in drawn] == [200, 200, 100] and min(map(min, drawn)) == 12
 
 
@@ -98,16 +138,22 @@ def test_every_test_of_the_plan_can_be_computed_of_its_arms(part, monkeypatch):
     monkeypatch.setattr(outcomes, "values", lambda run, names: {names[0]: run})
     results = outcomes.Results(study, {}, {})
     claims = study.claims["lhd_benchmark"]
-    keys = {key for c in claims for h in c.tests for sample in results.samples(h) for key in sample}
+    keys = {
+        key for c in claims for h in c.tests for sample in results.samples(h) for key in sample
+    }
     level = {(arm, which.cell): rng.normal(45, 2) for arm, which in sorted(keys)}
-    results.networks = {(arm, which): rng.normal(level[arm, which.cell], 1) for arm, which in sorted(keys)}
+    results.networks = {
+        (arm, which): rng.normal(level[arm, which.cell], 1) for arm, which in sorted(keys)
+    }
     for hypothesis in (h for claim in claims for h in claim.tests):
         found = outcomes.finding(hypothesis, results)
         assert found.low <= found.estimate <= found.high and 0 <= found.p <= 1
 
 
 def test_values_of_an_arm_lie_by_method_search_and_evaluation(monkeypatch):
-    """The accuracy of method m, trial t, seed s is m + t / 10 + s / 100: DARTS over Random is 1, whatever the order."""
+    """The accuracy of method m, trial t, seed s is m + t / 10 + s / 100:
+    DARTS over Random is 1, whatever the order.
+    """
     monkeypatch.setattr(outcomes, "values", lambda run, names: {names[0]: run})
     results = outcomes.Results(LHD, {}, {})
     places = enumerate(LHD.arm("CIFAR-10, base").networks.names())
@@ -117,10 +163,17 @@ def test_values_of_an_arm_lie_by_method_search_and_evaluation(monkeypatch):
         for seed in (2, 1)
     }
     hypothesis = plan.Hypothesis(
-        test="over_control", of="final_accuracy", arms=["CIFAR-10, base"], method="milenas", interest=1
+        test="over_control",
+        of="final_accuracy",
+        arms=["CIFAR-10, base"],
+        method="milenas",
+        interest=1,
     )
     found = outcomes.finding(hypothesis, results)
-    assert found.estimate == pytest.approx(architectures.METHODS.index("milenas")) and found.n == (5, 5)
+    assert found.estimate == pytest.approx(architectures.METHODS.index("milenas")) and found.n == (
+        5,
+        5,
+    )
 
 
 def test_covariates_are_those_of_the_architectures():
@@ -148,7 +201,10 @@ def test_given_networks_are_computed_once_and_those_without_images_wait(tmp_path
     campaign = Campaign(Study.model_validate(SMALL), Machine(tmp_path))
     campaign.compute(workers=1)
     text = campaign.status(1)
-    assert "left out, sha256:0: own data are read from where they lie" in text and text.count("left out") == 1
+    assert (
+        "left out, sha256:0: own data are read from where they lie" in text
+        and text.count("left out") == 1
+    )
     assert "4 of 5 runs finished" in text and len(campaign.results().networks) == 4
     (run, *_) = [campaign.run(task) for key, task in campaign.networks().items() if key[0] == "a"]
     (run.path / "result.json").write_text("{")
@@ -157,13 +213,18 @@ def test_given_networks_are_computed_once_and_those_without_images_wait(tmp_path
     capsys.readouterr()
     again.compute(workers=1)
     out = capsys.readouterr().out
-    assert "4 of 5 runs finished" in out and out.count("finished:") == 1 and "number 0, seed 1" in out
+    assert (
+        "4 of 5 runs finished" in out and out.count("finished:") == 1 and "number 0, seed 1" in out
+    )
     assert (tmp_path / f"{run.path.name}.damaged").exists()
 
 
 def test_own_data_that_the_plan_names_by_content_are_used_from_where_they_lie(tmp_path):
     rng = np.random.default_rng(0)
-    images = {f"{part}images": rng.integers(0, 255, (32, 8, 8, 3), dtype=np.uint8) for part in ("", "test_")}
+    images = {
+        f"{part}images": rng.integers(0, 255, (32, 8, 8, 3), dtype=np.uint8)
+        for part in ("", "test_")
+    }
     labels = {f"{part}labels": np.arange(32) % 10 for part in ("", "test_")}
     np.savez(tmp_path / "own.npz", **images, **labels)
     name = data.content(str(tmp_path / "own.npz"))
@@ -177,7 +238,9 @@ def test_own_data_that_the_plan_names_by_content_are_used_from_where_they_lie(tm
 
 def test_nothing_of_a_part_is_computed_before_it_is_registered(monkeypatch, capsys):
     unregistered = [name for name, study in PLAN.items() if study.registered is None]
-    monkeypatch.setattr("sys.argv", ["confirmation", "run", "--part", (unregistered or ["none"])[0]])
+    monkeypatch.setattr(
+        "sys.argv", ["confirmation", "run", "--part", (unregistered or ["none"])[0]]
+    )
     if not unregistered:
         pytest.skip("all parts are registered")
     with pytest.raises(SystemExit):
@@ -186,9 +249,14 @@ def test_nothing_of_a_part_is_computed_before_it_is_registered(monkeypatch, caps
 
 
 def test_the_page_says_what_the_pilot_of_the_released_architectures_said():
-    """The numbers of the pilot: F(8, 36) = 7.7, DARTS over Random by 3.3 and, at equal size, by 5.2 points."""
+    """The numbers of the pilot: F(8, 36) = 7.7, DARTS over Random by 3.3 and, at equal size,
+    by 5.2 points.
+    """
     lines = page._released_pilot()
-    assert "base, 9 methods: the best over Random by 3.29" in lines[2] and "five 0.871 [0.719, 0.928]" in lines[2]
+    assert (
+        "base, 9 methods: the best over Random by 3.29" in lines[2]
+        and "five 0.871 [0.719, 0.928]" in lines[2]
+    )
     assert "1m, 3 methods: the best over Random by 5.12" in lines[3]
 
 

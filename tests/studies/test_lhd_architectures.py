@@ -1,7 +1,8 @@
-"""The released LHD architectures: files read without unpickling, the table that ships against published numbers.
+"""The released LHD architectures: files read without unpickling,
+the table that ships against published numbers.
 
-With NASUTILS_TRUTH naming the folder of the full truth files (and of the released weights beside it), the table is
-derived anew. Run: pytest tests/studies/test_lhd_architectures.py
+With NASUTILS_TRUTH naming the folder of the full truth files (and of the released weights beside
+it), the table is derived anew. Run: pytest tests/studies/test_lhd_architectures.py
 """
 
 import json
@@ -22,7 +23,8 @@ from nasutils.tables import lhd_architectures as lhd_files
 
 LHD = spaces.get("lhd")
 FULL = os.environ.get("NASUTILS_TRUTH")
-# Literature file 2.5: parameters in M under base (mean, deviation), 3ops, 4out; skips of the normal cell under base.
+# Literature file 2.5: parameters in M under base (mean, deviation), 3ops, 4out; skips of the
+# normal cell under base.
 PUBLISHED = {
     "cifar10": {
         "random": (0.65, 0.09, 0.78, 0.93, 0.8),
@@ -75,13 +77,17 @@ SHARES = {
 def released_file(mix):
     """The bytes that the authors' code writes: with the module name of numpy's older versions."""
     arrays = [np.asarray(mix[name], dtype=np.float32) for name in LHD.alpha_shapes]
-    return pickle.dumps(arrays, protocol=3).replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+    return pickle.dumps(arrays, protocol=3).replace(
+        b"numpy._core.multiarray", b"numpy.core.multiarray"
+    )
 
 
 @pytest.fixture
 def mix():
     generator = torch.Generator().manual_seed(0)
-    scores = {name: torch.randn(shape, generator=generator) for name, shape in LHD.alpha_shapes.items()}
+    scores = {
+        name: torch.randn(shape, generator=generator) for name, shape in LHD.alpha_shapes.items()
+    }
     return LHD.relax(scores, lambda s: relax.softmax(s, 1.0))
 
 
@@ -106,18 +112,32 @@ def test_a_released_file_is_read_without_unpickling(mix, tmp_path, monkeypatch):
         (lambda b: b + b".", "it has more bytes, not 1480"),
         (lambda b: b"", "it has 0 bytes"),
         (lambda b: b"\x80\x04" + b[2:], "no list of numpy arrays in protocol 3"),
-        (lambda b: b.replace(b"numpy.core.multiarray", b"numpy.core.multiarraz"), "no list of numpy arrays"),
+        (
+            lambda b: b.replace(b"numpy.core.multiarray", b"numpy.core.multiarraz"),
+            "no list of numpy arrays",
+        ),
         (lambda b: b[:-1] + b"#", "no list of numpy arrays"),
         (lambda b: b.replace(b"C(", b"C)"), "at byte 1354 there are no 40 bytes of normal_output"),
-        (lambda b: b[:155] + np.float32(np.nan).tobytes() + b[159:], r"normal has values that are not in \[0, 1\]"),
-        (lambda b: b[:756] + np.float32(0.9).tobytes() + b[760:], "weights of reduce that compete do not sum to 1"),
-        (lambda b: b[:1432] + np.float32(0.9).tobytes() + b[1436:], "weights of reduce_output that compete"),
+        (
+            lambda b: b[:155] + np.float32(np.nan).tobytes() + b[159:],
+            r"normal has values that are not in \[0, 1\]",
+        ),
+        (
+            lambda b: b[:756] + np.float32(0.9).tobytes() + b[760:],
+            "weights of reduce that compete do not sum to 1",
+        ),
+        (
+            lambda b: b[:1432] + np.float32(0.9).tobytes() + b[1436:],
+            "weights of reduce_output that compete",
+        ),
     ],
 )
 def test_a_file_of_another_form_is_refused(mix, tmp_path, change, message):
     path = tmp_path / "foreign.pl"
     path.write_bytes(change(released_file(mix)))
-    with pytest.raises(ValueError, match=rf"foreign\.pl is not a search result of the LHD repository: .*{message}"):
+    with pytest.raises(
+        ValueError, match=rf"foreign\.pl is not a search result of the LHD repository: .*{message}"
+    ):
         lhd_files.read(path)
 
 
@@ -140,15 +160,21 @@ def test_a_file_that_runs_code_is_not_run(tmp_path):
 
 def test_the_table_has_five_trials_of_nine_methods_on_three_data_sets():
     table = study.architectures()
-    assert len(table) == 135 and set(table["method"]) == set(PUBLISHED["svhn"]) <= set(methods.names)
-    assert (table.groupby(["dataset", "method"])["trial"].apply(sorted).map(tuple) == (1, 2, 3, 4, 5)).all()
+    assert len(table) == 135 and set(table["method"]) == set(PUBLISHED["svhn"]) <= set(
+        methods.names
+    )
+    assert (
+        table.groupby(["dataset", "method"])["trial"].apply(sorted).map(tuple) == (1, 2, 3, 4, 5)
+    ).all()
     for row in table[table["trial"] == 2].to_dict("records"):
         for policy in LHD.policies:
             genotype = study.genotype(row["dataset"], row["method"], 2, policy)
             assert str(genotype) == row[f"genotype_{policy if policy != '1m' else 'base'}"]
             classes = lhd_files.CLASSES[row["dataset"]]
             channels, cells = LHD.finalnet_size(genotype, policy, classes)
-            assert finalnet_parameters(genotype, channels, cells, classes) == row[f"params_{policy}"]
+            assert (
+                finalnet_parameters(genotype, channels, cells, classes) == row[f"params_{policy}"]
+            )
 
 
 @pytest.mark.parametrize("dataset", PUBLISHED)
@@ -176,8 +202,14 @@ def test_the_shares_of_kept_operations_are_the_published_ones():
 
 
 def test_an_architecture_that_was_not_released():
-    for dataset, method, trial in (("cifar10", "surgenas", 1), ("cifar10", "darts", 6), ("digits", "darts", 1)):
-        with pytest.raises(ValueError, match=f"no architecture of '{method}' on '{dataset}', trial {trial}"):
+    for dataset, method, trial in (
+        ("cifar10", "surgenas", 1),
+        ("cifar10", "darts", 6),
+        ("digits", "darts", 1),
+    ):
+        with pytest.raises(
+            ValueError, match=f"no architecture of '{method}' on '{dataset}', trial {trial}"
+        ):
             study.genotype(dataset, method, trial)
     with pytest.raises(ValueError, match="policy of lhd"):
         study.genotype("cifar10", "darts", 1, "2ops")
@@ -194,7 +226,9 @@ def test_the_row_of_an_architecture(mix):
     assert lhd_files.row(even, "svhn")["entropy_normal"] == pytest.approx(1)
 
 
-@pytest.mark.skipif(FULL is None, reason="NASUTILS_TRUTH names no folder with the released weights beside it")
+@pytest.mark.skipif(
+    FULL is None, reason="NASUTILS_TRUTH names no folder with the released weights beside it"
+)
 def test_the_table_is_what_the_released_weights_give():
     found = lhd_files.derived(Path(FULL).parent / "data" / "tables" / "lhd_architectures.npz")
     pd.testing.assert_frame_equal(found, study.architectures(), check_exact=False, rtol=1e-6)

@@ -1,4 +1,5 @@
-"""The LHD benchmark: budgets against the specification, which runs there are, and results of made-up runs.
+"""The LHD benchmark: budgets against the specification, which runs there are,
+and results of made-up runs.
 
 Run: pytest tests/studies/test_lhd_benchmark.py
 """
@@ -34,7 +35,8 @@ from nasutils.training.finalnet import protocol_of
 
 LHD = spaces.get("lhd")
 SETTING = {"resolution": 8, "evaluation": 8, "channels": 4, "cells": 3, "precision": "float64"}
-# Specification (LHD) 3, 4.1: batch, weight rate, what it ends at, images for the weights, steps per epoch on CIFAR.
+# Specification (LHD) 3, 4.1: batch, weight rate, what it ends at, images for the weights, steps
+# per epoch on CIFAR.
 SHEET = {
     "DARTS": (176, 0.025, 3e-4, 25_000, 143),
     "MiLeNAS": (176, 0.025, 3e-4, 25_000, 143),
@@ -54,19 +56,29 @@ SHEET = {
 def test_released_budgets_are_those_of_the_specification(label):
     b = study.budget(label)
     assert (b.batch, b.weight_lr, b.weight_lr_end, b.images, b.updates // b.epochs) == SHEET[label]
-    assert b.epochs == 50 and study.budget(label, preset="released").alpha_from == (15 if label == "PC-DARTS" else 0)
+    assert b.epochs == 50 and study.budget(label, preset="released").alpha_from == (
+        15 if label == "PC-DARTS" else 0
+    )
 
 
 def test_equal_budgets_are_equal():
-    found = {label: study.budget(label, "equal", batch=32, images=500, epochs=10) for label in SHEET}
+    found = {
+        label: study.budget(label, "equal", batch=32, images=500, epochs=10) for label in SHEET
+    }
     assert {(b.batch, b.weight_lr, b.images, b.split, b.updates) for b in found.values()} == {
         (32, 0.025, 500, "half", 160)
     }
     assert {label for label, b in found.items() if b.weight_lr_end != 3e-4} == {"SP-DARTS"}
     assert (
-        found["PC-DARTS"].alpha_from == 3 and found["DrNAS"].alpha_from == 2 and found["PC-DARTS"].alpha_updates == 112
+        found["PC-DARTS"].alpha_from == 3
+        and found["DrNAS"].alpha_from == 2
+        and found["PC-DARTS"].alpha_updates == 112
     )
-    assert found["DARTS"].passes == 10_000 and found["GAEA-ERM"].passes == 5_000 and found["PC-DARTS"].passes == 8_500
+    assert (
+        found["DARTS"].passes == 10_000
+        and found["GAEA-ERM"].passes == 5_000
+        and found["PC-DARTS"].passes == 8_500
+    )
 
 
 def test_random_has_no_budget_and_small_batches_stay_in_proportion():
@@ -88,7 +100,8 @@ def test_searches_whose_budgets_coincide_are_one_run():
     differ = {
         key.method
         for key, e in searches.items()
-        if key.budget == "equal" and name_of(e) != name_of(searches[key._replace(budget="released")])
+        if key.budget == "equal"
+        and name_of(e) != name_of(searches[key._replace(budget="released")])
     }
     assert differ == {"GAEA-ERM", "GDAS", "PC-DARTS", "Beta-DARTS", "SurgeNAS"}
     assert searches[SearchKey("released", "DARTS", "svhn", 0)].recipe["augment"] is False
@@ -99,7 +112,15 @@ def test_searches_whose_budgets_coincide_are_one_run():
 def test_every_method_can_be_searched_and_gives_four_cells(label, tmp_path):
     key = SearchKey("released", label, "digits", 0)
     searches = study.searches(
-        [label], ["digits"], [0], ["released"], batch=16, images=16, epochs=1, preset="published", **SETTING
+        [label],
+        ["digits"],
+        [0],
+        ["released"],
+        batch=16,
+        images=16,
+        epochs=1,
+        preset="published",
+        **SETTING,
     )
     run = searches[key].run(Machine(tmp_path))
     found = study.cells({key: (searches[key], run)})
@@ -107,13 +128,18 @@ def test_every_method_can_be_searched_and_gives_four_cells(label, tmp_path):
     assert found[key, "base"] == found[key, "1m"] == run.result["genotype"]
     assert {len(cell.output) for cell in Genotype.parse(found[key, "4out"]).cells} == {4}
     size = Training(channels=4, cells=4, capacity=9000).size(found[key, "1m"], "1m", 10)
-    assert size[1] == 5 and finalnet_parameters(Genotype.parse(found[key, "1m"]), *size, 10) >= 9000
+    assert (
+        size[1] == 5 and finalnet_parameters(Genotype.parse(found[key, "1m"]), *size, 10) >= 9000
+    )
 
 
 def test_missing_images_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv("NASUTILS_DATA", str(tmp_path))
     machine = Machine(tmp_path, data=tmp_path)
-    tasks = {SearchKey("equal", "DARTS", name, 0): Experiment(dataset=name) for name in ("digits", "svhn", "cifar10")}
+    tasks = {
+        SearchKey("equal", "DARTS", name, 0): Experiment(dataset=name)
+        for name in ("digits", "svhn", "cifar10")
+    }
     assert study.at_hand(tasks, machine) == (["digits"], ["svhn", "cifar10"])
     home = tmp_path / name_of(tasks["equal", "DARTS", "svhn", 0])
     home.mkdir()
@@ -127,7 +153,9 @@ def test_a_step_is_timed_once(tmp_path, monkeypatch):
     first = lhd_results.step_seconds(Machine(tmp_path), **sizes, repeats=2)
     assert list(first) == ["lhd", "darts"] and len(first) == 2 and (first > 0).all(axis=None)
     monkeypatch.setattr(lhd_results, "_seconds", None)
-    pd.testing.assert_frame_equal(lhd_results.step_seconds(Machine(tmp_path), **sizes, repeats=2), first)
+    pd.testing.assert_frame_equal(
+        lhd_results.step_seconds(Machine(tmp_path), **sizes, repeats=2), first
+    )
 
 
 def genotypes(seeds=(0, 1), budgets=study.BUDGETS, datasets=("cifar10", "cifar100")):
@@ -139,20 +167,27 @@ def genotypes(seeds=(0, 1), budgets=study.BUDGETS, datasets=("cifar10", "cifar10
                 mix = methods.get("random", LHD, seed=1000 * i + 10 * d + seed).inference()
                 for budget in budgets:
                     key = SearchKey(budget, method, dataset, seed)
-                    found |= {(key, policy): str(LHD.discretize(mix, policy)) for policy in study.POLICY_NAMES}
+                    found |= {
+                        (key, policy): str(LHD.discretize(mix, policy))
+                        for policy in study.POLICY_NAMES
+                    }
     return found
 
 
 def keys_of(**changes):
     setting = {"proxy_cells": 5, "proxy_factor": 4, "random_networks": 3, **changes}
-    return study.evaluations(genotypes(), Training(channels=4, cells=4, capacity=60_000, epochs=6), [0, 1], **setting)
+    return study.evaluations(
+        genotypes(), Training(channels=4, cells=4, capacity=60_000, epochs=6), [0, 1], **setting
+    )
 
 
 def test_which_networks_are_trained():
     table = pd.DataFrame(keys_of().keys())
     counts = table.groupby("kind").size()
     own = 12 * 2 * 2 * 4  # methods, data sets, seeds, policies
-    assert counts["final"] == own + 12 * 2 * 2 * (1 + 1 + 1)  # second evaluation seed, second budget, other data set
+    assert counts["final"] == own + 12 * 2 * 2 * (
+        1 + 1 + 1
+    )  # second evaluation seed, second budget, other data set
     assert (counts["released"], counts["long"], counts["random"]) == (12 * 2, 5, 2 * 3 * 2)
     assert set(table[table["searched"] != table["target"]]["policy"]) == {"base"}
     assert len(keys_of(transfer=False)) == len(table) - 48
@@ -161,7 +196,11 @@ def test_which_networks_are_trained():
 def test_protocols_are_those_of_the_data_set_and_policy():
     found = keys_of()
     key = FinalKey("final", "released", "DARTS", "cifar100", "cifar100", "1m", 0, 0)
-    assert found[key].preset == "lhd-cifar100-1m" and found[key].cells == 5 and found[key].channels > 4
+    assert (
+        found[key].preset == "lhd-cifar100-1m"
+        and found[key].cells == 5
+        and found[key].channels > 4
+    )
     tested = found[FinalKey("released", "released", "DARTS", "cifar100", "cifar100", "base", 0, 0)]
     assert protocol_of(tested).test_augmented and not protocol_of(found[key]).test_augmented
     longer = found[FinalKey("long", "released", "DARTS", "cifar10", "cifar10", "base", 0, 0)]
@@ -174,17 +213,29 @@ def made_up(quality, seeds=(0, 1, 2, 3, 4), noise=0.0, proxy_cells=12, random_ne
     texts = genotypes(seeds)
     draws = np.random.default_rng(0)
     training = Training(channels=4, cells=4, capacity=9000)
-    tasks = study.evaluations(texts, training, [0, 1], proxy_cells=proxy_cells, random_networks=random_networks)
+    tasks = study.evaluations(
+        texts, training, [0, 1], proxy_cells=proxy_cells, random_networks=random_networks
+    )
     runs = {}
     for i, key in enumerate(tasks):
         accuracy = quality(key) + noise * draws.standard_normal()
-        result = {"test_accuracy": accuracy, "best_test_accuracy": accuracy + 0.5, "params": 1e5, "macs": 1e6}
+        result = {
+            "test_accuracy": accuracy,
+            "best_test_accuracy": accuracy + 0.5,
+            "params": 1e5,
+            "macs": 1e6,
+        }
         runs[key] = SimpleNamespace(
-            result={**result, "genotype": texts.get((SearchKey(*key[1:4], key.seed), key.policy), "")},
+            result={
+                **result,
+                "genotype": texts.get((SearchKey(*key[1:4], key.seed), key.policy), ""),
+            },
             records=[{"cost": {"seconds": float(i % 7)}}],
         )
     record = {"cost": {"seconds": 30.0, "peak_memory_bytes": 2**30}}
-    searched = {key: (Experiment(), SimpleNamespace(result={}, records=[record])) for key, _ in texts}
+    searched = {
+        key: (Experiment(), SimpleNamespace(result={}, records=[record])) for key, _ in texts
+    }
     steps = pd.DataFrame({"lhd": [1.0, 1.1, 0.9, 1.0, 1.0], "darts": [2.0, 2.2, 1.9, 2.0, 2.1]})
     return Results.of(searched, runs, steps, ["svhn"])
 
@@ -207,7 +258,9 @@ def by_policy(key):
 def test_a_clear_order_gives_clear_tables():
     results = made_up(by_method, noise=0.2)
     table, test = lhd_tables.rank_table(results)
-    assert table["method"].tolist() == list(METHODS)[::-1] and table["rank"].tolist() == list(range(1, 13))
+    assert table["method"].tolist() == list(METHODS)[::-1] and table["rank"].tolist() == list(
+        range(1, 13)
+    )
     assert test["conditions"] == 8 and test["chi2"] == pytest.approx(8 * 11) and test["p"] < 1e-10
     assert lhd_tables.discernibility_table(results)["told_apart"].min() == 1
     agreement = lhd_tables.agreement_table(results).set_index("rankings differ in")
@@ -219,16 +272,23 @@ def test_a_clear_order_gives_clear_tables():
     assert lhd_tables.budget_agreement(results)["tau"].tolist() == [1, 1]
     assert lhd_tables.proxy_agreement(results)["value"].tolist() == [1, 1]
     effects = lhd_tables.protocol_table(results)
-    assert effects["selection"].tolist() == pytest.approx([0.5, 0.5]) and effects["n"].tolist() == [12, 12]
+    assert effects["selection"].tolist() == pytest.approx([0.5, 0.5]) and effects[
+        "n"
+    ].tolist() == [12, 12]
 
 
 def test_claims_on_made_up_results():
     clear = claims.verdicts(CLAIMS, made_up(by_method, noise=0.2), "laptop").set_index("claim")
-    assert clear.loc[["1 narrow", "3 accessible", "5 discernible methods", "2 harder"], "verdict"].tolist() == [
+    assert clear.loc[
+        ["1 narrow", "3 accessible", "5 discernible methods", "2 harder"], "verdict"
+    ].tolist() == [
         *["supported"] * 3,
         "inconclusive",
     ]
-    assert set(clear.loc[["6 policies", "7 data sets"], "verdict"]) <= {"inconclusive", "not supported"}
+    assert set(clear.loc[["6 policies", "7 data sets"], "verdict"]) <= {
+        "inconclusive",
+        "not supported",
+    }
     turned = claims.verdicts(CLAIMS, made_up(by_policy, noise=0.2), "laptop").set_index("claim")
     assert turned.loc["6 policies", "verdict"] == "supported"
     assert turned.loc["7 data sets", "verdict"] != "supported"
@@ -246,7 +306,9 @@ def test_agreement_between_policies_by_hand():
 
 
 def test_separable_networks_by_hand():
-    """Noise sqrt(2), as repeats differ by 2; t(3) sqrt(2) sqrt(2 / 2) = 4.50: of the differences 4, 20, 24 two."""
+    """Noise sqrt(2), as repeats differ by 2;
+    t(3) sqrt(2) sqrt(2 / 2) = 4.50: of the differences 4, 20, 24 two.
+    """
     scores = np.array([[0.0, 2.0], [4.0, 6.0], [24.0, 26.0]])
     assert lhd_results.separable(scores) == pytest.approx(2 / 3)
     assert math.isnan(lhd_results.separable(scores[:, :1]))
@@ -255,8 +317,19 @@ def test_separable_networks_by_hand():
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
 def test_every_figure_can_be_drawn(seeds):
     results = made_up(by_method, seeds, noise=2.0)
-    figures = [draw.sketch(), draw.released(), draw.spread(results), draw.trials(results), draw.rank_heatmap(results)]
-    figures += [draw.agreement(results), draw.critical(results), draw.budgets(results), draw.transfer(results)]
+    figures = [
+        draw.sketch(),
+        draw.released(),
+        draw.spread(results),
+        draw.trials(results),
+        draw.rank_heatmap(results),
+    ]
+    figures += [
+        draw.agreement(results),
+        draw.critical(results),
+        draw.budgets(results),
+        draw.transfer(results),
+    ]
     figures += [draw.proxy(results), draw.found_cell(results, "DARTS")]
     for figure, table in figures:
         figure.canvas.draw()
@@ -270,7 +343,9 @@ def test_the_widget_redraws_for_some_conditions():
     results = made_up(by_policy)
     shown = [f"{d}, {p}" for d, p in results.conditions]
     asked = []
-    box = widgets.ranking_explorer(shown, lambda chosen: (asked.append(chosen), draw.ranking_of(results, chosen))[1])
+    box = widgets.ranking_explorer(
+        shown, lambda chosen: (asked.append(chosen), draw.ranking_of(results, chosen))[1]
+    )
     box.children[0].value = (shown[2],)
     box.children[0].value = ()
     assert [len(chosen) for chosen in asked] == [8, 1, 8]
@@ -290,7 +365,9 @@ def test_marks_of_the_methods_are_distinct():
 
 def test_a_failed_search_leaves_a_gap():
     results = made_up(by_method)
-    gap = results.finals[~((results.finals["method"] == "GDAS") & (results.finals["target"] == "cifar10"))]
+    gap = results.finals[
+        ~((results.finals["method"] == "GDAS") & (results.finals["target"] == "cifar10"))
+    ]
     table, test = lhd_tables.rank_table(Results(results.searches, gap, results.steps))
     assert test["conditions"] == 4 and len(table) == 12
 
@@ -298,7 +375,9 @@ def test_a_failed_search_leaves_a_gap():
 def test_the_last_mix_of_a_search_is_what_is_discretized(tmp_path):
     mix = methods.get("random", LHD, seed=3).inference()
     run = Run(tmp_path)
-    (tmp_path / "records.jsonl").write_text(json.dumps({"mix": {k: v.tolist() for k, v in mix.items()}}) + "\n")
+    (tmp_path / "records.jsonl").write_text(
+        json.dumps({"mix": {k: v.tolist() for k, v in mix.items()}}) + "\n"
+    )
     found = study.final_mix(Experiment(space="lhd"), run)
     assert all(torch.equal(found[name], mix[name]) for name in mix)
     assert data.NAMES  # the data sets of CLASSES are those that can be loaded

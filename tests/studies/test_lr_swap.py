@@ -1,4 +1,5 @@
-"""The settings of the learning-rate study against the authors' experiment sheet; its claims on made-up searches.
+"""The settings of the learning-rate study against the authors' experiment sheet;
+its claims on made-up searches.
 
 Run: pytest tests/studies/test_lr_swap.py
 """
@@ -27,7 +28,9 @@ from nasutils.studies.lr_swap.variants import NAMED, VARIANTS
 from nasutils.sweep.launch import name_of
 from nasutils.training.experiment import Experiment, Machine, build
 
-SHEET = json.loads((Path(__file__).parents[1] / "truth" / "schedules.json").read_text())["nb201_w_lr"]
+SHEET = json.loads((Path(__file__).parents[1] / "truth" / "schedules.json").read_text())[
+    "nb201_w_lr"
+]
 ON_THE_SHEET = {
     "baseline": "DARTS",
     "exchange(EX-DARTS)": "EX-DARTS",
@@ -39,7 +42,8 @@ ON_THE_SHEET = {
     **{f"warmup{n}": f"warm-up {n}, as released" for n in (10, 20, 30, 100)},
 }
 """Name of a setting in the truth (the others there are of other papers) -> label."""
-# Specification 4.1 and 4.2: label -> weight rate, what it ends at, alpha rate, alpha decay, of 50 epochs.
+# Specification 4.1 and 4.2: label -> weight rate, what it ends at, alpha rate, alpha decay, of 50
+# epochs.
 TABLE = {
     "DARTS": (0.025, 0.001, 3e-4, 1e-3),
     "alpha decay x 5": (0.025, 0.001, 3e-4, 5e-3),
@@ -97,21 +101,46 @@ def test_a_proper_warmup_has_its_whole_cosine():
 @pytest.mark.parametrize(("epochs", "expected"), [(50, 30), (25, 15), (6, 4), (1, 1)])
 def test_a_warmup_is_scaled_with_the_search(epochs, expected):
     experiment, _, recipe = rules("warm-up 30", epochs=epochs)
-    assert experiment.epochs == epochs + expected and recipe.warmup == recipe.alpha_from == expected
+    assert (
+        experiment.epochs == epochs + expected and recipe.warmup == recipe.alpha_from == expected
+    )
 
 
 def test_the_baseline_is_a_plain_search_with_eigenvalues():
-    setting = {"dataset": "cifar10", "images": 2000, "channels": 8, "cells": 2, "evaluation": 1000, "resolution": 16}
+    setting = {
+        "dataset": "cifar10",
+        "images": 2000,
+        "channels": 8,
+        "cells": 2,
+        "evaluation": 1000,
+        "resolution": 16,
+    }
     recipe = {"batch": 32, "split": "nasbench201"}
-    theirs = Experiment(method="darts", options={}, recipe=recipe, seed=3, eigenvalue_every=2, epochs=50, **setting)
+    theirs = Experiment(
+        method="darts", options={}, recipe=recipe, seed=3, eigenvalue_every=2, epochs=50, **setting
+    )
     ours = study.searches(
-        study.chosen(["DARTS"]), [3], [0], epochs=50, recipe=recipe, eigenvalue_every=2, preset="published", **setting
+        study.chosen(["DARTS"]),
+        [3],
+        [0],
+        epochs=50,
+        recipe=recipe,
+        eigenvalue_every=2,
+        preset="published",
+        **setting,
     )
     assert name_of(ours["DARTS", 3]) == name_of(theirs)
 
 
 def test_the_four_cells_of_the_darts_space_are_those_at_the_peaks():
-    tiny = {"dataset": "digits", "resolution": 8, "images": 16, "channels": 2, "cells": 3, "evaluation": 8}
+    tiny = {
+        "dataset": "digits",
+        "resolution": 8,
+        "images": 16,
+        "channels": 2,
+        "cells": 3,
+        "evaluation": 8,
+    }
     recipe = study.ss_search(**tiny).recipe
     assert recipe == {"batch": 80, "weight_lr": 0.025, "weight_lr_end": 0.025}
     search = build(replace(study.ss_search(3, **tiny), recipe={**recipe, "batch": 16}), Machine())
@@ -133,7 +162,9 @@ def test_the_named_points_of_the_map_have_their_rates():
     for (schedule, w, a), label in NAMED.items():
         _, method, recipe = rules(label)
         end = w * study.PROPORTION if schedule == "cosine" else w
-        assert (recipe.weight_lr, recipe.weight_lr_end, of_alpha(method)[0]) == pytest.approx((w, end, a))
+        assert (recipe.weight_lr, recipe.weight_lr_end, of_alpha(method)[0]) == pytest.approx(
+            (w, end, a)
+        )
 
 
 def test_a_map_has_every_point_once_and_its_own_points_have_their_rates():
@@ -155,13 +186,17 @@ def test_the_params_files_name_known_variants(scale):
 
 
 def test_an_unknown_variant_is_named():
-    with pytest.raises(ValueError, match="unknown variant 'warm-up 11'.*did you mean 'warm-up 10'"):
+    with pytest.raises(
+        ValueError, match="unknown variant 'warm-up 11'.*did you mean 'warm-up 10'"
+    ):
         study.chosen(["warm-up 11"])
 
 
 EPOCHS = 8
 PATH = [(3, 2), (3, 3), (3, 4), (3, 6), (1, 2), (1, 3), (1, 4), (1, 6)]
-"""Per epoch the operation that wins, and on how many edges: conv 3x3 peaks in epoch 3, then skips take over."""
+"""Per epoch the operation that wins, and on how many edges:
+conv 3x3 peaks in epoch 3, then skips take over.
+"""
 
 
 def record(epoch, operation, edges):
@@ -180,24 +215,41 @@ def record(epoch, operation, edges):
 
 def made_up_runs(labels=("DARTS",), seeds=5):
     records = [record(e, *state) for e, state in enumerate(PATH)]
-    return {(label, seed): SimpleNamespace(records=records) for label in labels for seed in range(seeds)}
+    return {
+        (label, seed): SimpleNamespace(records=records)
+        for label in labels
+        for seed in range(seeds)
+    }
 
 
 def results(operation="nor_conv_3x3", gains=()):
-    """Searches of five seeds whose cells are best in epoch 3 and lose 20 points; gains: label -> on the last cell."""
+    """Searches of five seeds whose cells are best in epoch 3 and lose 20 points;
+    gains: label -> on the last cell.
+    """
     runs = made_up_runs()
     decisions = outcomes.decisions(runs)
     curve = [86, 90, 92, 93, 88, 80, 75, 73]
     conv = [2, 3, 4, 6, 1, 1, 1, 1]
     rows = [
-        {"method": "DARTS", "seed": seed, "epoch": e, "cifar10": curve[e] + 0.1 * seed, "valid_loss": 2 - 0.1 * e}
+        {
+            "method": "DARTS",
+            "seed": seed,
+            "epoch": e,
+            "cifar10": curve[e] + 0.1 * seed,
+            "valid_loss": 2 - 0.1 * e,
+        }
         | {"relaxed": 60.0 + seed, "S_nor_conv_3x3": conv[e], "S_skip_connect": 6 - conv[e]}
         for seed in range(5)
         for e in range(EPOCHS)
     ]
     for label, gain in dict(gains).items():
         rows += [
-            {"method": label, "seed": seed, "epoch": EPOCHS - 1, "cifar10": 73 + 0.1 * seed + gain + 0.2 * (seed % 2)}
+            {
+                "method": label,
+                "seed": seed,
+                "epoch": EPOCHS - 1,
+                "cifar10": 73 + 0.1 * seed + gain + 0.2 * (seed % 2),
+            }
             | {"relaxed": 40.0}
             for seed in range(5)
         ]
@@ -208,7 +260,9 @@ def results(operation="nor_conv_3x3", gains=()):
 
 def test_the_claims_have_the_right_sign():
     gains = {"EX-DARTS": 20.5, "alpha decay x 10": 1.0, "warm-up 10": 18.0}
-    verdicts = claims.verdicts(CLAIMS, results(gains=gains.items()), "laptop").set_index("claim")["verdict"]
+    verdicts = claims.verdicts(CLAIMS, results(gains=gains.items()), "laptop").set_index("claim")[
+        "verdict"
+    ]
     assert verdicts.to_dict() == {
         "1 degradation": "supported",
         "2a regularisation": "supported",
@@ -229,7 +283,8 @@ def test_the_claims_have_the_right_sign():
 def test_missing_settings_are_inconclusive():
     verdicts = claims.verdicts(CLAIMS, results(), "laptop").set_index("claim")["verdict"]
     assert (
-        verdicts[["2a regularisation", "2b warm-up", "3a swap", "3b better", "4 raw weights"]] == "inconclusive"
+        verdicts[["2a regularisation", "2b warm-up", "3a swap", "3b better", "4 raw weights"]]
+        == "inconclusive"
     ).all()
 
 
@@ -237,10 +292,14 @@ def test_decisions_hold_the_epoch_its_accuracy_and_the_time():
     table = outcomes.decisions(made_up_runs(seeds=1)).set_index(["criterion", "operation"])
     peak = table.loc["peak", "nor_conv_3x3"]
     assert (peak["epoch"], peak["share"], peak["seconds"]) == (3, 1.0, 16.0)
-    assert peak["cifar10"] == spaces.nasbench201.query(["nor_conv_3x3"] * 6).test_accuracy["cifar10"]
+    assert (
+        peak["cifar10"] == spaces.nasbench201.query(["nor_conv_3x3"] * 6).test_accuracy["cifar10"]
+    )
     skips = table.loc["skips_2"].iloc[0]
     assert (skips["epoch"], skips["share"], skips["seconds"]) == (4, 5 / 8, 10.0)
-    assert pd.isna(table.loc["eigenvalue"].iloc[0]["epoch"]) and math.isnan(table.loc["eigenvalue"].iloc[0]["share"])
+    assert pd.isna(table.loc["eigenvalue"].iloc[0]["epoch"]) and math.isnan(
+        table.loc["eigenvalue"].iloc[0]["share"]
+    )
 
 
 def test_the_stop_depends_on_the_designated_operation():

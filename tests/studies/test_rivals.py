@@ -1,4 +1,5 @@
-"""The comparisons beyond the papers: what is searched, tables and sentences of made-up accuracies, and small runs.
+"""The comparisons beyond the papers: what is searched, tables and sentences of made-up accuracies,
+and small runs.
 
 Run: pytest tests/studies/test_rivals.py
 """
@@ -15,10 +16,24 @@ from nasutils.studies import rivals
 from nasutils.sweep.launch import sweep
 from nasutils.training.experiment import Machine, build
 
-SIZE = {"dataset": "digits", "resolution": 8, "images": 32, "evaluation": 16, "channels": 4, "epochs": 2}
+SIZE = {
+    "dataset": "digits",
+    "resolution": 8,
+    "images": 32,
+    "evaluation": 16,
+    "channels": 4,
+    "epochs": 2,
+}
 SETTING = {"recipe": {"batch": 16, "split": "half"}, "cells": 1, **SIZE}
 S2_SETTING = {"recipe": {"batch": 16}, "cells": 3, **SIZE}
-FINAL = {"dataset": "digits", "resolution": 8, "images": 32, "test_images": 32, "channels": 4, "cells": 3}
+FINAL = {
+    "dataset": "digits",
+    "resolution": 8,
+    "images": 32,
+    "test_images": 32,
+    "channels": 4,
+    "cells": 3,
+}
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -61,18 +76,22 @@ def test_selections_are_made_in_the_same_supernets_with_and_without_tuning():
 # Made-up accuracies
 
 SEEDS = pd.Index(range(12), name="seed")
-ACCURACY = pd.DataFrame({"old": np.full(12, 50.0), "new": 50.0 + np.arange(-1.0, 11.0)}, index=SEEDS)
+ACCURACY = pd.DataFrame(
+    {"old": np.full(12, 50.0), "new": 50.0 + np.arange(-1.0, 11.0)}, index=SEEDS
+)
 
 
 def test_differences_by_hand():
     old, new = rivals.comparison(ACCURACY, "old").to_dict("records")
     assert (old["accuracy"], old["n"]) == (50.0, 12) and np.isnan(old["gain"])
-    # Of 12 ordered differences -1 to 10 the third and the tenth enclose the median with at least 95 %.
+    # Of 12 ordered differences -1 to 10 the third and the tenth enclose the median with at least
+    # 95 %.
     assert (new["gain"], new["gain_low"], new["gain_high"]) == (4.5, 1.0, 8.0)
     assert (new["better"], new["equal"], new["n"]) == (10, 1, 12)
-    assert rivals.gains(ACCURACY, "old") == (
-        "new against old: better in 10 of 12 searches, equal in 1; +4.5 points in the median, 95 % interval "
-        "[1.0, 8.0], a gain."
+    assert (
+        rivals.gains(ACCURACY, "old")
+        == "new against old: better in 10 of 12 searches, equal in 1; +4.5 points in the median,"
+        " 95 % interval [1.0, 8.0], a gain."
     )
 
 
@@ -85,7 +104,8 @@ def test_differences_go_seed_by_seed_and_a_missing_search_leaves_its_pair_out():
 
 
 @pytest.mark.parametrize(
-    ("shift", "said"), [(-20.0, ", a loss."), (-4.0, ", not told apart from none."), (0.0, ", a gain.")]
+    ("shift", "said"),
+    [(-20.0, ", a loss."), (-4.0, ", not told apart from none."), (0.0, ", a gain.")],
 )
 def test_a_sentence_says_on_which_side_of_0_the_interval_lies(shift, said):
     table = ACCURACY.assign(new=ACCURACY["new"] + shift)
@@ -100,18 +120,31 @@ def test_collapses_by_hand():
     fallen = np.array([10.0] * 9 + [90.0] * 3)
     table = pd.DataFrame({"DARTS": fallen, "SDARTS-RS": np.full(12, 90.0)}, index=SEEDS)
     darts, smooth = rivals.collapse(table, "DARTS").to_dict("records")
-    assert (darts["collapsed"], darts["n"], smooth["collapsed"], smooth["fewer"]) == (9, 12, 0, 0.75)
+    assert (darts["collapsed"], darts["n"], smooth["collapsed"], smooth["fewer"]) == (
+        9,
+        12,
+        0,
+        0.75,
+    )
     assert smooth["fewer_low"] == pytest.approx(0.378, abs=1e-3) and smooth["p"] < 0.001
-    assert rivals.collapses(table, "DARTS") == (
-        "Collapsed cells, below 60 %: 9 of 12 (DARTS), 0 of 12 (SDARTS-RS). SDARTS-RS against DARTS: 75 points fewer, "
-        "95 % interval [38, 91], a gain."
+    assert (
+        rivals.collapses(table, "DARTS")
+        == "Collapsed cells, below 60 %: 9 of 12 (DARTS), 0 of 12 (SDARTS-RS). SDARTS-RS against"
+        " DARTS: 75 points fewer, 95 % interval [38, 91], a gain."
     )
 
 
 def test_strips_show_every_search_and_return_their_numbers():
     figure, table = rivals.strips(ACCURACY, "test accuracy (%)")
     (ax,) = figure.axes
-    assert sum(len(points.get_offsets()) for points in ax.collections if len(points.get_offsets()) == 12) == 24
+    assert (
+        sum(
+            len(points.get_offsets())
+            for points in ax.collections
+            if len(points.get_offsets()) == 12
+        )
+        == 24
+    )
     assert [text.get_text() for text in ax.get_xticklabels()] == ["old", "new"]
     assert table.columns.tolist() == ["seed", "old", "new"] and len(table) == 12
     plt.close(figure)
@@ -130,12 +163,20 @@ def test_selection_and_smoothdarts_from_their_runs(machine):
     searched = run(supernets, machine)
     selected = run(rivals.selections(supernets, images=8, tune_epochs=1), machine)
     table = rivals.selected_cells(searched, selected)
-    assert table.columns.tolist() == ["argmax", "perturbation", "perturbation, tuned"] and table.index.tolist() == [
+    assert table.columns.tolist() == [
+        "argmax",
+        "perturbation",
+        "perturbation, tuned",
+    ] and table.index.tolist() == [
         5,
         6,
     ]
-    assert table.loc[6, "argmax"] == searches.cell_accuracy(searched["DARTS", 6].result["genotype"])
-    assert table.loc[5, "perturbation"] == searches.cell_accuracy(selected["perturbation", 5].result["genotype"])
+    assert table.loc[6, "argmax"] == searches.cell_accuracy(
+        searched["DARTS", 6].result["genotype"]
+    )
+    assert table.loc[5, "perturbation"] == searches.cell_accuracy(
+        selected["perturbation", 5].result["genotype"]
+    )
     assert rivals.gains(table, "argmax").count("searches, equal in") == 2
 
     smooth = rivals.tabulated(run(rivals.smooth([5, 6], **SETTING), machine))

@@ -1,4 +1,5 @@
-"""The agreement of a short training protocol with full trainings: the table that is read, and the rank correlation.
+"""The agreement of a short training protocol with full trainings:
+the table that is read, and the rank correlation.
 
 Run: pytest tests/studies/test_short_protocol.py
 """
@@ -14,14 +15,19 @@ from nasutils.spaces.genotype import Genotype
 from nasutils.studies import short_protocol
 
 NORMAL = (
-    "max_pool_3x3:0 skip_connect:1 sep_conv_3x3:2 sep_conv_5x5:0 sep_conv_3x3:1 max_pool_3x3:0 sep_conv_5x5:0 none:2"
+    "max_pool_3x3:0 skip_connect:1 sep_conv_3x3:2 sep_conv_5x5:0 sep_conv_3x3:1 max_pool_3x3:0"
+    " sep_conv_5x5:0 none:2"
 )
 REDUCE = NORMAL.replace("none:2", "dil_conv_5x5:4").replace("none", "max_pool_3x3")
 
 
 def test_cells_are_read_as_genotypes_of_the_darts_space(tmp_path):
     path = tmp_path / "cells.csv.gz"
-    row = {"normal": NORMAL.replace("none", "dil_conv_3x3"), "reduce": REDUCE, "c10_test_final": 97.02}
+    row = {
+        "normal": NORMAL.replace("none", "dil_conv_3x3"),
+        "reduce": REDUCE,
+        "c10_test_final": 97.02,
+    }
     pd.DataFrame([row]).to_csv(path)
     (text, accuracy), *_ = short_protocol.trained_cells(path).itertuples(index=False)
     cells = {cell.name: cell for cell in Genotype.parse(text).cells}
@@ -35,7 +41,9 @@ def test_a_missing_or_other_table_is_refused(tmp_path):
     with pytest.raises(MissingData, match=r"no table of trained cells at .*cells\.csv; github"):
         short_protocol.trained_cells(tmp_path / "cells.csv")
     (tmp_path / "other.csv").write_text("normal,accuracy\n")
-    with pytest.raises(ValueError, match=r"other.csv lacks the columns \['reduce', 'c10_test_final'\]"):
+    with pytest.raises(
+        ValueError, match=r"other.csv lacks the columns \['reduce', 'c10_test_final'\]"
+    ):
         short_protocol.trained_cells(tmp_path / "other.csv")
 
 
@@ -48,13 +56,23 @@ def test_the_sample_repeats_and_has_no_cell_twice():
 
 def test_unfinished_trainings_are_left_out(tmp_path):
     cells = pd.DataFrame({"genotype": ["a", "b"], "accuracy": [97.0, 96.5]})
-    trained = run(lambda params, home: {"test_accuracy": 55.0, "params": 12}, {"kind": "test"}, tmp_path)
+    trained = run(
+        lambda params, home: {"test_accuracy": 55.0, "params": 12}, {"kind": "test"}, tmp_path
+    )
     runs = {"a": trained, "b": Run(tmp_path / "b")}
-    assert short_protocol.compared(cells, runs).to_dict("records") == [{"full": 97.0, "short": 55.0, "params": 12}]
+    assert short_protocol.compared(cells, runs).to_dict("records") == [
+        {"full": 97.0, "short": 55.0, "params": 12}
+    ]
 
 
 def test_the_agreement_table_and_its_figure():
-    table = pd.DataFrame({"full": [96.0, 96.5, 97.0, 97.2], "short": [50.0, 52.0, 51.0, 55.0], "params": [4, 3, 2, 1]})
+    table = pd.DataFrame(
+        {
+            "full": [96.0, 96.5, 97.0, 97.2],
+            "short": [50.0, 52.0, 51.0, 55.0],
+            "params": [4, 3, 2, 1],
+        }
+    )
     figure, found = short_protocol.scatter(table)
     assert found.set_index(["against", "statistic"])["mean"].to_dict() == {
         ("short", "kendall"): pytest.approx(2 / 3),

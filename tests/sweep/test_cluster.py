@@ -35,7 +35,8 @@ pytestmark = pytest.mark.slow
 def cluster():
     """A cluster whose address is in the environment, so that other processes join it.
 
-    Ray gives its own processes 30 seconds to start, fixed: on a machine too busy for that there is no cluster to test.
+    Ray gives its own processes 30 seconds to start, fixed: on a machine too busy for that there is
+    no cluster to test.
     """
     with ExitStack() as stack:
         try:
@@ -68,7 +69,10 @@ def test_a_worker_is_killed_others_fail_and_the_records_are_the_same(undisturbed
     assert len(killer.killed) == 1 and states.count("waiting") > 1
     long, unknown, not_finite, one = done
     assert [trace(one), trace(long)] == undisturbed
-    assert "did you mean 'sparse'" in unknown.failure["error"] and "NotFinite" in not_finite.failure["error"]
+    assert (
+        "did you mean 'sparse'" in unknown.failure["error"]
+        and "NotFinite" in not_finite.failure["error"]
+    )
     assert "Traceback" in unknown.failure["traceback"]
 
 

@@ -69,13 +69,18 @@ def test_failures_are_recorded(swept):
     _, unknown, _, not_finite, *_ = swept[1]
     assert "unknown option of sp-darts 'sparsity'" in unknown.failure["error"]
     assert "did you mean 'sparse'" in unknown.failure["error"]
-    assert "NotFinite" in not_finite.failure["error"] and "epoch 0, step" in not_finite.failure["error"]
+    assert (
+        "NotFinite" in not_finite.failure["error"]
+        and "epoch 0, step" in not_finite.failure["error"]
+    )
     assert "Traceback" in not_finite.failure["traceback"]
 
 
 def test_equal_experiments_are_run_once(swept):
     machine, _, watch = swept
-    assert len(list(machine.runs.iterdir())) == 5 and {counts.total() for counts in watch.counts} == {5}
+    assert len(list(machine.runs.iterdir())) == 5 and {
+        counts.total() for counts in watch.counts
+    } == {5}
 
 
 def test_the_watch_hears_of_every_run(swept):
@@ -98,7 +103,9 @@ def test_finished_runs_train_nothing_and_need_no_engine(engine, swept, monkeypat
     monkeypatch.setattr(launch, "open_pool", no_pool)
     machine, _, _ = swept
     watch = Watched()
-    assert [run.result is not None for run in sweep([ONE, TWO, LONG], machine, 2, engine, watch=watch)] == [True] * 3
+    assert [
+        run.result is not None for run in sweep([ONE, TWO, LONG], machine, 2, engine, watch=watch)
+    ] == [True] * 3
     assert watch.counts == [{"cached": 3}]
 
 
@@ -133,7 +140,10 @@ def test_what_cannot_be_is_refused_before_anything_runs(arguments, says, tmp_pat
 def test_the_finished_ones_of_some_runs_or_the_first_error_of_none(swept):
     one, two, bad = (Run(swept[0].runs / name_of(e)) for e in (ONE, TWO, UNKNOWN_OPTION))
     assert finished({"a": bad, "b": one, "c": two}) == {"b": one, "c": two} and finished({}) == {}
-    with pytest.raises(RuntimeError, match="none of 2 runs finished; the first, a: ValueError: unknown .*'sparsity'"):
+    with pytest.raises(
+        RuntimeError,
+        match="none of 2 runs finished; the first, a: ValueError: unknown .*'sparsity'",
+    ):
         finished({"a": bad, "b": Run(swept[0].runs / "absent")})
 
 
@@ -147,7 +157,8 @@ def test_gather_returns_the_runs_by_their_keys_and_names_what_failed(swept, caps
     last = printed.out.splitlines()[-1]
     where = f"(1 on {stamp()['device']})"
     assert last.startswith(
-        f"1 of 2 runs finished {where}; failed: {{('A', 1): 'NotFinite: the train loss is not finite at epoch 0"
+        f"1 of 2 runs finished {where}; failed: {{('A', 1): 'NotFinite: the train loss is not"
+        " finite at epoch 0"
     )
     assert "6/6" in printed.err and "1 running" in printed.err and "1 failed" in printed.err
 
@@ -163,7 +174,10 @@ def test_gather_refuses_what_is_impossible_before_anything_runs(tmp_path):
 
 def test_gather_says_that_nothing_failed_and_shows_no_bar_of_what_is_finished(swept, capsys):
     gather({0: ONE, 1: TWO}, swept[0])
-    assert capsys.readouterr() == (f"2 of 2 runs finished (2 on {stamp()['device']}); failed: none\n", "")
+    assert capsys.readouterr() == (
+        f"2 of 2 runs finished (2 on {stamp()['device']}); failed: none\n",
+        "",
+    )
 
 
 # Deaths
@@ -180,7 +194,9 @@ def test_one_worker_of_which_one_is_killed_gives_the_same_records(swept, tmp_pat
 
 def test_a_run_whose_process_always_dies_is_given_up_and_recorded(tmp_path):
     watch = Watched()
-    with Killer(lambda: [process.pid for process in active_children()], times=pool.ATTEMPTS) as killer:
+    with Killer(
+        lambda: [process.pid for process in active_children()], times=pool.ATTEMPTS
+    ) as killer:
         (run,) = sweep([ONE], Machine(runs=tmp_path), workers=1, watch=watch)
     assert len(killer.killed) == pool.ATTEMPTS and run.result is None
     assert "the process died 3 times, SIGKILL (killed, or no memory left)" in run.failure["error"]

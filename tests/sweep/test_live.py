@@ -25,7 +25,10 @@ def written(root, task, epochs):
     """A run under way with so many records."""
     home = Run(root / name_of(task))
     home.path.mkdir()
-    lines = [json.dumps({"epoch": i, "genotype": SKIPS, "cost": {"seconds": 60.0}}) for i in range(epochs)]
+    lines = [
+        json.dumps({"epoch": i, "genotype": SKIPS, "cost": {"seconds": 60.0}})
+        for i in range(epochs)
+    ]
     (home.path / "records.jsonl").write_text("".join(line + "\n" for line in lines))
     return home
 
@@ -89,7 +92,9 @@ def test_a_table_is_drawn_at_most_once_a_second_and_shows_no_markup_of_labels(tm
 def test_a_table_shows_few_of_many_runs(tmp_path, shown):
     many = {seed: experiment(seed) for seed in range(40)}
     Table(many, Machine(tmp_path))({name_of(task): "running" for task in many.values()})
-    assert shown[-1].count("<tr>") == live.SHOWN and "0 of 40 runs are over; 40 running" in shown[-1]
+    assert (
+        shown[-1].count("<tr>") == live.SHOWN and "0 of 40 runs are over; 40 running" in shown[-1]
+    )
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,9 @@ def test_the_outlook_reads_the_run_folders(tmp_path):
         outlook({a: "running", b: "running", c: "waiting", d: "waiting"}) == 100.0
     )  # b and d: 30 + 50, a and c: 50 + 50
     written(tmp_path, tasks[0], 10, 3.0)
-    assert outlook({a: "finished", b: "running", c: "running", d: "waiting"}) == 60.0  # b: 30, c: 30, d: 30
+    assert (
+        outlook({a: "finished", b: "running", c: "running", d: "waiting"}) == 60.0
+    )  # b: 30, c: 30, d: 30
     assert outlook({a: "cached", b: "cached", c: "cached", d: "cached"}) == 0.0
 
 
@@ -75,7 +77,11 @@ def rows(*values):
 
 
 def test_budget_sums_hours_by_kind():
-    table = budget(rows(("a", True, 30.0, {"X"}), ("a", False, 30.0, {"X"}), ("b", False, 120.0, {"Y"})), 4, "GPU")
+    table = budget(
+        rows(("a", True, 30.0, {"X"}), ("a", False, 30.0, {"X"}), ("b", False, 120.0, {"Y"})),
+        4,
+        "GPU",
+    )
     assert list(table.index) == ["a", "b", "all"]
     assert list(table["runs"]) == [2, 1, 3] and list(table["finished"]) == [1, 0, 1]
     assert list(table["minutes a run"]) == [30, 120, 60]
@@ -95,11 +101,17 @@ def test_plan_measures_by_runs_that_differ_in_seed_and_epochs_only(tmp_path):
     finals = [Evaluation(CELL, protocol={"epochs": 600}, seed=s) for s in (0, 1, 1)]
     written(tmp_path, searches[0], 50, 6.0)
     written(tmp_path, Experiment(method="darts", epochs=2, seed=9), 2, 12.0, device="another")
-    written(tmp_path, Experiment(method="gdas", epochs=2, channels=8), 2, 99.0)  # a smaller network tells nothing
+    written(
+        tmp_path, Experiment(method="gdas", epochs=2, channels=8), 2, 99.0
+    )  # a smaller network tells nothing
     written(tmp_path, Experiment(method="gdas", epochs=2, seed=8), 1, 99.0, finished=False)
-    written(tmp_path, Evaluation(CELL.replace("none", "skip_connect"), protocol={"epochs": 1}), 1, 3.0)
+    written(
+        tmp_path, Evaluation(CELL.replace("none", "skip_connect"), protocol={"epochs": 1}), 1, 3.0
+    )
     written(tmp_path, Experiment(method="darts", epochs=2, seed=10), 2, 99.0, unit="cpu")
-    table = plan(dict(enumerate([*searches, *finals])), Machine(runs=tmp_path, device="cuda"), packed=2)
+    table = plan(
+        dict(enumerate([*searches, *finals])), Machine(runs=tmp_path, device="cuda"), packed=2
+    )
     darts, gdas, final, total = table.index
     assert (darts, final, total) == (
         "search darts on nasbench201, cifar10",
@@ -107,7 +119,10 @@ def test_plan_measures_by_runs_that_differ_in_seed_and_epochs_only(tmp_path):
         "all",
     )
     assert list(table["runs"]) == [2, 2, 2, 6] and list(table["finished"]) == [1, 0, 0, 1]
-    assert table["minutes a run"][darts] == 50 * 9 / 60 and table["minutes a run"][final] == 600 * 3 / 60
+    assert (
+        table["minutes a run"][darts] == 50 * 9 / 60
+        and table["minutes a run"][final] == 600 * 3 / 60
+    )
     assert table["GPU-hours left"][darts] == pytest.approx(7.5 / 60 / 2)
     assert math.isnan(table["GPU-hours"][gdas]) and math.isnan(table["GPU-hours left"]["all"])
     assert table["measured on"][darts] == "a GPU; another"
@@ -120,4 +135,8 @@ def test_less_than_one_run_on_a_core_is_refused(tmp_path):
 
 def test_a_plan_of_nothing(tmp_path):
     table = plan({}, Machine(runs=tmp_path))
-    assert list(table.index) == ["all"] and table["runs"]["all"] == 0 and table["core-hours left"]["all"] == 0
+    assert (
+        list(table.index) == ["all"]
+        and table["runs"]["all"] == 0
+        and table["core-hours left"]["all"] == 0
+    )

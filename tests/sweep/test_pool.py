@@ -28,7 +28,9 @@ def test_runs_are_spread_over_the_gpus_by_their_share():
     assert devices("cuda", 0.25, gpus=2, workers=3) == ["cuda:0", "cuda:1", "cuda:0"]
 
 
-@pytest.mark.parametrize(("share", "fit"), [(0.1, 10), (0.3, 3), (1 / 3, 3), (0.6, 1), (1 / 7, 7), (0.05, 20)])
+@pytest.mark.parametrize(
+    ("share", "fit"), [(0.1, 10), (0.3, 3), (1 / 3, 3), (0.6, 1), (1 / 7, 7), (0.05, 20)]
+)
 def test_a_gpu_holds_as_many_runs_as_whole_shares(share, fit):
     assert len(devices("cuda", share, gpus=1, workers=99)) == fit
     per_device = Counter(devices("cuda", share, gpus=4, workers=99))
@@ -73,7 +75,9 @@ def test_without_ray_the_error_says_what_to_install(monkeypatch):
 
 
 class Scripted:
-    """A pool in which each run ends as it is told to, in the order of starting; `deaths`: how often each dies first."""
+    """A pool in which each run ends as it is told to, in the order of starting;
+    `deaths`: how often each dies first.
+    """
 
     def __init__(self, slots, deaths=(), errors=()):
         self.slots, self.deaths, self.errors = slots, Counter(deaths), dict(errors)
@@ -131,7 +135,12 @@ def test_an_error_is_not_tried_again():
 def test_a_wait_without_end_is_told():
     pool = Scripted(1)
     pool.idle = 2
-    assert [event and event.state for event in events({"a": None}, pool)] == ["running", None, None, "finished"]
+    assert [event and event.state for event in events({"a": None}, pool)] == [
+        "running",
+        None,
+        None,
+        "finished",
+    ]
 
 
 def test_the_cause_of_a_death_is_told():
@@ -142,10 +151,15 @@ def test_the_cause_of_a_death_is_told():
 def test_a_script_without_a_guard_is_told_so(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "from nasutils.training.experiment import Experiment, Machine\n"
-        "from nasutils.sweep.launch import finished, gather\n"
-        "print(finished(gather({0: Experiment(dataset='digits', recipe={'split': 'half'})}, Machine('runs'))))\n"
+        "from nasutils.training.experiment import Experiment, Machine\nfrom nasutils.sweep.launch"
+        " import finished, gather\nprint(finished(gather({0: Experiment(dataset='digits',"
+        " recipe={'split': 'half'})}, Machine('runs'))))\n"
     )
-    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
-    assert "a script must start its runs under `if __name__ == '__main__':`" in done.stderr.splitlines()[-1]
+    assert (
+        "a script must start its runs under `if __name__ == '__main__':`"
+        in done.stderr.splitlines()[-1]
+    )

@@ -1,4 +1,6 @@
-"""On a GPU: the numbers of the CPU, the same bits every time, graphs that change nothing. Skipped without one."""
+"""On a GPU: the numbers of the CPU, the same bits every time, graphs that change nothing.
+Skipped without one.
+"""
 
 import json
 from dataclasses import replace
@@ -18,7 +20,14 @@ from nasutils.training.search import Search
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
-SPACES = [("nasbench201", 4, 1), ("darts", 4, 3), ("s1", 4, 3), ("s3", 4, 3), ("s4", 4, 3), ("lhd", 4, 3)]
+SPACES = [
+    ("nasbench201", 4, 1),
+    ("darts", 4, 3),
+    ("s1", 4, 3),
+    ("s3", 4, 3),
+    ("s4", 4, 3),
+    ("lhd", 4, 3),
+]
 METHODS = [
     ("darts", {}),
     ("darts", {"order": 2}),
@@ -36,8 +45,17 @@ METHODS = [
 def experiment(
     space: str = "nasbench201", method: str = "darts", channels: int = 4, cells: int = 1, **fields
 ) -> Experiment:
-    common = {"dataset": "digits", "channels": channels, "cells": cells, "epochs": 2, "images": 192, "evaluation": 64}
-    return Experiment(space, method, **{**common, "recipe": {"batch": 16, "split": "half"}, **fields})
+    common = {
+        "dataset": "digits",
+        "channels": channels,
+        "cells": cells,
+        "epochs": 2,
+        "images": 192,
+        "evaluation": 64,
+    }
+    return Experiment(
+        space, method, **{**common, "recipe": {"batch": 16, "split": "half"}, **fields}
+    )
 
 
 def trajectory(search: Search) -> list[torch.Tensor]:
@@ -46,7 +64,10 @@ def trajectory(search: Search) -> list[torch.Tensor]:
     with repeatable():
         for _ in search.run():
             alphas = search.method.alphas.values()
-            states += [t.detach().cpu().clone() for t in (*search.net.parameters(), *search.net.buffers(), *alphas)]
+            states += [
+                t.detach().cpu().clone()
+                for t in (*search.net.parameters(), *search.net.buffers(), *alphas)
+            ]
     return states
 
 
@@ -57,9 +78,15 @@ def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
 def weights(space: Space, drawn: int | None, device: str) -> dict[str, torch.Tensor]:
     """Mixing weights as leaves: nearly even, or one operation per edge, drawn."""
     generator = torch.Generator().manual_seed(drawn or 0)
-    scores = {k: torch.randn(s, generator=generator, dtype=torch.float64) for k, s in space.alpha_shapes.items()}
+    scores = {
+        k: torch.randn(s, generator=generator, dtype=torch.float64)
+        for k, s in space.alpha_shapes.items()
+    }
     rule = relax.one_hot if drawn is not None else lambda a: relax.softmax(0.1 * a, 1.0)
-    return {k: m.to(device).requires_grad_() for k, m in space.relax(scores, rule, edgewise=True).items()}
+    return {
+        k: m.to(device).requires_grad_()
+        for k, m in space.relax(scores, rule, edgewise=True).items()
+    }
 
 
 @pytest.mark.parametrize("drawn", [None, 0, 1, 2, 3])
@@ -70,14 +97,19 @@ def test_supernet_has_the_logits_and_gradients_of_the_cpu(space, channels, cells
         torch.manual_seed(0)
         net = spaces.get(space).supernet(channels, cells, 10).to(device, torch.float64)
         mix = weights(spaces.get(space), drawn, device)
-        images = torch.randn(6, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).to(device)
+        images = torch.randn(
+            6, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+        ).to(device)
         logits = net(images, mix, nonzero(mix))
         of = [*mix.values(), *net.parameters()]
         gradients = torch.autograd.grad(logits.square().sum(), of, materialize_grads=True)
         names = ["logits", *mix, *(name for name, _ in net.named_parameters())]
         found.append(dict(zip(names, [logits, *gradients], strict=True)))
     cpu, cuda = found
-    far = {n: ((cuda[n].cpu() - x).abs().max() / x.abs().max().clamp(min=1)).item() for n, x in cpu.items()}
+    far = {
+        n: ((cuda[n].cpu() - x).abs().max() / x.abs().max().clamp(min=1)).item()
+        for n, x in cpu.items()
+    }
     assert {name: error for name, error in far.items() if error > 1e-8} == {}
 
 
@@ -85,7 +117,9 @@ def test_supernet_has_the_logits_and_gradients_of_the_cpu(space, channels, cells
 @pytest.mark.parametrize("pool", [avg_pool_3x3, max_pool_3x3])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_pools_have_the_gradients_of_the_cpu_in_both_layouts(pool, stride, layout):
-    """cuDNN's float64 convolutions put out NCHW, so the test above hardly reaches the kernels that a search uses."""
+    """cuDNN's float64 convolutions put out NCHW,
+    so the test above hardly reaches the kernels that a search uses.
+    """
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 16, 8, 8, dtype=torch.float64, generator=generator)
     g = torch.randn(2, 16, 8 // stride, 8 // stride, dtype=torch.float64, generator=generator)
@@ -142,7 +176,9 @@ def test_a_probed_search_and_a_final_network_run(tmp_path):
     machine = Machine(runs=tmp_path, device="cuda")
     run = experiment(probe_every=1).run(machine)
     assert run.records[-1]["leakage"]["eigenvalue"] is not None
-    assert json.loads((run.path / "stamp.json").read_text())["device"] == torch.cuda.get_device_name()
+    assert (
+        json.loads((run.path / "stamp.json").read_text())["device"] == torch.cuda.get_device_name()
+    )
     final = Evaluation(
         run.result["genotype"],
         protocol={"epochs": 1},

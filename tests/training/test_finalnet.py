@@ -1,4 +1,5 @@
-"""Training derived networks: the protocol by number, what a step does, records, results, and what is refused.
+"""Training derived networks: the protocol by number, what a step does, records, results,
+and what is refused.
 
 Run: pytest tests/training/test_finalnet.py
 """
@@ -28,7 +29,9 @@ PAIRS = {
     "normal": "('sep_conv_3x3', 0), ('dil_conv_5x5', 1), ('skip_connect', 0), ('max_pool_3x3', 2)",
     "reduce": "('skip_connect', 0), ('dil_conv_3x3', 1), ('sep_conv_5x5', 2), ('avg_pool_3x3', 1)",
 }
-DARTS_CELL = "Genotype({})".format(", ".join(f"{c}=[{p}, {p}], {c}_concat=[2, 3, 4, 5]" for c, p in PAIRS.items()))
+DARTS_CELL = "Genotype({})".format(
+    ", ".join(f"{c}=[{p}, {p}], {c}_concat=[2, 3, 4, 5]" for c, p in PAIRS.items())
+)
 LHD_CELL = "Genotype({})".format(
     ", ".join(
         f"{c}=[[('sep_conv_3x3', 0), ('skip_connect', 1)], [('avg_pool_3x3', 2)], [], [], []], "
@@ -36,7 +39,15 @@ LHD_CELL = "Genotype({})".format(
         for c in PAIRS
     )
 )
-TINY = {"dataset": "digits", "resolution": 8, "images": 32, "test_images": 40, "channels": 4, "cells": 1, "seed": 3}
+TINY = {
+    "dataset": "digits",
+    "resolution": 8,
+    "images": 32,
+    "test_images": 40,
+    "channels": 4,
+    "cells": 1,
+    "seed": 3,
+}
 PLAIN = Protocol(epochs=4, batch=16, drop_path=0.0, auxiliary=0.0, cutout=0)
 DIGITS = data.load("digits", resolution=8)
 TRAIN, TEST = DIGITS.train[:32], DIGITS.test[:40]
@@ -46,7 +57,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Toy(nn.Module):
-    """A linear classifier that can drop paths (it only remembers the probability) and has an auxiliary head."""
+    """A linear classifier that can drop paths
+    (it only remembers the probability) and has an auxiliary head.
+    """
 
     def __init__(self):
         super().__init__()
@@ -62,17 +75,32 @@ class Toy(nn.Module):
 def toy(seed=0, **protocol):
     """A training of the toy network on 32 digits, in float64."""
     torch.manual_seed(seed)
-    return Training(Toy().double(), replace(PLAIN, **protocol), DIGITS, TRAIN, TEST, seed=seed, precision="float64")
+    return Training(
+        Toy().double(),
+        replace(PLAIN, **protocol),
+        DIGITS,
+        TRAIN,
+        TEST,
+        seed=seed,
+        precision="float64",
+    )
 
 
 def evaluation(epochs=3, protocol=None, **changed):
     return Evaluation(
-        **{"genotype": CELL, "protocol": {"epochs": epochs, "batch": 16, **(protocol or {})}, **TINY, **changed}
+        **{
+            "genotype": CELL,
+            "protocol": {"epochs": epochs, "batch": 16, **(protocol or {})},
+            **TINY,
+            **changed,
+        }
     )
 
 
 def without_cost(records):
-    return [{name: value for name, value in record.items() if name != "cost"} for record in records]
+    return [
+        {name: value for name, value in record.items() if name != "cost"} for record in records
+    ]
 
 
 # The protocol
@@ -80,9 +108,22 @@ def without_cost(records):
 
 def test_protocols_are_those_of_the_specification():
     assert asdict(PROTOCOLS["darts"]) == {
-        **{"epochs": 600, "batch": 96, "lr": 0.025, "lr_end": 0.0, "momentum": 0.9, "nesterov": False},
+        **{
+            "epochs": 600,
+            "batch": 96,
+            "lr": 0.025,
+            "lr_end": 0.0,
+            "momentum": 0.9,
+            "nesterov": False,
+        },
         **{"weight_decay": 3e-4, "clip": 5.0, "drop_path": 0.2, "auxiliary": 0.4, "cutout": 16},
-        **{"label_smoothing": 0.0, "recalibration": 0, "augment": True, "test_augmented": False, "test_late": False},
+        **{
+            "label_smoothing": 0.0,
+            "recalibration": 0,
+            "augment": True,
+            "test_augmented": False,
+            "test_late": False,
+        },
         **{"drop_path_per_output": False, "drop_path_growth": "none", "test_last": False},
     }
     differ = {
@@ -98,7 +139,15 @@ def test_protocols_are_those_of_the_specification():
         "ss-darts": {"epochs": 2000, "batch": 128, "drop_path": 0.3},
         "drnas": {"batch": 64, "drop_path": 0.3},
         "nasbench201": {
-            **{"epochs": 200, "batch": 256, "lr": 0.1, "nesterov": True, "weight_decay": 5e-4, "clip": 0.0, **none}
+            **{
+                "epochs": 200,
+                "batch": 256,
+                "lr": 0.1,
+                "nesterov": True,
+                "weight_decay": 5e-4,
+                "clip": 0.0,
+                **none,
+            }
         },
         "short": {"epochs": 20, "batch": 64, **none},
     }
@@ -113,7 +162,9 @@ def test_protocols_are_those_of_the_specification():
     ],
 )
 def test_protocols_of_lhd_are_those_of_its_specification(dataset, drop_path, of_1m, changed):
-    usual = replace(PROTOCOLS["darts"], batch=64, drop_path=drop_path, drop_path_per_output=True, **changed)
+    usual = replace(
+        PROTOCOLS["darts"], batch=64, drop_path=drop_path, drop_path_per_output=True, **changed
+    )
     assert PROTOCOLS[f"lhd-{dataset}"] == usual
     assert PROTOCOLS[f"lhd-{dataset}-1m"] == replace(usual, drop_path=of_1m)
     released = replace(usual, test_late=True, test_augmented=dataset == "cifar100")
@@ -125,8 +176,16 @@ def test_protocols_of_lhd_are_those_of_its_specification(dataset, drop_path, of_
 @pytest.mark.parametrize(
     ("name", "epoch", "accuracy", "by"),
     [
-        *(("lhd-cifar100", 0, 75.0, 0.0), ("lhd-cifar100", 400, 75.1, 5e-4), ("lhd-cifar100", 401, 75.1, 0.0)),
-        *(("lhd-cifar100", 401, 85.1, 1e-4), ("lhd-svhn", 400, 97.1, 5e-4), ("lhd-svhn", 599, 99.1, 1e-4)),
+        *(
+            ("lhd-cifar100", 0, 75.0, 0.0),
+            ("lhd-cifar100", 400, 75.1, 5e-4),
+            ("lhd-cifar100", 401, 75.1, 0.0),
+        ),
+        *(
+            ("lhd-cifar100", 401, 85.1, 1e-4),
+            ("lhd-svhn", 400, 97.1, 5e-4),
+            ("lhd-svhn", 599, 99.1, 1e-4),
+        ),
         *(("lhd-svhn", 599, 98.9, 0.0), ("lhd-cifar10", 300, 100.0, 0.0)),
     ],
 )
@@ -134,7 +193,9 @@ def test_more_paths_are_dropped_once_the_training_images_are_learned(name, epoch
     assert PROTOCOLS[name].grown(0.1, epoch, accuracy) == pytest.approx(0.1 + by, rel=1e-12)
 
 
-@pytest.mark.parametrize(("epoch", "lr"), [(0, 0.1), (50, 0.05 * (1 + math.sqrt(0.5))), (100, 0.05), (199, 6.1685e-6)])
+@pytest.mark.parametrize(
+    ("epoch", "lr"), [(0, 0.1), (50, 0.05 * (1 + math.sqrt(0.5))), (100, 0.05), (199, 6.1685e-6)]
+)
 def test_the_rate_falls_along_a_cosine(epoch, lr):
     assert PROTOCOLS["nasbench201"].lr_at(epoch) == pytest.approx(lr, rel=1e-4)
 
@@ -162,7 +223,11 @@ def test_the_cutout_scales_with_the_resolution(resolution, side):
         ("label_smoothing", True, "label_smoothing must be a number"),
         ("nesterov", 1, "nesterov must be True or False, not 1"),
         ("drop_path_growth", 1, "drop_path_growth must be a name, not 1"),
-        ("drop_path_growth", "lhd-cifar", "unknown drop_path_growth 'lhd-cifar': .*did you mean 'lhd-cifar10"),
+        (
+            "drop_path_growth",
+            "lhd-cifar",
+            "unknown drop_path_growth 'lhd-cifar': .*did you mean 'lhd-cifar10",
+        ),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(field, value, message):
@@ -183,11 +248,15 @@ def test_the_network_hears_of_the_ramp_and_the_record_says_it():
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("weight", [0.0, 0.4])
-def test_the_loss_is_that_of_the_head_plus_the_weighted_one_of_the_auxiliary_head(weight, smoothing):
+def test_the_loss_is_that_of_the_head_plus_the_weighted_one_of_the_auxiliary_head(
+    weight, smoothing
+):
     training = toy(auxiliary=weight, label_smoothing=smoothing)
     batch = training.batch(torch.arange(32))
     targets = (1 - smoothing) * F.one_hot(batch.labels, 10).double() + smoothing / 10
-    main, head = (-(targets * out.log_softmax(dim=1)).sum(dim=1).mean() for out in training.net(batch.images))
+    main, head = (
+        -(targets * out.log_softmax(dim=1)).sum(dim=1).mean() for out in training.net(batch.images)
+    )
     assert training.loss(batch).item() == pytest.approx((main + weight * head).item(), rel=1e-12)
 
 
@@ -217,7 +286,9 @@ def test_without_a_bound_the_gradient_is_not_clipped():
 def test_cutout_is_for_training_only():
     training = toy(cutout=16, batch=32)
     training.one_epoch()
-    (train,), (test,) = ([images for trains, _, images in training.net.seen if trains is t] for t in (True, False))
+    (train,), (test,) = (
+        [images for trains, _, images in training.net.seen if trains is t] for t in (True, False)
+    )
     assert torch.equal(test, data.normalize(TEST.images, DIGITS, torch.float64))
     erased = (train == 0).all(dim=1).sum(dim=(1, 2))
     assert (erased >= 4).all() and (erased <= 16).all() and (erased == 16).any()
@@ -234,7 +305,10 @@ def test_test_images_are_varied_only_where_the_protocol_says_so():
 
 def test_images_that_are_not_augmented_are_seen_as_they_are():
     training = toy(augment=False)
-    assert torch.equal(training.batch(torch.arange(32)).images, data.normalize(TRAIN.images, DIGITS, torch.float64))
+    assert torch.equal(
+        training.batch(torch.arange(32)).images,
+        data.normalize(TRAIN.images, DIGITS, torch.float64),
+    )
 
 
 def test_only_late_epochs_are_tested_where_the_protocol_says_so():
@@ -253,19 +327,29 @@ def test_one_test_at_the_end_finds_what_the_last_of_many_finds():
 
 
 def test_drop_path_follows_outputs_and_grows_with_the_training_accuracy():
-    protocol = {"drop_path": 0.02, "drop_path_per_output": True, "drop_path_growth": "lhd-cifar100", "epochs": 3}
-    training = build(evaluation(space="darts", genotype=DARTS_CELL, cells=3, protocol=protocol), Machine())
+    protocol = {
+        "drop_path": 0.02,
+        "drop_path_per_output": True,
+        "drop_path_growth": "lhd-cifar100",
+        "epochs": 3,
+    }
+    training = build(
+        evaluation(space="darts", genotype=DARTS_CELL, cells=3, protocol=protocol), Machine()
+    )
     assert training.drop_path == pytest.approx(0.08)
     for accuracy, target in ((80.0, 0.0805), (70.0, 0.0805), (90.0, 0.0806)):
         training.begin_epoch = lambda: None
         training.log = SimpleNamespace(
-            add=lambda *_: None, means=lambda *_, a=accuracy: {"train_loss": 1.0, "train_accuracy": a}
+            add=lambda *_: None,
+            means=lambda *_, a=accuracy: {"train_loss": 1.0, "train_accuracy": a},
         )
         record = training.one_epoch()
         assert training.drop_path == pytest.approx(target)
     assert record["drop_path"] == pytest.approx(0.0805 * 2 / 3)
     state = copy.deepcopy(training.state_dict())
-    other = build(evaluation(space="darts", genotype=DARTS_CELL, cells=3, protocol=protocol), Machine())
+    other = build(
+        evaluation(space="darts", genotype=DARTS_CELL, cells=3, protocol=protocol), Machine()
+    )
     other.load_state_dict(state)
     assert other.drop_path == training.drop_path
 
@@ -285,7 +369,8 @@ def test_every_training_image_is_seen_once_an_epoch():
 @pytest.mark.parametrize("precision", ["float32", "float64", "bf16"])
 def test_the_same_seed_gives_the_same_records_bit_for_bit(precision):
     first, again, other = (
-        without_cost(build(evaluation(precision=precision, seed=s), Machine()).run()) for s in (1, 1, 2)
+        without_cost(build(evaluation(precision=precision, seed=s), Machine()).run())
+        for s in (1, 1, 2)
     )
     assert first == again and first != other
 
@@ -294,17 +379,37 @@ def test_a_record_says_all_about_its_epoch():
     training = build(evaluation(epochs=1), Machine())
     (record,) = training.run()
     assert record.keys() == {
-        *("epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "lr", "drop_path", "cost")
+        *(
+            "epoch",
+            "train_loss",
+            "train_accuracy",
+            "test_loss",
+            "test_accuracy",
+            "lr",
+            "drop_path",
+            "cost",
+        )
     }
     assert record["cost"].keys() == {
-        *("seconds", "cpu_seconds", "training_cpu_seconds", "samples_per_second", "peak_memory_bytes")
+        *(
+            "seconds",
+            "cpu_seconds",
+            "training_cpu_seconds",
+            "samples_per_second",
+            "peak_memory_bytes",
+        )
     }
     assert min(record["cost"].values()) > 0 and json.loads(json.dumps(record)) == record
     training.net.eval()
     with torch.no_grad():
         logits = training.net(data.normalize(TEST.images, DIGITS))
-    assert record["test_loss"] == pytest.approx(F.cross_entropy(logits, TEST.labels).item(), rel=1e-6)
-    assert record["test_accuracy"] == 100 * (logits.argmax(dim=1) == TEST.labels).double().mean().item()
+    assert record["test_loss"] == pytest.approx(
+        F.cross_entropy(logits, TEST.labels).item(), rel=1e-6
+    )
+    assert (
+        record["test_accuracy"]
+        == 100 * (logits.argmax(dim=1) == TEST.labels).double().mean().item()
+    )
 
 
 def test_a_test_changes_nothing():
@@ -359,11 +464,19 @@ def interrupted(task, root, epoch, monkeypatch):
     return task.run(Machine(runs=root))
 
 
-ALL_ON = {"drop_path": 0.5, "auxiliary": 0.4, "cutout": 16, "label_smoothing": 0.1, "recalibration": 1}
+ALL_ON = {
+    "drop_path": 0.5,
+    "auxiliary": 0.4,
+    "cutout": 16,
+    "label_smoothing": 0.1,
+    "recalibration": 1,
+}
 TASKS = {
     "nasbench201": evaluation(protocol={"cutout": 16, "nesterov": True, "recalibration": 1}),
     "darts": evaluation(space="darts", genotype=DARTS_CELL, cells=3, protocol=ALL_ON),
-    "lhd": evaluation(space="lhd", genotype=LHD_CELL, cells=3, protocol={}, preset="lhd-cifar100-released"),
+    "lhd": evaluation(
+        space="lhd", genotype=LHD_CELL, cells=3, protocol={}, preset="lhd-cifar100-released"
+    ),
 }
 
 
@@ -387,7 +500,11 @@ def test_a_finished_run_is_read(tmp_path, monkeypatch):
 def test_the_result_has_the_last_accuracy_and_the_best_by_name():
     records = [{"epoch": e, "test_accuracy": a} for e, a in enumerate([50.0, 70.0, 70.0, 60.0])]
     found = finalnet.result(evaluation(), build(evaluation(), Machine()), records)
-    assert (found["test_accuracy"], found["best_test_accuracy"], found["best_epoch"]) == (60.0, 70.0, 1)
+    assert (found["test_accuracy"], found["best_test_accuracy"], found["best_epoch"]) == (
+        60.0,
+        70.0,
+        1,
+    )
 
 
 def test_the_result_says_what_was_trained(tmp_path):
@@ -400,19 +517,30 @@ def test_the_result_says_what_was_trained(tmp_path):
 
 def test_the_size_of_a_network_is_without_its_auxiliary_head(tmp_path):
     run, bare = TASKS["darts"].run(Machine(runs=tmp_path)), finalnet.network(TASKS["darts"], 10)
-    assert run.result["params"] == count_parameters(bare) < count_parameters(build(TASKS["darts"], Machine()).net)
+    assert (
+        run.result["params"]
+        == count_parameters(bare)
+        < count_parameters(build(TASKS["darts"], Machine()).net)
+    )
 
 
 def test_recalibrated_statistics_are_those_of_the_training_images():
-    training, seen = build(evaluation(protocol={"recalibration": 1}, precision="float64"), Machine()), []
-    training.judge = lambda: seen.append(training.net.stem[1].running_mean.clone()) or {"test_accuracy": 1.0}
+    training, seen = (
+        build(evaluation(protocol={"recalibration": 1}, precision="float64"), Machine()),
+        [],
+    )
+    training.judge = lambda: (
+        seen.append(training.net.stem[1].running_mean.clone()) or {"test_accuracy": 1.0}
+    )
     training.recalibrated_accuracy()
     stem = training.net.stem[0](data.normalize(TRAIN.images, DIGITS, torch.float64))
     torch.testing.assert_close(seen[0], stem.mean(dim=(0, 2, 3)).detach(), rtol=1e-10, atol=1e-12)
 
 
 def test_training_learns_the_digits():
-    task = evaluation(epochs=4, protocol={"batch": 64, "lr": 0.1}, images=None, test_images=None, channels=8)
+    task = evaluation(
+        epochs=4, protocol={"batch": 64, "lr": 0.1}, images=None, test_images=None, channels=8
+    )
     assert list(build(task, Machine()).run())[-1]["test_accuracy"] > 60
 
 
@@ -421,18 +549,25 @@ def test_training_learns_the_digits():
 
 @pytest.mark.parametrize("field", ["drop_path", "auxiliary"])
 def test_what_a_space_cannot_do_is_refused_with_the_spaces_that_can(field):
-    with pytest.raises(ValueError, match=f"{field} must be 0 for this network: only those of .*darts") as error:
+    with pytest.raises(
+        ValueError, match=f"{field} must be 0 for this network: only those of .*darts"
+    ) as error:
         build(evaluation(protocol={field: 0.3}), Machine())
     assert "nasbench201" not in str(error.value)
 
 
 def test_a_last_batch_of_one_image_is_refused_where_it_would_end_the_training():
-    """The auxiliary head has a batch norm on 1 x 1 pixels, which makes no statistics of one image."""
+    """The auxiliary head has a batch norm on 1 x 1 pixels,
+    which makes no statistics of one image.
+    """
     task = {**TINY, "genotype": DARTS_CELL, "space": "darts", "cells": 3, "images": 33}
     for batch, refused in ((32, True), (1, True), (31, False)):
         e = Evaluation(**task, protocol={"epochs": 1, "batch": batch, "auxiliary": 0.4})
         if refused:
-            with pytest.raises(ValueError, match=f"batch must leave more than one image .* not {batch} of 33 images"):
+            with pytest.raises(
+                ValueError,
+                match=f"batch must leave more than one image .* not {batch} of 33 images",
+            ):
                 build(e, Machine())
         else:
             assert len(list(build(e, Machine()).run())) == 1
@@ -448,7 +583,10 @@ def test_a_whole_number_for_a_float_of_the_protocol_names_the_same_run():
     ("changed", "message"),
     [
         ({"preset": "drna"}, "unknown protocol 'drna': .*did you mean 'drnas'"),
-        ({"protocol": {"droppath": 0.1}}, "unknown field of the protocol 'droppath': .*did you mean 'drop_path'"),
+        (
+            {"protocol": {"droppath": 0.1}},
+            "unknown field of the protocol 'droppath': .*did you mean 'drop_path'",
+        ),
         ({"space": "nasbench"}, "unknown space 'nasbench'.*did you mean 'nasbench201'"),
         ({"precision": "bf32"}, "unknown precision 'bf32'"),
         ({"images": 10_000}, "images must be 1 to 1437, not 10000"),
@@ -468,7 +606,10 @@ def test_a_bad_field_is_refused_by_name(changed, message):
     ("changed", "message"),
     [
         ({"preset": "nope"}, "unknown protocol 'nope'"),
-        ({"protocol": {"epchs": 2}}, "unknown field of the protocol 'epchs': .*did you mean 'epochs'"),
+        (
+            {"protocol": {"epchs": 2}},
+            "unknown field of the protocol 'epchs': .*did you mean 'epochs'",
+        ),
         ({"protocol": {"lr": -0.1}}, "lr must be a positive number, not -0.1"),
         ({"genotype": "x"}, "expected .* not 'x'"),
         ({"genotype": "|conv~0|"}, "conv"),
@@ -494,10 +635,16 @@ def test_params_are_all_that_determines_the_result():
 
 
 @pytest.mark.parametrize("index", [0, 1, 4_321, 11_472, 15_624])
-@pytest.mark.parametrize(("channels", "cells", "classes", "resolution"), [(16, 5, 10, 32), (4, 1, 100, 16)])
+@pytest.mark.parametrize(
+    ("channels", "cells", "classes", "resolution"), [(16, 5, 10, 32), (4, 1, 100, 16)]
+)
 def test_multiply_adds_of_benchmark_cells(index, channels, cells, classes, resolution):
-    net = spaces.get("nasbench201").finalnet(nasbench201_table.arch_of(index), channels, cells, classes)
-    expected = nasbench201_table.finalnet_multiply_adds(index, channels, cells, classes, resolution)
+    net = spaces.get("nasbench201").finalnet(
+        nasbench201_table.arch_of(index), channels, cells, classes
+    )
+    expected = nasbench201_table.finalnet_multiply_adds(
+        index, channels, cells, classes, resolution
+    )
     assert count_multiply_adds(net, resolution) == expected
 
 
@@ -516,7 +663,11 @@ def test_multiply_adds_count_convolutions_that_are_not_modules():
         def forward(self, x):
             return F.conv2d(x, self.weight, bias=self.bias)
 
-    assert count_multiply_adds(Functional(3, 5, 1), 4) == count_multiply_adds(nn.Conv2d(3, 5, 1), 4) == 16 * 5 * 4
+    assert (
+        count_multiply_adds(Functional(3, 5, 1), 4)
+        == count_multiply_adds(nn.Conv2d(3, 5, 1), 4)
+        == 16 * 5 * 4
+    )
 
 
 def test_multiply_adds_leave_the_network_as_it_was():

@@ -1,4 +1,5 @@
-"""What `graphs` does around a recording, on a CPU: a stand-in computes anew what a CUDA graph would replay.
+"""What `graphs` does around a recording, on a CPU:
+a stand-in computes anew what a CUDA graph would replay.
 
 The recording itself needs a GPU: `test_cuda`.
 """
@@ -19,7 +20,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Computed(graphs._Graph):
-    """Fixed tensors for what it reads and leaves, overwritten by every replay, as of a recording."""
+    """Fixed tensors for what it reads and leaves, overwritten by every replay,
+    as of a recording.
+    """
 
     def _record(self, net):
         with batch_norms_restored(net):  # recording runs nothing
@@ -29,7 +32,9 @@ class Computed(graphs._Graph):
     def _again(self):
         with torch.enable_grad():
             loss, logits, gradients = self._leave()
-        for old, new in zip([self.loss, self.logits, *self.gradients], [loss, logits, *gradients], strict=True):
+        for old, new in zip(
+            [self.loss, self.logits, *self.gradients], [loss, logits, *gradients], strict=True
+        ):
             if old is not None:
                 old.copy_(new)
 
@@ -40,7 +45,11 @@ def computed(monkeypatch):
 
 
 def search(method, **fields):
-    recipe = {"batch": 16, "split": "all" if method == "gaea-erm" else "half", **fields.pop("recipe", {})}
+    recipe = {
+        "batch": 16,
+        "split": "all" if method == "gaea-erm" else "half",
+        **fields.pop("recipe", {}),
+    }
     sizes = {
         "dataset": "digits",
         "channels": 2,
@@ -50,7 +59,9 @@ def search(method, **fields):
         "evaluation": 8,
         "recipe": recipe,
     }
-    return build(Experiment("nasbench201", method, precision="float64", **sizes, **fields), Machine())
+    return build(
+        Experiment("nasbench201", method, precision="float64", **sizes, **fields), Machine()
+    )
 
 
 METHODS = [
@@ -105,7 +116,10 @@ def test_two_losses_of_one_graph_keep_their_own_gradients(computed):
     def losses(compute):
         found = [compute(b.images, b.labels, mix, active)[0] for b in batches]
         return torch.autograd.grad(
-            found[0] + 3 * found[1], [*alpha, *s.weights], retain_graph=True, materialize_grads=True
+            found[0] + 3 * found[1],
+            [*alpha, *s.weights],
+            retain_graph=True,
+            materialize_grads=True,
         )
 
     s.net.train()

@@ -38,7 +38,9 @@ def test_committed_runs_are_found_by_what_they_say_of_themselves():
 
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
 def test_committed_searches_of_lhd_are_drawn_without_images(dataset, tmp_path):
-    searches = [p for p in committed().values() if p["kind"] == "search" and p["dataset"] == dataset]
+    searches = [
+        p for p in committed().values() if p["kind"] == "search" and p["dataset"] == dataset
+    ]
     lhd = [asked(params) for params in searches if params["space"] == "lhd"]
     tasks = {SearchKey("", str(i), dataset, e.seed): e for i, e in enumerate(lhd)}
     assert tasks and at_hand(tasks, Machine(runs=RUNS, data=tmp_path)) == ([dataset], [])

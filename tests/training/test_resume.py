@@ -1,7 +1,8 @@
 """A run killed with SIGKILL and started again ends in exactly the records of an uninterrupted one.
 
-Every run, a search or the training of a derived network, has a process of its own, on one thread, and is killed
-for real: at random moments, and at each of the moments at which the files of a run change.
+Every run, a search or the training of a derived network, has a process of its own, on one thread,
+and is killed for real: at random moments, and at each of the moments at which the files of a run
+change.
 
 Run: pytest tests/training/test_resume.py
 """
@@ -34,7 +35,10 @@ TASKS = {
     "edd-darts": Experiment(method="edd-darts", recipe=RECIPE, **TINY),
     # Clips the last alpha gradient along with the weights': that gradient is state, too.
     "pcd-darts released": Experiment(
-        method="pcd-darts", preset="released", recipe={**RECIPE, "order": "weights-first", "clip": 0.05}, **TINY
+        method="pcd-darts",
+        preset="released",
+        recipe={**RECIPE, "order": "weights-first", "clip": 0.05},
+        **TINY,
     ),
     # Draws crops and cutouts, and recalibrates after its last epoch.
     "finalnet": Evaluation(
@@ -69,7 +73,9 @@ def finish(experiment, root):
 
 def trace(run):
     """All that a run left but for what it cost; the text of floats is exact."""
-    return [{name: value for name, value in r.items() if name != "cost"} for r in run.records], run.result
+    return [
+        {name: value for name, value in r.items() if name != "cost"} for r in run.records
+    ], run.result
 
 
 def assert_nothing_is_left(run):
@@ -108,7 +114,8 @@ def test_killed_at_random_moments_it_ends_in_the_same_records(name, uninterrupte
     for _ in range(KILLS):
         begun = time.time()
         process = start(experiment, tmp_path)
-        # Wait for a sign of life, so that a slow machine is not always killed before it has done anything.
+        # Wait for a sign of life, so that a slow machine is not always killed before it has done
+        # anything.
         wait_for(lambda begun=begun: file.exists() and file.stat().st_mtime > begun, process)
         time.sleep(draw.uniform(0, 0.4 * seconds))
         process.kill()
@@ -158,7 +165,9 @@ def between_record_and_checkpoint(epoch):
 
 
 def after_the_checkpoint(epoch):
-    Run.append = dying(Run.append, lambda run, record, state: record["epoch"] == epoch, before=False)
+    Run.append = dying(
+        Run.append, lambda run, record, state: record["epoch"] == epoch, before=False
+    )
 
 
 def within(name, epoch):
@@ -200,7 +209,9 @@ def before_the_result(epoch):
 
 
 def after_the_result(epoch):
-    runs._write_whole = dying(runs._write_whole, lambda path, content: path.name == "result.json", before=False)
+    runs._write_whole = dying(
+        runs._write_whole, lambda path, content: path.name == "result.json", before=False
+    )
 
 
 MOMENTS = {
@@ -228,10 +239,14 @@ def killed(experiment, root, moment, epoch):
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_killed_at_a_change_of_its_files_it_ends_in_the_same_records(moment, uninterrupted, tmp_path):
+def test_killed_at_a_change_of_its_files_it_ends_in_the_same_records(
+    moment, uninterrupted, tmp_path
+):
     experiment = TASKS["sp-darts"]
     run = killed(experiment, tmp_path, moment, epoch=3)
-    assert len(run.records) in (3, 4, EPOCHS) and (run.result is None or moment == "after_the_result")
+    assert len(run.records) in (3, 4, EPOCHS) and (
+        run.result is None or moment == "after_the_result"
+    )
     finish(experiment, tmp_path)
     assert trace(run) == trace(uninterrupted("sp-darts"))
     assert_nothing_is_left(run)

@@ -20,24 +20,45 @@ from nasutils.training.experiment import Experiment, Machine, build
 from nasutils.training.loop import NotFinite, clip
 from nasutils.training.search import Search
 
-CLIPS = json.loads((Path(__file__).parents[1] / "truth" / "relaxation.json").read_text())["clip_interaction_nb201"]
+CLIPS = json.loads((Path(__file__).parents[1] / "truth" / "relaxation.json").read_text())[
+    "clip_interaction_nb201"
+]
 NB201 = spaces.get("nasbench201")
 DIGITS = data.load("digits", resolution=8)
 TRAIN, VALID = data.search_split(DIGITS, "half", 64)
-COSTS = {"seconds", "cpu_seconds", "training_cpu_seconds", "samples_per_second", "peak_memory_bytes"}
+COSTS = {
+    "seconds",
+    "cpu_seconds",
+    "training_cpu_seconds",
+    "samples_per_second",
+    "peak_memory_bytes",
+}
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def tiny(name="darts", *, epochs=2, seed=0, precision="float64", options=None, preset="published", **recipe):
+def tiny(
+    name="darts",
+    *,
+    epochs=2,
+    seed=0,
+    precision="float64",
+    options=None,
+    preset="published",
+    **recipe,
+):
     """A search over 64 + 64 digits with 2 channels and a cell per stage."""
     dtype = torch.float32 if precision == "float32" else torch.float64
-    method = methods.get(name, NB201, epochs=epochs, preset=preset, seed=seed, dtype=dtype, **(options or {}))
+    method = methods.get(
+        name, NB201, epochs=epochs, preset=preset, seed=seed, dtype=dtype, **(options or {})
+    )
     chosen = replace(method.recipe, **{"epochs": epochs, "batch": 32, "split": "half", **recipe})
     torch.manual_seed(seed)
     net = NB201.supernet(2, 1, 10).to(dtype)
-    return Search(net, method, chosen, DIGITS, TRAIN, VALID, recalibration=1, seed=seed, precision=precision)
+    return Search(
+        net, method, chosen, DIGITS, TRAIN, VALID, recalibration=1, seed=seed, precision=precision
+    )
 
 
 def saturate(search, ops):
@@ -65,7 +86,9 @@ def without_cost(records):
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("name", ["darts", "sp-darts", "edd-darts"])
 def test_the_same_seed_gives_the_same_records_bit_for_bit(name, precision):
-    first, again, other = (without_cost(tiny(name, precision=precision, seed=s).run()) for s in (1, 1, 2))
+    first, again, other = (
+        without_cost(tiny(name, precision=precision, seed=s).run()) for s in (1, 1, 2)
+    )
     assert first == again
     assert first != other
 
@@ -73,12 +96,33 @@ def test_the_same_seed_gives_the_same_records_bit_for_bit(name, precision):
 def test_a_record_says_all_about_its_epoch():
     (record,) = tiny(epochs=1).run()
     assert record.keys() == {
-        *("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "temperature", "weight_lr"),
+        *(
+            "epoch",
+            "train_loss",
+            "train_accuracy",
+            "valid_loss",
+            "valid_accuracy",
+            "temperature",
+            "weight_lr",
+        ),
         "alpha_gradient_norm",
-        *("softmax_temperature", "alpha", "mix", "entropy", "skip_count", "genotype", "supernet_accuracy", "cost"),
+        *(
+            "softmax_temperature",
+            "alpha",
+            "mix",
+            "entropy",
+            "skip_count",
+            "genotype",
+            "supernet_accuracy",
+            "cost",
+        ),
         "judged_on",
     }
-    assert record["supernet_accuracy"].keys() == {"relaxed", "discretized", "discretized_recalibrated"}
+    assert record["supernet_accuracy"].keys() == {
+        "relaxed",
+        "discretized",
+        "discretized_recalibrated",
+    }
     assert record["cost"].keys() == COSTS
     assert json.loads(json.dumps(record)) == record
 
@@ -91,16 +135,29 @@ def test_judging_now_and_then_and_on_held_out_images_changes_no_bit_of_a_search(
     assert all(record.keys() >= {"held_out"} for record in found)
     left_out = {"supernet_accuracy", "judged_on", "held_out"}
     for a, b in zip(expected, found, strict=True):
-        assert {k: v for k, v in a.items() if k not in left_out} == {k: v for k, v in b.items() if k not in left_out}
+        assert {k: v for k, v in a.items() if k not in left_out} == {
+            k: v for k, v in b.items() if k not in left_out
+        }
         assert a["supernet_accuracy"] == b.get("supernet_accuracy", a["supernet_accuracy"])
 
 
 @pytest.mark.parametrize(("split", "images"), [("all", "train"), ("half", "valid")])
 def test_a_record_says_whether_the_supernet_was_judged_on_images_it_was_trained_on(split, images):
-    """As of the single-level methods, whose accuracy does not compare with the held-out one of the others."""
-    setting = {"dataset": "digits", "resolution": 8, "images": 16, "channels": 2, "cells": 1, "epochs": 1}
+    """As of the single-level methods, whose accuracy does not compare with the held-out one of the
+    others.
+    """
+    setting = {
+        "dataset": "digits",
+        "resolution": 8,
+        "images": 16,
+        "channels": 2,
+        "cells": 1,
+        "epochs": 1,
+    }
     method = "gaea-erm" if split == "all" else "darts"
-    (record,) = build(Experiment(method=method, recipe={"batch": 16, "split": split}, **setting), Machine()).run()
+    (record,) = build(
+        Experiment(method=method, recipe={"batch": 16, "split": split}, **setting), Machine()
+    ).run()
     assert record["judged_on"] == images
 
 
@@ -133,15 +190,21 @@ def test_held_out_images_are_judged_as_the_relaxed_supernet_sees_them():
     (record,) = search.run()
     search.net.eval()
     with torch.no_grad():
-        logits = search.net(data.normalize(VALID.images, DIGITS, torch.float64), search.method.inference())
-    assert record["held_out"]["loss"] == pytest.approx(nn.functional.cross_entropy(logits, VALID.labels).item())
+        logits = search.net(
+            data.normalize(VALID.images, DIGITS, torch.float64), search.method.inference()
+        )
+    assert record["held_out"]["loss"] == pytest.approx(
+        nn.functional.cross_entropy(logits, VALID.labels).item()
+    )
     assert record["held_out"]["accuracy"] == record["supernet_accuracy"]["relaxed"]
 
 
 def test_the_norm_of_alphas_gradient_is_the_mean_over_steps(monkeypatch):
     search, seen = tiny(epochs=1), []
     update = search.method.update
-    monkeypatch.setattr(search.method, "update", lambda g: seen.append(g[0].norm().item()) or update(g))
+    monkeypatch.setattr(
+        search.method, "update", lambda g: seen.append(g[0].norm().item()) or update(g)
+    )
     (record,) = search.run()
     assert record["alpha_gradient_norm"] == pytest.approx(sum(seen) / len(seen)) and len(seen) == 2
     assert next(tiny(epochs=2, alpha_from=1).run())["alpha_gradient_norm"] is None
@@ -158,11 +221,20 @@ def test_costs_are_of_all_that_an_epoch_does():
 def test_a_record_is_consistent_with_itself():
     search = tiny("sp-darts")
     for record in search.run():
-        alpha, mix = (torch.tensor(record[key]["cell"], dtype=torch.float64) for key in ("alpha", "mix"))
-        torch.testing.assert_close(mix, relax.softmax(alpha, record["temperature"]), rtol=1e-14, atol=0.0)
-        assert record["entropy"]["cell"] == pytest.approx(relax.entropy(mix).mean().item(), rel=1e-14)
+        alpha, mix = (
+            torch.tensor(record[key]["cell"], dtype=torch.float64) for key in ("alpha", "mix")
+        )
+        torch.testing.assert_close(
+            mix, relax.softmax(alpha, record["temperature"]), rtol=1e-14, atol=0.0
+        )
+        assert record["entropy"]["cell"] == pytest.approx(
+            relax.entropy(mix).mean().item(), rel=1e-14
+        )
         assert Genotype.parse(record["genotype"]) == NB201.discretize({"cell": mix})
-        assert record["skip_count"] == (mix.argmax(dim=1) == NB201.ops.index("skip_connect")).sum().item()
+        assert (
+            record["skip_count"]
+            == (mix.argmax(dim=1) == NB201.ops.index("skip_connect")).sum().item()
+        )
         assert 0 <= record["train_accuracy"] <= 100 and 0 <= record["valid_accuracy"] <= 100
         assert min(record["cost"].values()) > 0
     assert torch.equal(search.method.alphas["cell"].detach(), alpha)
@@ -176,7 +248,9 @@ def test_losses_are_means_over_the_images_of_uneven_batches():
     for role in ("train", "valid"):
         parts = [(len(batch.labels), value.item()) for batch, value in seen if batch.role == role]
         assert [size for size, _ in parts] == [24, 24, 16]
-        assert record[f"{role}_loss"] == pytest.approx(sum(n * value for n, value in parts) / 64, rel=1e-12)
+        assert record[f"{role}_loss"] == pytest.approx(
+            sum(n * value for n, value in parts) / 64, rel=1e-12
+        )
 
 
 @pytest.mark.parametrize(
@@ -197,7 +271,10 @@ def test_unrolled_weights_are_those_of_the_optimizers_next_step(nesterov):
 
 
 def test_second_order_counts_every_training_image_once():
-    records = {order: next(tiny(epochs=1, weight_lr=1e-9, options={"order": order}).run()) for order in (1, 2)}
+    records = {
+        order: next(tiny(epochs=1, weight_lr=1e-9, options={"order": order}).run())
+        for order in (1, 2)
+    }
     assert records[2]["train_loss"] == pytest.approx(records[1]["train_loss"], rel=1e-3)
 
 
@@ -277,7 +354,10 @@ def test_recalibrated_statistics_are_those_of_the_training_images():
 def test_clip_by_hand():
     gradients = [torch.tensor([3.0, 0.0]).double(), torch.tensor([[4.0]]).double()]
     assert clip(gradients, 1.0) == pytest.approx(5.0)
-    assert [g.tolist() for g in gradients] == [[pytest.approx(0.6, rel=1e-6), 0.0], [[pytest.approx(0.8, rel=1e-6)]]]
+    assert [g.tolist() for g in gradients] == [
+        [pytest.approx(0.6, rel=1e-6), 0.0],
+        [[pytest.approx(0.8, rel=1e-6)]],
+    ]
 
 
 def test_clip_leaves_short_gradients_alone():
@@ -297,8 +377,13 @@ def test_clip_with_others_counts_them_and_does_not_scale_them():
     "step", [s for run in CLIPS["runs"] for s in run["steps"]], ids=lambda s: f"{s['grad_norm_w']}"
 )
 def test_clip_scales_as_released(step):
-    norms = [torch.tensor([step[key]]).double() for key in ("grad_norm_w", "alpha_grad_norm_in_clip")]
-    for others, expected in ((norms[1:], step["w_scale"]), ([], step["w_scale_if_alpha_excluded"])):
+    norms = [
+        torch.tensor([step[key]]).double() for key in ("grad_norm_w", "alpha_grad_norm_in_clip")
+    ]
+    for others, expected in (
+        (norms[1:], step["w_scale"]),
+        ([], step["w_scale_if_alpha_excluded"]),
+    ):
         weights = [norms[0].clone()]
         clip(weights, 5.0, others)
         assert (weights[0] / norms[0]).item() == pytest.approx(expected, rel=1e-6)
@@ -315,7 +400,9 @@ def first_gradients(search, train):
 
 @pytest.mark.parametrize("preset", ["published", "released"])
 def test_released_clips_with_the_last_alpha_gradient_plus_that_of_the_training_loss(preset):
-    search = tiny("sp-darts", preset=preset, momentum=0.0, nesterov=False, weight_decay=0.0, clip=0.5)
+    search = tiny(
+        "sp-darts", preset=preset, momentum=0.0, nesterov=False, weight_decay=0.0, clip=0.5
+    )
     train, valid = one_iteration(search, epoch=1)
     search._alpha_step(train, valid)
     arch = [g.clone() for g in search.alpha_gradients]
@@ -332,7 +419,9 @@ def test_released_clips_with_the_last_alpha_gradient_plus_that_of_the_training_l
 
 
 def test_released_noisy_gradient_is_not_in_the_weight_steps_part_of_the_clip():
-    search = tiny("pcd-darts", preset="released", momentum=0.0, nesterov=False, weight_decay=0.0, clip=1e-3)
+    search = tiny(
+        "pcd-darts", preset="released", momentum=0.0, nesterov=False, weight_decay=0.0, clip=1e-3
+    )
     saturate(search, [2, 3, 1, 2, 3, 3])
     with torch.no_grad():
         search.method.alphas["cell"].mul_(0.1)
@@ -344,8 +433,12 @@ def test_released_noisy_gradient_is_not_in_the_weight_steps_part_of_the_clip():
     gradients = torch.autograd.grad(loss, [*search.weights, *alphas], materialize_grads=True)
     norm = torch.cat([g.flatten() for g in gradients]).norm().item()
     search._weight_step(train)
-    moved = torch.cat([(b - w.detach()).flatten() for b, w in zip(before, search.weights, strict=True)]).norm()
-    expected = torch.cat([g.flatten() for g in gradients[:-1]]).norm() * 0.025 * 1e-3 / (norm + 1e-6)
+    moved = torch.cat(
+        [(b - w.detach()).flatten() for b, w in zip(before, search.weights, strict=True)]
+    ).norm()
+    expected = (
+        torch.cat([g.flatten() for g in gradients[:-1]]).norm() * 0.025 * 1e-3 / (norm + 1e-6)
+    )
     assert moved.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
@@ -357,7 +450,9 @@ def test_weight_decay_reaches_skipped_operations():
     saturate(search, [1, 1, 1, 1, 1, 1])
     train, _ = one_iteration(search, epoch=1)
     search.method.step_temperature = 1e-3
-    idle = {name: p.detach().clone() for name, p in search.net.named_parameters() if ".fans." in name}
+    idle = {
+        name: p.detach().clone() for name, p in search.net.named_parameters() if ".fans." in name
+    }
     assert len(idle) == 36
     search._weight_step(train)
     for name, parameter in search.net.named_parameters():
@@ -377,11 +472,14 @@ def test_skipped_operations_keep_their_momentum():
     assert velocity.any()
     search.method.step_temperature = 1e-3
     search._weight_step(train)
-    torch.testing.assert_close(search.optimizer.state[weight]["momentum_buffer"], 0.9 * velocity, rtol=1e-14, atol=0.0)
+    torch.testing.assert_close(
+        search.optimizer.state[weight]["momentum_buffer"], 0.9 * velocity, rtol=1e-14, atol=0.0
+    )
 
 
 @pytest.mark.parametrize(
-    ("order", "expected"), [("alpha-first", ["alpha", "weights"]), ("weights-first", ["weights", "alpha"])]
+    ("order", "expected"),
+    [("alpha-first", ["alpha", "weights"]), ("weights-first", ["weights", "alpha"])],
 )
 def test_the_order_of_the_two_updates(order, expected):
     search, seen = tiny(epochs=1, batch=64, order=order), []
@@ -393,7 +491,9 @@ def test_the_order_of_the_two_updates(order, expected):
 
 
 def test_the_order_changes_the_result():
-    assert not torch.equal(*(next(iter(_weights_after(order))) for order in ("alpha-first", "weights-first")))
+    assert not torch.equal(
+        *(next(iter(_weights_after(order))) for order in ("alpha-first", "weights-first"))
+    )
 
 
 def _weights_after(order):
@@ -419,7 +519,9 @@ def test_alpha_steps_at_the_current_weights_and_weights_at_the_current_alpha():
     mix = twin.method.mixing()
     loss = nn.functional.cross_entropy(twin.net(valid.images, mix), valid.labels)
     twin.method.update(list(torch.autograd.grad(loss, list(twin.method.alphas.values()))))
-    torch.testing.assert_close(twin.method.alphas["cell"], search.method.alphas["cell"], rtol=1e-9, atol=1e-15)
+    torch.testing.assert_close(
+        twin.method.alphas["cell"], search.method.alphas["cell"], rtol=1e-9, atol=1e-15
+    )
 
 
 def test_alpha_stands_still_before_its_first_epoch():
@@ -432,7 +534,10 @@ def test_alpha_stands_still_before_its_first_epoch():
 
 def test_a_search_in_which_alpha_would_never_move_is_refused():
     for start in (3, 15):
-        with pytest.raises(ValueError, match=r"alpha_from must be 0 to 2 \(recipe=\{'alpha_from': .*not " + str(start)):
+        with pytest.raises(
+            ValueError,
+            match=r"alpha_from must be 0 to 2 \(recipe=\{'alpha_from': .*not " + str(start),
+        ):
             tiny(epochs=3, alpha_from=start)
 
 
@@ -447,7 +552,10 @@ def test_a_bound_of_zero_clips_nothing(order):
 def test_the_alpha_step_moves_no_weight_and_the_weight_step_no_alpha():
     search = tiny()
     train, valid = one_iteration(search)
-    weights, alpha = [w.detach().clone() for w in search.weights], search.method.alphas["cell"].detach().clone()
+    weights, alpha = (
+        [w.detach().clone() for w in search.weights],
+        search.method.alphas["cell"].detach().clone(),
+    )
     search._alpha_step(train, valid)
     assert all(torch.equal(a, b.detach()) for a, b in zip(weights, search.weights, strict=True))
     assert not torch.equal(search.method.alphas["cell"].detach(), alpha)
@@ -458,7 +566,9 @@ def test_the_alpha_step_moves_no_weight_and_the_weight_step_no_alpha():
 
 
 def test_dense_and_skipping_give_the_same_trajectory():
-    """In training mode batch norms use the batch's statistics, so idle operations change nothing but their own."""
+    """In training mode batch norms use the batch's statistics,
+    so idle operations change nothing but their own.
+    """
     results = []
     for dense in (False, True):
         search = tiny("sp-darts", epochs=3, options={"schedule": "always"})
@@ -500,14 +610,21 @@ def test_negligible_weights_are_not_run_in_weight_steps_and_still_have_a_gradien
         task.method.begin_epoch(1)
         task.method.step_temperature = 1e-3
         with torch.no_grad():
-            task.method.alphas["cell"].copy_(torch.tensor([[0.0, 0.0, 1e-2, 1e-3, 0.0]]).repeat(6, 1))
+            task.method.alphas["cell"].copy_(
+                torch.tensor([[0.0, 0.0, 1e-2, 1e-3, 0.0]]).repeat(6, 1)
+            )
         task.net.register_forward_pre_hook(lambda _, args, seen=seen: seen.append(args[1:]))
-        train, valid = task.batch("train", TRAIN, torch.arange(8)), task.batch("valid", VALID, torch.arange(8))
+        train, valid = (
+            task.batch("train", TRAIN, torch.arange(8)),
+            task.batch("valid", VALID, torch.arange(8)),
+        )
         task._weight_step(train)
         task._alpha_step(train, valid)
         ran[negligible] = [active["cell"][0] for _, active in seen]
         kept = seen[0][0]["cell"][0]
-        assert kept[2] > 0.99 and kept[3] == (0 if negligible else pytest.approx(math.exp(-9), rel=1e-2))
+        assert kept[2] > 0.99 and kept[3] == (
+            0 if negligible else pytest.approx(math.exp(-9), rel=1e-2)
+        )
     assert ran[0.0] == [[True] * 5] * 2
     assert ran[1e-3] == [[False, False, True, False, False], [True] * 5]
 

@@ -1,4 +1,5 @@
-"""Selection by perturbation: its rule on supernets that one sees through, its order and cost, and runs of it.
+"""Selection by perturbation: its rule on supernets that one sees through, its order and cost,
+and runs of it.
 
 Run: pytest tests/training/test_selection.py
 """
@@ -15,9 +16,25 @@ from nasutils.spaces import lhd_policies
 from nasutils.sweep.planning import kind
 from nasutils.training import selection as module
 from nasutils.training.experiment import Experiment, Machine, build
-from nasutils.training.selection import Choice, Cost, Selecting, Selection, costliest, decide, rounds, stages
+from nasutils.training.selection import (
+    Choice,
+    Cost,
+    Selecting,
+    Selection,
+    costliest,
+    decide,
+    rounds,
+    stages,
+)
 
-SIZE = {"dataset": "digits", "resolution": 8, "images": 64, "evaluation": 8, "channels": 4, "seed": 3}
+SIZE = {
+    "dataset": "digits",
+    "resolution": 8,
+    "images": 64,
+    "evaluation": 8,
+    "channels": 4,
+    "seed": 3,
+}
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -25,7 +42,14 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def search(space="nasbench201", **changed):
     size = {"cells": 1 if space == "nasbench201" else 3, "epochs": 2}
     return Experiment(
-        **{"space": space, "recipe": {"split": "half", "batch": 32}, **SIZE, **size, "keep_weights": True, **changed}
+        **{
+            "space": space,
+            "recipe": {"split": "half", "batch": 32},
+            **SIZE,
+            **size,
+            "keep_weights": True,
+            **changed,
+        }
     )
 
 
@@ -34,11 +58,15 @@ def search(space="nasbench201", **changed):
 
 LABELS = torch.arange(12) % 3
 ORACLE = 8.0 * F.one_hot(LABELS, 3).double()
-EDGE = Choice("cell", "edge 0", {op: ((0, k),) for k, op in enumerate("abc")}, ((0, 0), (0, 1), (0, 2)))
+EDGE = Choice(
+    "cell", "edge 0", {op: ((0, k),) for k, op in enumerate("abc")}, ((0, 0), (0, 1), (0, 2))
+)
 
 
 def judge(*operations):
-    """Of a supernet that sums the logits of these operations by their mixing weights; counts its calls in `.calls`."""
+    """Of a supernet that sums the logits of these operations by their mixing weights;
+    counts its calls in `.calls`.
+    """
 
     def judged(mix):
         judged.calls += 1
@@ -61,7 +89,9 @@ def test_the_operation_that_does_all_the_work_is_kept_whatever_its_weight(weight
     assert record["kept"] == ["c"] and record["choice"] == "cell edge 0"
     assert settled["cell"].tolist() == [pytest.approx([0.0, 0.0, 1.0])]
     assert mix["cell"].tolist() == [weights]
-    assert record["as_it_is"]["accuracy"] == 100 and record["without"]["c"]["accuracy"] == pytest.approx(100 / 3)
+    assert record["as_it_is"]["accuracy"] == 100 and record["without"]["c"][
+        "accuracy"
+    ] == pytest.approx(100 / 3)
     assert record["without"]["a"] == record["as_it_is"]
 
 
@@ -70,18 +100,25 @@ def test_of_two_that_tie_the_first_is_kept(criterion):
     even = {"cell": torch.full((1, 3), 0.25, dtype=torch.float64)}
     _, record = decide(judge(NOTHING, ORACLE, ORACLE), even, EDGE, criterion)
     assert record["without"]["b"] == record["without"]["c"]
-    assert record["kept"] == (["b"] if criterion == "loss" else ["a"])  # without one of two all are right as before
+    assert record["kept"] == (
+        ["b"] if criterion == "loss" else ["a"]
+    )  # without one of two all are right as before
 
 
 def test_none_is_not_judged_and_can_be_kept():
     places = ((0, 0), (0, 1), (0, 2))
     choice = Choice(
-        "cell", "edge 0", dict(zip(("none", "harm", "more harm"), ((p,) for p in places), strict=True)), places
+        "cell",
+        "edge 0",
+        dict(zip(("none", "harm", "more harm"), ((p,) for p in places), strict=True)),
+        places,
     )
     mix = {"cell": torch.tensor([[0.2, 0.3, 0.5]], dtype=torch.float64)}
     wrong = judge(NOTHING, -ORACLE, -ORACLE)
     settled, record = decide(wrong, mix, choice, "loss")
-    assert record["kept"] == ["none"] and settled["cell"].tolist() == [pytest.approx([1.0, 0.0, 0.0])]
+    assert record["kept"] == ["none"] and settled["cell"].tolist() == [
+        pytest.approx([1.0, 0.0, 0.0])
+    ]
     assert wrong.calls == choice.judgements == 3
 
 
@@ -89,7 +126,9 @@ def test_what_several_keep_they_share_and_edges_keep_their_own_weight():
     mix = {"cell": torch.tensor([[0.1, 0.3, 0.4]], dtype=torch.float64)}
     working = judge(ORACLE, NOTHING, 2 * ORACLE)
     shared, record = decide(working, mix, replace(EDGE, keep=2), "loss")
-    assert record["kept"] == ["c", "a"] and shared["cell"].tolist() == [pytest.approx([0.4, 0.0, 0.4])]
+    assert record["kept"] == ["c", "a"] and shared["cell"].tolist() == [
+        pytest.approx([0.4, 0.0, 0.4])
+    ]
     own, _ = decide(working, mix, replace(EDGE, keep=2, shared=False), "loss")
     assert own["cell"].tolist() == [[0.1, 0.0, 0.4]]
 
@@ -106,7 +145,8 @@ def test_the_costliest_by_hand():
 
 def test_choices_of_each_space():
     names = {
-        name: [len(stage) for stage in stages(spaces.get(name), spaces.get(name).policies[0])] for name in spaces.names
+        name: [len(stage) for stage in stages(spaces.get(name), spaces.get(name).policies[0])]
+        for name in spaces.names
     }
     assert names == {
         "nasbench201": [6],
@@ -114,14 +154,18 @@ def test_choices_of_each_space():
         **{name: [28, 6] for name in ("darts", "darts7", "s1", "s2", "s3", "s4")},
     }
     (edges,) = stages(spaces.get("nasbench201"), "argmax")
-    assert list(edges[2].rivals) == list(spaces.get("nasbench201").ops) and edges[2].places == tuple(
-        (2, k) for k in range(5)
-    )
+    assert list(edges[2].rivals) == list(spaces.get("nasbench201").ops) and edges[
+        2
+    ].places == tuple((2, k) for k in range(5))
 
 
 def test_none_is_no_rival_on_the_darts_space_but_loses_its_weight():
     ops, nodes = stages(spaces.get("s3"), "top2")
-    assert list(ops[0].rivals) == ["skip_connect", "sep_conv_3x3"] and ops[0].places == ((0, 0), (0, 1), (0, 2))
+    assert list(ops[0].rivals) == ["skip_connect", "sep_conv_3x3"] and ops[0].places == (
+        (0, 0),
+        (0, 1),
+        (0, 2),
+    )
     last = nodes[2]
     assert (last.key, last.name, last.keep, last.shared) == ("normal", "node 5", 2, False)
     assert list(last.rivals) == [f"edge {e}" for e in range(9, 14)] and last.rivals["edge 9"] == (
@@ -137,7 +181,10 @@ def test_nodes_of_lhd_keep_what_their_policy_does(policy):
     assert {c.keep for c in nodes} == {lhd_policies.POLICIES[policy].ops}
     assert {c.keep for c in outputs} == {lhd_policies.POLICIES[policy].outputs}
     assert [len(c.rivals) for c in nodes[:5]] == [7 * n for n in (2, 3, 4, 5, 6)]
-    assert list(outputs[1].rivals) == [f"node {n}" for n in (2, 3, 4, 5, 6)] and outputs[1].key == "reduce_output"
+    assert (
+        list(outputs[1].rivals) == [f"node {n}" for n in (2, 3, 4, 5, 6)]
+        and outputs[1].key == "reduce_output"
+    )
 
 
 def test_the_order_is_random_by_the_seed_and_a_round_has_every_cell_type():
@@ -146,8 +193,14 @@ def test_the_order_is_random_by_the_seed_and_a_round_has_every_cell_type():
     assert first == again != other
     assert [len(together) for together in first] == [2] * 17
     assert all([c.key for c in together] == ["normal", "reduce"] for together in first)
-    assert {c.name for together in first[:14] for c in together} == {f"edge {e}" for e in range(14)}
-    assert [c.name for c, _ in first[:14]] != [c.name for _, c in first[:14]] != sorted(c.name for _, c in first[:14])
+    assert {c.name for together in first[:14] for c in together} == {
+        f"edge {e}" for e in range(14)
+    }
+    assert (
+        [c.name for c, _ in first[:14]]
+        != [c.name for _, c in first[:14]]
+        != sorted(c.name for _, c in first[:14])
+    )
     assert {c.name for together in first[14:] for c in together} == {"node 3", "node 4", "node 5"}
 
 
@@ -157,8 +210,18 @@ def test_the_order_is_random_by_the_seed_and_a_round_has_every_cell_type():
 @pytest.mark.parametrize(
     ("space", "images", "tune_epochs", "expected"),
     [
-        ("nasbench201", 250, 5, Cost(30, 30, 25)),  # 6 edges as they are and without 4 operations; 5 gaps
-        ("darts", 251, 5, Cost(254, 508, 80)),  # 28 edges: 1 + 7; twice 3 nodes: 1 + 3, 4, 5; 16 gaps
+        (
+            "nasbench201",
+            250,
+            5,
+            Cost(30, 30, 25),
+        ),  # 6 edges as they are and without 4 operations; 5 gaps
+        (
+            "darts",
+            251,
+            5,
+            Cost(254, 508, 80),
+        ),  # 28 edges: 1 + 7; twice 3 nodes: 1 + 3, 4, 5; 16 gaps
         ("s2", 1000, 0, Cost(114, 456, 0)),
         ("lhd", 250, 1, Cost(302, 302, 5)),  # twice 5 nodes: 1 + 7 * (2 to 6), and the sum: 1 + 5
     ],
@@ -188,7 +251,9 @@ def trace(run):
 
 
 @pytest.mark.parametrize("space", ["nasbench201", "s3"])
-def test_a_selection_passes_as_often_as_it_said_and_ends_in_a_genotype(space, machine, monkeypatch):
+def test_a_selection_passes_as_often_as_it_said_and_ends_in_a_genotype(
+    space, machine, monkeypatch
+):
     monkeypatch.setattr(module, "EVALUATION_BATCH", 6)
     selection, passes = Selection(search(space), images=8), []
     starting = Selection.start
@@ -202,7 +267,8 @@ def test_a_selection_passes_as_often_as_it_said_and_ends_in_a_genotype(space, ma
     run = selection.run(machine)
     assert len(passes) == selection.cost.forwards == 2 * selection.cost.judgements
     assert (
-        run.result["cost"]["forwards"] == len(passes) and run.result["epochs"] == len(run.records) == selection.epochs
+        run.result["cost"]["forwards"] == len(passes)
+        and run.result["epochs"] == len(run.records) == selection.epochs
     )
     spaces.get(space).finalnet(run.result["genotype"], 2, 3, 10)
     assert all(record["cost"]["seconds"] > 0 for record in run.records)
@@ -212,10 +278,15 @@ def test_the_genotype_is_what_was_kept(machine):
     run = Selection(search(), images=40, criterion="loss").run(machine)
     kept = {record["choice"]: record["kept"][0] for record in run.records}
     arch = spaces.nasbench201.query(run.result["genotype"]).arch
-    assert arch == "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|".format(*(kept[f"cell edge {e}"] for e in range(6)))
+    assert arch == "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|".format(
+        *(kept[f"cell edge {e}"] for e in range(6))
+    )
     for record in run.records:
         losses = {name: judged["loss"] for name, judged in record["without"].items()}
-        assert losses[record["kept"][0]] == max(losses.values()) and record["without"]["none"] == record["as_it_is"]
+        assert (
+            losses[record["kept"][0]] == max(losses.values())
+            and record["without"]["none"] == record["as_it_is"]
+        )
 
 
 def test_the_edges_of_a_node_are_those_that_were_kept(machine):
@@ -228,7 +299,9 @@ def one_hot(kept):
     """One operation of weight 1 on every edge that was kept."""
     mix = {key: torch.zeros(14, 3) for key in ("normal", "reduce")}
     for key in mix:
-        edges = [0, 1] + [int(name.split()[1]) for node in (3, 4, 5) for name in kept[f"{key} node {node}"]]
+        edges = [0, 1] + [
+            int(name.split()[1]) for node in (3, 4, 5) for name in kept[f"{key} node {node}"]
+        ]
         for e in edges:
             mix[key][e, spaces.get("s3").ops.index(kept[f"{key} edge {e}"][0])] = 1
     return mix
@@ -252,9 +325,13 @@ def test_the_cells_of_lhd_are_what_was_kept(policy, monkeypatch):
         living = [(node, pairs) for node, pairs in enumerate(cell.nodes, start=2) if pairs]
         for node, pairs in living:
             edges = {
-                (source, node): e for e, (source, to) in enumerate(spaces.get("lhd").edges[cell.name]) if to == node
+                (source, node): e
+                for e, (source, to) in enumerate(spaces.get("lhd").edges[cell.name])
+                if to == node
             }
-            assert {f"edge {edges[source, node]} {op}" for op, source in pairs} == kept[f"{cell.name} node {node}"]
+            assert {f"edge {edges[source, node]} {op}" for op, source in pairs} == kept[
+                f"{cell.name} node {node}"
+            ]
         assert {f"node {n}" for n in cell.sum} == kept[f"{cell.name}_output sum"]
 
 
@@ -332,7 +409,9 @@ def test_what_cannot_be_is_refused_by_name(change, message):
 
 
 def test_more_images_than_alpha_has_are_refused(machine):
-    with pytest.raises(ValueError, match="images must be 1 to 64, the search's images for alpha, not 65"):
+    with pytest.raises(
+        ValueError, match="images must be 1 to 64, the search's images for alpha, not 65"
+    ):
         Selection(search(), images=65).check(machine)
 
 

@@ -17,9 +17,18 @@ from nasutils.training.experiment import Experiment, Machine
 from nasutils.training.finalnet import Evaluation
 from nasutils.training.weights import load
 
-NB201_CELL = "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|none~0|avg_pool_3x3~1|nor_conv_3x3~2|"
-EDGES = "[('sep_conv_3x3', 0), ('dil_conv_5x5', 1)" + ", ('skip_connect', 0), ('max_pool_3x3', 2)" * 3 + "]"
-DARTS_CELL = f"Genotype(normal={EDGES}, normal_concat=[2, 3, 4, 5], reduce={EDGES}, reduce_concat=[2, 3, 4, 5])"
+NB201_CELL = (
+    "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|none~0|avg_pool_3x3~1|nor_conv_3x3~2|"
+)
+EDGES = (
+    "[('sep_conv_3x3', 0), ('dil_conv_5x5', 1)"
+    + ", ('skip_connect', 0), ('max_pool_3x3', 2)" * 3
+    + "]"
+)
+DARTS_CELL = (
+    f"Genotype(normal={EDGES}, normal_concat=[2, 3, 4, 5], reduce={EDGES}, reduce_concat=[2, 3,"
+    " 4, 5])"
+)
 SIZE = {"dataset": "digits", "resolution": 8, "images": 32, "channels": 4, "seed": 3}
 IMAGES = data.load("digits", resolution=8).test.images
 
@@ -29,12 +38,25 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def search(space="nasbench201", method="darts", **changed):
     size = {"cells": 1 if space == "nasbench201" else 3, "evaluation": 32, "epochs": 2}
     recipe = {"split": "half", "batch": 16}
-    fields = {"space": space, "method": method, "recipe": recipe, **SIZE, **size, "keep_weights": True}
+    fields = {
+        "space": space,
+        "method": method,
+        "recipe": recipe,
+        **SIZE,
+        **size,
+        "keep_weights": True,
+    }
     return Experiment(**{**fields, **changed})
 
 
 def evaluation(**changed):
-    fields = {"genotype": NB201_CELL, "cells": 1, "protocol": {"epochs": 2, "batch": 16}, "test_images": 40, **SIZE}
+    fields = {
+        "genotype": NB201_CELL,
+        "cells": 1,
+        "protocol": {"epochs": 2, "batch": 16},
+        "test_images": 40,
+        **SIZE,
+    }
     return Evaluation(**{**fields, "keep_weights": True, **changed})
 
 
@@ -65,7 +87,9 @@ def searched(machine):
 def test_a_run_without_weights_has_the_key_it_always_had(task):
     plain = task(keep_weights=False)
     assert "keep_weights" not in plain.params()
-    assert plain.params() | {"keep_weights": True} == task().params() and key(plain.params()) != key(task().params())
+    assert plain.params() | {"keep_weights": True} == task().params() and key(
+        plain.params()
+    ) != key(task().params())
 
 
 @pytest.mark.parametrize("task", [search, evaluation])
@@ -82,7 +106,10 @@ def test_the_network_that_comes_back_has_the_accuracy_that_was_recorded(trained)
     digits = data.load("digits", resolution=8)
     net = load(trained)
     assert isinstance(net, Classifier) and not net.training
-    assert accuracy(net, digits.test.images[:40], digits.test.labels[:40]) == trained.result["test_accuracy"]
+    assert (
+        accuracy(net, digits.test.images[:40], digits.test.labels[:40])
+        == trained.result["test_accuracy"]
+    )
 
 
 def test_the_file_is_plain_and_says_what_was_found(trained):
@@ -90,7 +117,9 @@ def test_the_file_is_plain_and_says_what_was_found(trained):
     net.load_state_dict(load_file(trained.path / "weights.safetensors"))
     back = load(trained)
     assert back.genotype == NB201_CELL and back.resolution == 8 and back.classes == ()
-    torch.testing.assert_close(net.eval()((IMAGES - 255 * back.mean) / (255 * back.std)), back(IMAGES), rtol=0, atol=0)
+    torch.testing.assert_close(
+        net.eval()((IMAGES - 255 * back.mean) / (255 * back.std)), back(IMAGES), rtol=0, atol=0
+    )
 
 
 def test_the_auxiliary_head_is_left_behind(machine):
@@ -99,7 +128,9 @@ def test_the_auxiliary_head_is_left_behind(machine):
     run = task.run(machine)
     assert not any("auxiliary" in name for name in run.weights()[0])
     images = data.load("digits").test
-    assert accuracy(load(run), images.images[:40], images.labels[:40]) == run.result["test_accuracy"]
+    assert (
+        accuracy(load(run), images.images[:40], images.labels[:40]) == run.result["test_accuracy"]
+    )
 
 
 def test_weights_of_another_precision_come_back_in_it(machine):
@@ -142,13 +173,19 @@ def test_the_supernet_that_comes_back_has_its_mixing_weights_and_its_accuracy(se
     ],
 )
 def test_supernets_of_all_kinds_come_back_and_are_exported(space, method, machine):
-    net = load(search(space, method, epochs=1, recipe={"split": "half", "batch": 16, "alpha_from": 0}).run(machine))
+    net = load(
+        search(
+            space, method, epochs=1, recipe={"split": "half", "batch": 16, "alpha_from": 0}
+        ).run(machine)
+    )
     exported = torch.export.export(net, (IMAGES[:2],)).module()
     torch.testing.assert_close(exported(IMAGES[:2]), net(IMAGES[:2]))
 
 
 def test_a_method_that_trains_no_supernet_is_told_so(machine):
-    with pytest.raises(ValueError, match="keep_weights must be False for random, which trains no supernet"):
+    with pytest.raises(
+        ValueError, match="keep_weights must be False for random, which trains no supernet"
+    ):
         search(method="random").run(machine)
 
 
@@ -172,7 +209,9 @@ def test_what_was_exported_saved_and_loaded_gives_the_same_logits(trained):
 def test_weights_of_a_run_without_them_are_refused_and_the_way_to_them_is_told(machine):
     run = evaluation(keep_weights=False).run(machine)
     assert not (run.path / "weights.safetensors").exists()
-    with pytest.raises(ValueError, match="finished without its weights; with keep_weights=True it is another run"):
+    with pytest.raises(
+        ValueError, match="finished without its weights; with keep_weights=True it is another run"
+    ):
         load(run)
 
 
@@ -181,7 +220,9 @@ def test_weights_of_a_run_that_is_not_finished_are_refused(tmp_path):
         load(Run(tmp_path / "nothing"))
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-9], lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b"", None])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-9], lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b"", None]
+)
 def test_damaged_weights_are_noticed(damage, tmp_path):
     run = evaluation().run(Machine(runs=tmp_path))
     file = run.path / "weights.safetensors"
@@ -189,7 +230,9 @@ def test_damaged_weights_are_noticed(damage, tmp_path):
     file.unlink()
     if damage:
         file.write_bytes(damage(content))
-    with pytest.raises(BadRun, match="weights.safetensors is not what it was when the run finished"):
+    with pytest.raises(
+        BadRun, match="weights.safetensors is not what it was when the run finished"
+    ):
         load(run)
 
 
@@ -212,6 +255,8 @@ def test_weights_of_another_network_are_named(trained, tmp_path):
 
 
 def test_the_digest_is_of_the_weights_too(trained):
-    sums = dict(reversed(line.split()) for line in (trained.path / "SHA256SUMS").read_text().splitlines())
+    sums = dict(
+        reversed(line.split()) for line in (trained.path / "SHA256SUMS").read_text().splitlines()
+    )
     assert set(sums) == {file.name for file in trained.path.iterdir()} - {"SHA256SUMS", "lock"}
     assert json.loads((trained.path / "params.json").read_text())["keep_weights"] is True

@@ -1,4 +1,6 @@
-"""Robustifying DARTS by Eliminating Information Bypass Leakage (arXiv 2306.06858): compared and claimed."""
+"""Robustifying DARTS by Eliminating Information Bypass Leakage (arXiv 2306.06858):
+compared and claimed.
+"""
 
 from nasutils.studies.bypass_leakage.claims import CLAIMS
 from nasutils.studies.bypass_leakage.results import Results, speedups

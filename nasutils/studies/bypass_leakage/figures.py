@@ -1,4 +1,6 @@
-"""Figures and tables of `notebooks/bypass_leakage.ipynb` alone: functions of results that return figure and table."""
+"""Figures and tables of `notebooks/bypass_leakage.ipynb` alone:
+functions of results that return figure and table.
+"""
 
 from collections.abc import Sequence
 
@@ -41,10 +43,11 @@ TAKEN_AWAY = {
 
 
 def demonstration(results: Results, chance: float) -> Drawn:
-    """Held-out accuracy of the supernets at the end of the search, as they are and with operations taken away.
+    """Held-out accuracy of the supernets at the end of the search,
+    as they are and with operations taken away.
 
-    What stays keeps its weight; batch-norm statistics are estimated anew, but for the last row. Median and
-    interval over seeds; chance: accuracy (%) of guessing.
+    What stays keeps its weight; batch-norm statistics are estimated anew, but for the last row.
+    Median and interval over seeds; chance: accuracy (%) of guessing.
     """
     table, labels = taken_away(results), probed(results)
     figure, (axes,) = plots.panels(1, len(labels), 2.3, sharey=True, sharex=True)
@@ -53,27 +56,43 @@ def demonstration(results: Results, chance: float) -> Drawn:
         part = table[table["method"] == label]
         for y, name in enumerate(TAKEN_AWAY):
             e = analysis.central(part[part["supernet"] == name]["accuracy"])
-            ax.barh(y, e.mean, color=plots.look(label)["color"], edgecolor="0.2", linewidth=0.6, height=0.65)
+            ax.barh(
+                y,
+                e.mean,
+                color=plots.look(label)["color"],
+                edgecolor="0.2",
+                linewidth=0.6,
+                height=0.65,
+            )
             plots.interval(ax, e, y)
-            ax.text(np.fmax(e.mean, e.high) + 1.5, y, f"{e.mean:.0f}", va="center", fontsize="small")
+            ax.text(
+                np.fmax(e.mean, e.high) + 1.5, y, f"{e.mean:.0f}", va="center", fontsize="small"
+            )
         ax.axvline(chance, color="0.4", ls=":", lw=0.9)
         ax.set(title=label, xlabel="held-out accuracy (%)", xlim=(0, right))
         ax.grid(axis="y", visible=False)
     axes[0].set_yticks(range(len(TAKEN_AWAY)), list(TAKEN_AWAY.values()))
     axes[0].invert_yaxis()
     seeds = table["seed"].nunique()
-    plots.note(figure, f"median over seeds and its interval ({plots.covered(seeds)}); dotted: guessing")
+    plots.note(
+        figure, f"median over seeds and its interval ({plots.covered(seeds)}); dotted: guessing"
+    )
     return figure, table
 
 
 def taken_away(results: Results) -> pd.DataFrame:
-    """A row per search and supernet of TAKEN_AWAY at the end: method, seed, supernet, accuracy (%)."""
+    """A row per search and supernet of TAKEN_AWAY at the end:
+    method, seed, supernet, accuracy (%).
+    """
     rows = []
     for (label, seed), run in results.runs.items():
         record = run.records[-1]
         if "leakage" in record:
             accuracies = record["supernet_accuracy"] | record["leakage"]["accuracy"]
-            rows += [{"method": label, "seed": seed, "supernet": k, "accuracy": accuracies[k]} for k in TAKEN_AWAY]
+            rows += [
+                {"method": label, "seed": seed, "supernet": k, "accuracy": accuracies[k]}
+                for k in TAKEN_AWAY
+            ]
     return pd.DataFrame(rows)
 
 
@@ -84,7 +103,9 @@ def probed(results: Results, labels: Sequence[str] = ("DARTS", "SP-DARTS")) -> l
 
 
 def leakage(results: Results) -> Drawn:
-    """What the claims ask at the end of the searches: a point per seed, median and interval per method."""
+    """What the claims ask at the end of the searches:
+    a point per seed, median and interval per method.
+    """
     table, labels = results.leaks(), probed(results, PROBED)
     figure, (axes,) = plots.panels(1, len(END), 0.9 + 0.36 * len(labels), sharey=True)
     for ax, (column, name) in zip(axes, END.items(), strict=True):
@@ -93,18 +114,32 @@ def leakage(results: Results) -> Drawn:
     for place, label in enumerate(labels):
         spread = analysis.central(analysis.by_seed(table, label, "spread")).mean
         axes[0].vlines(spread, place - 0.42, place + 0.42, color="0.25", lw=1.2, ls=":")
-    plots.note(figure, f"marks: searches; bars: median and its interval ({plots.covered(table['seed'].nunique())})")
+    plots.note(
+        figure,
+        "marks: searches; bars: median and its interval"
+        f" ({plots.covered(table['seed'].nunique())})",
+    )
     return figure, table
 
 
 def course(results: Results) -> Drawn:
-    """Every measure of leakage per epoch: medians over seeds, without intervals, which would cover each other."""
+    """Every measure of leakage per epoch: medians over seeds, without intervals,
+    which would cover each other.
+    """
     figure, axes = plots.panels(2, 3, 2.1, sharex=True)
     for ax, (column, (name, limits)) in zip(axes.flat, COURSE.items(), strict=True):
         for label in probed(results, PROBED):
             rows = results.leakage[results.leakage["method"] == label]
             medians = rows.groupby("epoch")[column].median()
-            ax.plot(medians.index, medians, label=label, ms=3.5, lw=1.3, markevery=2, **plots.look(label))
+            ax.plot(
+                medians.index,
+                medians,
+                label=label,
+                ms=3.5,
+                lw=1.3,
+                markevery=2,
+                **plots.look(label),
+            )
         ax.set(ylabel=name, ylim=limits)
     for ax in axes[-1]:
         ax.set_xlabel("epoch")
@@ -114,16 +149,26 @@ def course(results: Results) -> Drawn:
 
 
 def interventions(results: Results) -> Drawn:
-    """Change of the loss at the end when an operation is cut, and when it is the only one of its edge."""
+    """Change of the loss at the end when an operation is cut,
+    and when it is the only one of its edge.
+    """
     labels = probed(results)
     rows, means = [], {}
     for label in labels:
-        last = [run.records[-1]["leakage"] for (name, _), run in results.runs.items() if name == label]
+        last = [
+            run.records[-1]["leakage"] for (name, _), run in results.runs.items() if name == label
+        ]
         for what in ("cut", "only"):
             mean = np.mean([m[what]["cell"] for m in last], axis=0)
             means[label, what] = mean
             rows += [
-                {"method": label, "what": what, "edge": f"{s} to {t}", "operation": op, "nats": mean[e, k]}
+                {
+                    "method": label,
+                    "what": what,
+                    "edge": f"{s} to {t}",
+                    "operation": op,
+                    "nats": mean[e, k],
+                }
                 for e, (s, t) in enumerate(EDGES)
                 for k, op in enumerate(OPS)
             ]
@@ -133,7 +178,9 @@ def interventions(results: Results) -> Drawn:
         ax = axes[labels.index(label), ("cut", "only").index(what)]
         image = ax.imshow(mean, vmin=min(low, 0), vmax=top, cmap="YlOrBr", aspect="auto")
         ax.set_title(f"{label}: {'cut' if what == 'cut' else 'the only one kept'}")
-        ax.set_xticks(range(len(OPS)), [op.replace("_", " ") for op in OPS], rotation=25, ha="right")
+        ax.set_xticks(
+            range(len(OPS)), [op.replace("_", " ") for op in OPS], rotation=25, ha="right"
+        )
         ax.set_yticks(range(len(EDGES)), [f"{s} → {t}" for s, t in EDGES])
         ax.grid(False)
         for (e, k), value in np.ndenumerate(mean):
@@ -155,7 +202,9 @@ def interventions(results: Results) -> Drawn:
 
 
 def sparsity_schedules(epochs: int) -> Drawn:
-    """C_e, the probability of a sparse step, and the mean temperature (geometric) that it makes, per setting."""
+    """C_e, the probability of a sparse step, and the mean temperature (geometric) that it makes,
+    per setting.
+    """
     settings = {
         "NAS-Bench-201, CIFAR-10": lambda e: schedules.sp_linear(e, epochs, 1.1e-3, 11),
         "NAS-Bench-201, CIFAR-100": lambda e: schedules.sp_cifar100(e, epochs, 1.3e-3, 6e-4, 11),
@@ -167,7 +216,12 @@ def sparsity_schedules(epochs: int) -> Drawn:
     for (label, at), style in zip(settings.items(), ("C0-", "C1--", "C2-.", "C3:"), strict=True):
         states = [at(e) for e in range(epochs)]
         share = np.array([min(s.probability, 1.0) for s in states])
-        mean = np.exp([c * np.log(s.sparse) + (1 - c) * np.log(s.dense) for c, s in zip(share, states, strict=True)])
+        mean = np.exp(
+            [
+                c * np.log(s.sparse) + (1 - c) * np.log(s.dense)
+                for c, s in zip(share, states, strict=True)
+            ]
+        )
         left.plot(range(epochs), share, style, label=label)
         right.semilogy(range(epochs), mean, style)
         rows += [
@@ -181,10 +235,15 @@ def sparsity_schedules(epochs: int) -> Drawn:
 
 
 def ablation(results: Results) -> Drawn:
-    """Last cell on CIFAR-10 and gap at the end of every variant: a point per seed, median and interval."""
+    """Last cell on CIFAR-10 and gap at the end of every variant:
+    a point per seed, median and interval.
+    """
     labels = present(results, VARIANTS)
     figure, (axes,) = plots.panels(1, 2, 0.9 + 0.36 * len(labels), sharey=True)
-    names = {"cifar10": "CIFAR-10 test accuracy of the last cell (%)", "gap": "gap at the end (points)"}
+    names = {
+        "cifar10": "CIFAR-10 test accuracy of the last cell (%)",
+        "gap": "gap at the end (points)",
+    }
     for ax, (column, name) in zip(axes, names.items(), strict=True):
         every_search(ax, results.last, labels, column)
         ax.set_xlabel(name)
@@ -195,7 +254,9 @@ def ablation(results: Results) -> Drawn:
 
 
 def outside_evidence() -> Drawn:
-    """RobustDARTS's own searches: skips of the normal cell, eigenvalue and one-shot error, two weight decays."""
+    """RobustDARTS's own searches: skips of the normal cell, eigenvalue and one-shot error,
+    two weight decays.
+    """
     table = outside.searches()
     table = table[(table["drop_path"] == 0) & table["weight_decay"].isin([3e-4, 8.1e-3])]
     names = {
@@ -205,12 +266,17 @@ def outside_evidence() -> Drawn:
     }
     spaces = {"s1": "S1, CIFAR-10", "s3": "S3, SVHN"}
     figure, axes = plots.panels(2, 3, 2.1, sharex=True)
-    looks = {3e-4: ("C3", "-", "weight decay 0.0003 (default)"), 8.1e-3: ("C0", "--", "weight decay 0.0081")}
+    looks = {
+        3e-4: ("C3", "-", "weight decay 0.0003 (default)"),
+        8.1e-3: ("C0", "--", "weight decay 0.0081"),
+    }
     for row, (space, title) in enumerate(spaces.items()):
         for column, (name, (label, limits)) in enumerate(names.items()):
             ax = axes[row, column]
             for decay, (color, ls, text) in looks.items():
-                rows = table[(table["space"] == space) & (table["weight_decay"] == decay)].dropna(subset=[name])
+                rows = table[(table["space"] == space) & (table["weight_decay"] == decay)].dropna(
+                    subset=[name]
+                )
                 plots.median_band(ax, rows, "epoch", name, color=color, ls=ls, label=text)
             ax.set(title=title, ylabel=label, ylim=limits)
     for ax in axes[-1]:

@@ -14,8 +14,8 @@ def toy(table: pd.DataFrame) -> str:
     """Of the toy edge: the bypass of its strongest operation."""
     strongest = table.loc[table["p"].idxmax()]
     return (
-        f"The strongest operation, {strongest['operation']}, has a weight of {strongest['p']:.2f} and a bypass of "
-        f"{strongest['bypass']:.2f}."
+        f"The strongest operation, {strongest['operation']}, has a weight of {strongest['p']:.2f}"
+        f" and a bypass of {strongest['bypass']:.2f}."
     )
 
 
@@ -34,7 +34,10 @@ def leakage(results: Results) -> str:
     """Of the figure of the same name."""
     table = results.leaks()
     medians = {
-        label: [analysis.central(analysis.by_seed(table, label, c)).mean for c in ("bypass", "matched_bypass")]
+        label: [
+            analysis.central(analysis.by_seed(table, label, c)).mean
+            for c in ("bypass", "matched_bypass")
+        ]
         for label in probed(results, PROBED)
     }
     searched = listed(f"{values[0]:.2f} ({label})" for label, values in medians.items())
@@ -46,8 +49,8 @@ def interventions(table: pd.DataFrame) -> str:
     """Of the figure of the same name, from its table."""
     largest = table.groupby(["method", "what"], sort=False)["nats"].median().unstack()
     return " ".join(
-        f"{label}: cutting an operation changes the loss by {row['cut']:.2f} nats, keeping it alone by "
-        f"{row['only']:.2f} (medians over edges and operations)."
+        f"{label}: cutting an operation changes the loss by {row['cut']:.2f} nats, keeping it"
+        f" alone by {row['only']:.2f} (medians over edges and operations)."
         for label, row in largest.iterrows()
     )
 
@@ -55,7 +58,10 @@ def interventions(table: pd.DataFrame) -> str:
 def ablation(results: Results) -> str:
     """Of the figure of the same name."""
     medians = results.last.groupby("method", sort=False)[["cifar10", "gap"]].median()
-    parts = listed(f"{row['cifar10']:.1f} % and {round(row['gap'])} points ({m})" for m, row in medians.iterrows())
+    parts = listed(
+        f"{row['cifar10']:.1f} % and {round(row['gap'])} points ({m})"
+        for m, row in medians.iterrows()
+    )
     return f"Last cell and gap, medians: {parts}."
 
 
@@ -64,4 +70,7 @@ def speed(results: Results) -> str:
     ratios = results.speedup["ratio"]
     if ratios.empty or np.isnan(ratios).all():
         return "No search of SP-DARTS, so no speed."
-    return f"A dense iteration takes {ratios.min():.2f} to {ratios.max():.2f} times as long as a sparse one."
+    return (
+        f"A dense iteration takes {ratios.min():.2f} to {ratios.max():.2f} times as long as a"
+        " sparse one."
+    )

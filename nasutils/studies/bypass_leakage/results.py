@@ -17,10 +17,11 @@ from nasutils.training.experiment import Experiment, Machine, build, measured
 
 @dataclass(frozen=True)
 class Results:
-    """What the claims are computed from: searches on NAS-Bench-201, and final networks of cells found on S1-S4.
+    """What the claims are computed from: searches on NAS-Bench-201,
+    and final networks of cells found on S1-S4.
 
-    epochs: see `analysis.epochs_table`; last: its last epochs. leakage: see `analysis.leakage_table`. speedup: see
-    `speedups`. finals: see `small_spaces.finals_table`.
+    epochs: see `analysis.epochs_table`; last: its last epochs. leakage: see
+    `analysis.leakage_table`. speedup: see `speedups`. finals: see `small_spaces.finals_table`.
     """
 
     runs: Mapping[tuple[str, int], Run]
@@ -31,10 +32,16 @@ class Results:
     finals: pd.DataFrame
 
     @classmethod
-    def of(cls, runs: Mapping[tuple[str, int], Run], speedup: pd.DataFrame, finals: Mapping[Key, Run]) -> "Results":
-        """Of the searches that finished (their number shows in n), and of final networks, finished or not."""
+    def of(
+        cls, runs: Mapping[tuple[str, int], Run], speedup: pd.DataFrame, finals: Mapping[Key, Run]
+    ) -> "Results":
+        """Of the searches that finished (their number shows in n), and of final networks,
+        finished or not.
+        """
         epochs, leakage = analysis.epochs_table(runs), analysis.leakage_table(runs)
-        return cls(runs, epochs, analysis.last_epoch(epochs), leakage, speedup, finals_table(finals))
+        return cls(
+            runs, epochs, analysis.last_epoch(epochs), leakage, speedup, finals_table(finals)
+        )
 
     def leaks(self) -> pd.DataFrame:
         """The measures of leakage at the end of each search, a row per method and seed."""
@@ -47,13 +54,18 @@ def speedups(
     machine: Machine,
     pairs: int = 8,
 ) -> pd.DataFrame:
-    """How much faster a sparse iteration is than a dense one: columns method, seed, ratio (of seconds).
+    """How much faster a sparse iteration is than a dense one:
+    columns method, seed, ratio (of seconds).
 
-    Both updates of an iteration, with alpha as the search left it; the median over pairs, measured in turns. Measured
-    once and kept among the runs.
+    Both updates of an iteration, with alpha as the search left it; the median over pairs, measured
+    in turns. Measured once and kept among the runs.
     """
     rows = [
-        {"method": label, "seed": seed, "ratio": _speedup(searches[label, seed], run, machine, pairs)}
+        {
+            "method": label,
+            "seed": seed,
+            "ratio": _speedup(searches[label, seed], run, machine, pairs),
+        }
         for (label, seed), run in found.items()
         if label == "SP-DARTS"
     ]
@@ -62,10 +74,14 @@ def speedups(
 
 def _speedup(experiment: Experiment, search: Run, machine: Machine, pairs: int) -> float:
     params = {"kind": "speedup", "version": 1, "search": search.path.name, "pairs": pairs}
-    return measured(lambda: {"ratio": _ratio(experiment, search.records[-1], machine, pairs)}, params, machine)["ratio"]
+    return measured(
+        lambda: {"ratio": _ratio(experiment, search.records[-1], machine, pairs)}, params, machine
+    )["ratio"]
 
 
-def _ratio(experiment: Experiment, record: Mapping[str, Any], machine: Machine, pairs: int) -> float:
+def _ratio(
+    experiment: Experiment, record: Mapping[str, Any], machine: Machine, pairs: int
+) -> float:
     search = build(experiment, machine)
     method: Any = search.method
     with torch.no_grad():
@@ -73,7 +89,10 @@ def _ratio(experiment: Experiment, record: Mapping[str, Any], machine: Machine, 
             alpha.copy_(torch.tensor(record["alpha"][kind]))
     method.begin_epoch(record["epoch"])
     index = torch.arange(min(search.recipe.batch, len(search.train)))
-    train, valid = search.batch("train", search.train, index), search.batch("valid", search.valid, index)
+    train, valid = (
+        search.batch("train", search.train, index),
+        search.batch("valid", search.valid, index),
+    )
 
     def seconds(sparse: bool) -> float:
         method.now = replace(method.now, probability=float(sparse))

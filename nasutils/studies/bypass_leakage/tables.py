@@ -11,10 +11,11 @@ TOY_OUTPUT = (0.0, 1.0, 0.6, 0.9, 0.5)
 
 
 def toy(temperature: float) -> pd.DataFrame:
-    """One edge that should put out 1, with loss (sum of p_k o_k - 1)^2: weights, gradient, and both interventions.
+    """One edge that should put out 1, with loss (sum of p_k o_k - 1)^2:
+    weights, gradient, and both interventions.
 
-    formula and autograd: the gradient in alpha. cut, only: change of the loss without the operation, and with nothing
-    but it; bypass: |only| / (|cut| + |only|).
+    formula and autograd: the gradient in alpha. cut, only: change of the loss without the
+    operation, and with nothing but it; bypass: |only| / (|cut| + |only|).
     """
     alpha = torch.tensor(TOY_ALPHA, dtype=torch.float64, requires_grad=True)
     output = torch.tensor(TOY_OUTPUT, dtype=torch.float64)

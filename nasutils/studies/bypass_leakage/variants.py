@@ -9,7 +9,9 @@ from nasutils.studies.variants import Variant, Variants
 from nasutils.training.experiment import Experiment
 
 NEGLIGIBLE = 2.0**-24
-"""Operations of at most this weight are not run in the weight steps of SP-DARTS: float32 cannot add them to 1."""
+"""Operations of at most this weight are not run in the weight steps of SP-DARTS:
+float32 cannot add them to 1.
+"""
 
 
 def _mixed(**options: Any) -> Variant:
@@ -24,15 +26,19 @@ VARIANTS: Variants = {
     "T_s x 3": _mixed(sparse=3.3e-3, ratio=11 / 3),
     "ratio 100": _mixed(ratio=100.0),
 }
-"""On NAS-Bench-201. `T_s x 3` keeps the dense temperature T_d = 0.0121; `ratio 100` keeps T_s and makes T_d 0.11, at
-which the mixing weights are nearly as even as those of DARTS."""
+"""On NAS-Bench-201. `T_s x 3` keeps the dense temperature T_d = 0.0121; `ratio 100` keeps T_s and
+makes T_d 0.11, at which the mixing weights are nearly as even as those of DARTS."""
 
 
 PROBED = ("DARTS", "SP-DARTS", "always sparse", "never sparse")
 """The variants in which leakage is measured."""
 
 
-S_VARIANTS: Variants = {"DARTS": Variant("darts"), "SP-DARTS": _mixed(), "random cell": Variant("random")}
+S_VARIANTS: Variants = {
+    "DARTS": Variant("darts"),
+    "SP-DARTS": _mixed(),
+    "random cell": Variant("random"),
+}
 """On S1-S4."""
 
 
@@ -41,4 +47,7 @@ def searches(
 ) -> dict[tuple[str, int], Experiment]:
     """The searches on NAS-Bench-201 by label and seed; setting: see `Variant.experiment`."""
     found = variants.searches(chosen, seeds, **setting)
-    return {key: replace(e, probe_every=probe_every) if key[0] in PROBED else e for key, e in found.items()}
+    return {
+        key: replace(e, probe_every=probe_every) if key[0] in PROBED else e
+        for key, e in found.items()
+    }

@@ -1,4 +1,6 @@
-"""The confirmatory study from the command line; see the Makefile's `confirmation` and `results`."""
+"""The confirmatory study from the command line;
+see the Makefile's `confirmation` and `results`.
+"""
 
 import argparse
 from pathlib import Path
@@ -11,21 +13,34 @@ from nasutils.training.experiment import Machine
 
 def main() -> None:
     """Parse and do."""
-    parser = argparse.ArgumentParser(prog="python -m nasutils.studies.confirmation", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m nasutils.studies.confirmation", description=__doc__
+    )
     parser.add_argument("action", choices=["run", "status", "results"])
-    parser.add_argument("--part", default="searches", choices=list(plan.read()), help="of the plan")
+    parser.add_argument(
+        "--part", default="searches", choices=list(plan.read()), help="of the plan"
+    )
     parser.add_argument("--runs", type=Path, help="folder of the runs (figures/<scale>/runs)")
     parser.add_argument("--data", type=Path, help="folder of the data sets (NASUTILS_DATA)")
     parser.add_argument("--scale", default="laptop", choices=["laptop", "paper"])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=2, help="runs side by side")
-    parser.add_argument("--own", type=Path, action="append", default=[], help="own data that the plan names by content")
+    parser.add_argument(
+        "--own",
+        type=Path,
+        action="append",
+        default=[],
+        help="own data that the plan names by content",
+    )
     given = parser.parse_args()
     machine = Machine(given.runs or paths.runs(given.scale), given.data, device=given.device)
     campaign = Campaign(plan.read()[given.part], machine, given.scale, given.own)
     if given.action == "run":
         if campaign.study.registered is None:
-            parser.error(f"part {given.part} of {plan.FILE} is not registered yet: nothing of it is computed before")
+            parser.error(
+                f"part {given.part} of {plan.FILE} is not registered yet: nothing of it is"
+                " computed before"
+            )
         campaign.compute(given.workers)
     elif given.action == "status":
         print(campaign.status(given.workers))

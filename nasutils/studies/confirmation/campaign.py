@@ -1,7 +1,8 @@
-"""Computing what the plan names and is not there: in its order, side by side, resumable; and its state at any time.
+"""Computing what the plan names and is not there: in its order, side by side, resumable;
+and its state at any time.
 
-A run that fails or is damaged does not stop the others; the next start tries it again. A damaged one is set aside, as
-`<folder>.damaged`, not deleted.
+A run that fails or is damaged does not stop the others; the next start tries it again. A damaged
+one is set aside, as `<folder>.damaged`, not deleted.
 """
 
 from collections import Counter, defaultdict
@@ -32,9 +33,11 @@ def scale_of(task: Task) -> str:
 
 @dataclass(frozen=True)
 class Campaign:
-    """The runs of a part of the plan at one scale, in a folder; finished ones of the repository count as well.
+    """The runs of a part of the plan at one scale, in a folder;
+    finished ones of the repository count as well.
 
-    own: paths of own data. A plan names such data by their content, so its runs are found without them.
+    own: paths of own data. A plan names such data by their content, so its runs are found without
+    them.
     """
 
     study: Study
@@ -69,7 +72,9 @@ class Campaign:
         }
 
     def arms(self) -> dict[str, int]:
-        """The number of runs by arm; final networks, of searches to come as well, are arms of their own."""
+        """The number of runs by arm; final networks, of searches to come as well,
+        are arms of their own.
+        """
         found = Counter[str]()
         for name, number in Counter(name for name, _ in self.searches()).items():
             found[name] = number
@@ -102,31 +107,46 @@ class Campaign:
 
     def results(self) -> Results:
         """What is finished."""
-        return Results(self.study, self._finished(self.searches()), self._finished(self.networks()))
+        return Results(
+            self.study, self._finished(self.searches()), self._finished(self.networks())
+        )
 
     def _finished(self, tasks: Mapping[Key, Task]) -> dict[Key, Run]:
         runs = {key: self.run(task) for key, task in tasks.items()}
         return {key: run for key, run in runs.items() if run}
 
     def left(self) -> dict[Key, Experiment | Evaluation]:
-        """Runs that are not finished and could be computed: searches, and networks whose cells are known."""
+        """Runs that are not finished and could be computed:
+        searches, and networks whose cells are known.
+        """
         tasks: dict[Key, Experiment | Evaluation] = {**self.searches(), **self.networks()}
         return {
-            key: task for key, task in tasks.items() if self.run(task) is None and str(task.dataset) not in self.absent
+            key: task
+            for key, task in tasks.items()
+            if self.run(task) is None and str(task.dataset) not in self.absent
         }
 
     def compute(self, workers: int) -> None:
-        """Compute all that is left, `workers` runs side by side, printing a line whenever one ends."""
+        """Compute all that is left, `workers` runs side by side,
+        printing a line whenever one ends.
+        """
         self._set_damaged_aside()
         tried: set[str] = set()
-        while tasks := {key: task for key, task in self.left().items() if name_of(task) not in tried}:
-            names = {name_of(task): f"{arm}, {_worded(which)}" for (arm, which), task in tasks.items()}
+        while tasks := {
+            key: task for key, task in self.left().items() if name_of(task) not in tried
+        }:
+            names = {
+                name_of(task): f"{arm}, {_worded(which)}" for (arm, which), task in tasks.items()
+            }
             tried |= names.keys()
             sweep(list(tasks.values()), self.machine, workers, watch=_Printer(names))
         print(self.status(workers))
 
     def _set_damaged_aside(self) -> None:
-        tasks: list[Experiment | Evaluation] = [*self.searches().values(), *self.networks().values()]
+        tasks: list[Experiment | Evaluation] = [
+            *self.searches().values(),
+            *self.networks().values(),
+        ]
         for task in tasks:
             home = home_of(task, self.machine)
             try:
@@ -137,7 +157,9 @@ class Campaign:
                 print(f"set aside as {aside.name}: {error}")
 
     def status(self, workers: int) -> str:
-        """In words: what is done, what failed or does not count, and how long the rest will take."""
+        """In words: what is done, what failed or does not count,
+        and how long the rest will take.
+        """
         results, lines = self.results(), [f"{'arm':32} done   of"]
         done = Counter(name for name, _ in results.searches)
         for name, _ in results.networks:
@@ -146,10 +168,18 @@ class Campaign:
         lines += [f"{name:32} {done[name]:4} {number:4}" for name, number in wanted.items()]
         lines += [f"left out, {name}: {reason}" for name, reason in self.absent.items()]
         lines += [f"does not count: {name}: {reason}" for name, reason in results.refused.items()]
-        lines += [f"failed: {arm}, {_worded(which)}: {error}" for (arm, which), error in self.failures()]
+        lines += [
+            f"failed: {arm}, {_worded(which)}: {error}" for (arm, which), error in self.failures()
+        ]
         left = self._seconds_left(results) / workers / 3600
-        outlook = "time left not known yet" if isnan(left) else f"about {ceil(left)} h left on {workers} processes"
-        return "\n".join([*lines, f"{done.total()} of {sum(wanted.values())} runs finished, {outlook}"])
+        outlook = (
+            "time left not known yet"
+            if isnan(left)
+            else f"about {ceil(left)} h left on {workers} processes"
+        )
+        return "\n".join(
+            [*lines, f"{done.total()} of {sum(wanted.values())} runs finished, {outlook}"]
+        )
 
     def failures(self) -> Iterator[tuple[Key, str]]:
         """Runs that ended in an error or are damaged, with it."""
@@ -158,7 +188,9 @@ class Campaign:
                 yield key, failure["error"]
 
     def _seconds_left(self, results: Results) -> float:
-        """By the mean of what the finished runs of an arm took, or of all arms where none is finished."""
+        """By the mean of what the finished runs of an arm took,
+        or of all arms where none is finished.
+        """
         costs = defaultdict(list)
         for (name, _), run in chain(results.searches.items(), results.networks.items()):
             costs[name].append(seconds(run.records))
@@ -167,7 +199,9 @@ class Campaign:
 
 
 def _unused(path: Path) -> Path:
-    """A name for a damaged folder that no other one has: `<folder>.damaged`, `<folder>.damaged1`, ..."""
+    """A name for a damaged folder that no other one has:
+    `<folder>.damaged`, `<folder>.damaged1`, ...
+    """
     names = (path.with_name(f"{path.name}.damaged{i or ''}") for i in count())
     return next(name for name in names if not name.exists())
 
@@ -186,5 +220,8 @@ class _Printer:
     def __call__(self, states: States) -> None:
         over = {name for name, state in states.items() if state in ("finished", "failed")}
         for name in sorted(over - self.ended):
-            print(f"{states[name]}: {self.names[name]} ({name}); {len(over)} of {len(states)}", flush=True)
+            print(
+                f"{states[name]}: {self.names[name]} ({name}); {len(over)} of {len(states)}",
+                flush=True,
+            )
         self.ended = over

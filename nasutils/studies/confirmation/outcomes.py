@@ -1,4 +1,5 @@
-"""What became of every claim: its tests on the finished runs of its arms, Holm's correction, one of three outcomes.
+"""What became of every claim: its tests on the finished runs of its arms, Holm's correction,
+one of three outcomes.
 
 A claim whose arms are not complete has no outcome, only a count: nobody looks at half an arm.
 """
@@ -28,15 +29,21 @@ from nasutils.studies.lhd_benchmark import architectures
 
 Key = tuple[str, Any]
 """Arm, and what tells its runs apart: the seed of a search, cell and seed of a network."""
-SUPPORTED, REFUTED, UNRESOLVED, DESCRIBED = "supported", "refuted or negligible", "unresolved", "described"
+SUPPORTED, REFUTED, UNRESOLVED, DESCRIBED = (
+    "supported",
+    "refuted or negligible",
+    "unresolved",
+    "described",
+)
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What became of a claim.
 
-    findings: of its tests, empty while runs are missing. p: the largest of theirs; holm: corrected, of a primary claim
-    (else nan). outcome: one of the four words, or how many of how many runs are there.
+    findings: of its tests, empty while runs are missing. p: the largest of theirs; holm:
+    corrected, of a primary claim (else nan). outcome: one of the four words, or how many of how
+    many runs are there.
     """
 
     claim: PlannedClaim
@@ -64,7 +71,11 @@ class Results:
         except BadRun as error:
             self.refused[run.path.name] = str(error)
             return False
-        if finished and self.study.registered and (reason := refusal(run.stamp, self.study.registered)):
+        if (
+            finished
+            and self.study.registered
+            and (reason := refusal(run.stamp, self.study.registered))
+        ):
             self.refused[run.path.name] = reason
             return False
         return finished
@@ -100,7 +111,8 @@ def outcomes(study: Study, paper: str, results: Results) -> list[Outcome]:
 def _corrected(claims: Sequence[PlannedClaim], p: Sequence[float]) -> dict[int, float]:
     """Holm's p of the primary claims, by their place.
 
-    A claim that waits for its runs counts in the family like one that failed, so a corrected p never grows later.
+    A claim that waits for its runs counts in the family like one that failed, so a corrected p
+    never grows later.
     """
     family = [i for i, claim in enumerate(claims) if claim.role == "primary"]
     known = [1.0 if math.isnan(p[i]) else p[i] for i in family]
@@ -135,12 +147,16 @@ def finding(hypothesis: Hypothesis, results: Results) -> Finding:
         assert isinstance(first, Networks) and isinstance(first.networks, Released)
         arms.append(first.networks.covariate(hypothesis.against)[..., None])
     if hypothesis.method is not None:
-        return comparisons.over_control(arms, hypothesis.above, architectures.METHODS.index(hypothesis.method))
+        return comparisons.over_control(
+            arms, hypothesis.above, architectures.METHODS.index(hypothesis.method)
+        )
     return TESTS[hypothesis.test](arms, hypothesis.above)
 
 
 def _shape(group: Sequence[str], study: Study) -> tuple[int, ...]:
-    """Of the values of an arm: (searches,), or of networks with their evaluations last, see `comparisons`."""
+    """Of the values of an arm: (searches,), or of networks with their evaluations last,
+    see `comparisons`.
+    """
     arm = study.arm(group[0])
     return (*arm.networks.shape, -1) if isinstance(arm, Networks) else (-1,)
 
@@ -155,7 +171,11 @@ def _outcome(claim: PlannedClaim, found: Sequence[Finding], p: float) -> str:
 
 
 def _refuted(hypothesis: Hypothesis, found: Finding) -> bool:
-    """Whether the interval lies wholly below the smallest effect of interest, or wholly outside of an equivalence."""
+    """Whether the interval lies wholly below the smallest effect of interest,
+    or wholly outside of an equivalence.
+    """
     if hypothesis.interest is None:
-        return hypothesis.test == "equivalent" and (found.low > hypothesis.above or found.high < -hypothesis.above)
+        return hypothesis.test == "equivalent" and (
+            found.low > hypothesis.above or found.high < -hypothesis.above
+        )
     return found.high < hypothesis.interest

@@ -1,4 +1,6 @@
-"""The page of results, figures/README.md: every claim, its pilot and its confirmation. Written by `make results`."""
+"""The page of results, figures/README.md: every claim, its pilot and its confirmation.
+Written by `make results`.
+"""
 
 import math
 import re
@@ -61,25 +63,30 @@ HEAD = """# Results: every claim, pilot and confirmation
 
 Written by `make results` from the runs in this folder; do not edit.
 
-The **pilot** is what was looked at first: seeds 0 to 4, with tests chosen along the way
-([what to know about it](../docs/pilot.md)). The **confirmation** is a study of its own: its tests and seeds (5 and up)
-were fixed in [params/confirmation.yaml](../params/confirmation.yaml) before its first run, and no claim is judged
-before all runs of its arms are there. The study of LHD has a plan of its own: networks of the architectures that its
-paper released, trained anew. Laptop scale throughout, unless a claim says otherwise: CIFAR-10 at 16 x 16
-pixels, 2,000 images for the weights and as many for alpha, 8 channels, 2 cells a stage, 50 epochs; the accuracies of
-the cells are those of NAS-Bench-201's table, networks of full size.
+The **pilot** is what was looked at first: seeds 0 to 4, with tests chosen along the way ([what to
+know about it](../docs/pilot.md)). The **confirmation** is a study of its own: its tests and seeds
+(5 and up) were fixed in [params/confirmation.yaml](../params/confirmation.yaml) before its first
+run, and no claim is judged before all runs of its arms are there. The study of LHD has a plan of
+its own: networks of the architectures that its paper released, trained anew. Laptop scale
+throughout, unless a claim says otherwise: CIFAR-10 at 16 x 16 pixels, 2,000 images for the weights
+and as many for alpha, 8 channels, 2 cells a stage, 50 epochs; the accuracies of the cells are
+those of NAS-Bench-201's table, networks of full size.
 
-*Supported*: all tests of the claim pass, one-sided at 2.5 %, primary claims by Holm's correction over their paper.
-*Refuted or negligible*: a 95 % interval lies wholly below the smallest effect of interest. *Unresolved*: neither.
+*Supported*: all tests of the claim pass, one-sided at 2.5 %, primary claims by Holm's correction
+over their paper. *Refuted or negligible*: a 95 % interval lies wholly below the smallest effect of
+interest. *Unresolved*: neither.
 How often each test errs where nothing is to be found: [calibration.csv](calibration.csv).
 """
 MACHINES = """\
-Another machine rounds sums differently, which makes of a seed another search of the same kind: an arm may be
-computed on several. Where processor seconds are compared, both arms ran on the same processor, by turns."""
+Another machine rounds sums differently, which makes of a seed another search of the same kind: an
+arm may be computed on several. Where processor seconds are compared, both arms ran on the same
+processor, by turns."""
 
 
 def page(parts: Sequence[Results], found: Mapping[str, Sequence[Outcome]]) -> str:
-    """The page as Markdown; parts: the finished runs of the plan's parts; found: the outcomes by paper."""
+    """The page as Markdown; parts: the finished runs of the plan's parts;
+    found: the outcomes by paper.
+    """
     sections = [HEAD, _counts(found)]
     sections += [_paper(paper, ended) for paper, ended in found.items()]
     sections += [_pilot_only(paper) for paper in TITLES if paper not in found]
@@ -90,9 +97,19 @@ def page(parts: Sequence[Results], found: Mapping[str, Sequence[Outcome]]) -> st
 def _deviations(study: Study) -> str:
     papers = ", ".join(study.claims)
     if study.registered is None:
-        return f"## A plan that is not registered yet ({papers})\n\nNothing of it is computed before that.\n"
+        return (
+            f"## A plan that is not registered yet ({papers})\n\nNothing of it is computed before"
+            " that.\n"
+        )
     lines = [f"- {text}" for text in study.deviations] or ["None."]
-    return "\n".join([f"## Deviations from the plan registered as `{study.registered}` ({papers})", "", *lines, ""])
+    return "\n".join(
+        [
+            f"## Deviations from the plan registered as `{study.registered}` ({papers})",
+            "",
+            *lines,
+            "",
+        ]
+    )
 
 
 def write() -> None:
@@ -107,17 +124,30 @@ def current() -> dict[Path, str]:
     papers = dict.fromkeys(paper for results in parts for paper in results.study.claims)
     ended = {paper: _ended(paper, parts) for paper in papers}
     readme = paths.ROOT / "README.md"
-    return {paths.ROOT / "figures" / "README.md": page(parts, ended), readme: counted(readme.read_text(), ended)}
+    return {
+        paths.ROOT / "figures" / "README.md": page(parts, ended),
+        readme: counted(readme.read_text(), ended),
+    }
 
 
 def _ended(paper: str, parts: Sequence[Results]) -> list[Outcome]:
-    """The outcomes of a paper's claims in all parts of the plan; each part corrects its primary claims by itself."""
-    return [o for part in parts if paper in part.study.claims for o in outcomes(part.study, paper, part)]
+    """The outcomes of a paper's claims in all parts of the plan;
+    each part corrects its primary claims by itself.
+    """
+    return [
+        o
+        for part in parts
+        if paper in part.study.claims
+        for o in outcomes(part.study, paper, part)
+    ]
 
 
 def committed(study: Study) -> Results:
     """The finished runs of the plan that lie in figures/."""
-    laptop, paper = (Campaign(study, Machine(paths.runs(scale)), scale).results() for scale in ("laptop", "paper"))
+    laptop, paper = (
+        Campaign(study, Machine(paths.runs(scale)), scale).results()
+        for scale in ("laptop", "paper")
+    )
     return Results(study, laptop.searches | paper.searches, laptop.networks | paper.networks)
 
 
@@ -129,7 +159,9 @@ def section(paper: str) -> str:
 
 
 def counted(text: str, found: Mapping[str, Sequence[Outcome]]) -> str:
-    """The README's text with the counts of today between its marks `<!-- counts: PAPER -->` and `<!-- end -->`."""
+    """The README's text with the counts of today between its marks `<!-- counts:
+    PAPER -->` and `<!-- end -->`.
+    """
 
     def counts(mark: re.Match[str]) -> str:
         return f"{mark[1]}{_in_words(mark[2], found.get(mark[2], ()))}{mark[3]}"
@@ -156,25 +188,55 @@ def _counts(found: Mapping[str, Sequence[Outcome]]) -> str:
         count = _outcomes(ended)
         pilot = Counter(pilot_verdicts(paper)["verdict"])
         before = ", ".join(f"{pilot[word]} {word}" for word in PILOT_WORDS)
-        rows.append([f"[{TITLES[paper]}](#{paper.replace('_', '-')})", before, *(str(count[word]) for word in WORDS)])
+        rows.append(
+            [
+                f"[{TITLES[paper]}](#{paper.replace('_', '-')})",
+                before,
+                *(str(count[word]) for word in WORDS),
+            ]
+        )
     return _markdown_table(["paper", "pilot", *WORDS], rows)
 
 
 def _paper(paper: str, ended: Sequence[Outcome]) -> str:
     pilot = pilot_verdicts(paper)
-    head = ["claim", "the paper says", "tested", "test", "pilot", "confirmation", "p", "Holm", "outcome"]
+    head = [
+        "claim",
+        "the paper says",
+        "tested",
+        "test",
+        "pilot",
+        "confirmation",
+        "p",
+        "Holm",
+        "outcome",
+    ]
     rows = [row for outcome in ended for row in _rows(outcome, pilot)]
     anchor = f'<a id="{paper.replace("_", "-")}"></a>'
-    text = [*_learned(ended), "", *_RELEASED_PILOT.get(paper, lambda: [])(), _markdown_table(head, rows)]
+    text = [
+        *_learned(ended),
+        "",
+        *_RELEASED_PILOT.get(paper, lambda: [])(),
+        _markdown_table(head, rows),
+    ]
     return "\n".join([f"## {TITLES[paper]}", "", anchor, "", *text])
 
 
 def _released_pilot() -> list[str]:
     """What the pilot of the released LHD architectures said, in words."""
-    lines = ["The pilot of the released architectures, one training each (CIFAR-10; not part of the confirmation):", ""]
+    lines = [
+        (
+            "The pilot of the released architectures, one training each (CIFAR-10; not part of the"
+            " confirmation):"
+        ),
+        "",
+    ]
     for policy, values in architectures.pilot().items():
         best = comparisons.over_control([values[..., None]], 0.0)
-        text = f"- {policy}, {len(values)} methods: the best over Random by {best} points (p = {best.p:.2g})"
+        text = (
+            f"- {policy}, {len(values)} methods: the best over Random by {best} points (p ="
+            f" {best.p:.2g})"
+        )
         reliable = comparisons.reliability([values[..., None]], 0.8)
         lines.append(f"{text}; reliability of a method's mean of five {reliable}.")
     return [*lines, ""]
@@ -187,9 +249,19 @@ _RELEASED_PILOT = {"lhd_benchmark": _released_pilot}
 def _pilot_only(paper: str) -> str:
     """The claims of a paper that has no confirmation yet."""
     pilot = pilot_verdicts(paper)
-    rows = [[name, str(row["statistic"]), _before(pilot, str(name))] for name, row in pilot.iterrows()]
+    rows = [
+        [name, str(row["statistic"]), _before(pilot, str(name))] for name, row in pilot.iterrows()
+    ]
     head = ["claim", "tested", "pilot"]
-    return "\n".join([f"## {TITLES[paper]}", "", "No confirmation is planned yet.", "", _markdown_table(head, rows)])
+    return "\n".join(
+        [
+            f"## {TITLES[paper]}",
+            "",
+            "No confirmation is planned yet.",
+            "",
+            _markdown_table(head, rows),
+        ]
+    )
 
 
 def _machines(parts: Sequence[Results]) -> str:
@@ -202,7 +274,9 @@ def _machines(parts: Sequence[Results]) -> str:
         [machine, str(arms.total()), ", ".join(f"{arm} ({count})" for arm, count in arms.items())]
         for machine, arms in sorted(computed.items())
     ]
-    return "\n".join(["## Machines", "", MACHINES, "", _markdown_table(["machine", "runs", "of them"], rows)])
+    return "\n".join(
+        ["## Machines", "", MACHINES, "", _markdown_table(["machine", "runs", "of them"], rows)]
+    )
 
 
 def _machine(stamp: Mapping[str, Any]) -> str:
@@ -231,7 +305,10 @@ def _rows(outcome: Outcome, pilot: pd.DataFrame) -> Iterator[list[str]]:
 
 def _before(pilot: pd.DataFrame, name: str) -> str:
     row = pilot.loc[name]
-    return f"{row['mean']:.3g} [{row['low']:.3g}, {row['high']:.3g}], n = {row['n']}: {row['verdict']}"
+    return (
+        f"{row['mean']:.3g} [{row['low']:.3g}, {row['high']:.3g}], n = {row['n']}:"
+        f" {row['verdict']}"
+    )
 
 
 def _p(value: float) -> str:
@@ -245,9 +322,18 @@ def _learned(found: Sequence[Outcome]) -> list[str]:
     lines = []
     for word in (SUPPORTED, REFUTED, UNRESOLVED):
         ended = [o for o in found if o.findings and o.outcome == word]
-        lines += [f"- *{word}*: {o.claim.sentence} ({o.claim.statistic}: {o.findings[0]})" for o in ended]
+        lines += [
+            f"- *{word}*: {o.claim.sentence} ({o.claim.statistic}: {o.findings[0]})" for o in ended
+        ]
     waiting = sum(not o.findings for o in found)
-    return [*lines, f"{waiting} of {len(found)} claims wait for runs." if waiting else "All claims have an outcome."]
+    return [
+        *lines,
+        (
+            f"{waiting} of {len(found)} claims wait for runs."
+            if waiting
+            else "All claims have an outcome."
+        ),
+    ]
 
 
 def pilot_verdicts(paper: str) -> pd.DataFrame:
@@ -257,4 +343,9 @@ def pilot_verdicts(paper: str) -> pd.DataFrame:
 
 def _markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+    return (
+        "\n".join(
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+        )
+        + "\n"
+    )

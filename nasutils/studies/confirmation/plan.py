@@ -1,9 +1,11 @@
-"""The plan in params/confirmation.yaml: arms with their seeds, claims with their tests, and what was registered of it.
+"""The plan in params/confirmation.yaml: arms with their seeds, claims with their tests,
+and what was registered of it.
 
-An arm is made of searches, or of networks whose cells are given: architectures that were released, and random ones.
+An arm is made of searches, or of networks whose cells are given: architectures that were released,
+and random ones.
 
-A plan has parts, each registered by itself, so that a later part leaves an earlier one alone. What is registered is all
-of a part but for `registered` and `deviations`.
+A plan has parts, each registered by itself, so that a later part leaves an earlier one alone. What
+is registered is all of a part but for `registered` and `deviations`.
 """
 
 import subprocess
@@ -30,7 +32,9 @@ from nasutils.training.finalnet import Evaluation
 FILE = "params/confirmation.yaml"
 TESTS = {**estimates.TESTS, **comparisons.TESTS}
 FEWEST, FEWEST_ACCURACIES = 6, 10
-"""Searches per arm without which there is no verdict, and those of accuracies, whose distribution has two humps."""
+"""Searches per arm without which there is no verdict, and those of accuracies,
+whose distribution has two humps.
+"""
 
 
 class _Strict(BaseModel):
@@ -66,11 +70,12 @@ class Part(_Strict):
 
 
 class Arm(_Strict):
-    """Searches that differ in their seed: fields of `Experiment` common to all, and the measurements of parts of them.
+    """Searches that differ in their seed: fields of `Experiment` common to all,
+    and the measurements of parts of them.
 
-    setting: a name in the plan's settings, from which these fields depart; of `recipe`, field by field. final: fields
-    of `Evaluation`; the cell of every search is then trained, too, with the search's seed. block: arms of one block are
-    computed by turns, seed by seed.
+    setting: a name in the plan's settings, from which these fields depart; of `recipe`, field by
+    field. final: fields of `Evaluation`; the cell of every search is then trained, too, with the
+    search's seed. block: arms of one block are computed by turns, seed by seed.
     """
 
     name: str
@@ -83,7 +88,11 @@ class Arm(_Strict):
     def experiments(self, settings: Mapping[str, Mapping[str, Any]]) -> dict[int, Experiment]:
         """The searches by seed. Raises ValueError where a field or a value cannot be."""
         common = settings[choose(f"setting of arm {self.name}", self.setting, settings)]
-        fields = {**common, **self.search, "recipe": {**common.get("recipe", {}), **self.search.get("recipe", {})}}
+        fields = {
+            **common,
+            **self.search,
+            "recipe": {**common.get("recipe", {}), **self.search.get("recipe", {})},
+        }
         return {
             seed: Experiment(seed=seed, **{**fields, **part.measured})
             for part in self.parts
@@ -96,7 +105,10 @@ class Arm(_Strict):
 
     def evaluation(self, experiment: Experiment, genotype: str) -> Evaluation:
         """The final network of a search's cell."""
-        common = {name: getattr(experiment, name) for name in ("space", "dataset", "resolution", "precision", "seed")}
+        common = {
+            name: getattr(experiment, name)
+            for name in ("space", "dataset", "resolution", "precision", "seed")
+        }
         return Evaluation(genotype=genotype, **{**common, **self.final})
 
 
@@ -111,7 +123,9 @@ class Trained(NamedTuple):
 
 
 class Released(_Strict):
-    """The architectures that were released with the LHD paper: those searched on a data set, under a policy."""
+    """The architectures that were released with the LHD paper:
+    those searched on a data set, under a policy.
+    """
 
     searched: str
     policy: str
@@ -128,7 +142,11 @@ class Released(_Strict):
 
     def names(self) -> list[str]:
         """Of the cells, by method and trial."""
-        return [f"{method}, trial {trial}" for method in architectures.METHODS for trial in architectures.TRIALS]
+        return [
+            f"{method}, trial {trial}"
+            for method in architectures.METHODS
+            for trial in architectures.TRIALS
+        ]
 
     def cells(self) -> list[str]:
         """Genotypes. Raises ValueError for a data set without."""
@@ -161,8 +179,12 @@ class Drawn(_Strict):
 
 @cache
 def released_cells(searched: str, policy: str) -> list[str]:
-    """The released architectures of a data set under a policy, method by method and trial by trial."""
-    places = [(method, trial) for method in architectures.METHODS for trial in architectures.TRIALS]
+    """The released architectures of a data set under a policy,
+    method by method and trial by trial.
+    """
+    places = [
+        (method, trial) for method in architectures.METHODS for trial in architectures.TRIALS
+    ]
     return [str(architectures.genotype(searched, *place, policy)) for place in places]
 
 
@@ -175,9 +197,9 @@ def random_cell(space: str, number: int) -> str:
 class Networks(_Strict):
     """Networks of given cells, each trained with every seed.
 
-    networks: which cells. setting: a name in the plan's settings, which are fields of `Evaluation`, and beside them
-    `capacity`, weights to which the channels are raised by steps of 2, with `classes` of the data set (10). block: see
-    `Arm`.
+    networks: which cells. setting: a name in the plan's settings, which are fields of
+    `Evaluation`, and beside them `capacity`, weights to which the channels are raised by steps of
+    2, with `classes` of the data set (10). block: see `Arm`.
     """
 
     name: str
@@ -193,19 +215,24 @@ class Networks(_Strict):
         rule = Policy(channels=fields["channels"], cells=fields["cells"], capacity=capacity)
         found = {}
         for name, cell in zip(self.networks.names(), self.networks.cells(), strict=True):
-            channels = channels_of(Genotype.parse(cell), rule, classes) if capacity else rule.channels
+            channels = (
+                channels_of(Genotype.parse(cell), rule, classes) if capacity else rule.channels
+            )
             for seed in seeds_of(self.seeds):
-                found[Trained(name, seed)] = Evaluation(genotype=cell, seed=seed, **{**fields, "channels": channels})
+                found[Trained(name, seed)] = Evaluation(
+                    genotype=cell, seed=seed, **{**fields, "channels": channels}
+                )
         return found
 
 
 class Hypothesis(_Strict):
     """One test: of a measure in some arms, whether its statistic is above a number.
 
-    test: a name in `estimates.TESTS` or `comparisons.TESTS`; of: one in `searches.OF_SEARCHES` or OF_NETWORKS. arms: as
-    many as the test takes; one of several names: their searches taken together. interest: the smallest effect of
-    interest; an interval wholly below it is a refutation. seeds: only these. at_least: searches per arm without which
-    there is no verdict. method: the one that is compared with the control. against: a column of the table of
+    test: a name in `estimates.TESTS` or `comparisons.TESTS`; of: one in `searches.OF_SEARCHES` or
+    OF_NETWORKS. arms: as many as the test takes; one of several names: their searches taken
+    together. interest: the smallest effect of interest; an interval wholly below it is a
+    refutation. seeds: only these. at_least: searches per arm without which there is no verdict.
+    method: the one that is compared with the control. against: a column of the table of
     architectures that the measure is compared with.
     """
 
@@ -228,7 +255,10 @@ class Hypothesis(_Strict):
         if self.against is not None:
             choose("column", self.against, architectures.architectures().columns)
         if (self.interest is None) != (self.test in ("described", "equivalent")):
-            raise ValueError(f"a test needs its smallest effect of interest, but for described and equivalent: {self}")
+            raise ValueError(
+                "a test needs its smallest effect of interest, but for described and equivalent:"
+                f" {self}"
+            )
         return self
 
     @property
@@ -258,7 +288,9 @@ class PlannedClaim(_Strict):
 
 
 class Study(_Strict):
-    """A part of the plan. registered: the commit that fixed it. deviations: what was changed and why."""
+    """A part of the plan. registered: the commit that fixed it.
+    deviations: what was changed and why.
+    """
 
     registered: str | None
     deviations: tuple[str, ...] = ()
@@ -270,7 +302,10 @@ class Study(_Strict):
     def _check(self) -> "Study":
         known = {arm.name: arm for arm in self.arms}
         for arm in self.arms:
-            _distinct(f"seeds of arm {arm.name}", arm.seeds() if isinstance(arm, Arm) else seeds_of(arm.seeds))
+            _distinct(
+                f"seeds of arm {arm.name}",
+                arm.seeds() if isinstance(arm, Arm) else seeds_of(arm.seeds),
+            )
         _distinct("names of arms", [arm.name for arm in self.arms])
         for claims in self.claims.values():
             _distinct("names of claims", [claim.claim for claim in claims])
@@ -284,7 +319,8 @@ class Study(_Strict):
             count = sum(len(chosen(hypothesis, arm)) for arm in arms)
             if count < hypothesis.fewest:
                 raise ValueError(
-                    f"{' + '.join(group)} has {count} seeds for {hypothesis.of}: {hypothesis.fewest} needed"
+                    f"{' + '.join(group)} has {count} seeds for {hypothesis.of}:"
+                    f" {hypothesis.fewest} needed"
                 )
 
     def arm(self, name: str) -> Arm | Networks:
@@ -298,18 +334,26 @@ class Study(_Strict):
         yield from sorted(found, key=lambda search: (search[0].block, search[1]))
 
     def evaluations(self) -> Iterator[tuple[Networks, Trained, Evaluation]]:
-        """All trainings of networks that no search of the plan finds, in the order in which they are computed."""
+        """All trainings of networks that no search of the plan finds,
+        in the order in which they are computed.
+        """
         arms = [arm for arm in self.arms if isinstance(arm, Networks)]
         found = [(arm, *item) for arm in arms for item in arm.evaluations(self.settings).items()]
         yield from sorted(found, key=lambda training: (training[0].block, training[1].seed))
 
 
 def chosen(hypothesis: Hypothesis, arm: Arm | Networks) -> list[int] | list[Trained]:
-    """The runs of an arm that a test takes: seeds of searches; of networks cells by seeds, the seeds moving first."""
+    """The runs of an arm that a test takes: seeds of searches;
+    of networks cells by seeds, the seeds moving first.
+    """
     seeds = arm.seeds() if isinstance(arm, Arm) else seeds_of(arm.seeds)
     if hypothesis.seeds is not None:
         seeds = [seed for seed in seeds if seed in seeds_of(hypothesis.seeds)]
-    return seeds if isinstance(arm, Arm) else [Trained(cell, seed) for cell in arm.networks.names() for seed in seeds]
+    return (
+        seeds
+        if isinstance(arm, Arm)
+        else [Trained(cell, seed) for cell in arm.networks.names() for seed in seeds]
+    )
 
 
 def _distinct(what: str, values: Sequence[Any]) -> None:
@@ -348,7 +392,9 @@ def changes(part: str, file: Path = paths.ROOT / FILE) -> list[str]:
 
 @cache
 def later_commits(registered: str) -> frozenset[str] | None:
-    """The registered commit and those that were built on it, twelve digits each; None where that history is not."""
+    """The registered commit and those that were built on it, twelve digits each;
+    None where that history is not.
+    """
     try:
         found = _git("rev-list", "--ancestry-path", f"{registered}..HEAD").split()
         return frozenset(commit[:12] for commit in [_git("rev-parse", registered).strip(), *found])
@@ -357,9 +403,11 @@ def later_commits(registered: str) -> frozenset[str] | None:
 
 
 def refusal(stamp: Mapping[str, Any], registered: str) -> str | None:
-    """Why a run does not count, by its stamp: of code before the registered commit or in no commit. None if it does.
+    """Why a run does not count, by its stamp:
+    of code before the registered commit or in no commit. None if it does.
 
-    Without the repository's history (an archive, a shallow clone) the first of these cannot be told.
+    Without the repository's history (an archive, a shallow clone) the first of these cannot be
+    told.
     """
     commit, known = stamp.get("commit") or "unknown", later_commits(registered)
     if commit.endswith("-dirty"):
@@ -372,7 +420,11 @@ def refusal(stamp: Mapping[str, Any], registered: str) -> str | None:
 def _git(*arguments: str) -> str:
     try:
         done = subprocess.run(
-            ["git", "-C", str(paths.ROOT), *arguments], capture_output=True, text=True, check=True, timeout=60
+            ["git", "-C", str(paths.ROOT), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise ValueError(

@@ -1,7 +1,9 @@
-"""What the 135 architectures released with the LHD paper are like (5 trials of 9 methods on 3 data sets).
+"""What the 135 architectures released with the LHD paper are like
+(5 trials of 9 methods on 3 data sets).
 
-The package ships what was derived from their mixing weights (`tables/lhd_architectures.csv.gz`): the genotype under
-each policy, and statistics. No accuracy was released with them. DARTS-, Beta-DARTS and SurgeNAS have none.
+The package ships what was derived from their mixing weights (`tables/lhd_architectures.csv.gz`):
+the genotype under each policy, and statistics. No accuracy was released with them. DARTS-,
+Beta-DARTS and SurgeNAS have none.
 """
 
 from functools import cache
@@ -14,14 +16,26 @@ from nasutils.spaces.genotype import Genotype
 from nasutils.spaces.lhd import LHD
 
 SPACE = LHD()
-METHODS = ("random", "darts", "milenas", "gaea-bilevel", "gaea-erm", "drnas", "gdas", "pc-darts", "sp-darts")
+METHODS = (
+    "random",
+    "darts",
+    "milenas",
+    "gaea-bilevel",
+    "gaea-erm",
+    "drnas",
+    "gdas",
+    "pc-darts",
+    "sp-darts",
+)
 """Those whose architectures were released, the control first."""
 TRIALS = (1, 2, 3, 4, 5)
 
 
 @cache
 def architectures() -> pd.DataFrame:
-    """A row per architecture: dataset, method (as in `methods.get`), trial (1 to 5), and what its script keeps."""
+    """A row per architecture: dataset, method (as in `methods.get`), trial (1 to 5),
+    and what its script keeps.
+    """
     with (files("nasutils") / "tables" / "lhd_architectures.csv.gz").open("rb") as file:
         return pd.read_csv(file, compression="gzip")
 
@@ -30,21 +44,28 @@ def genotype(dataset: str, method: str, trial: int, policy: str = "base") -> Gen
     """A released architecture under a policy. Raises ValueError if there is none."""
     table = architectures()
     policy = SPACE.check_policy(policy)
-    found = table[(table["dataset"] == dataset) & (table["method"] == method) & (table["trial"] == trial)]
+    found = table[
+        (table["dataset"] == dataset) & (table["method"] == method) & (table["trial"] == trial)
+    ]
     if found.empty:
-        raise ValueError(f"no architecture of {method!r} on {dataset!r}, trial {trial!r}, was released")
+        raise ValueError(
+            f"no architecture of {method!r} on {dataset!r}, trial {trial!r}, was released"
+        )
     return Genotype.parse(found[f"genotype_{'base' if policy == '1m' else policy}"].item())
 
 
 def column(dataset: str, name: str) -> np.ndarray:
-    """A column of the table for the architectures of a data set: (methods, trials), in the order of METHODS."""
+    """A column of the table for the architectures of a data set:
+    (methods, trials), in the order of METHODS.
+    """
     table = architectures()
     square = table[table["dataset"] == dataset].pivot(index="method", columns="trial", values=name)
     return square.loc[list(METHODS), list(TRIALS)].to_numpy(dtype=float)
 
 
 def pilot() -> dict[str, np.ndarray]:
-    """Accuracies (%) of the pilot's short trainings, by policy: (methods, trials), those of the methods it has.
+    """Accuracies (%) of the pilot's short trainings, by policy:
+    (methods, trials), those of the methods it has.
 
     Methods in the order of METHODS. See `tables/README.md`.
     """
@@ -54,18 +75,23 @@ def pilot() -> dict[str, np.ndarray]:
         for policy, rows in table.groupby("policy", sort=False)
     }
     return {
-        str(policy): square.loc[[method for method in METHODS if method in square.index]].to_numpy(dtype=float)
+        str(policy): square.loc[[method for method in METHODS if method in square.index]].to_numpy(
+            dtype=float
+        )
         for policy, square in squares.items()
     }
 
 
 def statistics() -> pd.DataFrame:
-    """A row per data set and method: means over the trials, of the parameters (in millions) also the deviation.
+    """A row per data set and method: means over the trials,
+    of the parameters (in millions) also the deviation.
 
-    params_<policy>, params_<policy>_sd (over the trials themselves, not an estimate: n, not n - 1); skips, sum,
-    concat, entropy of the normal cell.
+    params_<policy>, params_<policy>_sd (over the trials themselves, not an estimate: n, not n -
+    1); skips, sum, concat, entropy of the normal cell.
     """
-    table = architectures().rename(columns={f"{name}_normal": name for name in ("skips", "sum", "concat", "entropy")})
+    table = architectures().rename(
+        columns={f"{name}_normal": name for name in ("skips", "sum", "concat", "entropy")}
+    )
     policies = [f"params_{policy}" for policy in SPACE.policies]
     table[policies] /= 1e6
     groups = table.groupby(["dataset", "method"], sort=False)
@@ -74,7 +100,9 @@ def statistics() -> pd.DataFrame:
 
 
 def operations() -> pd.DataFrame:
-    """The share of each operation among those that `base` keeps, by method over all data sets: methods x operations."""
+    """The share of each operation among those that `base` keeps, by method over all data sets:
+    methods x operations.
+    """
     table, ops = architectures(), SPACE.ops
     counts = {
         method: np.sum([_counts(Genotype.parse(text), ops) for text in texts], axis=0)

@@ -7,22 +7,28 @@ import numpy as np
 
 from nasutils.measures import analysis
 from nasutils.report.claims import Claim
-from nasutils.studies.lhd_benchmark.results import _lost, contrast, deviation, discernibility, separable
+from nasutils.studies.lhd_benchmark.results import (
+    _lost,
+    contrast,
+    deviation,
+    discernibility,
+    separable,
+)
 
 CLAIMS: Sequence[Claim] = (
     Claim(
         "1 narrow",
         "The DARTS space has a narrow accuracy range; LHD's is wider.",
-        "standard deviation of random networks' test accuracy: LHD minus DARTS space, same training, points "
-        "(n: networks of a space)",
+        "standard deviation of random networks' test accuracy: LHD minus DARTS space, same"
+        " training, points (n: networks of a space)",
         0.0,
         lambda results: contrast(results, deviation),
     ),
     Claim(
         "2 harder",
         "LHD is harder.",
-        "mean test accuracy of random networks: DARTS space minus LHD, same training, channels and cells, points "
-        "(n: networks of a space)",
+        "mean test accuracy of random networks: DARTS space minus LHD, same training, channels and"
+        " cells, points (n: networks of a space)",
         0.0,
         lambda results: contrast(results, lambda scores: -float(np.nanmean(scores))),
         "of equal channels and cells LHD's networks have fewer parameters",
@@ -30,35 +36,40 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         "3 accessible",
         "LHD, though larger, is still cheap to search.",
-        "processor seconds of a search step: DARTS space over LHD minus 1, same channels, cells, batch (n: repeats)",
+        "processor seconds of a search step: DARTS space over LHD minus 1, same channels, cells,"
+        " batch (n: repeats)",
         0.0,
         lambda results: analysis.estimate(results.steps["darts"] / results.steps["lhd"] - 1),
     ),
     Claim(
         "4 discernible networks",
         "Networks are easier to tell apart on LHD.",
-        "share of pairs of random networks told apart at 95 %: LHD minus DARTS space (n: networks of a space)",
+        "share of pairs of random networks told apart at 95 %: LHD minus DARTS space (n: networks"
+        " of a space)",
         0.0,
         lambda results: contrast(results, separable),
     ),
     Claim(
         "5 discernible methods",
         "LHD tells search methods apart.",
-        "share of pairs of methods told apart at 95 % (Welch), mean over conditions (n: conditions)",
+        "share of pairs of methods told apart at 95 % (Welch), mean over conditions (n:"
+        " conditions)",
         0.5,
         lambda results: analysis.estimate(discernibility(results)),
     ),
     Claim(
         "6 policies",
         "The ranking depends on the discretization policy.",
-        "Kendall's tau of two seeds' rankings within a condition minus between policies, same data set",
+        "Kendall's tau of two seeds' rankings within a condition minus between policies, same"
+        " data set",
         0.0,
         partial(_lost, same_dataset=True, same_policy=False),
     ),
     Claim(
         "7 data sets",
         "The ranking depends on the data set (transductive robustness differs between methods).",
-        "Kendall's tau of two seeds' rankings within a condition minus between data sets, same policy",
+        "Kendall's tau of two seeds' rankings within a condition minus between data sets, same"
+        " policy",
         0.0,
         partial(_lost, same_dataset=False, same_policy=True),
     ),

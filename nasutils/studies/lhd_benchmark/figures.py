@@ -1,4 +1,6 @@
-"""Figures of `notebooks/lhd_benchmark.ipynb`: functions of results that return figure and table."""
+"""Figures of `notebooks/lhd_benchmark.ipynb`:
+functions of results that return figure and table.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -39,7 +41,9 @@ def _marked(method: str) -> dict[str, Any]:
 
 
 def spread(results: Results) -> Drawn:
-    """Test accuracy of random networks of both spaces: a dot per network, its evaluation seeds joined by a line."""
+    """Test accuracy of random networks of both spaces:
+    a dot per network, its evaluation seeds joined by a line.
+    """
     table = results.kind("random")[["method", "seed", "eval_seed", "accuracy", "params"]]
     figure, ((ax,),) = plots.panels(1, 1, 2.0)
     for place, (space, name) in enumerate(SPACES.items()):
@@ -61,8 +65,19 @@ def sketch() -> Drawn:
     figure, ((ax,),) = plots.panels(1, 1, 2.7)
     places = {0: (0.0, 0.7), 1: (0.0, -0.7)} | {2 + i: (1.5 + 1.4 * i, 0.0) for i in range(NODES)}
     for source, target in EDGES:
-        bend = (0.28 if source == 0 else -0.28) if source < 2 else (0.3 if (source + target) % 2 else -0.3)
-        _arrow(ax, places[source], places[target], -bend if target > source + 1 or source < 2 else 0, "0.65", 0.9)
+        bend = (
+            (0.28 if source == 0 else -0.28)
+            if source < 2
+            else (0.3 if (source + target) % 2 else -0.3)
+        )
+        _arrow(
+            ax,
+            places[source],
+            places[target],
+            -bend if target > source + 1 or source < 2 else 0,
+            "0.65",
+            0.9,
+        )
     end = 1.5 + 1.4 * NODES
     for i in range(NODES):
         x = places[2 + i][0]
@@ -75,10 +90,22 @@ def sketch() -> Drawn:
     for (name, color), side in zip(OUTPUTS.items(), (1, -1), strict=True):
         style = "-" if name == "sum" else (0, (3, 1.4))
         ax.plot([places[2][0], end - 0.2], [1.75 * side] * 2, color=color, ls=style, lw=1.6)
-        text = r"sum: $\sum_i \beta_i z_i$, C channels" if name == "sum" else r"concat of $\gamma_i z_i$, 5C channels"
+        text = (
+            r"sum: $\sum_i \beta_i z_i$, C channels"
+            if name == "sum"
+            else r"concat of $\gamma_i z_i$, 5C channels"
+        )
         ax.text(end - 0.1, 1.75 * side, text, color=color, va="center", fontsize="small")
     for node, (x, y) in places.items():
-        ax.scatter(x, y, s=260, facecolor="0.9" if node < 2 else "white", edgecolor="0.2", lw=0.9, zorder=3)
+        ax.scatter(
+            x,
+            y,
+            s=260,
+            facecolor="0.9" if node < 2 else "white",
+            edgecolor="0.2",
+            lw=0.9,
+            zorder=3,
+        )
     for node, text in ((0, "sum of the\ncell before"), (1, "concat of the\ncell before")):
         ax.text(-0.3, places[node][1], text, ha="right", va="center", fontsize="small")
     ax.set(xlim=(-2.1, end + 2.7), ylim=(-2.05, 2.05))
@@ -86,10 +113,25 @@ def sketch() -> Drawn:
     return figure, pd.DataFrame(EDGES, columns=["source", "target"])
 
 
-def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], bend: float, color: str, lw: float) -> None:
+def _arrow(
+    ax: Axes,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    bend: float,
+    color: str,
+    lw: float,
+) -> None:
     arc = f"arc3,rad={bend}"
     arrow = FancyArrowPatch(
-        start, end, connectionstyle=arc, arrowstyle="-|>", mutation_scale=7, color=color, lw=lw, shrinkA=8, shrinkB=8
+        start,
+        end,
+        connectionstyle=arc,
+        arrowstyle="-|>",
+        mutation_scale=7,
+        color=color,
+        lw=lw,
+        shrinkA=8,
+        shrinkB=8,
     )
     ax.add_patch(arrow)
 
@@ -102,13 +144,24 @@ def found_cell(results: Results, method: str) -> Drawn:
 
 
 def trials(results: Results) -> Drawn:
-    """A dot per search, mean and interval per method: a panel per condition, data sets down, policies across."""
+    """A dot per search, mean and interval per method:
+    a panel per condition, data sets down, policies across.
+    """
     scores, table = results.scores(), main_table(results)
     height = 0.7 + 0.14 * len(results.methods)
-    figure, axes = plots.panels(len(results.datasets), len(POLICY_NAMES), height, sharex="row", sharey=True)
+    figure, axes = plots.panels(
+        len(results.datasets), len(POLICY_NAMES), height, sharex="row", sharey=True
+    )
     for (d, p), ax in np.ndenumerate(axes):
         for place, method in enumerate(results.methods):
-            ax.plot(scores[place, d, p], [place - 0.12] * scores.shape[-1], ls="", ms=3.5, mew=0.8, **_marked(method))
+            ax.plot(
+                scores[place, d, p],
+                [place - 0.12] * scores.shape[-1],
+                ls="",
+                ms=3.5,
+                mew=0.8,
+                **_marked(method),
+            )
             plots.interval(ax, analysis.estimate(scores[place, d, p]), place + 0.25)
         ax.set_title(f"{NAMES[results.datasets[d]]}, {POLICY_NAMES[p]}")
         ax.grid(axis="y", lw=0.3)
@@ -123,7 +176,9 @@ def trials(results: Results) -> Drawn:
 
 
 def rank_heatmap(results: Results) -> Drawn:
-    """Rank of each method in each condition; data sets whose images were not there are empty columns."""
+    """Rank of each method in each condition;
+    data sets whose images were not there are empty columns.
+    """
     means = results.by_condition()
     table = pd.DataFrame(ranking.ranks(means.T).T, index=results.methods, columns=_labels(results))
     for dataset in results.missing:
@@ -134,17 +189,29 @@ def rank_heatmap(results: Results) -> Drawn:
     for i, dataset in enumerate(results.missing):
         x = len(results.conditions) + len(POLICY_NAMES) * (i + 0.5) - 0.5
         text = f"{NAMES[dataset]}:\nimages not at hand"
-        ax.text(x, len(results.methods) / 2 - 0.5, text, ha="center", va="center", fontsize="small", color="0.4")
+        ax.text(
+            x,
+            len(results.methods) / 2 - 0.5,
+            text,
+            ha="center",
+            va="center",
+            fontsize="small",
+            color="0.4",
+        )
     ax.tick_params(axis="x", labelsize="x-small")
     figure.colorbar(image, label="rank (1: highest mean accuracy)")
-    return figure, table.rename_axis("method").rename(columns=lambda c: c.replace("\n", " ")).reset_index()
+    return figure, table.rename_axis("method").rename(
+        columns=lambda c: c.replace("\n", " ")
+    ).reset_index()
 
 
 def _labels(results: Results) -> list[str]:
     return [f"{NAMES[dataset]}\n{policy}" for dataset, policy in results.conditions]
 
 
-def _field(ax: Axes, table: pd.DataFrame, cmap: str, low: float, high: float, form: str) -> AxesImage:
+def _field(
+    ax: Axes, table: pd.DataFrame, cmap: str, low: float, high: float, form: str
+) -> AxesImage:
     """A heat map with its numbers in it."""
     image = ax.imshow(table.to_numpy(dtype=float), cmap=cmap, vmin=low, vmax=high, aspect="auto")
     for (y, x), value in np.ndenumerate(table.to_numpy(dtype=float)):
@@ -152,7 +219,9 @@ def _field(ax: Axes, table: pd.DataFrame, cmap: str, low: float, high: float, fo
             red, green, blue, _ = image.cmap(image.norm(value))
             dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
             color = "w" if dark else "0.1"
-            ax.text(x, y, form.format(value), ha="center", va="center", fontsize="x-small", color=color)
+            ax.text(
+                x, y, form.format(value), ha="center", va="center", fontsize="x-small", color=color
+            )
     ax.set_xticks(range(table.shape[1]), [str(c) for c in table.columns])
     ax.set_yticks(range(table.shape[0]), [str(i) for i in table.index])
     ax.grid(False)
@@ -160,13 +229,17 @@ def _field(ax: Axes, table: pd.DataFrame, cmap: str, low: float, high: float, fo
 
 
 def agreement(results: Results) -> Drawn:
-    """Kendall's tau between the rankings of every two conditions; the table has the intervals (resampled seeds)."""
+    """Kendall's tau between the rankings of every two conditions;
+    the table has the intervals (resampled seeds).
+    """
     matrix = agreement_matrix(results.by_condition())
     resampled = ranking.resampled(results.scores())
     draws = agreement_matrix(resampled.reshape(*resampled.shape[:2], -1))
     labels = _labels(results)
     figure, ((ax,),) = plots.panels(1, 1, 1.4 + 0.27 * len(labels))
-    square = pd.DataFrame(matrix, index=[label.replace("\n", ", ") for label in labels], columns=labels)
+    square = pd.DataFrame(
+        matrix, index=[label.replace("\n", ", ") for label in labels], columns=labels
+    )
     image = _field(ax, square, "PuOr_r", -1, 1, "{:.2f}")
     ax.tick_params(axis="x", labelsize="x-small")
     figure.colorbar(image, label="Kendall's tau")
@@ -189,13 +262,28 @@ def critical(results: Results) -> Drawn:
     groups = ranking.cliques(table["rank"].tolist(), test["difference"])
     figure, ((ax,),) = plots.panels(1, 1, 1.2 + 0.17 * len(table))
     for y, row in table.iterrows():
-        ax.plot([row["rank_low"], row["rank_high"]], [y, y], color="0.75", lw=3, solid_capstyle="butt", zorder=1)
+        ax.plot(
+            [row["rank_low"], row["rank_high"]],
+            [y, y],
+            color="0.75",
+            lw=3,
+            solid_capstyle="butt",
+            zorder=1,
+        )
         ax.plot(row["rank"], y, ms=6, ls="", zorder=3, **_marked(row["method"]))
     edge = max(len(results.methods), table["rank_high"].max(), 1 + test["difference"])
     for i, (first, last) in enumerate(groups):
-        ax.plot([edge + 0.3 * (i + 1)] * 2, [first - 0.25, last + 0.25], color="0.15", lw=2.2, solid_capstyle="butt")
+        ax.plot(
+            [edge + 0.3 * (i + 1)] * 2,
+            [first - 0.25, last + 0.25],
+            color="0.15",
+            lw=2.2,
+            solid_capstyle="butt",
+        )
     ax.plot([1, 1 + test["difference"]], [-1.2, -1.2], color="0.15", lw=1.2, marker="|", ms=7)
-    ax.text(1, -1.4, f"critical difference {test['difference']:.2f}", fontsize="small", va="bottom")
+    ax.text(
+        1, -1.4, f"critical difference {test['difference']:.2f}", fontsize="small", va="bottom"
+    )
     ax.set_yticks(range(len(table)), table["method"])
     ax.set(ylim=(len(table) - 0.4, -2.3), xlim=(0.6, edge + 0.3 * (len(groups) + 1)))
     ax.set_xlabel(f"average rank over {test['conditions']} conditions (1: best)")
@@ -203,18 +291,34 @@ def critical(results: Results) -> Drawn:
 
 
 def budgets(results: Results) -> Drawn:
-    """Rank of each method on each data set, `base`: under the first budget (left) and under the others."""
+    """Rank of each method on each data set, `base`:
+    under the first budget (left) and under the others.
+    """
     table = budget_ranks(results)
-    figure, (axes,) = plots.panels(1, len(results.datasets), 0.9 + 0.19 * len(results.methods), sharey=True)
+    figure, (axes,) = plots.panels(
+        1, len(results.datasets), 0.9 + 0.19 * len(results.methods), sharey=True
+    )
     for ax, dataset in zip(axes, results.datasets, strict=True):
-        square = table[table["dataset"] == dataset].pivot(index="method", columns="budget", values="rank")
+        square = table[table["dataset"] == dataset].pivot(
+            index="method", columns="budget", values="rank"
+        )
         square = square[results.budgets]
         for method in results.methods:
             style = _marked(method)
             moved = square.loc[method].max() - square.loc[method].min() >= 3
-            ax.plot(range(square.shape[1]), square.loc[method], ms=5, lw=1.6 if moved else 0.7, clip_on=False, **style)
+            ax.plot(
+                range(square.shape[1]),
+                square.loc[method],
+                ms=5,
+                lw=1.6 if moved else 0.7,
+                clip_on=False,
+                **style,
+            )
         for i, method in enumerate(square[results.budgets[-1]].dropna().sort_values().index):
-            ends = [square.shape[1] - 0.97, square.shape[1] - 0.91], [square.loc[method, results.budgets[-1]], i + 1]
+            ends = (
+                [square.shape[1] - 0.97, square.shape[1] - 0.91],
+                [square.loc[method, results.budgets[-1]], i + 1],
+            )
             ax.plot(*ends, color="0.6", lw=0.6)
             ax.text(square.shape[1] - 0.9, i + 1, method, fontsize="x-small", va="center")
         ax.set_xticks(range(square.shape[1]), [f"{b} budget" for b in results.budgets])
@@ -225,10 +329,14 @@ def budgets(results: Results) -> Drawn:
 
 
 def transfer(results: Results) -> Drawn:
-    """What a cell loses for having been searched on another data set, per method; none with one data set."""
+    """What a cell loses for having been searched on another data set, per method;
+    none with one data set.
+    """
     table = transfer_table(results)
     targets = [d for d in results.datasets if d in set(table["target"])]
-    figure, (axes,) = plots.panels(1, max(len(targets), 1), 0.9 + 0.17 * len(results.methods), sharey=True)
+    figure, (axes,) = plots.panels(
+        1, max(len(targets), 1), 0.9 + 0.17 * len(results.methods), sharey=True
+    )
     for ax, target in zip(axes, targets, strict=False):
         part = table[table["target"] == target]
         for k, (source, rows) in enumerate(part.groupby("searched", sort=False)):
@@ -236,14 +344,25 @@ def transfer(results: Results) -> Drawn:
                 e = analysis.Estimate(row.loss, row.loss_low, row.loss_high, row.n)
                 y = results.methods.index(row.method) + 0.25 * k
                 plots.interval(ax, e, y)
-                ax.plot(e.mean, y, "os"[k % 2], color=f"C{k}", ms=4, label=f"searched on {NAMES[source]}")
+                ax.plot(
+                    e.mean,
+                    y,
+                    "os"[k % 2],
+                    color=f"C{k}",
+                    ms=4,
+                    label=f"searched on {NAMES[source]}",
+                )
         handles, labels = ax.get_legend_handles_labels()
         unique = dict(zip(labels, handles, strict=True))
         ax.legend(unique.values(), unique.keys(), fontsize="x-small", loc="lower right")
         ax.axvline(0, color="0.3", lw=0.9, ls="--")
-        ax.set(title=f"evaluated on {NAMES[target]}", xlabel="loss against a search there (points)")
+        ax.set(
+            title=f"evaluated on {NAMES[target]}", xlabel="loss against a search there (points)"
+        )
     axes[0].set_yticks(range(len(results.methods)), results.methods)
-    axes[0].set_ylim(len(results.methods) + 0.4 * max(len(targets), 1), -0.6)  # room for the legend
+    axes[0].set_ylim(
+        len(results.methods) + 0.4 * max(len(targets), 1), -0.6
+    )  # room for the legend
     return figure, table
 
 
@@ -253,13 +372,18 @@ def proxy(results: Results) -> Drawn:
     figure, ax = plots.plt.subplots(figsize=(plots.WIDTH * 0.75, 2.9))
     for row in table.itertuples():
         ax.plot(row.accuracy, row.longer, ls="", ms=6, label=row.method, **_marked(row.method))
-    ax.set(xlabel="test accuracy, training of the benchmark (%)", ylabel="the same cells,\ntrained longer (%)")
+    ax.set(
+        xlabel="test accuracy, training of the benchmark (%)",
+        ylabel="the same cells,\ntrained longer (%)",
+    )
     figure.legend(loc="outside right center", fontsize="x-small")
     return figure, table
 
 
 def released() -> Drawn:
-    """The released architectures: parameters, skips and entropy by method; a mark per data set, mean of 5 trials."""
+    """The released architectures: parameters, skips and entropy by method;
+    a mark per data set, mean of 5 trials.
+    """
     table = lhd_architectures.statistics()
     names = {value: label for label, value in METHODS.items()}
     order = [m for m in METHODS.values() if m in set(table["method"])]
@@ -274,7 +398,14 @@ def released() -> Drawn:
             places = [order.index(m) + 0.2 * (k - 1) for m in rows["method"]]
             errors = rows["params_base_sd"] if column == "params_base" else None
             ax.errorbar(
-                rows[column], places, xerr=errors, fmt="osD"[k], color=f"C{k}", ms=4, lw=0.9, label=NAMES[str(dataset)]
+                rows[column],
+                places,
+                xerr=errors,
+                fmt="osD"[k],
+                color=f"C{k}",
+                ms=4,
+                lw=0.9,
+                label=NAMES[str(dataset)],
             )
         ax.set_xlabel(label)
     axes[0].set_yticks(range(len(order)), [names[m] for m in order])
@@ -284,7 +415,9 @@ def released() -> Drawn:
 
 
 def ranking_of(results: Results, conditions: Sequence[str]) -> Figure:
-    """Average rank over some conditions (`data set, policy`) beside that over all, for the widget."""
+    """Average rank over some conditions (`data set, policy`) beside that over all,
+    for the widget.
+    """
     labels = [f"{d}, {p}" for d, p in results.conditions]
     placed = ranking.ranks(results.by_condition().T)
     selected = np.isin(labels, list(conditions))
@@ -294,8 +427,19 @@ def ranking_of(results: Results, conditions: Sequence[str]) -> Figure:
     for y, m in enumerate(order):
         ax.plot([everywhere[m], here[m]], [y, y], color="0.7", lw=1, zorder=1)
         ax.plot(here[m], y, ms=6, ls="", **_marked(results.methods[m]))
-    ax.scatter(everywhere[order], range(len(order)), marker="|", s=60, color="0.3", zorder=2, label="all conditions")
+    ax.scatter(
+        everywhere[order],
+        range(len(order)),
+        marker="|",
+        s=60,
+        color="0.3",
+        zorder=2,
+        label="all conditions",
+    )
     ax.set_yticks(range(len(order)), [results.methods[m] for m in order])
-    ax.set(xlabel=f"average rank over {selected.sum()} of {len(labels)} conditions", ylim=(len(order) - 0.4, -0.6))
+    ax.set(
+        xlabel=f"average rank over {selected.sum()} of {len(labels)} conditions",
+        ylim=(len(order) - 0.4, -0.6),
+    )
     ax.legend(loc="lower right", fontsize="small")
     return figure

@@ -1,4 +1,6 @@
-"""Results of the LHD benchmark: accuracies by method and condition, what is computed from them, and the claims."""
+"""Results of the LHD benchmark: accuracies by method and condition, what is computed from them,
+and the claims.
+"""
 
 import math
 import time
@@ -30,9 +32,10 @@ SPACES = {"lhd": "LHD", "darts": "DARTS space"}
 class Results:
     """What the claims are computed from.
 
-    searches: the finished ones. finals: a row per finished training of a final network: the fields of `FinalKey`,
-    accuracy (of the test images after the last epoch, %), best (the highest in the last third of the epochs), params,
-    macs, seconds, genotype. steps: see `step_seconds`. missing: data sets whose images were not there.
+    searches: the finished ones. finals: a row per finished training of a final network: the fields
+    of `FinalKey`, accuracy (of the test images after the last epoch, %), best (the highest in the
+    last third of the epochs), params, macs, seconds, genotype. steps: see `step_seconds`. missing:
+    data sets whose images were not there.
     """
 
     searches: Mapping[SearchKey, tuple[Experiment, Run]]
@@ -87,7 +90,9 @@ class Results:
         return table[table["searched"] == table["target"]]
 
     def scores(self, budget: str | None = None) -> np.ndarray:
-        """Test accuracy (%), mean over evaluation seeds: (methods, data sets, policies, search seeds), nan: none."""
+        """Test accuracy (%), mean over evaluation seeds:
+        (methods, data sets, policies, search seeds), nan: none.
+        """
         table = self.own[self.own["budget"] == (self.budgets[0] if budget is None else budget)]
         means = table.groupby(["method", "target", "policy", "seed"])["accuracy"].mean()
         axes = [self.methods, self.datasets, POLICY_NAMES, self.seeds]
@@ -102,7 +107,9 @@ class Results:
         """Test accuracy (%) of random networks: (networks, evaluation seeds)."""
         table = self.kind("random")
         table = table[table["method"] == space]
-        return table.pivot_table(index="seed", columns="eval_seed", values="accuracy").to_numpy(dtype=float)
+        return table.pivot_table(index="seed", columns="eval_seed", values="accuracy").to_numpy(
+            dtype=float
+        )
 
 
 def _row(run: Run) -> dict[str, object]:
@@ -118,10 +125,12 @@ def _row(run: Run) -> dict[str, object]:
 
 
 def separable(scores: np.ndarray) -> float:
-    """Discernibility of networks: the share of pairs whose means differ by more than their noise explains, at 95 %.
+    """Discernibility of networks: the share of pairs whose means differ by more than their noise
+    explains, at 95 %.
 
-    scores: (networks, repeats). The noise is the pooled deviation s within networks; a pair is told apart if its means
-    differ by more than t s sqrt(2 / repeats), t of Student's distribution. nan for one repeat or network.
+    scores: (networks, repeats). The noise is the pooled deviation s within networks; a pair is
+    told apart if its means differ by more than t s sqrt(2 / repeats), t of Student's distribution.
+    nan for one repeat or network.
     """
     from scipy.stats import t
 
@@ -136,7 +145,9 @@ def separable(scores: np.ndarray) -> float:
     return float((np.abs(means[i] - means[j]) > bound).mean())
 
 
-def contrast(results: Results, measure: Callable[[np.ndarray], float], draws: int = 1000) -> Estimate:
+def contrast(
+    results: Results, measure: Callable[[np.ndarray], float], draws: int = 1000
+) -> Estimate:
     """A measure of random networks (networks, repeats) on LHD minus that on the DARTS space.
 
     Its interval: of resampled networks, each space on its own.
@@ -160,21 +171,32 @@ def deviation(scores: np.ndarray) -> float:
 
 
 def discernibility(results: Results) -> np.ndarray:
-    """Per condition the share of pairs of methods that are told apart, (conditions,), see `ranking.told_apart`."""
+    """Per condition the share of pairs of methods that are told apart, (conditions,),
+    see `ranking.told_apart`.
+    """
     scores = results.scores()
-    return np.array([ranking.told_apart(s.T) for s in scores.reshape(len(scores), -1, scores.shape[-1]).swapaxes(0, 1)])
+    return np.array(
+        [
+            ranking.told_apart(s.T)
+            for s in scores.reshape(len(scores), -1, scores.shape[-1]).swapaxes(0, 1)
+        ]
+    )
 
 
 def single_seed_agreement(results: Results, same_dataset: bool, same_policy: bool) -> np.ndarray:
-    """Kendall's tau between the rankings of single search seeds, (seeds, seeds), nan where there is none.
+    """Kendall's tau between the rankings of single search seeds, (seeds, seeds),
+    nan where there is none.
 
-    Mean over all pairs of conditions on the same or different data sets, of the same or different policies. The
-    agreement of different seeds within a condition is what the noise of the searches leaves.
+    Mean over all pairs of conditions on the same or different data sets, of the same or different
+    policies. The agreement of different seeds within a condition is what the noise of the searches
+    leaves.
     """
     scores = results.scores()  # (methods, data sets, policies, seeds)
     _, datasets, policies, seeds = scores.shape
     columns = np.moveaxis(scores, 0, -1).reshape(-1, len(scores))
-    tau = ranking.kendall(columns[:, None], columns[None]).reshape(datasets, policies, seeds, datasets, policies, seeds)
+    tau = ranking.kendall(columns[:, None], columns[None]).reshape(
+        datasets, policies, seeds, datasets, policies, seeds
+    )
     of_datasets = (np.eye(datasets, dtype=bool) == same_dataset)[:, None, :, None]
     of_policies = (np.eye(policies, dtype=bool) == same_policy)[None, :, None, :]
     return ranking.mean(np.moveaxis(tau, (2, 5), (0, 1))[:, :, of_datasets & of_policies])
@@ -189,10 +211,11 @@ def _lost(results: Results, same_dataset: bool, same_policy: bool) -> Estimate:
 def step_seconds(
     machine: Machine, channels: int, cells: int, resolution: int, batch: int, repeats: int = 5
 ) -> pd.DataFrame:
-    """Processor seconds of one search step (alpha and weights, random images) on LHD and on the DARTS space.
+    """Processor seconds of one search step (alpha and weights,
+    random images) on LHD and on the DARTS space.
 
-    A row per repeat, columns lhd and darts, taken in turn after a step that warms up. On one thread of the CPU.
-    Measured once and kept among the runs.
+    A row per repeat, columns lhd and darts, taken in turn after a step that warms up. On one
+    thread of the CPU. Measured once and kept among the runs.
     """
     sizes = {"channels": channels, "cells": cells, "resolution": resolution, "batch": batch}
 
@@ -220,6 +243,8 @@ def _step(name: str, channels: int, cells: int, resolution: int, batch: int) -> 
 
     def step() -> None:
         for wanted in (list(method.alphas.values()), list(net.parameters())):
-            torch.autograd.grad(F.cross_entropy(net(images, method.mixing()), labels), wanted, allow_unused=True)
+            torch.autograd.grad(
+                F.cross_entropy(net(images, method.mixing()), labels), wanted, allow_unused=True
+            )
 
     return step

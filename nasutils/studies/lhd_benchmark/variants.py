@@ -1,8 +1,10 @@
-"""Rethink DARTS Search Space and Renovate a New Benchmark (LHD): twelve methods under twelve conditions.
+"""Rethink DARTS Search Space and Renovate a New Benchmark (LHD):
+twelve methods under twelve conditions.
 
-A condition is a data set and a discretization policy. One search gives four cells, one per policy; each is trained
-and tested. The claims are the abstract's (arXiv 2306.06852); the statistics and all thresholds are ours and were fixed
-before any search of the benchmark was judged. Specification (LHD): 2 to 5.
+A condition is a data set and a discretization policy. One search gives four cells, one per policy;
+each is trained and tested. The claims are the abstract's (arXiv 2306.06852); the statistics and
+all thresholds are ours and were fixed before any search of the benchmark was judged. Specification
+(LHD): 2 to 5.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -46,8 +48,8 @@ METHODS: Mapping[str, str] = {
 
 
 BUDGETS = ("released", "equal")
-"""released: batch, weight rate and data as in the method's own recipe. equal: those of DARTS for all, so that the
-weights see the same images in the same number of updates."""
+"""released: batch, weight rate and data as in the method's own recipe. equal: those of DARTS for
+all, so that the weights see the same images in the same number of updates."""
 
 
 POLICY_NAMES = tuple(POLICIES)
@@ -67,9 +69,11 @@ def chosen(labels: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a search may use. images: for the weights, and as many for alpha unless it is of a single level.
+    """What a search may use. images: for the weights,
+    and as many for alpha unless it is of a single level.
 
-    alpha_from: first epoch in which alpha moves. single_level: alpha follows the batches of the weights.
+    alpha_from: first epoch in which alpha moves. single_level: alpha follows the batches of the
+    weights.
     """
 
     batch: int
@@ -93,7 +97,9 @@ class Budget:
     @property
     def passes(self) -> int:
         """Images passed forward and backward through the supernet."""
-        return self.images * (self.epochs + (0 if self.single_level else max(self.epochs - self.alpha_from, 0)))
+        return self.images * (
+            self.epochs + (0 if self.single_level else max(self.epochs - self.alpha_from, 0))
+        )
 
 
 @cache
@@ -111,17 +117,23 @@ def budget(
     images: int = 25_000,
     preset: str = "published",
 ) -> Budget:
-    """The budget of a method; batch, images: of DARTS, to which those of the others stay in proportion.
+    """The budget of a method; batch, images:
+    of DARTS, to which those of the others stay in proportion.
 
-    released: single-level methods train their weights on all images, twice as many. equal: batch, initial rate and
-    images of DARTS for all; a rate that stays constant belongs to the method (SP-DARTS) and stays so. In both, the
-    epochs in which alpha rests (PC-DARTS, DrNAS) are in proportion to those of the search.
+    released: single-level methods train their weights on all images, twice as many. equal: batch,
+    initial rate and images of DARTS for all; a rate that stays constant belongs to the method
+    (SP-DARTS) and stays so. In both, the epochs in which alpha rests (PC-DARTS, DrNAS) are in
+    proportion to those of the search.
     Raises ValueError for an unknown kind.
     """
     own = own_recipe(label, preset)
     single = own.split == "all"
     if choose("budget", kind, BUDGETS) == "released":
-        size, start, end = round(own.batch * batch / COMMON.batch), own.weight_lr, own.weight_lr_end
+        size, start, end = (
+            round(own.batch * batch / COMMON.batch),
+            own.weight_lr,
+            own.weight_lr_end,
+        )
         used, split = images * (2 if single else 1), own.split
     else:
         constant = own.weight_lr == own.weight_lr_end
@@ -150,7 +162,8 @@ def searches(
     preset: str,
     **setting: Any,
 ) -> dict[SearchKey, Experiment]:
-    """All searches. A method whose budgets coincide is searched once. setting: fields of `Experiment`.
+    """All searches. A method whose budgets coincide is searched once.
+    setting: fields of `Experiment`.
 
     Images of SVHN are not augmented.
     """
@@ -176,17 +189,25 @@ def searches(
     return found
 
 
-def at_hand(tasks: Mapping[SearchKey, Experiment], machine: Machine) -> tuple[list[str], list[str]]:
-    """The data sets whose searches are finished or whose images are there, and those that are left out."""
+def at_hand(
+    tasks: Mapping[SearchKey, Experiment], machine: Machine
+) -> tuple[list[str], list[str]]:
+    """The data sets whose searches are finished or whose images are there,
+    and those that are left out.
+    """
     found: list[str] = []
     missing: list[str] = []
     for name in dict.fromkeys(key.dataset for key in tasks):
-        (found if _finished(name, tasks, machine) or _images(name, machine) else missing).append(name)
+        (found if _finished(name, tasks, machine) or _images(name, machine) else missing).append(
+            name
+        )
     return found, missing
 
 
 def _finished(dataset: str, tasks: Mapping[SearchKey, Experiment], machine: Machine) -> bool:
-    return all(home_of(task, machine).finished for key, task in tasks.items() if key.dataset == dataset)
+    return all(
+        home_of(task, machine).finished for key, task in tasks.items() if key.dataset == dataset
+    )
 
 
 def _images(dataset: str, machine: Machine) -> bool:
@@ -198,21 +219,26 @@ def _images(dataset: str, machine: Machine) -> bool:
 
 
 def final_mix(experiment: Experiment, run: Run) -> Mix:
-    """The mixing weights that a finished search ends with; those it starts with for a method that does not train."""
+    """The mixing weights that a finished search ends with;
+    those it starts with for a method that does not train.
+    """
     records = run.records
     dtype = PRECISIONS[experiment.precision]
     if records:
         return {name: torch.tensor(rows, dtype=dtype) for name, rows in records[-1]["mix"].items()}
     e = experiment
-    method = methods.get(e.method, SPACE, epochs=e.epochs, preset=e.preset, seed=e.seed, dtype=dtype)
+    method = methods.get(
+        e.method, SPACE, epochs=e.epochs, preset=e.preset, seed=e.seed, dtype=dtype
+    )
     return method.inference()
 
 
 class FinalKey(NamedTuple):
-    """kind: `final`; `released`, tested as the authors did; `long`, trained longer; `random`, a drawn network.
+    """kind: `final`; `released`, tested as the authors did; `long`, trained longer;
+    `random`, a drawn network.
 
-    searched: the data set of the search, target: that of training and test. Of a drawn network method is its space,
-    seed its number.
+    searched: the data set of the search, target: that of training and test. Of a drawn network
+    method is its space, seed its number.
     """
 
     kind: str
@@ -229,8 +255,9 @@ class FinalKey(NamedTuple):
 class Training:
     """How final networks are trained, beside what `protocols` prescribes for the data set.
 
-    channels, cells: of the policies but `1m`, which has a quarter more cells and as many channels as give `capacity`
-    weights. images, test_images: None: all. setting: further fields of `Evaluation`.
+    channels, cells: of the policies but `1m`, which has a quarter more cells and as many channels
+    as give `capacity` weights. images, test_images: None: all. setting: further fields of
+    `Evaluation`.
     """
 
     channels: int = 36
@@ -254,16 +281,29 @@ class Training:
         return channels_of(genotype, rule, classes), cells
 
     def of(
-        self, genotype: str, policy: str, target: str, eval_seed: int, *, released: bool = False, longer: int = 1
+        self,
+        genotype: str,
+        policy: str,
+        target: str,
+        eval_seed: int,
+        *,
+        released: bool = False,
+        longer: int = 1,
     ) -> Evaluation:
-        """The evaluation of a cell; released: tested as the authors did. longer: factor of the epochs."""
+        """The evaluation of a cell; released: tested as the authors did.
+        longer: factor of the epochs.
+        """
         channels, cells = self.size(genotype, policy, CLASSES[target])
         name = f"lhd-{'cifar10' if target == 'digits' else target}"
         rest = "-released" if released else "-1m" if policy == "1m" else ""
-        return self._evaluation(genotype, SPACE.name, name + rest, target, eval_seed, channels, cells, longer)
+        return self._evaluation(
+            genotype, SPACE.name, name + rest, target, eval_seed, channels, cells, longer
+        )
 
     def drawn(self, space: str, number: int, target: str, eval_seed: int) -> Evaluation:
-        """The evaluation of a random network of a space, the same protocol without dropped paths for all spaces."""
+        """The evaluation of a random network of a space,
+        the same protocol without dropped paths for all spaces.
+        """
         cell = methods.get("random", spaces.get(space), seed=number).genotype()
         return self._evaluation(
             str(cell),
@@ -290,7 +330,9 @@ class Training:
         longer: int,
         **protocol: Any,
     ) -> Evaluation:
-        """Tested in the last third only, whatever the protocol: nothing looks at the other tests."""
+        """Tested in the last third only, whatever the protocol:
+        nothing looks at the other tests.
+        """
         return Evaluation(
             genotype=genotype,
             space=space,
@@ -316,16 +358,28 @@ class Training:
 def cells(found: Mapping[SearchKey, tuple[Experiment, Run]]) -> dict[tuple[SearchKey, str], str]:
     """The four genotypes of every finished search: {(search, policy): text}."""
     mixes = {key: final_mix(e, run) for key, (e, run) in found.items() if run.finished}
-    return {(key, policy): str(SPACE.discretize(mix, policy)) for key, mix in mixes.items() for policy in POLICY_NAMES}
+    return {
+        (key, policy): str(SPACE.discretize(mix, policy))
+        for key, mix in mixes.items()
+        for policy in POLICY_NAMES
+    }
 
 
-def expected_cells(tasks: Mapping[SearchKey, Experiment], machine: Machine) -> dict[tuple[SearchKey, str], str]:
-    """`cells` before the searches are over, to plan by: a random architecture stands in for one that is not found."""
+def expected_cells(
+    tasks: Mapping[SearchKey, Experiment], machine: Machine
+) -> dict[tuple[SearchKey, str], str]:
+    """`cells` before the searches are over, to plan by:
+    a random architecture stands in for one that is not found.
+    """
     runs = {key: (task, home_of(task, machine)) for key, task in tasks.items()}
     mix = methods.get("random", SPACE).inference()
     blank = {policy: str(SPACE.discretize(mix, policy)) for policy in POLICY_NAMES}
     found = cells(runs)
-    return {(key, policy): found.get((key, policy), blank[policy]) for key in tasks for policy in POLICY_NAMES}
+    return {
+        (key, policy): found.get((key, policy), blank[policy])
+        for key in tasks
+        for policy in POLICY_NAMES
+    }
 
 
 def evaluations(
@@ -340,9 +394,10 @@ def evaluations(
 ) -> dict[FinalKey, Evaluation]:
     """Every training of a final network.
 
-    The first budget is judged under all policies with the first evaluation seed; further evaluation seeds, further
-    budgets, and transfer to the other data sets under `base` only. proxy_cells of them, `base`, of the first data
-    set, are trained proxy_factor times as long. random_networks: drawn from LHD, and as many from the DARTS space.
+    The first budget is judged under all policies with the first evaluation seed; further
+    evaluation seeds, further budgets, and transfer to the other data sets under `base` only.
+    proxy_cells of them, `base`, of the first data set, are trained proxy_factor times as long.
+    random_networks: drawn from LHD, and as many from the DARTS space.
     """
     main = next(iter(genotypes))[0].budget if genotypes else BUDGETS[0]
     datasets = list(dict.fromkeys(key.dataset for key, _ in genotypes))
@@ -350,14 +405,27 @@ def evaluations(
     for (key, policy), genotype in genotypes.items():
         if policy != "base" and key.budget != main:
             continue
-        targets = datasets if transfer and policy == "base" and key.budget == main else [key.dataset]
+        targets = (
+            datasets if transfer and policy == "base" and key.budget == main else [key.dataset]
+        )
         for target in targets:
             repeated = policy == "base" and target == key.dataset and key.budget == main
             for eval_seed in eval_seeds if repeated else eval_seeds[:1]:
-                place = FinalKey("final", key.budget, key.method, key.dataset, target, policy, key.seed, eval_seed)
+                place = FinalKey(
+                    "final",
+                    key.budget,
+                    key.method,
+                    key.dataset,
+                    target,
+                    policy,
+                    key.seed,
+                    eval_seed,
+                )
                 found[place] = training.of(genotype, policy, target, eval_seed)
     extra = _extra(genotypes, training, main, datasets, eval_seeds[0], proxy_cells, proxy_factor)
-    return found | dict(extra) | drawn_networks(training, datasets[:1], eval_seeds, random_networks)
+    return (
+        found | dict(extra) | drawn_networks(training, datasets[:1], eval_seeds, random_networks)
+    )
 
 
 def _extra(
@@ -369,15 +437,28 @@ def _extra(
     proxy_cells: int,
     proxy_factor: int,
 ) -> Iterator[tuple[FinalKey, Evaluation]]:
-    """Cells of each method's first seed, tested as released, and the first of them trained longer."""
-    firsts = {(key.method, key.dataset): key for key, _ in reversed(list(genotypes)) if key.budget == main}
-    for key in sorted(firsts.values(), key=lambda k: (datasets.index(k.dataset), list(METHODS).index(k.method))):
+    """Cells of each method's first seed, tested as released,
+    and the first of them trained longer.
+    """
+    firsts = {
+        (key.method, key.dataset): key
+        for key, _ in reversed(list(genotypes))
+        if key.budget == main
+    }
+    for key in sorted(
+        firsts.values(), key=lambda k: (datasets.index(k.dataset), list(METHODS).index(k.method))
+    ):
         text = genotypes[key, "base"]
-        place = FinalKey("released", main, key.method, key.dataset, key.dataset, "base", key.seed, eval_seed)
+        place = FinalKey(
+            "released", main, key.method, key.dataset, key.dataset, "base", key.seed, eval_seed
+        )
         yield place, training.of(text, "base", key.dataset, eval_seed, released=True)
         if key.dataset == datasets[0] and proxy_cells > 0:
             proxy_cells -= 1
-            yield place._replace(kind="long"), training.of(text, "base", key.dataset, eval_seed, longer=proxy_factor)
+            yield (
+                place._replace(kind="long"),
+                training.of(text, "base", key.dataset, eval_seed, longer=proxy_factor),
+            )
 
 
 def drawn_networks(
@@ -385,7 +466,9 @@ def drawn_networks(
 ) -> dict[FinalKey, Evaluation]:
     """Random networks of LHD and of the DARTS space, each with every evaluation seed."""
     return {
-        FinalKey("random", "", space, target, target, "", number, seed): training.drawn(space, number, target, seed)
+        FinalKey("random", "", space, target, target, "", number, seed): training.drawn(
+            space, number, target, seed
+        )
         for target in datasets
         for space in (SPACE.name, "darts")
         for number in range(count)

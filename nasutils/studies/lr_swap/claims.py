@@ -1,7 +1,9 @@
-"""The claims of Delve into the Performance Degradation of DARTS, and the statistics that test them.
+"""The claims of Delve into the Performance Degradation of DARTS,
+and the statistics that test them.
 
-The claims are the abstract's (arXiv 2109.13466); the statistics and all thresholds are ours and were fixed before
-EX-DARTS was judged at laptop scale. The caveats came later; they only take support away.
+The claims are the abstract's (arXiv 2109.13466); the statistics and all thresholds are ours and
+were fixed before EX-DARTS was judged at laptop scale. The caveats came later; they only take
+support away.
 """
 
 from collections.abc import Sequence
@@ -16,19 +18,24 @@ from nasutils.studies.lr_swap.results import Results
 
 
 def _cure(results: Results, label: str, sign: int) -> Estimate:
-    """What the setting gains on the last cell, minus half of what DARTS loses; sign -1: the reverse."""
+    """What the setting gains on the last cell, minus half of what DARTS loses;
+    sign -1: the reverse.
+    """
     return analysis.estimate(sign * (results.gain(label) - results.degradation("DARTS") / 2))
 
 
 def _overfitting(results: Results) -> Estimate:
-    """Validation loss (nats) of DARTS's supernet in the epoch of its best cell minus that in the last epoch."""
+    """Validation loss (nats) of DARTS's supernet in the epoch of its best cell minus that in the
+    last epoch.
+    """
     table = results.epochs[results.epochs["method"] == "DARTS"]
     best = table.loc[table.groupby("seed")["cifar10"].idxmax()].set_index("seed")["valid_loss"]
     return analysis.estimate(best - analysis.by_seed(results.last, "DARTS", "valid_loss"))
 
 
 def magnitude_correlation(results: Results, label: str, operation: str) -> pd.Series:
-    """Spearman's correlation over epochs of the operation's magnitude and the current cell's accuracy, by seed.
+    """Spearman's correlation over epochs of the operation's magnitude and the current cell's
+    accuracy, by seed.
 
     nan where one of them never changes.
     """
@@ -43,7 +50,9 @@ def _bias(results: Results) -> Estimate:
 
 
 def _stop_gain(results: Results, against: str | None) -> Estimate:
-    """Cell at the peak of the designated operation minus the last cell, or that of another criterion (DARTS)."""
+    """Cell at the peak of the designated operation minus the last cell,
+    or that of another criterion (DARTS).
+    """
     at_peak = results.stops("DARTS", "peak")["cifar10"]
     if against is None:
         return analysis.estimate(at_peak - analysis.by_seed(results.last, "DARTS", "cifar10"))
@@ -54,14 +63,16 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         "1 degradation",
         "The performance of DARTS degrades as the search goes on.",
-        "DARTS: accuracy of its best cell of any epoch minus that of its last cell, CIFAR-10 test, points",
+        "DARTS: accuracy of its best cell of any epoch minus that of its last cell, CIFAR-10 test,"
+        " points",
         1.0,
         lambda results: analysis.estimate(results.degradation("DARTS")),
     ),
     Claim(
         "2a regularisation",
         "Stronger regularisation of alpha does not cure it.",
-        "half of what DARTS loses (best minus last cell) minus what `alpha decay x 10` gains, paired, points",
+        "half of what DARTS loses (best minus last cell) minus what `alpha decay x 10` gains,"
+        " paired, points",
         0.0,
         partial(_cure, label="alpha decay x 10", sign=-1),
     ),
@@ -89,7 +100,8 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         "3c competitive",
         "EX-DARTS is competitive.",
-        "EX-DARTS: accuracy of the last cell minus 93.41 (PC-DARTS as published), CIFAR-10 test, points",
+        "EX-DARTS: accuracy of the last cell minus 93.41 (PC-DARTS as published), CIFAR-10 test,"
+        " points",
         -1.0,
         lambda results: analysis.of_method(results.last, "EX-DARTS", "cifar10", minus=93.41),
     ),
@@ -107,7 +119,8 @@ CLAIMS: Sequence[Claim] = (
         "DARTS: validation loss in the epoch of the best cell minus that in the last epoch, nats",
         0.0,
         _overfitting,
-        "the loss is that of alpha's own images: a rise would show overfitting, a fall does not exclude it",
+        "the loss is that of alpha's own images: a rise would show overfitting, a fall does not"
+        " exclude it",
     ),
     Claim(
         "6a bias",
@@ -119,14 +132,18 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         "6b tied",
         "The degradation goes with that bias.",
-        "DARTS: rank correlation over epochs of the designated operation's S and the cell's accuracy",
+        "DARTS: rank correlation over epochs of the designated operation's S and the cell's"
+        " accuracy",
         0.5,
-        lambda results: analysis.estimate(magnitude_correlation(results, "DARTS", results.operation)),
+        lambda results: analysis.estimate(
+            magnitude_correlation(results, "DARTS", results.operation)
+        ),
     ),
     Claim(
         "7a stop",
         "The magnitude of an operation tells when to stop.",
-        "DARTS: accuracy of the cell at the operation's peak minus that of the last cell, paired, points",
+        "DARTS: accuracy of the cell at the operation's peak minus that of the last cell, paired,"
+        " points",
         0.0,
         partial(_stop_gain, against=None),
     ),

@@ -1,4 +1,6 @@
-"""Figures of `notebooks/lr_swap.ipynb` alone: functions of results that return figure and table."""
+"""Figures of `notebooks/lr_swap.ipynb` alone:
+functions of results that return figure and table.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -11,7 +13,16 @@ from nasutils.report import plots
 from nasutils.studies.figures import NAMES, Drawn, grid, label_outer, one_legend
 from nasutils.studies.lr_swap.results import Results
 from nasutils.studies.lr_swap.tables import OUTSIDE, outside_table
-from nasutils.studies.lr_swap.variants import EPOCHS, JUDGED, LONG, SCHEDULES, SPACE, VARIANTS, Point, rules
+from nasutils.studies.lr_swap.variants import (
+    EPOCHS,
+    JUDGED,
+    LONG,
+    SCHEDULES,
+    SPACE,
+    VARIANTS,
+    Point,
+    rules,
+)
 
 SETTINGS: Mapping[str, Sequence[str]] = {
     **{label: (label,) for label in VARIANTS if label.startswith("alpha")},
@@ -22,7 +33,11 @@ SETTINGS: Mapping[str, Sequence[str]] = {
 
 
 FAMILIES = {
-    "selective stop": ("C0", "o", ("peak", "residual", "peak_ungated", "res", "res_skip", "res_speed")),
+    "selective stop": (
+        "C0",
+        "o",
+        ("peak", "residual", "peak_ungated", "res", "res_skip", "res_speed"),
+    ),
     "skips": ("C1", "s", ("hard_exit", "skips_2", "skips_3", "skips_4")),
     "ranking": ("C2", "^", ("ranking_2", "ranking_3", "ranking_4", "ranking_10")),
     "eigenvalue": ("C3", "D", ("eigenvalue",)),
@@ -40,14 +55,19 @@ def rates(labels: Sequence[str], epochs: int) -> Drawn:
         alpha = method.optimizer.param_groups[0]
         rows += [
             {"setting": label, "epoch": e, "weight_rate": recipe.rate(e)}
-            | {"alpha_rate": alpha["lr"] if e >= recipe.alpha_from else 0.0, "alpha_decay": alpha["weight_decay"]}
+            | {
+                "alpha_rate": alpha["lr"] if e >= recipe.alpha_from else 0.0,
+                "alpha_decay": alpha["weight_decay"],
+            }
             for e in range(experiment.epochs)
         ]
     table = pd.DataFrame(rows)
     for label in labels:
         part = table[table["setting"] == label]
         style = plots.look(label) | {"lw": 1.3, "ms": 3.5, "markevery": 8}
-        left.semilogy(part["epoch"], part["weight_rate"].where(part["weight_rate"] > 0), label=label, **style)
+        left.semilogy(
+            part["epoch"], part["weight_rate"].where(part["weight_rate"] > 0), label=label, **style
+        )
         right.semilogy(part["epoch"], part["alpha_rate"].where(part["alpha_rate"] > 0), **style)
     left.set(xlabel="epoch", ylabel="weight rate", ylim=(1e-4, 0.1))
     right.set(xlabel="epoch", ylabel="alpha rate")
@@ -57,31 +77,52 @@ def rates(labels: Sequence[str], epochs: int) -> Drawn:
 
 
 def settings(results: Results, searched: Iterable[str]) -> Drawn:
-    """A panel per exploratory setting: each search and their median, that of DARTS in grey, the warm-up shaded.
+    """A panel per exploratory setting: each search and their median, that of DARTS in grey,
+    the warm-up shaded.
 
     searched: the labels to show (points of the map may have fewer seeds).
     """
     wanted = set(results.present(searched))
-    shown = {title: [label for label in labels if label in wanted] for title, labels in SETTINGS.items()}
+    shown = {
+        title: [label for label in labels if label in wanted] for title, labels in SETTINGS.items()
+    }
     panels = {title: labels for title, labels in shown.items() if labels}
     figure, axes = grid(len(panels), 2.1, 2 if len(panels) == 4 else 3)
     baseline = results.epochs[results.epochs["method"] == "DARTS"]
     epochs = int(baseline["epoch"].max()) + 1 if len(baseline) else EPOCHS
-    low = max(results.epochs.loc[results.epochs["method"].isin([*wanted, "DARTS"]), "cifar10"].min() - 4, 0)
+    low = max(
+        results.epochs.loc[results.epochs["method"].isin([*wanted, "DARTS"]), "cifar10"].min() - 4,
+        0,
+    )
     for ax, (title, labels) in zip(axes.flat, panels.items(), strict=False):
         medians = baseline.groupby("epoch")["cifar10"].median()
         ax.plot(medians.index, medians, color="0.5", lw=1.6, label="DARTS (median)")
         for label in labels:
             rows = results.epochs[results.epochs["method"] == label]
-            plots.median_band(ax, rows, "epoch", "cifar10", seeds=True, label=label, **plots.look(label))
+            plots.median_band(
+                ax, rows, "epoch", "cifar10", seeds=True, label=label, **plots.look(label)
+            )
         if warmup := VARIANTS[labels[0]].warmup_epochs(epochs):
-            ax.axvspan(0, warmup, facecolor="0.93", edgecolor="0.8", hatch="//", lw=0, zorder=0, label="warm-up")
+            ax.axvspan(
+                0,
+                warmup,
+                facecolor="0.93",
+                edgecolor="0.8",
+                hatch="//",
+                lw=0,
+                zorder=0,
+                label="warm-up",
+            )
         ax.set_title(title)
         plots.stretch(ax, "y", low)
     if panels:
         label_outer(axes, "epoch", "test accuracy\nof the cell (%)")
         one_legend(figure, axes, 3)
-    plots.note(figure, "thin lines: searches; with marks: their median; the axis is that of the error's logarithm")
+    plots.note(
+        figure,
+        "thin lines: searches; with marks: their median; the axis is that of the error's"
+        " logarithm",
+    )
     return figure, results.epochs[["method", "seed", "epoch", "genotype", *NAMES]]
 
 
@@ -103,7 +144,10 @@ def magnitudes(results: Results) -> Drawn:
     axes[1, 0].set_ylabel("Hessian\neigenvalue (nats)")
     one_legend(figure, axes, len(SPACE.ops))
     seeds = results.last.groupby("method").size().max()
-    plots.note(figure, f"top: medians over seeds; bottom: median and its interval ({plots.covered(seeds)})")
+    plots.note(
+        figure,
+        f"top: medians over seeds; bottom: median and its interval ({plots.covered(seeds)})",
+    )
     columns = ["method", "seed", "epoch", *(f"S_{op}" for op in SPACE.ops), "eigenvalue"]
     return figure, results.epochs.loc[results.epochs["method"].isin(labels), columns]
 
@@ -111,7 +155,9 @@ def magnitudes(results: Results) -> Drawn:
 def _eigenvalue(ax: Axes, results: Results, label: str) -> None:
     rows = results.epochs[results.epochs["method"] == label].dropna(subset=["eigenvalue"])
     if rows.empty:
-        ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", va="center", color="0.4")
+        ax.text(
+            0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", va="center", color="0.4"
+        )
     else:
         plots.median_band(ax, rows, "epoch", "eigenvalue", color="C3", marker="D", markevery=3)
 
@@ -121,41 +167,82 @@ def stops(results: Results) -> Drawn:
     labels = results.present(JUDGED)
     judged = set(results.decisions.dropna(subset=["epoch"])["criterion"])
     names = [name for _, _, members in FAMILIES.values() for name in members if name in judged]
-    figure, (axes,) = plots.panels(1, len(labels), 0.8 + 0.24 * len(names), sharex=True, sharey=True)
+    figure, (axes,) = plots.panels(
+        1, len(labels), 0.8 + 0.24 * len(names), sharex=True, sharey=True
+    )
     for ax, label in zip(axes, labels, strict=True):
         _strip(ax, results, label, names)
         ax.set(title=label, xlabel="epoch taken", ylim=(len(names) - 0.4, -0.6))
-    axes[0].set_yticks(range(len(names)), [CRITERIA[name].description for name in names], fontsize="x-small")
-    plots.note(figure, "a mark per search; hollow: the criterion never fired and takes the last epoch")
+    axes[0].set_yticks(
+        range(len(names)), [CRITERIA[name].description for name in names], fontsize="x-small"
+    )
+    plots.note(
+        figure, "a mark per search; hollow: the criterion never fired and takes the last epoch"
+    )
     return figure, results.decisions
 
 
 def _strip(ax: Axes, results: Results, label: str, names: Sequence[str]) -> None:
-    """A mark per criterion and seed: filled where it fired, hollow where it took the last epoch for want of better."""
+    """A mark per criterion and seed: filled where it fired,
+    hollow where it took the last epoch for want of better.
+    """
     for color, marker, members in FAMILIES.values():
         for name in [name for name in members if name in names]:
             found = results.stops(label, name).dropna(subset=["epoch"])
             place = names.index(name) + np.linspace(-0.22, 0.22, len(found)) * (len(found) > 1)
             filled = [color if fired else "none" for fired in found["fired"]]
-            ax.scatter(found["epoch"].astype(float), place, s=14, c=filled, edgecolors=color, marker=marker, lw=0.8)
+            ax.scatter(
+                found["epoch"].astype(float),
+                place,
+                s=14,
+                c=filled,
+                edgecolors=color,
+                marker=marker,
+                lw=0.8,
+            )
     ax.grid(axis="y", lw=0.3)
 
 
 def overfitting(results: Results) -> Drawn:
-    """Losses and accuracy of the supernet, and accuracy of the cell, per epoch: who gets worse, and when?"""
+    """Losses and accuracy of the supernet, and accuracy of the cell, per epoch:
+    who gets worse, and when?
+    """
     labels = results.present(("DARTS", "EX-DARTS"))
     figure, axes = plots.panels(2, len(labels), 2.1, sharex=True, sharey="row")
     for column, label in enumerate(labels):
         rows = results.epochs[results.epochs["method"] == label]
         upper, lower = axes[:, column]
         plots.median_band(
-            upper, rows, "epoch", "train_loss", label="loss, images of the weights", color="C0", marker="o"
+            upper,
+            rows,
+            "epoch",
+            "train_loss",
+            label="loss, images of the weights",
+            color="C0",
+            marker="o",
         )
         plots.median_band(
-            upper, rows, "epoch", "valid_loss", label="loss, images of alpha", color="C1", marker="s", ls="--"
+            upper,
+            rows,
+            "epoch",
+            "valid_loss",
+            label="loss, images of alpha",
+            color="C1",
+            marker="s",
+            ls="--",
         )
-        plots.median_band(lower, rows, "epoch", "relaxed", label="supernet", color="C4", marker="^", ls=":")
-        plots.median_band(lower, rows, "epoch", "cifar10", label="its cell, trained alone", color="C2", marker="D")
+        plots.median_band(
+            lower, rows, "epoch", "relaxed", label="supernet", color="C4", marker="^", ls=":"
+        )
+        plots.median_band(
+            lower,
+            rows,
+            "epoch",
+            "cifar10",
+            label="its cell, trained alone",
+            color="C2",
+            marker="D",
+        )
         upper.set_title(label)
         lower.set(xlabel="epoch", ylim=(0, 100))
     axes[0, 0].set_ylabel("supernet loss (nats)")
@@ -171,7 +258,9 @@ MAPPED = {"cifar10": "last cell, CIFAR-10 (%)", "relaxed": "supernet, held-out (
 
 
 def rate_map(results: Results, points: Mapping[Point, str]) -> Drawn:
-    """Last cell and supernet over weight rate and alpha rate, for a constant and a cosine weight rate: medians."""
+    """Last cell and supernet over weight rate and alpha rate,
+    for a constant and a cosine weight rate: medians.
+    """
     rows = [
         {"schedule": schedule, "weight_rate": w, "alpha_rate": a, "label": label}
         | {"n": len(part)}
@@ -187,8 +276,12 @@ def rate_map(results: Results, points: Mapping[Point, str]) -> Drawn:
         low, high = table[column].min(), table[column].max()
         for c, schedule in enumerate(SCHEDULES):
             ax, part = axes[r, c], table[table["schedule"] == schedule]
-            square = part.pivot(index="weight_rate", columns="alpha_rate", values=column).sort_index()
-            image = ax.imshow(square, vmin=low, vmax=high, cmap="cividis", aspect="auto", origin="lower")
+            square = part.pivot(
+                index="weight_rate", columns="alpha_rate", values=column
+            ).sort_index()
+            image = ax.imshow(
+                square, vmin=low, vmax=high, cmap="cividis", aspect="auto", origin="lower"
+            )
             ax.set_xticks(range(square.shape[1]), [f"{a:g}" for a in square.columns])
             ax.set_yticks(range(square.shape[0]), [f"{w:g}" for w in square.index])
             ax.grid(False)
@@ -203,18 +296,36 @@ def rate_map(results: Results, points: Mapping[Point, str]) -> Drawn:
     return figure, table
 
 
-def _annotate(ax: Axes, part: pd.DataFrame, column: str, square: pd.DataFrame, middle: float) -> None:
-    """The value in each field, the range of the seeds where there are several, and the name of a named point."""
+def _annotate(
+    ax: Axes, part: pd.DataFrame, column: str, square: pd.DataFrame, middle: float
+) -> None:
+    """The value in each field, the range of the seeds where there are several,
+    and the name of a named point.
+    """
     for row in part.to_dict("records"):
         x, y = square.columns.get_loc(row["alpha_rate"]), square.index.get_loc(row["weight_rate"])
-        span = f"\n{row[f'{column}_low']:.0f} to {row[f'{column}_high']:.0f}, n = {row['n']}" if row["n"] > 1 else ""
+        span = (
+            f"\n{row[f'{column}_low']:.0f} to {row[f'{column}_high']:.0f}, n = {row['n']}"
+            if row["n"] > 1
+            else ""
+        )
         name = f"\n{row['label']}".replace(", ", ",\n") if row["label"] in VARIANTS else ""
         color = "w" if row[column] < middle else "0.1"
-        ax.text(x, y, f"{row[column]:.1f}{span}{name}", ha="center", va="center", fontsize="xx-small", color=color)
+        ax.text(
+            x,
+            y,
+            f"{row[column]:.1f}{span}{name}",
+            ha="center",
+            va="center",
+            fontsize="xx-small",
+            color=color,
+        )
 
 
 def outside_evidence() -> Drawn:
-    """The criteria on RobustDARTS's searches: the epoch taken, and skips and one-shot error there less at the end."""
+    """The criteria on RobustDARTS's searches:
+    the epoch taken, and skips and one-shot error there less at the end.
+    """
     table = outside_table()
     table["fewer_skips"] = table["skips_end"] - table["skips"]
     table["more_error"] = table["error"] - table["error_end"]
@@ -230,15 +341,26 @@ def outside_evidence() -> Drawn:
     for row, (space, title) in enumerate(spaces.items()):
         for ax, (column, label) in zip(axes[row], columns.items(), strict=True):
             for place, name in enumerate(names):
-                part = table[(table["space"] == space) & (table["criterion"] == name) & table["fired"]]
+                part = table[
+                    (table["space"] == space) & (table["criterion"] == name) & table["fired"]
+                ]
                 jitter = place + draws.uniform(-0.22, 0.22, len(part))
-                ax.scatter(part[column], jitter, s=9, color="C3" if name == "eigenvalue" else "C1", alpha=0.4, lw=0)
+                ax.scatter(
+                    part[column],
+                    jitter,
+                    s=9,
+                    color="C3" if name == "eigenvalue" else "C1",
+                    alpha=0.4,
+                    lw=0,
+                )
                 if len(part):
                     ax.plot(part[column].median(), place, "|", color="0.1", ms=12, mew=1.6)
             if row == 1:
                 ax.set_xlabel(label)
             ax.set_title(title)
-        axes[row, 0].set_yticks(range(len(names)), [CRITERIA[name].description for name in names], fontsize="x-small")
+        axes[row, 0].set_yticks(
+            range(len(names)), [CRITERIA[name].description for name in names], fontsize="x-small"
+        )
     axes[0, 0].set_ylim(len(names) - 0.4, -0.6)
     plots.note(figure, "dots: searches that the criterion stops; bars: their median")
     return figure, table

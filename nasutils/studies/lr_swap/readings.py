@@ -13,10 +13,13 @@ from nasutils.studies.readings import counted, listed, median
 def settings(results: Results, searched: Iterable[str]) -> str:
     """Of the figure of the same name: what each remedy does to the last cell."""
     labels = [label for label in results.present(searched) if label not in ("DARTS", "EX-DARTS")]
-    ends = listed(f"{median(results, label, 'cifar10'):.1f} % ({label})" for label in ["DARTS", *labels])
+    ends = listed(
+        f"{median(results, label, 'cifar10'):.1f} % ({label})" for label in ["DARTS", *labels]
+    )
     better = [label for label in labels if results.gain(label).median() > 0]
     return (
-        f"Medians of the last cells: {ends}. Paired by seed, {counted(len(better), len(labels))} are better than DARTS."
+        f"Medians of the last cells: {ends}. Paired by seed, {counted(len(better), len(labels))}"
+        " are better than DARTS."
     )
 
 
@@ -27,12 +30,16 @@ def overfitting(results: Results) -> str:
 
 def _turning(results: Results, label: str) -> str:
     searches = results.epochs[results.epochs["method"] == label].groupby("seed")
-    rows = results.epochs.loc[searches["valid_loss"].idxmin()], results.epochs.loc[searches["cifar10"].idxmax()]
+    rows = (
+        results.epochs.loc[searches["valid_loss"].idxmin()],
+        results.epochs.loc[searches["cifar10"].idxmax()],
+    )
     lowest, best = (int(found["epoch"].median()) for found in rows)
     return (
-        f"{label}: the loss on alpha's images is lowest at epoch {lowest}, and the cell best at epoch {best} "
-        f"(medians); at the end the supernet is right on {median(results, label, 'relaxed'):.0f} %, its cell on "
-        f"{median(results, label, 'cifar10'):.0f} %."
+        f"{label}: the loss on alpha's images is lowest at epoch {lowest}, and the cell best at"
+        f" epoch {best} (medians); at the end the supernet is right on"
+        f" {median(results, label, 'relaxed'):.0f} %, its cell on"
+        f" {median(results, label, 'cifar10'):.0f} %."
     )
 
 
@@ -44,7 +51,10 @@ def magnitudes(results: Results) -> str:
         last = results.last[results.last["method"] == label]
         leaders = last[columns].idxmax(axis=1).str.removeprefix("S_").value_counts()
         led = listed(f"{op.replace('_', ' ')} in {count}" for op, count in leaders.items())
-        parts.append(f"{label}: of {len(last)} searches, the operation of the largest magnitude at the end is {led}.")
+        parts.append(
+            f"{label}: of {len(last)} searches, the operation of the largest magnitude at the end"
+            f" is {led}."
+        )
     return " ".join(parts)
 
 
@@ -55,8 +65,14 @@ def stops(results: Results) -> str:
     for name in ("peak", "skips_2", "eigenvalue"):
         gains = (results.stops("DARTS", name)["cifar10"].astype(float) - last).dropna()
         if len(gains):
-            parts.append(f"{gains.median():+.1f} points by {CRITERIA[name].description.partition(':')[0]} ({name})")
-    return f"Against its last cell, stopping DARTS changes the cell by {listed(parts)} (medians over seeds)."
+            parts.append(
+                f"{gains.median():+.1f} points by {CRITERIA[name].description.partition(':')[0]}"
+                f" ({name})"
+            )
+    return (
+        f"Against its last cell, stopping DARTS changes the cell by {listed(parts)} (medians over"
+        " seeds)."
+    )
 
 
 def rate_map(table: pd.DataFrame) -> str:
@@ -67,6 +83,6 @@ def rate_map(table: pd.DataFrame) -> str:
 
 def _point(row: pd.Series) -> str:
     return (
-        f"a {row['schedule']} weight rate of {row['weight_rate']:g} with an alpha rate of {row['alpha_rate']:g} "
-        f"({row['cifar10']:.1f} %, n = {row['n']})"
+        f"a {row['schedule']} weight rate of {row['weight_rate']:g} with an alpha rate of"
+        f" {row['alpha_rate']:g} ({row['cifar10']:.1f} %, n = {row['n']})"
     )

@@ -17,8 +17,8 @@ from nasutils.studies.lr_swap.variants import JUDGED, SPACE, VARIANTS
 class Results:
     """What the claims are computed from.
 
-    epochs: see `analysis.epochs_table`, and S_<operation>, see `stopping.magnitudes`; last: its last epochs.
-    decisions: see `decisions`. operation: the designated one.
+    epochs: see `analysis.epochs_table`, and S_<operation>, see `stopping.magnitudes`; last: its
+    last epochs. decisions: see `decisions`. operation: the designated one.
     """
 
     runs: Mapping[tuple[str, int], Run]
@@ -48,7 +48,9 @@ class Results:
 
     def gain(self, label: str) -> pd.Series:
         """Last cell minus DARTS's last cell on CIFAR-10 (points), by seed."""
-        return analysis.by_seed(self.last, label, "cifar10") - analysis.by_seed(self.last, "DARTS", "cifar10")
+        return analysis.by_seed(self.last, label, "cifar10") - analysis.by_seed(
+            self.last, "DARTS", "cifar10"
+        )
 
     def references(self, label: str) -> dict[str, pd.Series]:
         """CIFAR-10 accuracy (%) of what no criterion chooses, by seed."""
@@ -62,21 +64,40 @@ class Results:
         }
 
     def stops(self, label: str, criterion: str, operation: str | None = None) -> pd.DataFrame:
-        """What a criterion decides on the searches of a label, indexed by seed; operation: if not the designated."""
+        """What a criterion decides on the searches of a label, indexed by seed;
+        operation: if not the designated.
+        """
         table, wanted = self.decisions, operation or self.operation
         table = table[(table["method"] == label) & (table["criterion"] == criterion)]
         return table[table["operation"].isna() | (table["operation"] == wanted)].set_index("seed")
 
 
 def decisions(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
-    """A row per search and criterion, and per operation where one is designated; see `stopping.decide_all`.
+    """A row per search and criterion, and per operation where one is designated;
+    see `stopping.decide_all`.
 
-    Beside its columns: method, seed, the tabulated test accuracy (%) of the cell taken per data set, share (of the
-    search, until nothing could change the decision) and seconds (the same; nan where it cannot be judged).
+    Beside its columns: method, seed, the tabulated test accuracy (%) of the cell taken per data
+    set, share (of the search, until nothing could change the decision) and seconds (the same; nan
+    where it cannot be judged).
     """
     tables = [_decisions(label, seed, run.records) for (label, seed), run in runs.items()]
-    columns = ["method", "seed", "criterion", "operation", "epoch", "fired", "decided", "reason", "share", "seconds"]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*columns, *analysis.DATASETS])
+    columns = [
+        "method",
+        "seed",
+        "criterion",
+        "operation",
+        "epoch",
+        "fired",
+        "decided",
+        "reason",
+        "share",
+        "seconds",
+    ]
+    return (
+        pd.concat(tables, ignore_index=True)
+        if tables
+        else pd.DataFrame(columns=[*columns, *analysis.DATASETS])
+    )
 
 
 def _decisions(label: str, seed: int, records: stopping.Records) -> pd.DataFrame:
@@ -85,7 +106,9 @@ def _decisions(label: str, seed: int, records: stopping.Records) -> pd.DataFrame
         [{"epoch": r["epoch"], **_accuracies(r["genotype"])} for r in records],
     ).astype({"epoch": "Int64"})
     seconds = np.cumsum([r["cost"]["seconds"] for r in records])
-    passed = np.where(table["decided"].isna(), len(records), table["decided"].fillna(0) + 1).astype(int)
+    passed = np.where(
+        table["decided"].isna(), len(records), table["decided"].fillna(0) + 1
+    ).astype(int)
     known = table["epoch"].notna()
     table = table.assign(
         method=label,
@@ -100,8 +123,11 @@ def _accuracies(genotype: str) -> Mapping[str, float]:
     return spaces.nasbench201.query(genotype).test_accuracy
 
 
-def online(records: stopping.Records, criterion: str, operation: str, patience: int) -> tuple[int, float]:
-    """Epochs after which the criterion stops the running search, and the CIFAR-10 accuracy (%) of the cell it takes.
+def online(
+    records: stopping.Records, criterion: str, operation: str, patience: int
+) -> tuple[int, float]:
+    """Epochs after which the criterion stops the running search,
+    and the CIFAR-10 accuracy (%) of the cell it takes.
 
     All of the epochs, and the last cell, if it does not.
     """

@@ -21,14 +21,20 @@ TOY_UPSTREAM = (0.0, -1.0, 1.0, 2.0, 0.0)
 
 
 def toy(steps: int, rates: Sequence[float]) -> pd.DataFrame:
-    """One edge: the gradient in alpha by the formula and by autograd, and the weights that Adam makes in some steps.
+    """One edge: the gradient in alpha by the formula and by autograd,
+    and the weights that Adam makes in some steps.
 
     rates: of alpha; a column each.
     """
     g = torch.tensor(TOY_UPSTREAM, dtype=torch.float64)
     alpha = torch.zeros(len(g), dtype=torch.float64, requires_grad=True)
     p = torch.softmax(alpha, 0)
-    columns = {"dL/dp": g, "p": p, "formula": p * (g - p @ g), "autograd": torch.autograd.grad(p @ g, alpha)[0]}
+    columns = {
+        "dL/dp": g,
+        "p": p,
+        "formula": p * (g - p @ g),
+        "autograd": torch.autograd.grad(p @ g, alpha)[0],
+    }
     columns |= {f"p after {steps} steps at {rate:g}": _moved(g, steps, rate) for rate in rates}
     values = {name: column.detach().numpy() for name, column in columns.items()}
     return pd.DataFrame({"operation": [op.replace("_", " ") for op in SPACE.ops], **values})
@@ -45,7 +51,8 @@ def _moved(g: torch.Tensor, steps: int, rate: float) -> torch.Tensor:
 
 
 def settings_table(results: Results) -> pd.DataFrame:
-    """A row per setting: last cell on three data sets, best minus last and gain on DARTS on CIFAR-10 (points).
+    """A row per setting: last cell on three data sets,
+    best minus last and gain on DARTS on CIFAR-10 (points).
 
     Means with their intervals over seeds, n; published numbers of other methods below.
     """
@@ -53,15 +60,23 @@ def settings_table(results: Results) -> pd.DataFrame:
     table = table[table["method"].isin(VARIANTS)].reset_index(drop=True)
     measures = {"best_minus_last": results.degradation, "gain_on_darts": results.gain}
     for name, measure in measures.items():
-        found = pd.DataFrame([analysis.estimate(measure(label)).columns(name) for label in table["method"]])
+        found = pd.DataFrame(
+            [analysis.estimate(measure(label)).columns(name) for label in table["method"]]
+        )
         table = table.assign(**found)
     order = {label: i for i, label in enumerate(VARIANTS)}
-    ours = table.sort_values("method", key=lambda column: column.map(order)).assign(source="this run")
-    return pd.concat([ours, NASBENCH201.assign(source="published: " + NASBENCH201["source"])], ignore_index=True)
+    ours = table.sort_values("method", key=lambda column: column.map(order)).assign(
+        source="this run"
+    )
+    return pd.concat(
+        [ours, NASBENCH201.assign(source="published: " + NASBENCH201["source"])], ignore_index=True
+    )
 
 
 def wilcoxon(differences: pd.Series) -> float:
-    """Two-sided p value of Wilcoxon's signed-rank test; 1 if all differences are 0, nan if there is none."""
+    """Two-sided p value of Wilcoxon's signed-rank test;
+    1 if all differences are 0, nan if there is none.
+    """
     from scipy.stats import wilcoxon
 
     x = differences.dropna().to_numpy(dtype=float)
@@ -71,9 +86,11 @@ def wilcoxon(differences: pd.Series) -> float:
 
 
 def criteria_table(results: Results) -> pd.DataFrame:
-    """T1: per setting and criterion the cell it takes, against last, best and random ones (CIFAR-10 test, points).
+    """T1: per setting and criterion the cell it takes, against last,
+    best and random ones (CIFAR-10 test, points).
 
-    Paired over seeds: mean, interval, and Wilcoxon's p against the last epoch. n: searches that it can judge.
+    Paired over seeds: mean, interval, and Wilcoxon's p against the last epoch. n: searches that it
+    can judge.
     """
     rows = [row for label in results.present(JUDGED) for row in _criteria_rows(results, label)]
     return pd.DataFrame(rows)
@@ -87,7 +104,10 @@ def _criteria_rows(results: Results, label: str) -> Iterator[dict[str, object]]:
         found = results.stops(label, name).dropna(subset=["epoch"])
         row: dict[str, object] = {"method": label, "criterion": name}
         if len(found):
-            row |= {"epoch": found["epoch"].astype(float).mean(), "fired": found["fired"].astype(float).mean()}
+            row |= {
+                "epoch": found["epoch"].astype(float).mean(),
+                "fired": found["fired"].astype(float).mean(),
+            }
         yield row | _compared(found["cifar10"], references)
 
 
@@ -106,13 +126,20 @@ def _compared(values: pd.Series, references: Mapping[str, pd.Series]) -> dict[st
 
 
 def operations_table(results: Results) -> pd.DataFrame:
-    """What selective stop (`peak`) does with each operation as the designated one, and how S goes with accuracy."""
+    """What selective stop (`peak`) does with each operation as the designated one,
+    and how S goes with accuracy.
+    """
     rows = []
     for label in results.present(JUDGED):
         last = results.references(label)["last epoch"]
         for op in SPACE.ops:
             found = results.stops(label, "peak", op)
-            row = {"method": label, "operation": op, "epoch": found["epoch"].astype(float).mean(), "n": len(found)}
+            row = {
+                "method": label,
+                "operation": op,
+                "epoch": found["epoch"].astype(float).mean(),
+                "n": len(found),
+            }
             measures = {
                 "cifar10": found["cifar10"],
                 "minus_last": found["cifar10"] - last,
@@ -125,12 +152,16 @@ def operations_table(results: Results) -> pd.DataFrame:
 
 
 def cells_table() -> pd.DataFrame:
-    """T2: the four SS-DARTS cells of the DARTS space, by the operation that stopped their search."""
+    """T2: the four SS-DARTS cells of the DARTS space,
+    by the operation that stopped their search.
+    """
     return pd.DataFrame(
         [
             {
                 "cell": p.name,
-                "skips_normal": sum(op == stopping.SKIP for node in p.genotype.cells[0].nodes for op, _ in node),
+                "skips_normal": sum(
+                    op == stopping.SKIP for node in p.genotype.cells[0].nodes for op, _ in node
+                ),
                 "params": p.params / 1e6,
                 "macs": p.macs / 1e6,
                 "cifar10_error": np.nan,
@@ -145,9 +176,10 @@ def cells_table() -> pd.DataFrame:
 def cost_table(results: Results, label: str = "DARTS") -> pd.DataFrame:
     """T3: what each criterion costs, means over the searches of a label.
 
-    share: of the search until nothing could change its decision; seconds: the same. online_share: until it stops a
-    running search, where a maximum counts as found once a fifth of the search has passed without a higher one;
-    online_cifar10: of the cell that it then takes. judging_ms: to judge the whole record.
+    share: of the search until nothing could change its decision; seconds: the same. online_share:
+    until it stops a running search, where a maximum counts as found once a fifth of the search has
+    passed without a higher one; online_cifar10: of the cell that it then takes. judging_ms: to
+    judge the whole record.
     """
     rows = []
     for (method, _), run in results.runs.items():
@@ -181,9 +213,11 @@ OUTSIDE = {"hard_exit": 8, "skips_2": 2, "skips_3": 3, "skips_4": 4}
 
 
 def outside_table() -> pd.DataFrame:
-    """The criteria applied to RobustDARTS's 211 searches: a row per search and criterion that can be judged there.
+    """The criteria applied to RobustDARTS's 211 searches:
+    a row per search and criterion that can be judged there.
 
-    epoch, fired, decided (epoch); skips and one-shot validation error (%) at the stop and at the end.
+    epoch, fired, decided (epoch); skips and one-shot validation error (%) at the stop and at the
+    end.
     """
     keys = ["search", "space", "weight_decay", "drop_path"]
     rows = []
@@ -213,12 +247,19 @@ def _outside_stops(table: pd.DataFrame) -> Iterator[tuple[str, tuple[int | None,
         yield name, (at, at)
     where = np.flatnonzero(table["eigenvalue"].notna())
     if len(where):
-        found = stopping.darts_es(table["epoch"].iloc[where].tolist(), table["eigenvalue"].iloc[where])
-        yield "eigenvalue", (None, None) if found is None else (int(where[found[1]]), int(where[found[0]]))
+        found = stopping.darts_es(
+            table["epoch"].iloc[where].tolist(), table["eigenvalue"].iloc[where]
+        )
+        yield (
+            "eigenvalue",
+            (None, None) if found is None else (int(where[found[1]]), int(where[found[0]])),
+        )
 
 
 def outside_summary() -> pd.DataFrame:
-    """Per space and criterion: searches, how many it stops, where, skips and one-shot error there and at the end."""
+    """Per space and criterion: searches, how many it stops, where,
+    skips and one-shot error there and at the end.
+    """
     table = outside_table()
     fired = table[table["fired"]].groupby(["space", "criterion"], sort=False)
     means = fired[["epoch", "decided", "skips", "skips_end", "error", "error_end"]].mean()

@@ -1,7 +1,8 @@
-"""Delve into the Performance Degradation of DARTS (EX-DARTS, selective stop): the variants compared and their results.
+"""Delve into the Performance Degradation of DARTS (EX-DARTS, selective stop):
+the variants compared and their results.
 
-The settings are those of the authors' experiment sheet (chaoji90/Selective-Stop and the setup folder of
-chaoji90/SP-DARTS, AutoDL-Projects_sp/setup). The claims: `claims`.
+The settings are those of the authors' experiment sheet (chaoji90/Selective-Stop and the setup
+folder of chaoji90/SP-DARTS, AutoDL-Projects_sp/setup). The claims: `claims`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,9 +32,9 @@ PROPORTION = 0.001 / 0.025
 class Variant(variants.Variant):
     """How a search departs from DARTS on NAS-Bench-201.
 
-    warmup: epochs, of a search of 50, by which it is longer and in which the weights warm up and alpha stands still;
-    rule: see `Recipe.warmup_rule`. horizon: its length in multiples of the baseline's. curved: whether the
-    Hessian's eigenvalue is measured.
+    warmup: epochs, of a search of 50, by which it is longer and in which the weights warm up and
+    alpha stands still; rule: see `Recipe.warmup_rule`. horizon: its length in multiples of the
+    baseline's. curved: whether the Hessian's eigenvalue is measured.
     """
 
     method: str = "darts"
@@ -47,11 +48,19 @@ class Variant(variants.Variant):
         return max(round(self.warmup * epochs / EPOCHS), 1) if self.warmup else 0
 
     def experiment(
-        self, recipe: Mapping[str, Any], epochs: int = EPOCHS, eigenvalue_every: int = 0, **setting: Any
+        self,
+        recipe: Mapping[str, Any],
+        epochs: int = EPOCHS,
+        eigenvalue_every: int = 0,
+        **setting: Any,
     ) -> Experiment:
-        """The search; epochs: of the baseline. recipe, setting: of all searches, fields of `Experiment`."""
+        """The search; epochs: of the baseline.
+        recipe, setting: of all searches, fields of `Experiment`.
+        """
         warmup = self.warmup_epochs(epochs)
-        frozen = {"warmup": warmup, "warmup_rule": self.rule, "alpha_from": warmup} if warmup else {}
+        frozen = (
+            {"warmup": warmup, "warmup_rule": self.rule, "alpha_from": warmup} if warmup else {}
+        )
         return super().experiment(
             {**recipe, **frozen},
             epochs=self.horizon * epochs + warmup,
@@ -82,10 +91,12 @@ VARIANTS: Mapping[str, Variant] = {
     "EX-DARTS": Variant("ex-darts", curved=True),
     "EX-DARTS, weight rate x 10": Variant("ex-darts", recipe=constant_rate(3e-3)),
     "long horizon": Variant(options={"alpha_lr": 2.5e-3}, recipe=constant_rate(3e-4), horizon=10),
-    "very long horizon": Variant(options={"alpha_lr": 1e-3}, recipe=constant_rate(3e-5), horizon=200),
+    "very long horizon": Variant(
+        options={"alpha_lr": 1e-3}, recipe=constant_rate(3e-5), horizon=200
+    ),
 }
-"""Label -> setting. `SS setting`: the one in which the paper's code tries selective stop. `EX-DARTS, weight rate x 10`
-is ours, for searches that are too short to train weights at 3e-4."""
+"""Label -> setting. `SS setting`: the one in which the paper's code tries selective stop.
+`EX-DARTS, weight rate x 10` is ours, for searches that are too short to train weights at 3e-4."""
 
 
 LONG = ("long horizon", "very long horizon")
@@ -101,7 +112,9 @@ JUDGED = ("DARTS", "SS setting", "EX-DARTS")
 
 
 def chosen(labels: Sequence[str]) -> Mapping[str, Variant]:
-    """The variants of these labels, all but the long ones if there is none. Raises ValueError for an unknown label."""
+    """The variants of these labels, all but the long ones if there is none.
+    Raises ValueError for an unknown label.
+    """
     default = [label for label in VARIANTS if label not in LONG]
     return {choose("variant", label, VARIANTS): VARIANTS[label] for label in labels or default}
 
@@ -109,7 +122,9 @@ def chosen(labels: Sequence[str]) -> Mapping[str, Variant]:
 def searches(
     chosen: Mapping[str, Variant], seeds: Sequence[int], others: Sequence[int], **setting: Any
 ) -> dict[tuple[str, int], Experiment]:
-    """The searches by label and seed; others: the seeds of variants that are not CORE. setting: see `Variant`."""
+    """The searches by label and seed; others: the seeds of variants that are not CORE.
+    setting: see `Variant`.
+    """
     return {
         (label, seed): variant.experiment(seed=seed, **setting)
         for label, variant in chosen.items()
@@ -127,14 +142,18 @@ SS_CELLS = {
 
 
 def ss_search(epochs: int = 75, **setting: Any) -> Experiment:
-    """The one search on the DARTS space that all of SS_CELLS come from (4.2); setting: fields of `Experiment`."""
+    """The one search on the DARTS space that all of SS_CELLS come from (4.2);
+    setting: fields of `Experiment`.
+    """
     recipe = {"batch": 80, **constant_rate(0.025)}
     options = {"alpha_lr": 1e-3, "alpha_decay": 1e-3}
     return Experiment("darts7", "darts", epochs=epochs, options=options, recipe=recipe, **setting)
 
 
 def ss_cells(records: stopping.Records) -> dict[str, str]:
-    """The genotype of such a search at the peak of each operation, by the name of the published cell."""
+    """The genotype of such a search at the peak of each operation,
+    by the name of the published cell.
+    """
     space, by_epoch = spaces.get("darts7"), {r["epoch"]: r["genotype"] for r in records}
     return {
         name: by_epoch[stopping.stop(records, "peak_ungated", space=space, operation=op).epoch]
@@ -143,7 +162,9 @@ def ss_cells(records: stopping.Records) -> dict[str, str]:
 
 
 Point = tuple[str, float, float]
-"""Weight schedule (constant or cosine), initial weight rate, alpha rate: a point of the map over learning rates."""
+"""Weight schedule (constant or cosine), initial weight rate, alpha rate:
+a point of the map over learning rates.
+"""
 
 
 SCHEDULES = ("constant", "cosine")
@@ -178,7 +199,10 @@ def grid_variants(points: Mapping[Point, str]) -> dict[str, Variant]:
         if label in VARIANTS
         else Variant(
             options={"alpha_lr": a},
-            recipe={"weight_lr": w, "weight_lr_end": w * PROPORTION if schedule == "cosine" else w},
+            recipe={
+                "weight_lr": w,
+                "weight_lr_end": w * PROPORTION if schedule == "cosine" else w,
+            },
         )
         for (schedule, w, a), label in points.items()
     }
@@ -187,6 +211,10 @@ def grid_variants(points: Mapping[Point, str]) -> dict[str, Variant]:
 def rules(experiment: Experiment) -> tuple[Method, Recipe]:
     """The method of a search, and the recipe that its loop follows."""
     method = methods.get(
-        experiment.method, SPACE, epochs=experiment.epochs, preset=experiment.preset, **experiment.options
+        experiment.method,
+        SPACE,
+        epochs=experiment.epochs,
+        preset=experiment.preset,
+        **experiment.options,
     )
     return method, replace(method.recipe, **experiment.recipe)

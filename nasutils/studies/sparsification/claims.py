@@ -1,7 +1,7 @@
 """Small Temperature is All You Need for DARTS: the variants compared and the claims tested.
 
-The claims are the abstract's (arXiv 2306.06855); the wording of the statistics and all thresholds are ours and
-were fixed before the first run of a small-temperature method at laptop scale.
+The claims are the abstract's (arXiv 2306.06855); the wording of the statistics and all thresholds
+are ours and were fixed before the first run of a small-temperature method at laptop scale.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,8 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         "1 gap",
         "Pruning the relaxed supernet after search mismatches training and evaluation.",
-        "DARTS: supernet accuracy relaxed minus one operation per edge (batch norm recalibrated), points",
+        "DARTS: supernet accuracy relaxed minus one operation per edge (batch norm recalibrated),"
+        " points",
         5.0,
         partial(_last, method="DARTS", column="gap"),
     ),
@@ -50,14 +51,16 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         "4a saturation",
         "A naive small temperature saturates gradients; the sparse-noisy softmax gets around it.",
-        "edges whose alpha stood still in the last 10 epochs: `small T` minus `small T + noisy`, paired, %",
+        "edges whose alpha stood still in the last 10 epochs: `small T` minus `small T + noisy`,"
+        " paired, %",
         0.0,
         _unfrozen,
     ),
     Claim(
         "4b noisy gain",
         "The sparse-noisy softmax improves the search at a small temperature.",
-        "accuracy of the last cell: `small T + noisy` minus `small T`, paired, CIFAR-10 test, points",
+        "accuracy of the last cell: `small T + noisy` minus `small T`, paired, CIFAR-10 test,"
+        " points",
         0.0,
         partial(_paired, first="small T + noisy", second="small T", column="cifar10"),
     ),

@@ -1,4 +1,6 @@
-"""Figures and tables of `notebooks/sparsification.ipynb` alone: functions of results that return figure and table."""
+"""Figures and tables of `notebooks/sparsification.ipynb` alone:
+functions of results that return figure and table.
+"""
 
 import numpy as np
 import pandas as pd
@@ -22,14 +24,18 @@ def toy_edge(scale: float = 1e-3, seed: int = 0) -> tuple[torch.Tensor, torch.Te
 
 
 def gradients() -> Drawn:
-    """Size and direction of the alpha gradient against T, at the scale alpha starts with and a later one."""
+    """Size and direction of the alpha gradient against T,
+    at the scale alpha starts with and a later one.
+    """
     temperatures = np.logspace(0.5, -4.3, 97)
     tables = {}
     for scale, when in ((1e-3, "at the start (alpha ~ 0.001)"), (3e-2, "later (alpha ~ 0.03)")):
         tables[when] = analysis.gradient_profile(*toy_edge(scale), temperatures.tolist())
     figure, axes = plots.panels(2, 2, 2.0, sharex=True, sharey="row")
     for column, (when, table) in enumerate(tables.items()):
-        for (name, rows), style in zip(table.groupby("softmax", sort=False), ("-", "--"), strict=True):
+        for (name, rows), style in zip(
+            table.groupby("softmax", sort=False), ("-", "--"), strict=True
+        ):
             seen = rows[rows["norm"] > 0]
             axes[0, column].loglog(seen["temperature"], seen["norm"], style, label=name)
             axes[1, column].semilogx(rows["temperature"], rows["cosine"], style)
@@ -44,7 +50,9 @@ def gradients() -> Drawn:
 
 
 def temperatures(epochs: int) -> Drawn:
-    """Temperature per epoch of every schedule, and exp(mu / T), what it does to a typical positive alpha."""
+    """Temperature per epoch of every schedule, and exp(mu / T),
+    what it does to a typical positive alpha.
+    """
     state, edd = schedules.EDD(), []
     for epoch in range(epochs):
         if schedules.edd_due(epoch, 10):
@@ -75,7 +83,15 @@ def final_cells(results: Results) -> Drawn:
     figure, ((ax,),) = plots.panels(1, 1, 3.0)
     every_search(ax, results.last, labels, "cifar10")
     ax.axvline(RANDOM_CELL, color="0.25", ls="-.", lw=0.9)
-    ax.text(RANDOM_CELL, -0.75, "mean of all cells ", ha="right", va="center", fontsize="small", color="0.3")
+    ax.text(
+        RANDOM_CELL,
+        -0.75,
+        "mean of all cells ",
+        ha="right",
+        va="center",
+        fontsize="small",
+        color="0.3",
+    )
     ax.set(xlabel="CIFAR-10 test accuracy of the last cell (%)", ylim=(len(labels) - 0.4, -1.1))
     plots.stretch(ax, "x", max(results.last["cifar10"].min() - 4, 0))
     seeds = results.last.groupby("method").size().max()

@@ -13,8 +13,9 @@ def gradients(table: pd.DataFrame) -> str:
     coldest = later["temperature"].min()
     norm = later[later["temperature"] == coldest].set_index("softmax")["norm"]
     return (
-        f"Once alpha has grown, at T = {coldest:.0e} the plain gradient has a norm of {norm['plain']:.1e} and the "
-        f"sparse-noisy one of {norm['sparse-noisy']:.2f}: only the second still tells the operations apart."
+        f"Once alpha has grown, at T = {coldest:.0e} the plain gradient has a norm of"
+        f" {norm['plain']:.1e} and the sparse-noisy one of {norm['sparse-noisy']:.2f}: only the"
+        " second still tells the operations apart."
     )
 
 
@@ -24,7 +25,8 @@ def temperatures(table: pd.DataFrame) -> str:
     parts = "; ".join(f"{label} {value:.1e}" for label, value in coldest.items())
     last = table.iloc[-1].drop("epoch")
     return (
-        f"The smallest temperatures are: {parts}. At the end {last.idxmin()} is the coldest, at T = {last.min():.1e}."
+        f"The smallest temperatures are: {parts}. At the end {last.idxmin()} is the coldest, at T"
+        f" = {last.min():.1e}."
     )
 
 
@@ -34,6 +36,10 @@ def frozen(results: Results) -> str:
     still = table[table["frozen"] > 0]["method"].value_counts()
     if table["frozen"].isna().all():
         return "These searches are too short to tell whether alpha stands still."
-    where = f" ({', '.join(f'{count} of {label}' for label, count in still.items())})" if len(still) else ""
+    where = (
+        f" ({', '.join(f'{count} of {label}' for label, count in still.items())})"
+        if len(still)
+        else ""
+    )
     found = counted(int(np.sum(still)), len(table))
     return f"Alpha stood still on some edge over the last 10 epochs in {found} searches{where}."

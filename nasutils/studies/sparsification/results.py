@@ -11,7 +11,9 @@ from nasutils.runs import Run
 
 @dataclass(frozen=True)
 class Results:
-    """What the claims are computed from. epochs: see `analysis.epochs_table`; last: its rows of the last epochs."""
+    """What the claims are computed from. epochs: see `analysis.epochs_table`;
+    last: its rows of the last epochs.
+    """
 
     runs: Mapping[tuple[str, int], Run]
     epochs: pd.DataFrame
@@ -24,7 +26,9 @@ class Results:
         return cls(runs, epochs, analysis.last_epoch(epochs))
 
     def frozen(self) -> pd.DataFrame:
-        """Per method and seed the share of edges (%) whose alpha stood still over the last 10 epochs."""
+        """Per method and seed the share of edges
+        (%) whose alpha stood still over the last 10 epochs.
+        """
         rows = [
             {"method": label, "seed": seed, "frozen": 100 * analysis.frozen_edges(run.records)}
             for (label, seed), run in self.runs.items()

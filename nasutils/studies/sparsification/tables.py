@@ -16,9 +16,11 @@ TOY_UPSTREAM = (0.0, -1.0, 1.0, 2.0, 0.0)
 
 
 def toy(temperature: float) -> pd.DataFrame:
-    """One edge at one temperature: weights p, and the gradient in alpha by the formula beside that by autograd.
+    """One edge at one temperature: weights p,
+    and the gradient in alpha by the formula beside that by autograd.
 
-    plain: of softmax(alpha / T). noisy: of the sparse-noisy softmax, which adds the gradient at T = 1.
+    plain: of softmax(alpha / T). noisy: of the sparse-noisy softmax, which adds the gradient at T
+    = 1.
     """
     alpha = torch.tensor(TOY_ALPHA, dtype=torch.float64, requires_grad=True)
     g = torch.tensor(TOY_UPSTREAM, dtype=torch.float64)
@@ -40,7 +42,9 @@ def toy(temperature: float) -> pd.DataFrame:
 
 
 def ablation(results: Results) -> pd.DataFrame:
-    """Each ingredient on against off, paired over seeds: accuracy of the last cell and gap, both in points."""
+    """Each ingredient on against off, paired over seeds:
+    accuracy of the last cell and gap, both in points.
+    """
     pairs = [
         ("sparse-noisy gradient", "small T + noisy", "small T"),
         ("exponential against linear schedule", "PCD", "linear"),
@@ -64,7 +68,9 @@ def cost(results: Results) -> pd.DataFrame:
         {
             "method": label,
             "minutes": planning.seconds(run.records) / 60,
-            "images_per_second_at_the_end": np.median([r["cost"]["samples_per_second"] for r in run.records[-10:]]),
+            "images_per_second_at_the_end": np.median(
+                [r["cost"]["samples_per_second"] for r in run.records[-10:]]
+            ),
         }
         for (label, _), run in results.runs.items()
     ]
