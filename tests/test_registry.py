@@ -405,9 +405,8 @@ def test_classes_of_a_notebook_run_in_other_processes_and_an_edited_cell_is_anot
             client, DEFINED.format(rate=0.5), REGISTERED, SEARCHED.format(root=str(tmp_path))
         )
         assert "[1.0, 0.5] None" in first and "has changed" not in first
-        again = said(
-            client, DEFINED.format(rate=0.25), SEARCHED.format(root=str(tmp_path))
-        )  # the helper's cell alone
+        # the helper's cell alone
+        again = said(client, DEFINED.format(rate=0.25), SEARCHED.format(root=str(tmp_path)))
         assert (
             "[1.0, 0.25] None" in again
             and again.count("the source of method 'falling' has changed") == 1

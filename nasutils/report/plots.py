@@ -102,9 +102,8 @@ def use_style() -> None:
         }
     )
     pd.set_option("styler.format.escape", "html")
-    Styler.format = partialmethod(
-        _FORMAT, escape="html"
-    )  # which forgets the option where it is given another one
+    # given another format, it would forget the option
+    Styler.format = partialmethod(_FORMAT, escape="html")
 
 
 DASHES: tuple[Dashes, ...] = (

@@ -110,9 +110,8 @@ def _parse_darts(text: str) -> tuple[Cell, ...]:
         if not isinstance(call, ast.Call) or call.args or not call.keywords:
             raise ValueError("it takes named lists")
         fields = {str(k.arg): _literal(k.value) for k in call.keywords}
-        names = sorted(
-            {name.removesuffix("_concat").removesuffix("_sum") for name in fields}
-        )  # normal, reduce
+        # normal, reduce
+        names = sorted({name.removesuffix("_concat").removesuffix("_sum") for name in fields})
         return tuple(_parse_cell(name, fields) for name in names)
     except KeyError as error:
         reason = f"{error.args[0]} is missing"

@@ -127,10 +127,11 @@ def finalnet_parameters(genotype: Genotype, channels: int, cells: int, num_class
     """
     normal, reduce = genotype.cells
     total = 116 * channels
+    # channels of the two outputs, C_s and C_c; at first of the stems
     summed, joined = (
         channels,
         3 * channels,
-    )  # channels of the two outputs, C_s and C_c; at first of the stems
+    )
     for reduction, width in cell_widths(cells, channels):
         cell = reduce if reduction else normal
         total += joined * width + 2 * width

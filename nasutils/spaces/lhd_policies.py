@@ -68,9 +68,8 @@ def _strongest(rows: Sequence[Sequence[float]], edges: Sequence[int], ops: int) 
     in the order of their sources and operations.
     """
     scanned = [(e, k) for e in edges for k in range(len(OPS))]
-    best = sorted(scanned, key=lambda pair: -rows[pair[0]][pair[1]])[
-        :ops
-    ]  # stable: the first one of equals
+    # a stable sort: the first one of equals
+    best = sorted(scanned, key=lambda pair: -rows[pair[0]][pair[1]])[:ops]
     return tuple((OPS[k], EDGES[e][0]) for e, k in sorted(best))
 
 

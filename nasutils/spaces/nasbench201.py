@@ -156,12 +156,13 @@ class SupernetCell(nn.Module):
 
     def forward(self, x: Tensor, weights: StackedWeights) -> Tensor:
         nodes = [self.node(x)]
+        # per node the outputs of convolutions that enter it
         convolved: list[list[Tensor]] = [
             [],
             [],
             [],
             [],
-        ]  # per node the outputs of convolutions that enter it
+        ]
         for target in (1, 2, 3):
             # The node before is complete, so all convolutions that leave it can run at once.
             self._convolve(target - 1, nodes[-1], weights, convolved)

@@ -263,10 +263,11 @@ class RandomDraws(nn.Module):
         self.generator.set_state(state["state"])
 
     def __getstate__(self) -> dict[str, Any]:
+        # a generator cannot be copied
         return {
             **super().__getstate__(),
             "generator": self.get_extra_state(),
-        }  # a generator cannot be copied
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

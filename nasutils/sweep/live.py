@@ -88,9 +88,8 @@ class Bar:
         left = self._outlook(states)
         over = sum(self._epochs[name] for name, state in states.items() if state in OVER)
         under_way = sum(epochs for _, epochs in self._outlook.under_way.values())
-        self._bar.n = min(
-            over + under_way, self._bar.total
-        )  # a run may have ended since it was looked at
+        # a run may have ended since it was looked at
+        self._bar.n = min(over + under_way, self._bar.total)
         self._bar.set_postfix_str(caption(states, left))
 
     def close(self) -> None:

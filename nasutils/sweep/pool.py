@@ -192,9 +192,8 @@ def attempt(content: bytes, machine: Machine) -> str | None:
     try:
         task: Task = _unpacked(content)
         if machine.device.startswith("cuda:"):
-            torch.cuda.set_device(
-                machine.device
-            )  # the stamp names this GPU, and no memory is taken on another
+            # the stamp names this GPU, and no memory is taken on another
+            torch.cuda.set_device(machine.device)
         task.run(machine)
     except (Exception, SystemExit) as error:
         return f"{type(error).__name__}: {error}"

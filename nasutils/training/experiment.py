@@ -369,9 +369,8 @@ def images_of(task: OfImages, machine: Machine) -> data.Data:
 def method_of(experiment: Experiment, device: str = "cpu") -> methods.Method:
     """The method of a search at its epoch 0. Raises ValueError, see `methods.get`."""
     e = experiment
-    methods.check_options(
-        e.method, e.options
-    )  # a field of the search among them would be handed over twice
+    # a field of the search among them would be handed over twice
+    methods.check_options(e.method, e.options)
     space, dtype = spaces.get(e.space), PRECISIONS[e.precision]
     return methods.get(
         e.method,

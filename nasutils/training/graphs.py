@@ -120,9 +120,8 @@ class _Replayed(torch.autograd.Function):
     def forward(ctx: Any, graph: _Graph, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         graph.replay(inputs[: len(graph.inputs)])
         known = [g for g in graph.gradients if g is not None]
-        ctx.save_for_backward(
-            *torch._foreach_mul(known, 1.0)
-        )  # copies: the next replay overwrites them
+        # copies: the next replay overwrites them
+        ctx.save_for_backward(*torch._foreach_mul(known, 1.0))
         ctx.known = [g is not None for g in graph.gradients]
         logits = graph.logits.view_as(graph.logits)
         ctx.mark_non_differentiable(logits)

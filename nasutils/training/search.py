@@ -119,9 +119,8 @@ class Search:
         }
         self.epoch += 1
         record |= self._observed()
-        passes = (
-            1 if losses["valid_loss"] is None else 2
-        )  # over as many images as the training images
+        # over as many images as the training images
+        passes = 1 if losses["valid_loss"] is None else 2
         samples = passes * len(self.train)
         record["cost"] = cost(self.train.images.device, samples, started, trained, clock())
         return record

@@ -587,9 +587,8 @@ def test_the_eigenvalue_is_taken_where_the_weights_are_a_softmax_of_alpha(name, 
     p = method.inference()[kinds[0]]
     found = p / p.sum(dim=1, keepdim=True)
     softmaxes = [relax.softmax(method.alphas[kind], temperature) for kind in kinds]
-    assert any(
-        torch.allclose(found, q, rtol=1e-9, atol=1e-12) for q in softmaxes
-    )  # beta-darts exchanges its cells
+    # beta-darts exchanges its cells
+    assert any(torch.allclose(found, q, rtol=1e-9, atol=1e-12) for q in softmaxes)
 
 
 def test_the_name_of_a_run_without_probes_is_what_it_was():

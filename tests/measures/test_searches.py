@@ -92,9 +92,8 @@ def test_skips_are_replaced_by_the_next_best_that_is_not_none():
         searches.cell_accuracy(SKIPS.replace("skip_connect", "nor_conv_3x3"))
         - searches.cell_accuracy(SKIPS)
     )
-    assert (
-        searches.skip_gain([record(GOOD, [[0, 0, 0, 1, 0]] * 4 + [[0, 0, 0, 1, 0]] * 2)]) != 0
-    )  # mix decides, not text
+    # mix decides, not text
+    assert searches.skip_gain([record(GOOD, [[0, 0, 0, 1, 0]] * 4 + [[0, 0, 0, 1, 0]] * 2)]) != 0
 
 
 def test_the_largest_move_of_the_last_ten_epochs():

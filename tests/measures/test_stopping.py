@@ -296,9 +296,8 @@ def online(records, criterion, restart=0, **options):
     stopper = Stopper(criterion, NB201, **options)
     for n, record in enumerate(records, start=1):
         if n == restart:
-            stopper = Stopper(
-                criterion, NB201, records=records[:n], **options
-            )  # the last record is seen twice
+            # the last record is seen twice
+            stopper = Stopper(criterion, NB201, records=records[:n], **options)
         if decision := stopper(record):
             return decision, n
     return None, len(records)

@@ -204,9 +204,8 @@ def test_random_draws_every_operation_equally_often_and_learns_nothing():
     counts = torch.stack(
         [F.one_hot(torch.stack(picks)[:, e], 5).sum(dim=0) for e in range(6)]
     ).double()
-    chi2 = (
-        ((counts - 400).square() / 400).sum().item()
-    )  # 24 degrees of freedom; 1 in 10,000 lies above 60
+    # 24 degrees of freedom; 1 in 10,000 lies above 60
+    chi2 = ((counts - 400).square() / 400).sum().item()
     assert chi2 < 60
     assert make("random", NB201).recipe.epochs == 0
 

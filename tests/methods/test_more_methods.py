@@ -325,9 +325,8 @@ def test_gdas_draws_anew_for_each_of_the_two_steps():
         alpha_step, again = method.mixing()["cell"], method.mixing()["cell"]
         assert torch.equal(alpha_step, again)
         same += (alpha_step * method.weight_mixing()["cell"]).sum().item()
-    assert same / 1200 == pytest.approx(
-        0.2, abs=4 * math.sqrt(0.16 / 1200)
-    )  # alpha is all but uniform
+    # alpha is all but uniform
+    assert same / 1200 == pytest.approx(0.2, abs=4 * math.sqrt(0.16 / 1200))
 
 
 @pytest.mark.parametrize("preset", ["published", "released"])

@@ -193,10 +193,9 @@ def test_finalnet_computes_what_the_released_one_does(case):
 # The fast supernet equals the naive one
 
 
+# 20: the last cells have an odd side, where dilation has no sub-lattices
 @pytest.mark.parametrize("name", [n for n in FAMILY if n != "s4"])
-@pytest.mark.parametrize(
-    "side", [16, 20]
-)  # 20: the last cells have an odd side, where dilation has no sub-lattices
+@pytest.mark.parametrize("side", [16, 20])
 def test_supernet_equals_the_naive_one(name, side):
     space = spaces.get(name)
     torch.manual_seed(0)

@@ -248,9 +248,8 @@ def test_relaxation_of_other_spaces_is_per_edge():
 # The fast supernet equals the naive one
 
 
-@pytest.mark.parametrize(
-    "side", [16, 20]
-)  # 20: the last cells have an odd side, where dilation has no sub-lattices
+# 20: the last cells have an odd side, where dilation has no sub-lattices
+@pytest.mark.parametrize("side", [16, 20])
 def test_supernet_equals_the_naive_one(side):
     torch.manual_seed(0)
     ours = LHD.supernet(4, 3, 5).double()

@@ -78,18 +78,21 @@ def test_costs_are_those_of_the_released_networks(net):
 
 
 def test_canonical_joins_equal_cells_as_far_as_the_benchmark_does():
+    # node 1 is zero, so its outgoing edges do not matter
     behind_zero = (
         (0, 1, 3, 1, 2, 1),
         (0, 1, 0, 1, 0, 1),
-    )  # node 1 is zero, so its outgoing edges do not matter
+    )
+    # node 1 is the input, so two edges change places
     through_skip = (
         (1, 2, 3, 0, 0, 1),
         (1, 3, 2, 0, 0, 1),
-    )  # node 1 is the input, so two edges change places
+    )
+    # nodes 1 and 2 change places: equal, but two classes there
     renamed = (
         (3, 2, 0, 0, 1, 1),
         (2, 3, 0, 0, 1, 1),
-    )  # nodes 1 and 2 change places: equal, but two classes there
+    )
     assert [
         cells.canonical(a) == cells.canonical(b) for a, b in (behind_zero, through_skip, renamed)
     ] == [

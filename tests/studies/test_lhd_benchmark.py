@@ -185,9 +185,8 @@ def test_which_networks_are_trained():
     table = pd.DataFrame(keys_of().keys())
     counts = table.groupby("kind").size()
     own = 12 * 2 * 2 * 4  # methods, data sets, seeds, policies
-    assert counts["final"] == own + 12 * 2 * 2 * (
-        1 + 1 + 1
-    )  # second evaluation seed, second budget, other data set
+    # second evaluation seed, second budget, other data set
+    assert counts["final"] == own + 12 * 2 * 2 * (1 + 1 + 1)
     assert (counts["released"], counts["long"], counts["random"]) == (12 * 2, 5, 2 * 3 * 2)
     assert set(table[table["searched"] != table["target"]]["policy"]) == {"base"}
     assert len(keys_of(transfer=False)) == len(table) - 48

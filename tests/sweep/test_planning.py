@@ -59,13 +59,11 @@ def test_the_outlook_reads_the_run_folders(tmp_path):
     outlook = Outlook(tasks, Machine(runs=tmp_path), every=0)
     assert math.isnan(outlook({a: "running", b: "running", c: "waiting", d: "waiting"}))
     written(tmp_path, tasks[1], 4, 5.0, finished=False)
-    assert (
-        outlook({a: "running", b: "running", c: "waiting", d: "waiting"}) == 100.0
-    )  # b and d: 30 + 50, a and c: 50 + 50
+    # b and d: 30 + 50, a and c: 50 + 50
+    assert outlook({a: "running", b: "running", c: "waiting", d: "waiting"}) == 100.0
     written(tmp_path, tasks[0], 10, 3.0)
-    assert (
-        outlook({a: "finished", b: "running", c: "running", d: "waiting"}) == 60.0
-    )  # b: 30, c: 30, d: 30
+    # b: 30, c: 30, d: 30
+    assert outlook({a: "finished", b: "running", c: "running", d: "waiting"}) == 60.0
     assert outlook({a: "cached", b: "cached", c: "cached", d: "cached"}) == 0.0
 
 
@@ -101,9 +99,8 @@ def test_plan_measures_by_runs_that_differ_in_seed_and_epochs_only(tmp_path):
     finals = [Evaluation(CELL, protocol={"epochs": 600}, seed=s) for s in (0, 1, 1)]
     written(tmp_path, searches[0], 50, 6.0)
     written(tmp_path, Experiment(method="darts", epochs=2, seed=9), 2, 12.0, device="another")
-    written(
-        tmp_path, Experiment(method="gdas", epochs=2, channels=8), 2, 99.0
-    )  # a smaller network tells nothing
+    # a smaller network tells nothing
+    written(tmp_path, Experiment(method="gdas", epochs=2, channels=8), 2, 99.0)
     written(tmp_path, Experiment(method="gdas", epochs=2, seed=8), 1, 99.0, finished=False)
     written(
         tmp_path, Evaluation(CELL.replace("none", "skip_connect"), protocol={"epochs": 1}), 1, 3.0

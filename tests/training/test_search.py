@@ -305,12 +305,13 @@ def test_discretized_accuracy_runs_one_operation_per_edge():
         seen.append((search.net.training, mix, active)) or forward(images, mix, active)
     )
     search._evaluate()
+    # relaxed, discretized, recalibrate, again
     assert [training for training, *_ in seen] == [
         False,
         False,
         True,
         False,
-    ]  # relaxed, discretized, recalibrate, again
+    ]
     for _, mix, active in seen[1:]:
         assert torch.equal(mix["cell"], relax.one_hot(search.method.inference()["cell"]))
         assert [sum(edge) for edge in active["cell"]] == [1] * 6

@@ -100,9 +100,8 @@ def test_of_two_that_tie_the_first_is_kept(criterion):
     even = {"cell": torch.full((1, 3), 0.25, dtype=torch.float64)}
     _, record = decide(judge(NOTHING, ORACLE, ORACLE), even, EDGE, criterion)
     assert record["without"]["b"] == record["without"]["c"]
-    assert record["kept"] == (
-        ["b"] if criterion == "loss" else ["a"]
-    )  # without one of two all are right as before
+    # without one of two all are right as before
+    assert record["kept"] == (["b"] if criterion == "loss" else ["a"])
 
 
 def test_none_is_not_judged_and_can_be_kept():

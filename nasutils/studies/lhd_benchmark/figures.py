@@ -360,9 +360,8 @@ def transfer(results: Results) -> Drawn:
             title=f"evaluated on {NAMES[target]}", xlabel="loss against a search there (points)"
         )
     axes[0].set_yticks(range(len(results.methods)), results.methods)
-    axes[0].set_ylim(
-        len(results.methods) + 0.4 * max(len(targets), 1), -0.6
-    )  # room for the legend
+    # room for the legend
+    axes[0].set_ylim(len(results.methods) + 0.4 * max(len(targets), 1), -0.6)
     return figure, table
 
 

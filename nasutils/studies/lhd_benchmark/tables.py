@@ -357,9 +357,8 @@ def budget_ranks(results: Results) -> pd.DataFrame:
     """Under `base`: mean accuracy and rank of each method on each data set under every budget."""
     tables = []
     for kind in results.budgets:
-        means = ranking.mean(results.scores(kind))[
-            :, :, POLICY_NAMES.index("base")
-        ]  # (methods, data sets)
+        # (methods, data sets)
+        means = ranking.mean(results.scores(kind))[:, :, POLICY_NAMES.index("base")]
         places = ranking.ranks(means.T).T
         for d, dataset in enumerate(results.datasets):
             values = {"accuracy": means[:, d], "rank": places[:, d]}
@@ -379,9 +378,8 @@ def budget_agreement(results: Results) -> pd.DataFrame:
     first = results.budgets[0]
     for kind in results.budgets[1:]:
         scores = [results.scores(b)[:, :, [base]] for b in (first, kind)]
-        draws = [
-            ranking.resampled(s) for s in scores
-        ]  # the same seeds for both: the same searches where budgets coincide
+        # the same seeds for both: the same searches where budgets coincide
+        draws = [ranking.resampled(s) for s in scores]
         for d, dataset in enumerate(results.datasets):
             means = [ranking.mean(s)[:, d, 0] for s in scores]
             found = ranking.kendall(*(x[:, :, d, 0] for x in draws))
