@@ -32,6 +32,7 @@ MOVED = {
     "genotypes": "spaces.catalogue",
     "launch": "sweep.launch",
     "leakage": "measures.leakage",
+    "measures.analysis": "measures.tables",
     "planning": "sweep.planning",
     "plots": "report.plots",
     "search": "training.search",

@@ -9,7 +9,7 @@ import inspect
 from IPython.display import Image, Markdown, display
 
 from nasutils import paths, spaces
-from nasutils.measures import analysis
+from nasutils.measures import tables as analysis
 from nasutils.report import claims, diagnosis, plots, widgets
 from nasutils.report.gallery import Gallery, best_picture, show
 from nasutils.report.params import (

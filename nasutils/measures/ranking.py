@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nasutils.measures import analysis
-from nasutils.measures.analysis import Estimate
+from nasutils.measures import tables
+from nasutils.measures.tables import Estimate
 
 
 def ranks(scores: np.ndarray) -> np.ndarray:
@@ -123,7 +123,7 @@ def over_pairs(values: np.ndarray) -> Estimate:
     if n < 3 or math.isnan(whole):
         return Estimate(whole, math.nan, math.nan, 0 if math.isnan(whole) else n)
     without = [mean(np.delete(np.delete(values, i, 0), i, 1).ravel()) for i in range(n)]
-    spread = analysis.estimate(n * whole - (n - 1) * np.array(without))
+    spread = tables.estimate(n * whole - (n - 1) * np.array(without))
     half = (spread.high - spread.low) / 2
     return Estimate(whole, whole - half, whole + half, n)
 

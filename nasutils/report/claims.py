@@ -11,7 +11,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from nasutils.errors import choose
-from nasutils.measures.analysis import Estimate
+from nasutils.measures.tables import Estimate
 
 SEEDS_NEEDED = 5
 

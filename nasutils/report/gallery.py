@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from nasutils import paths, runs
-from nasutils.measures import analysis
+from nasutils.measures import tables
 from nasutils.report import params
 
 SCREEN = 130
@@ -176,7 +176,7 @@ def show(table: pd.DataFrame, **formats: str) -> Styler:
     formats: of single columns, as of `Styler.format`. Backticks, which mark labels in texts, are
     not shown.
     """
-    shown = analysis.readable(table).rename(columns=lambda column: column.replace("_", " "))
+    shown = tables.readable(table).rename(columns=lambda column: column.replace("_", " "))
     texts = shown.select_dtypes(exclude="number").columns
     shown[texts] = shown[texts].map(
         lambda cell: cell.replace("`", "") if isinstance(cell, str) else cell

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from nasutils.measures import analysis
-from nasutils.measures.analysis import Estimate
+from nasutils.measures import tables
+from nasutils.measures.tables import Estimate
 
 Dashes = str | tuple[int, tuple[int, ...]]
 LOOKS: dict[str, tuple[str, Dashes, str]] = {
@@ -140,13 +140,13 @@ def _made_up(label: str) -> tuple[str, Dashes, str]:
 def median_band(
     ax: Axes, table: pd.DataFrame, x: str, y: str, seeds: bool = False, **style: Any
 ) -> None:
-    """Median over seeds of y against x, in the band of its interval (`analysis.central`);
+    """Median over seeds of y against x, in the band of its interval (`tables.central`);
     seeds: a thin line each.
 
     Unlike the band of a mean it cannot leave what the searches reached.
     """
     rows = table.dropna(subset=[y])
-    found = {place: analysis.central(part[y]) for place, part in rows.groupby(x)}
+    found = {place: tables.central(part[y]) for place, part in rows.groupby(x)}
     style.setdefault("markevery", max(len(found) // 8, 1))
     (line,) = ax.plot(
         list(found), [e.mean for e in found.values()], markersize=3.5, linewidth=1.4, **style
@@ -175,7 +175,7 @@ def note(figure: Figure, text: str) -> None:
 
 
 def covered(seeds: int) -> str:
-    """In words, how sure the interval of `analysis.central` is with so many seeds."""
+    """In words, how sure the interval of `tables.central` is with so many seeds."""
     if seeds < 2:
         return "none with one seed"
     return (

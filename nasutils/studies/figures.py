@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from nasutils.measures import analysis
-from nasutils.measures.analysis import RANDOM_CELL
+from nasutils.measures import tables
+from nasutils.measures.tables import RANDOM_CELL
 from nasutils.report import drawing, plots
 from nasutils.runs import Run
 from nasutils.spaces.nasbench201 import EDGES, OPS
@@ -31,7 +31,7 @@ Drawn = tuple[Figure, pd.DataFrame]
 
 
 class Results(Protocol):
-    """What every study's results have. epochs: see `analysis.epochs_table`;
+    """What every study's results have. epochs: see `tables.epochs_table`;
     last: its rows of the last epochs.
     """
 
@@ -147,7 +147,7 @@ def gap(results: Results, labels: Iterable[str]) -> Drawn:
         rows = results.epochs[results.epochs["method"] == label]
         for column, style in SUPERNETS.items():
             plots.median_band(ax, rows, "epoch", column, **style)
-        end = analysis.central(analysis.by_seed(results.last, label, "gap")).mean
+        end = tables.central(tables.by_seed(results.last, label, "gap")).mean
         ax.set(title=f"{label}: gap {round(end)}", ylim=(0, top))
     label_outer(axes, "epoch", "held-out\naccuracy (%)")
     one_legend(figure, axes)
@@ -240,12 +240,12 @@ def every_search(ax: Axes, table: pd.DataFrame, labels: Sequence[str], column: s
     and their median with its interval below.
     """
     for place, label in enumerate(labels):
-        values, style = analysis.by_seed(table, label, column), plots.look(label)
+        values, style = tables.by_seed(table, label, column), plots.look(label)
         jitter = np.linspace(-0.15, 0.15, len(values))
         ax.scatter(
             values, place + jitter, s=16, color=style["color"], marker=style["marker"], alpha=0.75
         )
-        plots.interval(ax, analysis.central(values), place + 0.32)
+        plots.interval(ax, tables.central(values), place + 0.32)
     ax.set_yticks(range(len(labels)), labels)
     ax.set_ylim(len(labels) - 0.4, -0.6)
 
@@ -254,7 +254,7 @@ def main_table(results: Results) -> pd.DataFrame:
     """Methods by data sets: mean accuracy of the last cell with its interval and n,
     published numbers below.
     """
-    ours = analysis.summary(results.last, list(NAMES)).assign(source="this run")
+    ours = tables.summary(results.last, list(NAMES)).assign(source="this run")
     return pd.concat(
         [ours, NASBENCH201.assign(source="published: " + NASBENCH201["source"])], ignore_index=True
     )

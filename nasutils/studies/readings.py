@@ -6,15 +6,15 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from nasutils.measures import analysis
-from nasutils.measures.analysis import RANDOM_CELL
+from nasutils.measures import tables
+from nasutils.measures.tables import RANDOM_CELL
 from nasutils.runs import Run
 from nasutils.studies.figures import Results, one_search, present
 
 
 def median(results: Results, label: str, column: str) -> float:
     """Median over seeds at the end of the search."""
-    return analysis.central(analysis.by_seed(results.last, label, column)).mean
+    return tables.central(tables.by_seed(results.last, label, column)).mean
 
 
 def listed(parts: Iterable[str]) -> str:
@@ -58,9 +58,9 @@ def accuracy(results: Results, labels: Iterable[str]) -> str:
 def _course(results: Results, label: str) -> str:
     """How a method's cells fared: how many searches ended below their best cell, and where."""
     searches = results.epochs[results.epochs["method"] == label]
-    last = analysis.by_seed(results.last, label, "cifar10")
+    last = tables.by_seed(results.last, label, "cifar10")
     lost = searches.groupby("seed")["cifar10"].max() - last
-    skips = int((analysis.by_seed(results.last, label, "skips") == 6).sum())
+    skips = int((tables.by_seed(results.last, label, "skips") == 6).sum())
     end = f", {skips} of them in the cell of skips only" if skips and skips < len(last) else ""
     return (
         f"{label}: {counted(int((lost > 1).sum()), len(last))} searches end more than a point"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from nasutils.measures import analysis
+from nasutils.measures import tables
 from nasutils.report import drawing
 from nasutils.runs import Run
 from nasutils.spaces import catalogue
@@ -122,7 +122,7 @@ def errors_table(finals: pd.DataFrame, dataset: str) -> pd.DataFrame:
     """
     rows = []
     for (space, label), group in finals.groupby(["space", "method"], sort=False):
-        e = analysis.estimate(100 - group["test_accuracy"].to_numpy())
+        e = tables.estimate(100 - group["test_accuracy"].to_numpy())
         rows.append(
             {"dataset": dataset, "space": space, "method": label}
             | {**e.columns("error"), "n": e.n}

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from nasutils import data, methods, runs, spaces
-from nasutils.measures import analysis, curvature, leakage
+from nasutils.measures import curvature, leakage, tables
 from nasutils.methods import relax
 from nasutils.spaces.base import everything
 from nasutils.training.experiment import Experiment, Machine, build
@@ -222,9 +222,9 @@ def test_cut_and_only_are_losses_of_supernets_with_changed_weights():
 )
 def test_bypass_by_hand(cut, only, expected):
     weights, names = torch.tensor([[0.2, 0.4, 0.4]]), [["conv", "skip_connect", "pool"]]
-    tables = [torch.tensor([[9.0, x, 9.0]]) for x in (cut, only)]
-    assert leakage.bypass(*tables, weights, names).tolist() == [expected]
-    assert leakage.bypass_total(*tables, weights, names) == expected
+    pair = [torch.tensor([[9.0, x, 9.0]]) for x in (cut, only)]
+    assert leakage.bypass(*pair, weights, names).tolist() == [expected]
+    assert leakage.bypass_total(*pair, weights, names) == expected
 
 
 def test_an_edge_whose_strongest_operation_is_none_is_judged_by_the_next():
@@ -518,7 +518,7 @@ def test_the_eigenvalue_is_refused_where_edges_have_no_softmax():
 
 def test_leakage_is_tabulated_on_every_space(tmp_path):
     records = list(search("darts", space=spaces.get("s2"), probe_every=1, epochs=1).run())
-    table = analysis.leakage_table({("DARTS", 0): SimpleNamespace(records=records)})
+    table = tables.leakage_table({("DARTS", 0): SimpleNamespace(records=records)})
     assert len(table) == 1 and table["bypass"].notna().all() and table["skip_cut"].isna().all()
 
 

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from nasutils import paths
-from nasutils.measures import analysis
+from nasutils.measures import tables
 from nasutils.report import claims
 from nasutils.studies import bypass_leakage as study
 from nasutils.studies.bypass_leakage import results as bypass_results
@@ -120,7 +120,7 @@ def test_a_correlation_needs_columns_that_move():
     table = pd.DataFrame(
         {"seed": [0, 0, 0, 1, 1, 1], "x": [1, 2, 3, 1, 2, 3], "y": [3, 2, 1, 5, 5, 5]}
     )
-    found = analysis.correlations(table, "x", "y")
+    found = tables.correlations(table, "x", "y")
     assert found[0] == -1.0 and math.isnan(found[1])
 
 

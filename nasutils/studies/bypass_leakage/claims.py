@@ -12,32 +12,32 @@ support away.
 from collections.abc import Sequence
 from functools import partial
 
-from nasutils.measures import analysis
-from nasutils.measures.analysis import Estimate
+from nasutils.measures import tables
+from nasutils.measures.tables import Estimate
 from nasutils.report.claims import Claim
 from nasutils.studies.bypass_leakage.results import Results
 
 
 def _leak(results: Results, column: str) -> Estimate:
-    return analysis.paired(results.leaks(), "DARTS", "SP-DARTS", column)
+    return tables.paired(results.leaks(), "DARTS", "SP-DARTS", column)
 
 
 def _beside(results: Results, against: str) -> Estimate:
     """How much lower the bypass of SP-DARTS is than that of another variant,
     where both are equally sparse.
     """
-    return analysis.paired(results.leaks(), against, "SP-DARTS", "matched_bypass")
+    return tables.paired(results.leaks(), against, "SP-DARTS", "matched_bypass")
 
 
 def _skips_hurt(results: Results) -> Estimate:
     darts = results.epochs[results.epochs["method"] == "DARTS"]
-    return analysis.estimate(
-        analysis.correlations(darts.assign(fewer=-darts["skips"]), "fewer", "cifar10")
+    return tables.estimate(
+        tables.correlations(darts.assign(fewer=-darts["skips"]), "fewer", "cifar10")
     )
 
 
 def _s_space(results: Results, space: str) -> Estimate:
-    return analysis.paired(
+    return tables.paired(
         results.finals[results.finals["space"] == space], "SP-DARTS", "DARTS", "test_accuracy"
     )
 
@@ -57,7 +57,7 @@ CLAIMS: Sequence[Claim] = (
         "DARTS, end of the search: bypass (share of the loss change that goes around the strongest"
         " operation)",
         0.5,
-        lambda results: analysis.of_method(results.leaks(), "DARTS", "bypass"),
+        lambda results: tables.of_method(results.leaks(), "DARTS", "bypass"),
     ),
     Claim(
         "3 skips",
@@ -65,7 +65,7 @@ CLAIMS: Sequence[Claim] = (
         "DARTS, end: skips' share of what cutting single operations does to the loss, minus 1/4"
         " (four carry something)",
         0.0,
-        lambda results: analysis.of_method(results.leaks(), "DARTS", "skip_cut", 0.25),
+        lambda results: tables.of_method(results.leaks(), "DARTS", "skip_cut", 0.25),
         "a cut takes away what goes through an operation, not what goes around another one",
     ),
     Claim(
@@ -73,8 +73,8 @@ CLAIMS: Sequence[Claim] = (
         "The leakage explains the discrepancy of supernet and final network.",
         "rank correlation, over all probes of a seed, of the bypass at equal sparsity and the gap",
         0.5,
-        lambda results: analysis.estimate(
-            analysis.correlations(results.leakage, "matched_bypass", "drop_recalibrated")
+        lambda results: tables.estimate(
+            tables.correlations(results.leakage, "matched_bypass", "drop_recalibrated")
         ),
     ),
     Claim(
@@ -106,14 +106,14 @@ CLAIMS: Sequence[Claim] = (
         "It takes dense steps, too.",
         "accuracy of the last cell: SP-DARTS minus `always sparse`, paired, CIFAR-10 test, points",
         0.0,
-        lambda results: analysis.paired(results.last, "SP-DARTS", "always sparse", "cifar10"),
+        lambda results: tables.paired(results.last, "SP-DARTS", "always sparse", "cifar10"),
     ),
     Claim(
         "6 closed",
         "Mixed-sparsity training closes the discrepancy.",
         "gap at the end: DARTS minus SP-DARTS, paired, points (known from the first study)",
         0.0,
-        lambda results: analysis.paired(results.last, "DARTS", "SP-DARTS", "gap"),
+        lambda results: tables.paired(results.last, "DARTS", "SP-DARTS", "gap"),
     ),
     Claim(
         "7 robust",
@@ -121,14 +121,14 @@ CLAIMS: Sequence[Claim] = (
         "accuracy of the last cell: SP-DARTS minus DARTS, paired, CIFAR-10 test, points (known"
         " from the first study)",
         0.0,
-        lambda results: analysis.paired(results.last, "SP-DARTS", "DARTS", "cifar10"),
+        lambda results: tables.paired(results.last, "SP-DARTS", "DARTS", "cifar10"),
     ),
     Claim(
         "8 efficient",
         "Mixed-sparsity training is efficient.",
         "SP-DARTS, end: seconds of a dense iteration over those of a sparse one, minus 1",
         0.0,
-        lambda results: analysis.of_method(results.speedup, "SP-DARTS", "ratio", 1.0),
+        lambda results: tables.of_method(results.speedup, "SP-DARTS", "ratio", 1.0),
     ),
     Claim(
         "9 S2",

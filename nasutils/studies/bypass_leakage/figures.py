@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from nasutils.measures import analysis
+from nasutils.measures import tables
 from nasutils.methods import schedules
 from nasutils.report import plots
 from nasutils.spaces.nasbench201 import EDGES, OPS
@@ -55,7 +55,7 @@ def demonstration(results: Results, chance: float) -> Drawn:
     for ax, label in zip(axes, labels, strict=True):
         part = table[table["method"] == label]
         for y, name in enumerate(TAKEN_AWAY):
-            e = analysis.central(part[part["supernet"] == name]["accuracy"])
+            e = tables.central(part[part["supernet"] == name]["accuracy"])
             ax.barh(
                 y,
                 e.mean,
@@ -112,7 +112,7 @@ def leakage(results: Results) -> Drawn:
         every_search(ax, table, labels, column)
         ax.set(xlabel=name, xlim=(-0.04, 1.04))
     for place, label in enumerate(labels):
-        spread = analysis.central(analysis.by_seed(table, label, "spread")).mean
+        spread = tables.central(tables.by_seed(table, label, "spread")).mean
         axes[0].vlines(spread, place - 0.42, place + 0.42, color="0.25", lw=1.2, ls=":")
     plots.note(
         figure,

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from nasutils.measures import analysis
+from nasutils.measures import tables
 from nasutils.studies.bypass_leakage.figures import probed, taken_away
 from nasutils.studies.bypass_leakage.results import Results
 from nasutils.studies.bypass_leakage.variants import PROBED
@@ -35,7 +35,7 @@ def leakage(results: Results) -> str:
     table = results.leaks()
     medians = {
         label: [
-            analysis.central(analysis.by_seed(table, label, c)).mean
+            tables.central(tables.by_seed(table, label, c)).mean
             for c in ("bypass", "matched_bypass")
         ]
         for label in probed(results, PROBED)

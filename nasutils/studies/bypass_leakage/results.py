@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nasutils.measures import analysis
+from nasutils.measures import tables
 from nasutils.runs import Run
 from nasutils.studies.small_spaces import Key, finals_table
 from nasutils.training.experiment import Experiment, Machine, build, measured
@@ -20,8 +20,8 @@ class Results:
     """What the claims are computed from: searches on NAS-Bench-201,
     and final networks of cells found on S1-S4.
 
-    epochs: see `analysis.epochs_table`; last: its last epochs. leakage: see
-    `analysis.leakage_table`. speedup: see `speedups`. finals: see `small_spaces.finals_table`.
+    epochs: see `tables.epochs_table`; last: its last epochs. leakage: see
+    `tables.leakage_table`. speedup: see `speedups`. finals: see `small_spaces.finals_table`.
     """
 
     runs: Mapping[tuple[str, int], Run]
@@ -38,14 +38,12 @@ class Results:
         """Of the searches that finished (their number shows in n), and of final networks,
         finished or not.
         """
-        epochs, leakage = analysis.epochs_table(runs), analysis.leakage_table(runs)
-        return cls(
-            runs, epochs, analysis.last_epoch(epochs), leakage, speedup, finals_table(finals)
-        )
+        epochs, leakage = tables.epochs_table(runs), tables.leakage_table(runs)
+        return cls(runs, epochs, tables.last_epoch(epochs), leakage, speedup, finals_table(finals))
 
     def leaks(self) -> pd.DataFrame:
         """The measures of leakage at the end of each search, a row per method and seed."""
-        return analysis.last_epoch(self.leakage)
+        return tables.last_epoch(self.leakage)
 
 
 def speedups(

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from nasutils.measures import analysis
+from nasutils.measures import tables as analysis
 from nasutils.report.claims import Claim
 from nasutils.studies.lhd_benchmark.results import (
     _lost,

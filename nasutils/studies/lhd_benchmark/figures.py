@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import FancyArrowPatch
 
-from nasutils.measures import analysis, ranking
+from nasutils.measures import ranking
+from nasutils.measures import tables as analysis
 from nasutils.report import drawing, plots
 from nasutils.spaces.genotype import Genotype
 from nasutils.spaces.lhd_cells import EDGES, NODES

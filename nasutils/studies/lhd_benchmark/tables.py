@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 
 from nasutils import spaces
-from nasutils.measures import analysis, ranking
-from nasutils.measures.analysis import Estimate
+from nasutils.measures import ranking
+from nasutils.measures import tables as analysis
+from nasutils.measures.tables import Estimate
 from nasutils.spaces import lhd_cells
 from nasutils.studies.lhd_benchmark.results import (
     SPACES,

@@ -11,8 +11,8 @@ from functools import partial
 
 import pandas as pd
 
-from nasutils.measures import analysis
-from nasutils.measures.analysis import Estimate
+from nasutils.measures import tables
+from nasutils.measures.tables import Estimate
 from nasutils.report.claims import Claim
 from nasutils.studies.lr_swap.results import Results
 
@@ -21,7 +21,7 @@ def _cure(results: Results, label: str, sign: int) -> Estimate:
     """What the setting gains on the last cell, minus half of what DARTS loses;
     sign -1: the reverse.
     """
-    return analysis.estimate(sign * (results.gain(label) - results.degradation("DARTS") / 2))
+    return tables.estimate(sign * (results.gain(label) - results.degradation("DARTS") / 2))
 
 
 def _overfitting(results: Results) -> Estimate:
@@ -30,7 +30,7 @@ def _overfitting(results: Results) -> Estimate:
     """
     table = results.epochs[results.epochs["method"] == "DARTS"]
     best = table.loc[table.groupby("seed")["cifar10"].idxmax()].set_index("seed")["valid_loss"]
-    return analysis.estimate(best - analysis.by_seed(results.last, "DARTS", "valid_loss"))
+    return tables.estimate(best - tables.by_seed(results.last, "DARTS", "valid_loss"))
 
 
 def magnitude_correlation(results: Results, label: str, operation: str) -> pd.Series:
@@ -40,13 +40,13 @@ def magnitude_correlation(results: Results, label: str, operation: str) -> pd.Se
     nan where one of them never changes.
     """
     table = results.epochs[results.epochs["method"] == label]
-    return analysis.correlations(table, f"S_{operation}", "cifar10")
+    return tables.correlations(table, f"S_{operation}", "cifar10")
 
 
 def _bias(results: Results) -> Estimate:
-    skips = analysis.by_seed(results.last, "DARTS", "S_skip_connect")
-    convolutions = analysis.by_seed(results.last, "DARTS", "S_nor_conv_3x3")
-    return analysis.estimate(skips - convolutions)
+    skips = tables.by_seed(results.last, "DARTS", "S_skip_connect")
+    convolutions = tables.by_seed(results.last, "DARTS", "S_nor_conv_3x3")
+    return tables.estimate(skips - convolutions)
 
 
 def _stop_gain(results: Results, against: str | None) -> Estimate:
@@ -55,8 +55,8 @@ def _stop_gain(results: Results, against: str | None) -> Estimate:
     """
     at_peak = results.stops("DARTS", "peak")["cifar10"]
     if against is None:
-        return analysis.estimate(at_peak - analysis.by_seed(results.last, "DARTS", "cifar10"))
-    return analysis.estimate(at_peak - results.stops("DARTS", against)["cifar10"])
+        return tables.estimate(at_peak - tables.by_seed(results.last, "DARTS", "cifar10"))
+    return tables.estimate(at_peak - results.stops("DARTS", against)["cifar10"])
 
 
 CLAIMS: Sequence[Claim] = (
@@ -66,7 +66,7 @@ CLAIMS: Sequence[Claim] = (
         "DARTS: accuracy of its best cell of any epoch minus that of its last cell, CIFAR-10 test,"
         " points",
         1.0,
-        lambda results: analysis.estimate(results.degradation("DARTS")),
+        lambda results: tables.estimate(results.degradation("DARTS")),
     ),
     Claim(
         "2a regularisation",
@@ -95,7 +95,7 @@ CLAIMS: Sequence[Claim] = (
         "EX-DARTS finds better cells than DARTS.",
         "accuracy of the last cell: EX-DARTS minus DARTS, paired, CIFAR-10 test, points",
         0.0,
-        lambda results: analysis.estimate(results.gain("EX-DARTS")),
+        lambda results: tables.estimate(results.gain("EX-DARTS")),
     ),
     Claim(
         "3c competitive",
@@ -103,14 +103,14 @@ CLAIMS: Sequence[Claim] = (
         "EX-DARTS: accuracy of the last cell minus 93.41 (PC-DARTS as published), CIFAR-10 test,"
         " points",
         -1.0,
-        lambda results: analysis.of_method(results.last, "EX-DARTS", "cifar10", minus=93.41),
+        lambda results: tables.of_method(results.last, "EX-DARTS", "cifar10", minus=93.41),
     ),
     Claim(
         "4 raw weights",
         "DARTS does not need well-trained weights.",
         "supernet accuracy at the end: DARTS minus EX-DARTS, paired, points",
         0.0,
-        lambda results: analysis.paired(results.last, "DARTS", "EX-DARTS", "relaxed"),
+        lambda results: tables.paired(results.last, "DARTS", "EX-DARTS", "relaxed"),
         "says that the swap acts; it takes better cells of EX-DARTS to make it an argument",
     ),
     Claim(
@@ -135,7 +135,7 @@ CLAIMS: Sequence[Claim] = (
         "DARTS: rank correlation over epochs of the designated operation's S and the cell's"
         " accuracy",
         0.5,
-        lambda results: analysis.estimate(
+        lambda results: tables.estimate(
             magnitude_correlation(results, "DARTS", results.operation)
         ),
     ),

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from nasutils import spaces
-from nasutils.measures import analysis, stopping
-from nasutils.measures.analysis import RANDOM_CELL
+from nasutils.measures import stopping, tables
+from nasutils.measures.tables import RANDOM_CELL
 from nasutils.runs import Run
 from nasutils.studies.lr_swap.variants import JUDGED, SPACE, VARIANTS
 
@@ -17,7 +17,7 @@ from nasutils.studies.lr_swap.variants import JUDGED, SPACE, VARIANTS
 class Results:
     """What the claims are computed from.
 
-    epochs: see `analysis.epochs_table`, and S_<operation>, see `stopping.magnitudes`; last: its
+    epochs: see `tables.epochs_table`, and S_<operation>, see `stopping.magnitudes`; last: its
     last epochs. decisions: see `decisions`. operation: the designated one.
     """
 
@@ -32,10 +32,10 @@ class Results:
         """Of the runs that finished (their number shows in n)."""
         s = [stopping.magnitudes(stopping.alphas(run.records, SPACE)) for run in runs.values()]
         columns = [f"S_{op}" for op in SPACE.ops]
-        epochs = analysis.epochs_table(runs)
+        epochs = tables.epochs_table(runs)
         epochs = epochs.join(pd.DataFrame(np.concatenate(s) if s else [], columns=columns))
         table = decisions({key: run for key, run in runs.items() if key[0] in JUDGED})
-        return cls(runs, epochs, analysis.last_epoch(epochs), table, operation)
+        return cls(runs, epochs, tables.last_epoch(epochs), table, operation)
 
     def present(self, labels: Iterable[str] = tuple(VARIANTS)) -> list[str]:
         """Those of these labels that were searched, in order."""
@@ -44,11 +44,11 @@ class Results:
     def degradation(self, label: str) -> pd.Series:
         """Best cell of any epoch minus last cell on CIFAR-10 (points), by seed."""
         best = self.epochs[self.epochs["method"] == label].groupby("seed")["cifar10"].max()
-        return best - analysis.by_seed(self.last, label, "cifar10")
+        return best - tables.by_seed(self.last, label, "cifar10")
 
     def gain(self, label: str) -> pd.Series:
         """Last cell minus DARTS's last cell on CIFAR-10 (points), by seed."""
-        return analysis.by_seed(self.last, label, "cifar10") - analysis.by_seed(
+        return tables.by_seed(self.last, label, "cifar10") - tables.by_seed(
             self.last, "DARTS", "cifar10"
         )
 
@@ -80,7 +80,7 @@ def decisions(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
     set, share (of the search, until nothing could change the decision) and seconds (the same; nan
     where it cannot be judged).
     """
-    tables = [_decisions(label, seed, run.records) for (label, seed), run in runs.items()]
+    parts = [_decisions(label, seed, run.records) for (label, seed), run in runs.items()]
     columns = [
         "method",
         "seed",
@@ -94,9 +94,9 @@ def decisions(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
         "seconds",
     ]
     return (
-        pd.concat(tables, ignore_index=True)
-        if tables
-        else pd.DataFrame(columns=[*columns, *analysis.DATASETS])
+        pd.concat(parts, ignore_index=True)
+        if parts
+        else pd.DataFrame(columns=[*columns, *tables.DATASETS])
     )
 
 

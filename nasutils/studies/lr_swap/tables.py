@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nasutils.measures import analysis, stopping
+from nasutils.measures import stopping, tables
 from nasutils.spaces import catalogue
 from nasutils.studies import outside
 from nasutils.studies.figures import NAMES
@@ -56,12 +56,12 @@ def settings_table(results: Results) -> pd.DataFrame:
 
     Means with their intervals over seeds, n; published numbers of other methods below.
     """
-    table = analysis.summary(results.last, list(NAMES))
+    table = tables.summary(results.last, list(NAMES))
     table = table[table["method"].isin(VARIANTS)].reset_index(drop=True)
     measures = {"best_minus_last": results.degradation, "gain_on_darts": results.gain}
     for name, measure in measures.items():
         found = pd.DataFrame(
-            [analysis.estimate(measure(label)).columns(name) for label in table["method"]]
+            [tables.estimate(measure(label)).columns(name) for label in table["method"]]
         )
         table = table.assign(**found)
     order = {label: i for i, label in enumerate(VARIANTS)}
@@ -121,7 +121,7 @@ def _compared(values: pd.Series, references: Mapping[str, pd.Series]) -> dict[st
         "minus_random": values - references["a cell at random"],
     }
     for name, column in columns.items():
-        row |= analysis.estimate(column).columns(name)
+        row |= tables.estimate(column).columns(name)
     return {**row, "p": wilcoxon(values - last)}
 
 
@@ -146,7 +146,7 @@ def operations_table(results: Results) -> pd.DataFrame:
                 "correlation": magnitude_correlation(results, label, op),
             }
             for name, column in measures.items():
-                row |= analysis.estimate(column).columns(name)
+                row |= tables.estimate(column).columns(name)
             rows.append(row)
     return pd.DataFrame(rows)
 

@@ -7,22 +7,22 @@ are ours and were fixed before the first run of a small-temperature method at la
 from collections.abc import Sequence
 from functools import partial
 
-from nasutils.measures import analysis
-from nasutils.measures.analysis import RANDOM_CELL, Estimate
+from nasutils.measures import tables
+from nasutils.measures.tables import RANDOM_CELL, Estimate
 from nasutils.report.claims import Claim
 from nasutils.studies.sparsification.results import Results
 
 
 def _last(results: Results, method: str, column: str, minus: float = 0.0) -> Estimate:
-    return analysis.of_method(results.last, method, column, minus)
+    return tables.of_method(results.last, method, column, minus)
 
 
 def _paired(results: Results, first: str, second: str, column: str) -> Estimate:
-    return analysis.paired(results.last, first, second, column)
+    return tables.paired(results.last, first, second, column)
 
 
 def _unfrozen(results: Results) -> Estimate:
-    return analysis.paired(results.frozen(), "small T", "small T + noisy", "frozen")
+    return tables.paired(results.frozen(), "small T", "small T + noisy", "frozen")
 
 
 CLAIMS: Sequence[Claim] = (

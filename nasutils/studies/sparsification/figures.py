@@ -7,8 +7,8 @@ import pandas as pd
 import torch
 from matplotlib.ticker import ScalarFormatter
 
-from nasutils.measures import analysis
-from nasutils.measures.analysis import RANDOM_CELL
+from nasutils.measures import tables
+from nasutils.measures.tables import RANDOM_CELL
 from nasutils.methods import schedules
 from nasutils.report import plots
 from nasutils.studies.figures import NAMES, Drawn, every_search, present
@@ -28,11 +28,11 @@ def gradients() -> Drawn:
     at the scale alpha starts with and a later one.
     """
     temperatures = np.logspace(0.5, -4.3, 97)
-    tables = {}
+    by_alpha = {}
     for scale, when in ((1e-3, "at the start (alpha ~ 0.001)"), (3e-2, "later (alpha ~ 0.03)")):
-        tables[when] = analysis.gradient_profile(*toy_edge(scale), temperatures.tolist())
+        by_alpha[when] = tables.gradient_profile(*toy_edge(scale), temperatures.tolist())
     figure, axes = plots.panels(2, 2, 2.0, sharex=True, sharey="row")
-    for column, (when, table) in enumerate(tables.items()):
+    for column, (when, table) in enumerate(by_alpha.items()):
         for (name, rows), style in zip(
             table.groupby("softmax", sort=False), ("-", "--"), strict=True
         ):
@@ -46,7 +46,7 @@ def gradients() -> Drawn:
     axes[0, 0].invert_xaxis()
     axes[0, 0].legend(title="softmax")
     plots.note(figure, "a cell with random gradients of the loss in the weights")
-    return figure, pd.concat([t.assign(alpha=when) for when, t in tables.items()])
+    return figure, pd.concat([t.assign(alpha=when) for when, t in by_alpha.items()])
 
 
 def temperatures(epochs: int) -> Drawn:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from nasutils.measures import analysis
+from nasutils.measures import tables
 from nasutils.runs import Run
 
 
 @dataclass(frozen=True)
 class Results:
-    """What the claims are computed from. epochs: see `analysis.epochs_table`;
+    """What the claims are computed from. epochs: see `tables.epochs_table`;
     last: its rows of the last epochs.
     """
 
@@ -22,15 +22,15 @@ class Results:
     @classmethod
     def of(cls, runs: Mapping[tuple[str, int], Run]) -> "Results":
         """Of the runs that finished (their number shows in n)."""
-        epochs = analysis.epochs_table(runs)
-        return cls(runs, epochs, analysis.last_epoch(epochs))
+        epochs = tables.epochs_table(runs)
+        return cls(runs, epochs, tables.last_epoch(epochs))
 
     def frozen(self) -> pd.DataFrame:
         """Per method and seed the share of edges
         (%) whose alpha stood still over the last 10 epochs.
         """
         rows = [
-            {"method": label, "seed": seed, "frozen": 100 * analysis.frozen_edges(run.records)}
+            {"method": label, "seed": seed, "frozen": 100 * tables.frozen_edges(run.records)}
             for (label, seed), run in self.runs.items()
         ]
         return pd.DataFrame(rows)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nasutils.measures import analysis
+from nasutils.measures import tables
 from nasutils.methods import relax
 from nasutils.spaces.nasbench201 import OPS
 from nasutils.studies.sparsification.results import Results
@@ -56,7 +56,7 @@ def ablation(results: Results) -> pd.DataFrame:
     for what, first, second in pairs:
         row: dict[str, object] = {"ingredient": what, "with": first, "without": second}
         for column in ("cifar10", "gap"):
-            e = analysis.paired(results.last, first, second, column)
+            e = tables.paired(results.last, first, second, column)
             row |= {**e.columns(column), "n": e.n}
         rows.append(row)
     return pd.DataFrame(rows)
