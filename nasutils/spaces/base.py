@@ -83,6 +83,13 @@ class Space(ABC):
     ) -> nn.Module:
         """The network of one genotype: `net(images) -> logits`."""
 
+    def check_genotype(self, genotype: Genotype | str) -> None:
+        """Raise ValueError unless a genotype is of this space. Any space can tell by its smallest
+        network; one that knows sooner saves the time.
+        """
+        with torch.random.fork_rng(devices=[]):
+            self.finalnet(genotype, channels=2, cells=3, num_classes=1)
+
     def check_policy(self, policy: str | None) -> str:
         return choose(
             f"policy of {self.name}", self.policies[0] if policy is None else policy, self.policies

@@ -115,11 +115,17 @@ class DARTS(Space):
         `darts` takes the hand-made cells of five nodes, too. Raises ValueError for a genotype that
         is not of the space, with the place and the reason.
         """
+        return FinalNet(self._checked(genotype), channels, cells, num_classes, auxiliary, stem)
+
+    def check_genotype(self, genotype: Genotype | str) -> None:
+        """See `Space`."""
+        self._checked(genotype)
+
+    def _checked(self, genotype: Genotype | str) -> Genotype:
         genotype = Genotype.parse(genotype) if isinstance(genotype, str) else genotype
-        check_genotype(
-            genotype, self.name, self.edge_ops, HANDMADE_OPS if self.name == "darts" else ()
-        )
-        return FinalNet(genotype, channels, cells, num_classes, auxiliary, stem)
+        handmade = HANDMADE_OPS if self.name == "darts" else ()
+        check_genotype(genotype, self.name, self.edge_ops, handmade)
+        return genotype
 
 
 DARTS._complete()

@@ -140,6 +140,10 @@ class LHD(Space):
         check_mix(mix, self.alpha_shapes)
         return lhd_policies.derive(mix, chosen)
 
+    def check_genotype(self, genotype: Genotype | str) -> None:
+        """See `Space`."""
+        _checked(genotype)
+
     def finalnet_size(
         self, genotype: Genotype | str, policy: str | None = None, num_classes: int = 10
     ) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nasutils import Genotype
+from nasutils import Genotype, methods, spaces
 
 NB201 = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|skip_connect~2|"
 DARTS_V2 = """DARTS_V2 = Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0),
@@ -144,3 +144,14 @@ def test_published_genotypes_round_trip():
             g["normal"],
             g["reduce"],
         ]
+
+
+@pytest.mark.parametrize("space", ["darts", "s3", "lhd"])
+def test_a_genotype_is_checked_without_a_network(space, monkeypatch):
+    """A plan has hundreds of them."""
+    known = spaces.get(space)
+    genotype = str(methods.get("random", known, seed=1).genotype())
+    monkeypatch.setattr(type(known), "finalnet", None)
+    known.check_genotype(genotype)
+    with pytest.raises(ValueError, match="sep_conv_9x9"):
+        known.check_genotype(re.sub(r"'(\w+_\w+)', 0", "'sep_conv_9x9', 0", genotype, count=1))
