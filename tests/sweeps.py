@@ -6,8 +6,11 @@ import os
 import signal
 import threading
 import time
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
+
+import pytest
 
 from nasutils.runs import Run
 from nasutils.sweep.launch import name_of, sweep
@@ -121,3 +124,16 @@ class Killer(threading.Thread):
     def __exit__(self, *error):
         self.over.set()
         self.join()
+
+
+@contextmanager
+def starting_ray():
+    """Skip the test where Ray does not start: it gives its own processes 30 seconds, fixed, which is too little on a
+    machine that is busy with other work.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, TimeoutError) and "timed out during startup" not in str(error):
+            raise
+        pytest.skip(f"Ray did not start on this busy machine: {error}")

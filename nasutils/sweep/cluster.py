@@ -2,6 +2,8 @@
 
 import os
 import secrets
+import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -72,6 +74,7 @@ def connected() -> Iterator[Any]:
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     try:
+        _check_answers(os.environ.get("RAY_ADDRESS") or _last_cluster())
         context = ray.init(address="auto", **quiet)
     except ConnectionError:
         if os.environ.get("RAY_ADDRESS"):
@@ -81,3 +84,24 @@ def connected() -> Iterator[Any]:
         context = ray.init(address="local", include_dashboard=False, **quiet)
     with context:
         yield ray
+
+
+def _last_cluster() -> str:
+    """The address that Ray remembers of the last cluster of this machine, though it may be gone;
+    empty without one.
+    """
+    folder = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
+    file = folder / "ray" / "ray_current_cluster"
+    return file.read_text().strip() if file.exists() else ""
+
+
+def _check_answers(address: str) -> None:
+    """Raise ConnectionError if nothing answers at host:port, where Ray would wait five minutes.
+    Other forms of an address are left to Ray.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise ConnectionError(f"no Ray cluster answers at {address}: {error}") from None

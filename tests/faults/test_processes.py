@@ -1,15 +1,19 @@
 """Processes that are killed, segfault, leave, are interrupted from a notebook,
-or are given what cannot be sent.
+or are given what cannot be sent;
+a Ray cluster that is gone.
 
 Run: pytest tests/faults/test_processes.py
 """
 
 import ctypes
+import socket
 import sys
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import active_children
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +21,7 @@ from jupyter_client.manager import start_new_kernel
 
 from nasutils import runs
 from nasutils.runs import Run
+from nasutils.sweep.cluster import connected
 from nasutils.sweep.launch import gather, name_of, sweep
 from nasutils.sweep.pool import Ended, Event, cause, events
 from nasutils.training.experiment import Machine
@@ -144,6 +149,60 @@ def _finishing(pool, home, result):
     """The pool, with the result in its place."""
     (home.path / "result.json").write_bytes(result)
     return pool
+
+
+# A Ray cluster that is gone
+
+
+@pytest.fixture
+def asked(monkeypatch, tmp_path):
+    """The addresses that Ray was asked to connect to; it would wait for minutes at a wrong one."""
+    asked = []
+
+    @contextmanager
+    def init(address, **options):
+        asked.append(address)
+        yield
+
+    fake = SimpleNamespace(is_initialized=lambda: False, init=init)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
+    return asked
+
+
+@pytest.fixture
+def remembered(tmp_path):
+    """The file by which Ray remembers the last cluster of this machine."""
+    (tmp_path / "ray").mkdir()
+    return tmp_path / "ray" / "ray_current_cluster"
+
+
+def test_a_cluster_that_runs_is_joined(asked, remembered):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        remembered.write_text("{}:{}".format(*server.getsockname()))
+        with connected():
+            assert asked == ["auto"]
+
+
+def test_a_cluster_that_was_killed_is_not_waited_for(asked, remembered):
+    remembered.write_text(f"127.0.0.1:{free_port()}")
+    with connected():
+        assert asked == ["local"]
+
+
+def test_an_address_where_no_cluster_answers_is_an_error(asked, monkeypatch):
+    address = f"127.0.0.1:{free_port()}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ConnectionError, match=f"no Ray cluster answers at {address}"), connected():
+        pass
+    assert asked == []
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 # A notebook

@@ -1,11 +1,15 @@
-"""Sweeps on a Ray cluster: the same records as anywhere, whoever is killed.
+"""Sweeps on a Ray cluster: the same records as anywhere, whoever is killed, whosever the method is.
 
 One cluster on this machine for the whole file: starting it takes longer than all the runs.
 
 Run: pytest tests/sweep/test_cluster.py
 """
 
+import os
+import subprocess
+import sys
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +27,7 @@ from tests.sweeps import (
     holders,
     killed_sweep,
     stamps,
+    starting_ray,
     trace,
     until,
 )
@@ -33,18 +38,10 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
-    """A cluster whose address is in the environment, so that other processes join it.
-
-    Ray gives its own processes 30 seconds to start, fixed: on a machine too busy for that there is
-    no cluster to test.
-    """
+    """A cluster whose address is in the environment, so that other processes join it."""
     with ExitStack() as stack:
-        try:
+        with starting_ray():
             ray = stack.enter_context(connected())
-        except Exception as error:
-            if "timed out during startup" not in str(error):
-                raise
-            pytest.skip(f"Ray did not start on this busy machine: {error}")
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setenv("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
         yield
@@ -104,3 +101,57 @@ def test_a_sweep_that_is_stopped_ends_its_workers(tmp_path):
 def test_a_cluster_without_a_gpu_shares_none(tmp_path):
     with pytest.raises(ValueError, match="there is no GPU to share"):
         open_pool(Machine(runs=tmp_path, device="cuda"), None, "ray", 0.5)
+
+
+# Own methods and spaces
+
+REGISTERED = """
+from nasutils import methods, spaces
+from nasutils.methods.darts import DARTS
+from nasutils.spaces.darts import DARTS as Cells
+
+FACTOR = 0.5
+
+@methods.register
+class Falling(DARTS):
+    name = "falling"
+
+    def begin_epoch(self, epoch):
+        self.temperature = FACTOR**epoch
+
+@spaces.register
+class Two(Cells):
+    name = "two"
+    ops = ("skip_connect", "sep_conv_3x3")
+    recipe = methods.Recipe(batch=16)
+"""
+SEARCHED = """
+import sys
+from nasutils.sweep.launch import gather
+from nasutils.training.experiment import Machine
+from tests.sweeps import experiment
+
+if __name__ == "__main__":
+    task = experiment(space="two", method="falling", recipe={}, cells=3)
+    (run,) = gather({0: task}, Machine(sys.argv[1]), engine="ray").values()
+    print([r["temperature"] for r in run.records], run.failure, run.params)
+"""
+
+
+@pytest.mark.parametrize("place", ["a script", "a module"])
+def test_own_methods_and_spaces_run_on_a_cluster(place, tmp_path):
+    """Those of a script travel with their code, those of a module beside it are imported there."""
+    if place == "a module":
+        (tmp_path / "mine.py").write_text(REGISTERED)
+    before = "import mine\n" if place == "a module" else REGISTERED
+    (tmp_path / "script.py").write_text(before + SEARCHED)
+    said = subprocess.run(
+        [sys.executable, "script.py", "runs"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert "[1.0, 0.5, 0.25] None" in said.stdout, said.stdout + said.stderr
+    assert "method_source" in said.stdout and "space_source" in said.stdout
