@@ -9,6 +9,7 @@ picture keeps its proportions at any size, and what does not overlap at one size
 * Colour and line style tell the family of an operation, also in grey and to the colour-blind.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -73,10 +74,10 @@ def draw_genotype(ax: Axes, genotype: Genotype, cell: str | None = None) -> None
     cells = {c.name: c for c in genotype.cells}
     chosen = genotype.cells[0] if cell is None else cells[choose("cell", cell, cells)]
     nodes, arcs, rails = _picture(chosen)
+    for name, rail in rails.items():
+        _arrow(ax, rail, label=name, linewidth=0.8, color="0.7", zorder=1)
     for arc in arcs:
         _draw_arc(ax, arc)
-    for name, rail in rails.items():
-        _arrow(ax, rail, arcs, label=name, linewidth=0.8, color="0.7", zorder=1)
     _draw_nodes(ax, nodes)
     _frame(ax, nodes, RAIL if chosen.output else -TOP - 0.1, -RAIL if chosen.sum else TOP + 0.1)
 
@@ -84,12 +85,11 @@ def draw_genotype(ax: Axes, genotype: Genotype, cell: str | None = None) -> None
 def draw_weights(
     ax: Axes,
     edges: Sequence[tuple[int, int]],
-    ops: Sequence[str] | Sequence[Sequence[str]],
+    ops: Sequence[str],
     weights: ArrayLike,
     key: bool = True,
 ) -> None:
-    """Draw a cell during a search. ops: of all edges, or of each.
-    weights: mixing weights (edges, operations).
+    """Draw a cell during a search. weights: mixing weights (edges, operations).
 
     From left to right, an edge is a ribbon of one stripe per operation, as wide as its weight
     (weight 0 is not seen): separate lines cannot be told apart on the 14 edges of the DARTS
@@ -98,21 +98,17 @@ def draw_weights(
     explained below. Raises ValueError for weights of another shape.
     """
     weights = np.asarray(weights, dtype=float)
-    if isinstance(ops[0], str):
-        each = [[str(op) for op in ops]] * len(edges)
-    else:
-        each = [list(names) for names in ops]
-    if weights.shape != (len(edges), len(each[0])):
-        raise ValueError(
-            f"weights must be ({len(edges)}, {len(each[0])}), edges by operations, not"
-            f" {weights.shape}"
-        )
+    shape = (len(edges), len(ops))
+    if weights.shape != shape:
+        raise ValueError(f"weights must be {shape}, edges by operations, not {weights.shape}")
     inputs = len({source for source, _ in edges} - {target for _, target in edges})
-    nodes, arcs = _weights_picture(tuple(edges), inputs)
-    shades = _shades([op for names in each for op in names])
-    order = {op: i for i, op in enumerate(shades)}
-    for arc, names, row in zip(arcs, each, weights.tolist(), strict=True):
-        stripes = sorted(zip(names, row, strict=True), key=lambda stripe: order[stripe[0]])
+    inner = 1 + max(target for _, target in edges) - inputs
+    nodes = layout.place_nodes(inputs, inner, output=False)
+    arcs = layout.arrange(nodes, [DrawnEdge(source, target) for source, target in edges])
+    shades = _shades(ops)
+    for arc, row in zip(arcs, weights, strict=True):
+        weight_of = dict(zip(ops, row.tolist(), strict=True))
+        stripes = {op: weight_of[op] for op in shades}
         _draw_ribbon(ax, arc, RIBBONS[inputs], stripes, shades)
     _draw_nodes(ax, nodes)
     _frame(ax, nodes, -TOP - 0.65)
@@ -126,12 +122,13 @@ def genotype_figure(named: Mapping[str, Genotype | str]) -> Figure:
     """
     genotypes = {name: Genotype.parse(g) if isinstance(g, str) else g for name, g in named.items()}
     single = all(len(g.cells) == 1 for g in genotypes.values())
-    rows = -(-len(genotypes) // 2) if single else len(genotypes)
+    rows = math.ceil(len(genotypes) / 2) if single else len(genotypes)
     figure, axes = plots.panels(rows, 2, 1.7)
     for ax in axes.flat:
         ax.set_axis_off()
     for i, (name, genotype) in enumerate(genotypes.items()):
-        for ax, cell in zip(axes.flat[i if single else 2 * i :], genotype.cells, strict=False):
+        places = axes.flat[i:] if single else axes[i]
+        for ax, cell in zip(places, genotype.cells, strict=False):
             draw_genotype(ax, genotype, cell.name)
             ax.set_title(name if len(genotype.cells) == 1 else f"{name}, {cell.name} cell")
     return figure
@@ -149,41 +146,31 @@ def label(op: str) -> str:
     return SHORT.get(op, op.replace("_", " "))
 
 
-@cache
 def _picture(cell: Cell) -> tuple[list[DrawnNode], list[Arc], dict[str, np.ndarray]]:
     """The nodes of a cell, its arcs, and the lines to its outputs by their hidden names."""
     inputs = 2 if cell.output else 1
     nodes = layout.place_nodes(inputs, len(cell.nodes), bool(cell.output), bool(cell.sum))
+    rails = {}
+    for source in cell.output:
+        rails[f"_output {nodes[source].text}"] = layout.rail(nodes[source], nodes[-1])
+    for source in cell.sum:
+        rails[f"_sum {nodes[source].text}"] = layout.rail(nodes[source], nodes[-2], side=-1)
     edges = []
     for target, pairs in enumerate(cell.nodes, start=inputs):
         for op, source in pairs:
             width, height = _extent(label(op)) + MARGIN
             edges.append(DrawnEdge(source, target, op, (width, height)))
-    rails = {f"_output {nodes[s].text}": layout.rail(nodes[s], nodes[-1]) for s in cell.output}
-    rails |= {f"_sum {nodes[s].text}": layout.rail(nodes[s], nodes[-2], -1) for s in cell.sum}
-    points = np.reshape([*rails.values()], (-1, 2))
-    return nodes, layout.arrange(nodes, edges, points), rails
-
-
-@cache
-def _weights_picture(
-    edges: tuple[tuple[int, int], ...], inputs: int
-) -> tuple[list[DrawnNode], list[Arc]]:
-    inner = 1 + max(target for _, target in edges) - inputs
-    nodes = layout.place_nodes(inputs, inner, output=False)
-    return nodes, layout.arrange(nodes, [DrawnEdge(s, t) for s, t in edges], np.empty((0, 2)))
+    return nodes, layout.arrange(nodes, edges), rails
 
 
 def _draw_arc(ax: Axes, arc: Arc) -> None:
-    style, edge = FAMILIES[family(arc.edge.op)], arc.edge
-    _arrow(
-        ax,
-        arc.points,
-        [arc],
-        label=f"_edge {edge.source}->{edge.target} {edge.op}",
-        linewidth=1.3,
-        **style,
-    )
+    edge = arc.edge
+    style = FAMILIES[family(edge.op)]
+    name = f"_edge {edge.source}->{edge.target} {edge.op}"
+    _arrow(ax, arc.points, label=name, linewidth=1.3, **style)
+    # The label interrupts all lines that it lies on.
+    box = Rectangle(arc.center - arc.half, *(2 * arc.half), color="white", lw=0, zorder=2.5)
+    ax.add_patch(box)
     dark = tuple(0.75 * c for c in to_rgb(style["color"]))
     _put_text(ax, label(edge.op), arc.center, color=dark, label=f"_label {edge.op}")
 
@@ -210,15 +197,14 @@ def _draw_ribbon(
     ax: Axes,
     arc: Arc,
     width: float,
-    stripes: Sequence[tuple[str, float]],
+    stripes: Mapping[str, float],
     shades: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """width: at weight 1. stripes: operations and weights from top to bottom."""
     along = np.gradient(arc.points, axis=0)
     across = width * along[:, ::-1] * (-1, 1) / np.linalg.norm(along, axis=1, keepdims=True)
-    total = sum(weight for _, weight in stripes)
-    upper = arc.points + across * total / 2
-    for op, weight in stripes:
+    upper = arc.points + across * sum(stripes.values()) / 2
+    for op, weight in stripes.items():
         lower = upper - across * weight
         outline = np.concatenate([upper, lower[::-1]])
         name = f"_edge {arc.edge.source}->{arc.edge.target} {op}"
@@ -230,54 +216,50 @@ def _draw_key(ax: Axes, shades: Mapping[str, Mapping[str, Any]]) -> None:
     """What the stripes mean, in a row below:
     operations, or families where one has more than two.
     """
-    name = label if max(Counter(map(family, shades)).values()) < 3 else family
+    largest = max(Counter(map(family, shades)).values())
+    name = label if largest <= 2 else family
     entries = {name(op): shade for op, shade in shades.items()}
-    widths = [0.4 + _extent(text)[0] for text in entries]
-    y, x = -TOP - 0.45, (sum(ax.get_xlim()) - sum(widths) - 0.25 * (len(widths) - 1)) / 2
-    for (text, shade), width in zip(entries.items(), widths, strict=True):
-        ax.add_patch(Rectangle((x, y - 0.08), 0.32, 0.16, **shade))
-        _put_text(ax, text, np.array([x + (0.4 + width) / 2, y]), color="0.1")
-        x += width + 0.25
+    box, gap = 0.32, 0.25
+    widths = {text: box + 0.08 + _extent(text)[0] for text in entries}
+    row = sum(widths.values()) + gap * (len(widths) - 1)
+    x = (sum(ax.get_xlim()) - row) / 2
+    y = -TOP - 0.45
+    for text, shade in entries.items():
+        ax.add_patch(Rectangle((x, y - box / 4), box, box / 2, **shade))
+        middle = x + (box + 0.08 + widths[text]) / 2
+        _put_text(ax, text, np.array([middle, y]), color="0.1")
+        x += widths[text] + gap
 
 
-def _arrow(ax: Axes, points: np.ndarray, holes: Sequence[Arc], **style: Any) -> None:
-    """A line that labels interrupt, and the head of an arrow at its end."""
-    steps = np.linspace(0, 1, 500)
-    along = np.linspace(0, 1, len(points))
-    x, y = (np.interp(steps, along, column) for column in points.T)
-    fine = np.stack([x, y], axis=-1)
-    tip = fine[-1]
-    remaining = np.linalg.norm(fine - tip, axis=-1)
-
-    hidden = remaining < 0.7 * HEAD  # where the head is
-    for hole in holes:
-        hidden = hidden | layout.inside(fine, hole.center, hole.half)
-    shown = np.where(hidden[:, None], np.nan, fine)
-    ax.plot(*shown.T, **{"zorder": 2, **style})
-
-    # The head points along the last HEAD of the line: tip, one side, a notch, the other side.
-    back = fine[np.argmin(np.abs(remaining - HEAD))] - tip
+def _arrow(ax: Axes, points: np.ndarray, zorder: float = 2, **style: Any) -> None:
+    """A line and the head of an arrow at its end."""
+    tip = points[-1]
+    distance = np.linalg.norm(points - tip, axis=-1)
+    line = points[distance > HEAD]
+    back = HEAD * (line[-1] - tip) / distance[len(line) - 1]  # along the head
     side = 0.36 * back[::-1] * (1, -1)
-    corners = tip + np.stack([0 * back, back + side, 0.75 * back, back - side])
-    ax.add_patch(Polygon(corners, color=style["color"], lw=0, zorder=style.get("zorder", 2)))
+    notch = tip + 0.75 * back
+    ax.plot(*np.vstack([line, notch]).T, zorder=zorder, **style)
+    head = np.stack([tip, tip + back + side, notch, tip + back - side])
+    ax.add_patch(Polygon(head, color=style["color"], lw=0, zorder=zorder))
 
 
 def _draw_nodes(ax: Axes, nodes: Sequence[DrawnNode]) -> None:
     angle = np.linspace(0, 2 * np.pi, 120, endpoint=False)
-    outline = RADIUS * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-    for n in nodes:
-        straight = np.stack([n.half * np.sign(outline[:, 0]), 0 * angle], axis=-1)
-        ax.add_patch(
-            Polygon(outline + straight + (n.x, n.y), fc=n.color, ec="0.2", lw=0.9, zorder=3)
-        )
-        _put_text(ax, n.text, np.array([n.x, n.y]), color="0.1")
+    circle = RADIUS * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    for node in nodes:
+        center = np.array([node.x, node.y])
+        straight = np.stack([node.half * np.sign(circle[:, 0]), np.zeros_like(angle)], axis=-1)
+        outline = center + circle + straight
+        ax.add_patch(Polygon(outline, fc=node.color, ec="0.2", lw=0.9, zorder=3))
+        _put_text(ax, node.text, center, color="0.1")
 
 
 def _frame(ax: Axes, nodes: Sequence[DrawnNode], bottom: float, top: float = TOP + 0.1) -> None:
     """The same for all cells of a space, so that they can be compared."""
-    left, right = (
-        n.x + sign * (n.half + RADIUS + 0.05) for n, sign in ((nodes[0], -1), (nodes[-1], 1))
-    )
+    first, last = nodes[0], nodes[-1]
+    left = first.x - first.half - RADIUS - 0.05
+    right = last.x + last.half + RADIUS + 0.05
     ax.set(xlim=(left, right), ylim=(bottom - 0.05, top + 0.05), aspect="equal")
     ax.set_axis_off()
 
@@ -296,12 +278,5 @@ def _extent(text: str) -> np.ndarray:
 def _put_text(ax: Axes, text: str, center: np.ndarray, color: Any, label: str = "_text") -> None:
     path = _outline(text)
     shift = center - path.get_extents().get_points().mean(axis=0)
-    ax.add_patch(
-        PathPatch(
-            path.transformed(Affine2D().translate(*shift)),
-            color=color,
-            lw=0,
-            zorder=4,
-            label=label,
-        )
-    )
+    moved = path.transformed(Affine2D().translate(*shift))
+    ax.add_patch(PathPatch(moved, color=color, lw=0, zorder=4, label=label))
