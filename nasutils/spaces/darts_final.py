@@ -60,7 +60,8 @@ class FinalCell(nn.Module):
         for target, pairs in enumerate(self.cell.nodes, start=2):
             a, b = (self._edge(target, i, nodes, drop_path) for i in range(len(pairs)))
             nodes.append(Node(a + b))
-        return second, Node(torch.cat([nodes[n].x for n in self.cell.output], dim=1))
+        outputs = [nodes[number].x for number in self.cell.output]
+        return second, Node(torch.cat(outputs, dim=1))
 
     def _edge(self, target: int, i: int, nodes: list[Node], drop_path: float) -> Tensor:
         """What the i-th operation of a node makes of its source."""
@@ -87,8 +88,10 @@ class FinalNet(StackedCells):
 
     def stems(self, channels: int, imagenet: bool) -> tuple[nn.Module, nn.Module, tuple[int, int]]:
         if imagenet:
-            return *imagenet_stems(channels), (channels, channels)
-        return conv_stem(3, 3 * channels), nn.Identity(), (3 * channels, 3 * channels)
+            stem0, stem1 = imagenet_stems(channels)
+            return stem0, stem1, (channels, channels)
+        width = 3 * channels
+        return conv_stem(3, width), nn.Identity(), (width, width)
 
     def cell(
         self, cell: Cell, inputs: tuple[int, int], channels: int, reduction: bool, halved: bool

@@ -84,8 +84,9 @@ def _kept_skips(rows: Weights, edge_ops: EdgeOps, policy: Policy) -> list[tuple[
     """Edge and operation of the skip connections in the cell of these weights,
     in the order of the edges.
     """
+    cell = _derive_cell("normal", rows, edge_ops, policy)
     kept = []
-    for target, pairs in enumerate(_derive_cell("normal", rows, edge_ops, policy).nodes, start=2):
+    for target, pairs in enumerate(cell.nodes, start=2):
         for op, source in pairs:
             if op == "skip_connect":
                 edge = EDGES.index((source, target))
@@ -95,7 +96,8 @@ def _kept_skips(rows: Weights, edge_ops: EdgeOps, policy: Policy) -> list[tuple[
 
 def _derive_cell(name: str, rows: Weights, edge_ops: EdgeOps, policy: Policy) -> Cell:
     nodes = tuple(_top2(rows, edge_ops, edges, policy) for edges in INCOMING)
-    return Cell(name, nodes, tuple(range(2, 2 + NODES)))
+    output = tuple(range(2, 2 + NODES))
+    return Cell(name, nodes, output)
 
 
 def _rounded(weight: float, policy: Policy) -> float:
@@ -108,8 +110,9 @@ def _top2(rows: Weights, edge_ops: EdgeOps, edges: Sequence[int], policy: Policy
     """
     scanned = list(reversed(edges)) if policy.later else edges
     best = {e: _best(rows[e], edge_ops[e], policy.last) for e in scanned}
+    weights = {e: rows[e][op] for e, op in best.items()}
     # The sort is stable, so equal edges stay in the order in which they were scanned.
-    strongest = sorted(scanned, key=lambda e: -rows[e][best[e]])[:2]
+    strongest = sorted(scanned, key=lambda e: -weights[e])[:2]
     return tuple((edge_ops[e][best[e]], EDGES[e][0]) for e in strongest)
 
 

@@ -130,11 +130,13 @@ def _parse_cell(name: str, fields: Mapping[str, Any]) -> Cell:
     if not fields.get(f"{name}_sum"):
         return Cell(name, _two_per_node(name, fields[name]), output)
     nodes = []
-    for n, pairs in enumerate(fields[name]):
-        nodes.append(
-            tuple(_parse_pair(pair, n + 2, f"{name}[{n}][{i}]") for i, pair in enumerate(pairs))
-        )
-    return Cell(name, tuple(nodes), output, _parse_output(f"{name}_sum", fields[f"{name}_sum"]))
+    for node, pairs in enumerate(fields[name]):
+        edges = []
+        for i, pair in enumerate(pairs):
+            edges.append(_parse_pair(pair, node + 2, f"{name}[{node}][{i}]"))
+        nodes.append(tuple(edges))
+    summed = _parse_output(f"{name}_sum", fields[f"{name}_sum"])
+    return Cell(name, tuple(nodes), output, summed)
 
 
 def _literal(node: ast.expr) -> Any:
@@ -148,10 +150,13 @@ def _two_per_node(name: str, flat: Sequence[Any]) -> tuple[Pairs, ...]:
     """Two edges per node, the i-th of which may take the cell's two inputs and the nodes before
     it.
     """
-    edges = tuple(_parse_pair(pair, i // 2 + 2, f"{name}[{i}]") for i, pair in enumerate(flat))
+    edges = []
+    for i, pair in enumerate(flat):
+        node = i // 2
+        edges.append(_parse_pair(pair, node + 2, f"{name}[{i}]"))
     if len(edges) % 2:
         raise ValueError(f"in the {name} cell: two edges per node, not {len(edges)} in all")
-    return tuple(edges[i : i + 2] for i in range(0, len(edges), 2))
+    return tuple(zip(edges[::2], edges[1::2], strict=True))
 
 
 def _parse_pair(pair: Any, target: int, place: str) -> Pair:

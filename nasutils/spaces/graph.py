@@ -20,8 +20,10 @@ def edges_between(nodes: int) -> Edges:
 
 def incoming_edges(edges: Edges) -> list[list[int]]:
     """For each node behind the inputs, the numbers of the edges that enter it."""
-    targets = sorted({target for _, target in edges})
-    return [[e for e, (_, target) in enumerate(edges) if target == node] for node in targets]
+    entering: dict[int, list[int]] = {}
+    for number, (_, target) in enumerate(edges):
+        entering.setdefault(target, []).append(number)
+    return [entering[target] for target in sorted(entering)]
 
 
 def edge_stride(cell_type: str, source: int) -> int:

@@ -46,31 +46,36 @@ def derive(mix: Mix, policy: Policy) -> Genotype:
     """The genotype of mixing weights, of any floating type:
     thresholds are compared in that type.
     """
-    mix = {name: weights.detach().cpu() for name, weights in mix.items()}
-    return Genotype(
-        tuple(
-            _cell(name, mix[name].tolist(), mix[f"{name}_output"], policy) for name in CELL_TYPES
-        )
-    )
+    cells = []
+    for name in CELL_TYPES:
+        rows = mix[name].tolist()
+        outputs = mix[f"{name}_output"].detach().cpu()
+        cells.append(_cell(name, rows, outputs, policy))
+    return Genotype(tuple(cells))
 
 
 def _cell(name: str, rows: Sequence[Sequence[float]], outputs: Tensor, policy: Policy) -> Cell:
+    to_sum, to_concat = outputs
+    threshold = torch.tensor(SUM_THRESHOLD, dtype=outputs.dtype)
+    summed = _chosen(to_sum, threshold, policy.outputs)
+    joined = _chosen(to_concat, to_concat.mean(), policy.outputs)
+
     nodes = [_strongest(rows, edges, policy.ops) for edges in INCOMING]
-    summed = _chosen(outputs[0], torch.tensor(SUM_THRESHOLD, dtype=outputs.dtype), policy.outputs)
-    joined = _chosen(outputs[1], outputs[1].mean(), policy.outputs)
     living = _ancestors(nodes, {*summed, *joined})
-    kept = tuple(pairs if target in living else () for target, pairs in enumerate(nodes, start=2))
-    return Cell(name, kept, output=joined, sum=summed)
+    for target in range(2, 2 + NODES):
+        if target not in living:
+            nodes[target - 2] = ()
+    return Cell(name, tuple(nodes), output=joined, sum=summed)
 
 
 def _strongest(rows: Sequence[Sequence[float]], edges: Sequence[int], ops: int) -> Pairs:
     """The largest weights of all edges into a node,
     in the order of their sources and operations.
     """
-    scanned = [(e, k) for e in edges for k in range(len(OPS))]
-    # a stable sort: the first one of equals
-    best = sorted(scanned, key=lambda pair: -rows[pair[0]][pair[1]])[:ops]
-    return tuple((OPS[k], EDGES[e][0]) for e, k in sorted(best))
+    weights = {(e, k): rows[e][k] for e in edges for k in range(len(OPS))}
+    # The sort is stable, so the first one of equals is taken.
+    strongest = sorted(weights, key=lambda place: -weights[place])[:ops]
+    return tuple((OPS[k], EDGES[e][0]) for e, k in sorted(strongest))
 
 
 def _chosen(weights: Tensor, threshold: Tensor, count: int | None) -> tuple[int, ...]:

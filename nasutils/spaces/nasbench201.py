@@ -11,6 +11,7 @@
 * The accuracies of all cells ship with the package: `query`.
 """
 
+from itertools import compress, product
 from typing import ClassVar
 
 import torch
@@ -78,12 +79,9 @@ class _Network(nn.Module):
         self, cell: type[nn.Module], channels: int, cells: int, num_classes: int, *args: object
     ) -> None:
         super().__init__()
-        for name, value in (
-            ("channels", channels),
-            ("cells", cells),
-            ("num_classes", num_classes),
-        ):
-            whole(name, value)
+        whole("channels", channels)
+        whole("cells", cells)
+        whole("num_classes", num_classes)
         self.stem = nn.Sequential(
             nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
         )
@@ -113,12 +111,17 @@ class StackedWeights:
         self._weights = weights
         self._by_source = pick(weights, BY_SOURCE).T
         self._scales: dict[int, list[dict[int, Tensor]]] = {}
-        self.wanted = [{op: [active[e][op] for e in edges] for op in KERNELS} for edges in LEAVING]
-        self.weight_free = []
+        self.wanted: list[dict[int, list[bool]]] = []
+        for edges in LEAVING:
+            self.wanted.append({op: [active[e][op] for e in edges] for op in KERNELS})
+        self.weight_free: list[tuple[list[tuple[int, str]], Tensor]] = []
         for edges in ENTERING:
-            running = [(e, op) for e in edges for op in WEIGHT_FREE if active[e][op]]
-            places = [(EDGES[e][0], WEIGHT_FREE[op]) for e, op in running]
-            positions = [e * len(OPS) + op for e, op in running]
+            places, positions = [], []
+            for e, op in product(edges, WEIGHT_FREE):
+                if active[e][op]:
+                    source, _ = EDGES[e]
+                    places.append((source, WEIGHT_FREE[op]))
+                    positions.append(e * len(OPS) + op)
             self.weight_free.append((places, pick(weights.reshape(-1), positions)))
 
     def scales(self, channels: int) -> list[dict[int, Tensor]]:
@@ -128,10 +131,9 @@ class StackedWeights:
         if channels not in self._scales:
             table = self._by_source.repeat_interleave(channels, dim=1)
             sizes = [len(edges) * channels for edges in LEAVING]
-            rows = {op: table[op].split(sizes) for op in KERNELS}
-            self._scales[channels] = [
-                {op: rows[op][source] for op in KERNELS} for source in range(3)
-            ]
+            columns = [table[op].split(sizes) for op in KERNELS]
+            by_source = zip(*columns, strict=True)
+            self._scales[channels] = [dict(zip(KERNELS, own, strict=True)) for own in by_source]
         return self._scales[channels]
 
     def around(self, node: int) -> Tensor:
@@ -149,20 +151,15 @@ class SupernetCell(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.channels = channels
-        self.fans = nn.ModuleList(
-            nn.ModuleDict({str(op): Fan(channels, len(edges), k) for op, k in KERNELS.items()})
-            for edges in LEAVING
-        )
+        self.fans = nn.ModuleList()
+        for edges in LEAVING:
+            fans = {str(op): Fan(channels, len(edges), k) for op, k in KERNELS.items()}
+            self.fans.append(nn.ModuleDict(fans))
 
     def forward(self, x: Tensor, weights: StackedWeights) -> Tensor:
         nodes = [self.node(x)]
-        # per node the outputs of convolutions that enter it
-        convolved: list[list[Tensor]] = [
-            [],
-            [],
-            [],
-            [],
-        ]
+        # By node, the outputs of the convolutions that enter it.
+        convolved: list[list[Tensor]] = [[] for _ in ENTERING]
         for target in (1, 2, 3):
             # The node before is complete, so all convolutions that leave it can run at once.
             self._convolve(target - 1, nodes[-1], weights, convolved)
@@ -185,11 +182,16 @@ class SupernetCell(nn.Module):
         scales = weights.scales(self.channels)[source]
         for op in KERNELS:
             wanted = weights.wanted[source][op]
-            if any(wanted):
-                outputs = self.fans[source][str(op)](node.activated, scales[op], wanted)  # type: ignore[index]
-                running = [e for e, w in zip(LEAVING[source], wanted, strict=True) if w]
-                for e, output in zip(running, outputs, strict=True):
-                    convolved[EDGES[e][1]].append(output)
+            if not any(wanted):
+                continue
+            outputs = self._fan(source, op)(node.activated, scales[op], wanted)
+            running = compress(LEAVING[source], wanted)
+            for e, output in zip(running, outputs, strict=True):
+                _, target = EDGES[e]
+                convolved[target].append(output)
+
+    def _fan(self, source: int, op: int) -> nn.Module:
+        return self.fans[source][str(op)]  # type: ignore[index]
 
     def node(self, x: Tensor) -> Node:
         return Node(x)
@@ -202,13 +204,16 @@ class SupernetCell(nn.Module):
         return [x]
 
     def branches(self, edge: int, x: Tensor) -> list[Tensor]:
-        source, node = EDGES[edge][0], Node(x)
+        source, _ = EDGES[edge]
+        node = Node(x)
+        outputs = [torch.zeros_like(x)] * len(OPS)  # those of none
+        for op, attribute in WEIGHT_FREE.items():
+            outputs[op] = getattr(node, attribute)
         wanted = [e == edge for e in LEAVING[source]]
         ones = x.new_ones(len(wanted) * self.channels)
-        outputs = {op: getattr(node, attribute) for op, attribute in WEIGHT_FREE.items()}
         for op in KERNELS:
-            (outputs[op],) = self.fans[source][str(op)](node.activated, ones, wanted)  # type: ignore[index]
-        return [outputs.get(op, torch.zeros_like(x)) for op in range(len(OPS))]
+            (outputs[op],) = self._fan(source, op)(node.activated, ones, wanted)
+        return outputs
 
     def leave(self, states: list[Tensor]) -> Tensor:
         return states[-1]
@@ -234,7 +239,8 @@ class PartialCell(SupernetCell):
     def join(self, mixed: Tensor, nodes: list[Node], weights: StackedWeights) -> Tensor:
         rests = [node.rest for node in nodes if isinstance(node, PartialNode)]
         around = mixed_sum([], rests, weights.around(len(nodes)))
-        return F.channel_shuffle(torch.cat([mixed, around], dim=1), self.partial)
+        joined = torch.cat([mixed, around], dim=1)
+        return F.channel_shuffle(joined, self.partial)
 
     def branches(self, edge: int, x: Tensor) -> list[Tensor]:
         raise NotImplementedError(
@@ -280,14 +286,17 @@ class FinalCell(nn.Module):
         self.convs = nn.ModuleDict()
         for target, pairs in enumerate(self.nodes, start=1):
             for op, source in pairs:
-                if OPS.index(op) in KERNELS:
-                    kernel = KERNELS[OPS.index(op)]
+                kernel = KERNELS.get(OPS.index(op))
+                if kernel is not None:
                     self.convs[f"{source}-{target}"] = ReLUConvBN(channels, channels, kernel)
 
     def forward(self, x: Tensor) -> Tensor:
         states = [x]
         for target, pairs in enumerate(self.nodes, start=1):
-            terms = [self._edge(op, states[s], f"{s}-{target}") for op, s in pairs if op != "none"]
+            terms = []
+            for op, source in pairs:
+                if op != "none":
+                    terms.append(self._edge(op, states[source], f"{source}-{target}"))
             states.append(sum(terms[1:], start=terms[0]) if terms else torch.zeros_like(x))
         return states[-1]
 

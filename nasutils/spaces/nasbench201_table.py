@@ -90,8 +90,11 @@ def _operation(op: str | int, edge: tuple[int, int]) -> int:
 
 def arch_of(arch: Arch) -> str:
     """The cell's text: |op~0|+|op~0|op~1|+|op~0|op~1|op~2|."""
-    named = [f"{OPS[o]}~{source}" for o, (source, _) in zip(operations(arch), EDGES, strict=True)]
-    return "+".join("|" + "|".join(named[a:b]) + "|" for a, b in ((0, 1), (1, 3), (3, 6)))
+    named = []
+    for op, (source, _) in zip(operations(arch), EDGES, strict=True):
+        named.append(f"{OPS[op]}~{source}")
+    nodes = named[:1], named[1:3], named[3:]
+    return "+".join(f"|{'|'.join(edges)}|" for edges in nodes)
 
 
 def index_of(arch: Arch) -> int:

@@ -72,8 +72,10 @@ class SeparableConv(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels, affine=affine)
 
     def forward(self, node: Node, scale: Tensor | None = None) -> Tensor:
-        y = self.bn1(self.pointwise1(self.depthwise1(node.activated)))
-        return normed(self.bn2, self.pointwise2(self.depthwise2(F.relu_(y))), scale)
+        y = self.pointwise1(self.depthwise1(node.activated))
+        y = F.relu_(self.bn1(y))
+        y = self.pointwise2(self.depthwise2(y))
+        return normed(self.bn2, y, scale)
 
 
 class _DilatedDepthwise(nn.Conv2d):
@@ -157,7 +159,8 @@ class FactorizedConv(nn.Module):
         self.bn = nn.BatchNorm2d(channels, affine=affine)
 
     def forward(self, node: Node, scale: Tensor | None = None) -> Tensor:
-        return normed(self.bn, self.column(self.row(node.activated)), scale)
+        y = self.column(self.row(node.activated))
+        return normed(self.bn, y, scale)
 
 
 class FactorizedReduction(nn.Module):
@@ -175,8 +178,8 @@ class FactorizedReduction(nn.Module):
 
     def forward(self, node: Node, scale: Tensor | None = None) -> Tensor:
         odd = node.activated[:, :, 1::2, 1::2]
-        joined = torch.cat([self.even(node.even), self.odd(odd)], dim=1)
-        return normed(self.bn, joined, scale)
+        halves = [self.even(node.even), self.odd(odd)]
+        return normed(self.bn, torch.cat(halves, dim=1), scale)
 
 
 class PointwiseConv(nn.Module):

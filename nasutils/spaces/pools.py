@@ -25,8 +25,10 @@ def avg_pool_3x3(x: Tensor, stride: int = 1) -> Tensor:
 
 def summed_average(x: Tensor, stride: int) -> Tensor:
     """The same average without PyTorch's gradient of it."""
-    counted = _pixels_inside(x.shape[2], x.shape[3], x.dtype, x.device)
-    return _Sum3x3.apply(x)[:, :, ::stride, ::stride] / counted[:, ::stride, ::stride]
+    height, width = x.shape[2:]
+    counted = _pixels_inside(height, width, x.dtype, x.device)
+    sums = _Sum3x3.apply(x)[:, :, ::stride, ::stride]
+    return sums / counted[:, ::stride, ::stride]
 
 
 class _Sum3x3(torch.autograd.Function):
