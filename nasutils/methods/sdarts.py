@@ -5,9 +5,9 @@ The weight step minimises L_train(w, p + delta) with |delta| <= epsilon for each
 softmax(alpha), so that the supernet does not depend on the exact p, and discretizing it costs
 less. The alpha step is that of DARTS.
 
-    SDARTS-RS   delta is uniform in the box, drawn anew in every step (section 3.2)
+    SDARTS-RS   delta is uniform in the box, drawn anew in every step (`Random_alpha`)
     SDARTS-ADV  delta makes the loss of the step's batch large: projected ascent from a random
-                start (section 3.3)
+                start (`Linf_PGD_alpha`)
 
 * It is the mixing weights that are perturbed, not alpha. After each move they are put back among
   the valid ones: cut to [0, 1] and divided by their sum, as in the authors' code. So a weight can
@@ -19,9 +19,12 @@ less. The alpha step is that of DARTS.
 * All operations are run, whatever their weight, so that every batch norm sees every step.
 * Where operations compete across edges (LHD) they are divided by their common sum; gates are cut
   to [0, 1].
+* Not as in their code for NAS-Bench-201, in either preset: the gradient in the mixing weights has
+  no part in the norm that is clipped (there they are parameters of the network).
 
 Source: xiangning-chen/SmoothDARTS, attacker/perturb.py, attacker/linf_sgd.py,
-sota/cnn/train_search.py, and `Network.clip` in sota/cnn/model_search.py.
+sota/cnn/train_search.py, nasbench201/train_search.py, and `Network.clip` in
+sota/cnn/model_search.py.
 """
 
 from abc import abstractmethod

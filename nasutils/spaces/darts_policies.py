@@ -7,10 +7,10 @@ Sources: the genotype parsers of quark0/darts, chaoji90/SP-DARTS and chaoji90/PC
 `Network.genotype` in their model_search*.py.
 
 The hand cure of the collapse is a rule, too: at most M skip connections in the normal cell
-(P-DARTS, Chen et al., ICCV 2019, section 3.3; chenxin061/pdarts, train_search.py, from
-`Restricting skipconnect` on). As long as the cell has more, the weakest of those that it keeps is
-taken out of the search's choice and the cell is derived anew, so that its edge goes to the next
-best operation or loses its place to another edge.
+(P-DARTS, Chen et al., ICCV 2019, "search space regularization"; chenxin061/pdarts,
+train_search.py, from `Restricting skipconnect` on, and `delete_min_sk_prob`). As long as the cell
+has more, the weakest of those that it keeps is taken out of the search's choice and the cell is
+derived anew, so that its edge goes to the next best operation or loses its place to another edge.
 """
 
 import math

@@ -18,18 +18,18 @@ choice is made in what is left.
   times `tune_epochs` (theirs: 5) between.
 * What competes, and what is kept (`stages`):
     NAS-Bench-201 and own spaces: the operations of an edge, none included: one.
-    DARTS, S1-S4: the operations of an edge without none: one. Then, of every node with more than
-        two, the edges: the two without which the supernet is worst.
+    DARTS, S1-S4: the operations of an edge without none (theirs has it): one. Then, of every node
+        with more than two, the edges: the two without which the supernet is worst.
     LHD (ours): the operations of all edges into a node: as many as the policy keeps. Then the
         nodes of the sum: as many as the policy keeps, or those whose removal costs more than the
         mean. Gates compete with nothing: the policy reads them as the search left them.
 * Judged are the first images of those that alpha was trained on (as theirs), by the batch-norm
   statistics of each batch; statistics and random states are as before after every choice.
   Criterion: accuracy (theirs), or the loss.
-* Tuning moves the weights alone: a tenth of the search's rate, falling along a cosine to its end,
-  with a fresh momentum. Alpha rests, as in their runs of fixed alpha (`blank`); in the others of
-  theirs it moves on, and on NAS-Bench-201 the rate stays. What is dropped has weight 0 and is not
-  run.
+* Tuning moves the weights alone, at a tenth of the search's first rate, with a fresh momentum.
+  (Theirs stays at that rate, too: the cosine of sota/cnn/projection.py is made and never stepped.)
+  Alpha rests, as in their runs of fixed alpha (`blank`); in the others of theirs it moves on. What
+  is dropped has weight 0 and is not run.
 
 Source: ruocwang/darts-pt, sota/cnn/projection.py and nasbench201/projection.py (`proj_intv` epochs
 between projections), exp_scripts/darts-proj-*.sh. There an edge is dropped by the same rule: whose
@@ -51,7 +51,6 @@ from nasutils import runs, spaces
 from nasutils.data import ImageSet, index_batches, normalize
 from nasutils.errors import choose, whole
 from nasutils.measures import leakage
-from nasutils.methods import schedules
 from nasutils.runs import Run
 from nasutils.spaces import darts_cells, darts_policies, lhd_cells, lhd_policies
 from nasutils.spaces.base import Mix, Space, nonzero
@@ -63,7 +62,7 @@ from nasutils.training.experiment import Experiment, Machine, build, finish, met
 from nasutils.training.loop import NotFinite, Record, clock, cost
 from nasutils.training.search import Search
 
-VERSION = 1
+VERSION = 2
 """Raise by hand when the meaning of a selection changes, see `experiment.VERSION`."""
 CRITERIA = ("accuracy", "loss")
 
@@ -373,7 +372,7 @@ class Selecting:
             for together in selection.rounds
             for choice in together
         ]
-        self.epoch = self.tuned = 0
+        self.epoch = 0
         search.generator.manual_seed(selection.seed)
 
     def run(self) -> Iterator[Record]:
@@ -415,20 +414,13 @@ class Selecting:
         """An epoch of the weights under the mixing weights as they are."""
         search, active = self.search, nonzero(self.mix)
         search.net.train()
-        search.optimizer.param_groups[0]["lr"] = self.rate()
+        search.optimizer.param_groups[0]["lr"] = search.recipe.weight_lr / 10
         for index in index_batches(len(search.train), search.recipe.batch, search.generator):
             loss = search.loss(
                 search.batch("train", search.train, index), self.mix, active, log=False
             )
             search.descend(torch.autograd.grad(loss, search.weights, materialize_grads=True))
         search.check_finite()
-        self.tuned += 1
-
-    def rate(self) -> float:
-        """Of the weights, in the epoch of tuning that comes next."""
-        start = self.search.recipe.weight_lr / 10
-        end = min(start, self.search.recipe.weight_lr_end)
-        return schedules.cosine(self.tuned, self.selection.cost.tuned_epochs, start, end)
 
     def genotype(self) -> str:
         """Of the mixing weights as they are, without the columns of what is no operation."""
@@ -441,14 +433,9 @@ class Selecting:
 
     def state_dict(self) -> dict[str, Any]:
         mix: dict[str, Tensor] = dict(self.mix)
-        return {
-            "epoch": self.epoch,
-            "tuned": self.tuned,
-            "mix": mix,
-            "search": self.search.state_dict(),
-        }
+        return {"epoch": self.epoch, "mix": mix, "search": self.search.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.epoch, self.tuned = state["epoch"], state["tuned"]
+        self.epoch = state["epoch"]
         self.mix = {key: weights.to(self.mix[key]) for key, weights in state["mix"].items()}
         self.search.load_state_dict(state["search"])

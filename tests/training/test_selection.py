@@ -348,17 +348,21 @@ def test_judging_leaves_no_trace_and_tuning_moves_the_weights(tune_epochs, machi
     record = selecting.one_choice()
     after = selecting.search.net.state_dict()
     assert all(torch.equal(t, after[name]) for name, t in before.items()) == (not tune_epochs)
-    assert record["tuned_epochs"] == selecting.tuned == tune_epochs
+    assert record["tuned_epochs"] == tune_epochs
 
 
-def test_the_rate_of_tuning_falls_from_a_tenth_along_a_cosine(machine):
+def test_the_weights_are_tuned_at_a_tenth_of_the_first_rate_of_the_search(machine, monkeypatch):
     selecting = Selection(search(), images=8, tune_epochs=2).start(machine)
-    rates = []
-    for _ in range(10):
-        rates.append(selecting.rate())
-        selecting.tuned += 1
-    assert rates[0] == pytest.approx(0.0025) and rates[5] == pytest.approx(0.00175)
-    assert selecting.rate() == pytest.approx(0.001)
+    descend, rates = selecting.search.descend, []
+
+    def noting(gradients):
+        rates.append(selecting.search.optimizer.param_groups[0]["lr"])
+        return descend(gradients)
+
+    monkeypatch.setattr(selecting.search, "descend", noting)
+    list(selecting.run())
+    steps = 5 * 2 * 2  # of two batches, in two epochs between six choices
+    assert rates == [pytest.approx(0.0025)] * steps
 
 
 @pytest.mark.parametrize("cut", [1, 4])
