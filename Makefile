@@ -17,7 +17,7 @@ PART     ?= searches
 
 KATEX := build/katex/static/katex.min.css
 
-.PHONY: setup constraints figures $(FOLDERS) confirmation results test lint lab site bench clean
+.PHONY: setup constraints figures $(FOLDERS) confirmation rivals results test lint lab site bench clean
 
 # make setup                            the versions that the tests last passed with (constraints.txt); LATEST=1: the newest ones
 setup: $(INSTALLED)
@@ -38,6 +38,10 @@ $(FOLDERS): figures/$(SCALE)/%: notebooks/%.ipynb params/$(SCALE)/%.yaml $(INSTA
 # Runs are named by what they are, so another folder (RUNS=...) can be copied into figures/laptop/runs at any time.
 confirmation: $(INSTALLED)
 	.venv/bin/python -m nasutils.studies.confirmation $(if $(STATUS),status,run) --part $(PART) $(OWN:%=--own %) --scale $(EVIDENCE) --runs $(RUNS) --workers $(WORKERS)
+
+# make rivals                           computes what "Beyond the paper" compares in three notebooks; STATUS=1 only says what is left
+rivals: $(INSTALLED)
+	.venv/bin/python -m nasutils.studies.rivals $(if $(STATUS),status,run) --scale $(EVIDENCE) --runs $(RUNS) --workers $(WORKERS)
 
 results: $(INSTALLED)
 	.venv/bin/python -m nasutils.studies.confirmation results

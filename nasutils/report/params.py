@@ -158,7 +158,27 @@ def defaults(notebook: str) -> dict[str, Any]:
     }
 
 
-WHERE = ("workers", "engine", "gpus", "device", "data_root", "download", "trained_cells")
+def _at_scale(notebook: str, scale: str) -> dict[str, Any]:
+    """The values of params/<scale>/<notebook>.yaml, and the notebook's own for all others."""
+    file = paths.params(scale, notebook)
+    return defaults(notebook) | (yaml.safe_load(file.read_text()) if file.exists() else {})
+
+
+def at_scale(notebook: str, scale: str, **changes: Any) -> BaseModel:
+    """The parameters with which a notebook is run at a scale. Raises BadParameters."""
+    return validate(declared(notebook), _at_scale(notebook, scale) | changes)
+
+
+WHERE = (
+    "workers",
+    "engine",
+    "gpus",
+    "device",
+    "data_root",
+    "download",
+    "compute_rivals",
+    "trained_cells",
+)
 """Parameters that say where things are and run, not what is computed."""
 
 
@@ -166,10 +186,7 @@ def departures(given: BaseModel, notebook: str, scale: str) -> dict[str, Any]:
     """The parameters that differ from params/<scale>/<notebook>.yaml
     (and the notebook's defaults), but for WHERE.
     """
-    file = paths.params(scale, notebook)
-    values = defaults(notebook)
-    if file.exists():
-        values |= yaml.safe_load(file.read_text())
+    values = _at_scale(notebook, scale)
     schema = type(given)  # which `check` made of the cell's annotations
     usual = schema(**{name: values[name] for name in schema.model_fields}).model_dump()
     found = given.model_dump()

@@ -96,6 +96,21 @@ class Bar:
         self._bar.close()
 
 
+class Lines:
+    """A line of text for every run that ends; labels: what the runs are called, by name."""
+
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        self._labels = labels
+        self._ended: set[str] = set()
+
+    def __call__(self, states: Mapping[str, str]) -> None:
+        over = {name for name, state in states.items() if state in ("finished", "failed")}
+        for name in sorted(over - self._ended):
+            ended = f"{states[name]}: {self._labels[name]} ({name})"
+            print(f"{ended}; {len(over)} of {len(states)}", flush=True)
+        self._ended = over
+
+
 class Table:
     """A line per run, in a notebook that somebody looks at:
     its epoch, the time left, a curve of how it goes.

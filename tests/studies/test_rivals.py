@@ -1,19 +1,27 @@
-"""The comparisons beyond the papers: what is searched, tables and sentences of made-up accuracies,
-and small runs.
+"""The comparisons beyond the papers: what is computed, tables and sentences of made-up accuracies,
+small runs, and the command.
 
 Run: pytest tests/studies/test_rivals.py
 """
+
+import sys
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from nasutils import spaces
+from nasutils import paths, spaces
 from nasutils.measures import searches
+from nasutils.report import params
 from nasutils.spaces.genotype import Genotype
 from nasutils.studies import rivals
+from nasutils.studies.confirmation import plan
+from nasutils.studies.rivals import __main__ as command
+from nasutils.studies.rivals import tasks
 from nasutils.sweep.launch import sweep
+from nasutils.sweep.pool import home_of
 from nasutils.training.experiment import Machine, build
 
 SIZE = {
@@ -38,20 +46,56 @@ FINAL = {
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def run(tasks, machine):
-    return {key: task.run(machine) for key, task in tasks.items()}
+def run(asked, machine):
+    return {key: task.run(machine) for key, task in asked.items()}
 
 
 # What is searched
 
 
-def test_seeds_are_twelve_and_those_of_the_registered_arm_only_where_its_supernets_are_needed():
-    assert tuple(range(5, 17)) == rivals.SUPERNET_SEEDS and len(set(rivals.S2_SEEDS)) == 12
-    assert min(rivals.S2_SEEDS) > 44  # the last one of the plan
+def made(name, scale="laptop"):
+    """A comparison of the parameters that its notebook has at a scale."""
+    notebook, of = rivals.COMPARISONS[name]
+    return of(params.at_scale(notebook, scale, device="cpu"))
+
+
+def test_at_laptop_scale_there_are_twelve_searches_of_a_kind():
+    twelve = {"skip_limit": 12, "perturbation": 12, "smoothing": 36}
+    assert {name: len(made(name).searches) for name in rivals.COMPARISONS} == twelve
+
+
+def test_the_supernets_are_those_of_the_registered_arm_but_for_what_is_measured():
+    study = plan.read()["searches"]
+    registered = {seed: task for arm, seed, task in study.searches() if arm.name == "DARTS"}
+    unmeasured = {"judge_every": 1, "probe_every": 0, "eigenvalue_every": 0, "held_out": 0}
+    for (label, seed), search in made("perturbation").searches.items():
+        expected = replace(registered[seed], **unmeasured, keep_weights=True)
+        assert label == "DARTS" and search.params() == expected.params()
+
+
+def test_searches_on_s2_have_the_setting_of_the_plan_and_seeds_of_their_own():
+    study = plan.read()["searches"]
+    planned = {(arm.name, seed): task for arm, seed, task in study.searches()}
+    like = planned["S2 DARTS", 5]
+    for (_, seed), search in made("skip_limit").searches.items():
+        expected = replace(like, seed=seed, judge_every=1)
+        assert search.params() == expected.params()
+    own = {seed for _, seed in made("skip_limit").searches}
+    assert own.isdisjoint(seed for _, seed in planned)
+
+
+def test_two_comparisons_have_the_same_supernets():
+    assert made("perturbation").searches.items() <= made("smoothing").searches.items()
+
+
+def test_what_selection_costs_is_said_before_it_runs():
+    cost = made("perturbation").cost
+    assert "12 searches of DARTS" in cost and cost.count("120 forward passes of up to 250") == 2
+    assert "0 epochs of tuning; `perturbation, tuned`" in cost and "25 epochs of tuning." in cost
 
 
 def test_smoothdarts_differs_from_darts_in_the_method_alone():
-    found = rivals.smooth([5], **SETTING)
+    found = tasks.smooth([5], **SETTING)
     assert [label for label, _ in found] == ["DARTS", "SDARTS-RS", "SDARTS-ADV"]
     recipes = [build(task, Machine()).recipe for task in found.values()]
     assert recipes[0] == recipes[1] == recipes[2]
@@ -59,14 +103,9 @@ def test_smoothdarts_differs_from_darts_in_the_method_alone():
     assert alphas[0] == alphas[1] == alphas[2]
 
 
-def test_the_supernets_of_both_comparisons_are_the_same_runs():
-    first, second = rivals.supernets([5, 6], **SETTING), rivals.smooth([5, 6], **SETTING)
-    assert all(second[key] == task and task.keep_weights for key, task in first.items())
-
-
 def test_selections_are_made_in_the_same_supernets_with_and_without_tuning():
-    supernets = rivals.supernets([5, 6], **SETTING)
-    found = rivals.selections(supernets, images=16)
+    supernets = tasks.supernets([5, 6], **SETTING)
+    found = tasks.selections(supernets, images=16)
     assert {label for label, _ in found} == {"perturbation", "perturbation, tuned"}
     for (label, seed), selection in found.items():
         assert selection.search == supernets["DARTS", seed]
@@ -113,7 +152,9 @@ def test_a_sentence_says_on_which_side_of_0_the_interval_lies(shift, said):
 
 
 def test_of_few_searches_nothing_is_said():
-    assert rivals.gains(ACCURACY.iloc[:4], "old").endswith("too few searches for an interval.")
+    assert rivals.gains(ACCURACY.iloc[:4], "old").endswith(
+        "in the median, too few searches for an interval."
+    )
 
 
 def test_collapses_by_hand():
@@ -159,9 +200,9 @@ def machine(tmp_path_factory):
 
 
 def test_selection_and_smoothdarts_from_their_runs(machine):
-    supernets = rivals.supernets([5, 6], **SETTING)
+    supernets = tasks.supernets([5, 6], **SETTING)
     searched = run(supernets, machine)
-    selected = run(rivals.selections(supernets, images=8, tune_epochs=1), machine)
+    selected = run(tasks.selections(supernets, images=8, tune_epochs=1), machine)
     table = rivals.selected_cells(searched, selected)
     assert table.columns.tolist() == [
         "argmax",
@@ -179,15 +220,15 @@ def test_selection_and_smoothdarts_from_their_runs(machine):
     )
     assert rivals.gains(table, "argmax").count("searches, equal in") == 2
 
-    smooth = rivals.tabulated(run(rivals.smooth([5, 6], **SETTING), machine))
+    smooth = rivals.tabulated(run(tasks.smooth([5, 6], **SETTING), machine))
     assert smooth["DARTS"].tolist() == table["argmax"].tolist() and smooth.shape == (2, 3)
     assert rivals.collapses(smooth, "DARTS").count("points fewer") == 2
 
 
 def test_three_cures_of_one_search_and_their_networks(machine):
-    searched = run(rivals.s2_searches([100], **S2_SETTING), machine)
+    searched = run(tasks.s2_searches([100], **S2_SETTING), machine)
     cells = rivals.cured(searched)
-    assert [label for label, _ in cells] == list(rivals.CURES)
+    assert [label for label, _ in cells] == list(tasks.CURES)
     records = searched["DARTS", 100].records
     assert cells["last cell", 100] == records[-1]["genotype"]
     assert cells["selective stop", 100] in {record["genotype"] for record in records}
@@ -196,7 +237,80 @@ def test_three_cures_of_one_search_and_their_networks(machine):
     assert last.cells[1] == cured.cells[1]
     spaces.get("s2").finalnet(cells["at most 2 skips", 100], 4, 3, 10)
 
-    tasks = rivals.final_networks(cells, protocol={"epochs": 1, "batch": 16}, **FINAL)
-    finals = dict(zip(tasks, sweep(list(tasks.values()), machine, workers=1), strict=True))
+    trained = tasks.final_networks(cells, protocol={"epochs": 1, "batch": 16}, **FINAL)
+    finals = dict(zip(trained, sweep(list(trained.values()), machine, workers=1), strict=True))
     table = rivals.tested(finals)
-    assert table.columns.tolist() == list(rivals.CURES) and table.notna().all(axis=None)
+    assert table.columns.tolist() == list(tasks.CURES) and table.notna().all(axis=None)
+
+
+# All runs of a comparison
+
+
+@pytest.fixture
+def small(machine):
+    """A comparison on S2, of one search; its runs are those of the tests above."""
+    searches = tasks.s2_searches([100], **S2_SETTING)
+
+    def follow(found):
+        cells = rivals.cured(found)
+        return tasks.final_networks(cells, protocol={"epochs": 1, "batch": 16}, **FINAL)
+
+    return rivals.Comparison(searches, follow, "one search", core_hours=3)
+
+
+def test_what_is_not_there_is_not_computed_unless_it_is_asked_for(small, tmp_path, capsys):
+    assert small.runs(Machine(runs=tmp_path), compute=False) is None
+    said = capsys.readouterr().out
+    hours = "about 3 h of one core at laptop scale"
+    assert said == f"Not computed yet: `make rivals` computes it ({hours}).\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_half_a_comparison_is_none(small, tmp_path):
+    machine = Machine(runs=tmp_path)
+    run(small.searches, machine)
+    assert not small.complete(machine) and small.runs(machine, compute=False) is None
+
+
+def test_what_is_asked_for_is_computed_and_read_from_then_on(small, machine):
+    searched, followed = small.runs(machine, compute=True, workers=1)
+    assert set(searched) == {("DARTS", 100)} and {label for label, _ in followed} == set(
+        tasks.CURES
+    )
+    assert all(run.finished for run in (*searched.values(), *followed.values()))
+    assert small.complete(machine)
+    assert small.runs(machine, compute=False) == (searched, followed)
+
+
+# The command
+
+
+def call(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["rivals", *arguments])
+    command.main()
+
+
+def test_the_command_computes_a_comparison_and_brings_what_is_finished(
+    tmp_path, monkeypatch, capsys
+):
+    kept, other = tmp_path / "kept", tmp_path / "other"
+    tiny = ["--scale", "smoke", "--part", "skip_limit", "--workers", "1"]
+    call(monkeypatch, "run", *tiny, "--runs", str(kept))
+    said = capsys.readouterr().out
+    assert "finished: DARTS, seed 101 (" in said and "2 of 2\n" in said
+    assert "  searches: 2 of 2 finished\n  followed: 6 of 6 finished\n" in said
+
+    monkeypatch.setattr(paths, "runs", lambda scale: kept)
+    call(monkeypatch, "run", *tiny, "--runs", str(other))
+    said = capsys.readouterr().out
+    assert "finished: " not in said and "  followed: 6 of 6 finished\n" in said
+    assert {path.name for path in other.iterdir()} == {path.name for path in kept.iterdir()}
+
+
+def test_the_command_says_what_is_left_and_what_failed(tmp_path, monkeypatch, capsys):
+    name, search = next(iter(made("skip_limit", "smoke").searches.items()))
+    home_of(search, Machine(runs=tmp_path)).fail("no more room")
+    call(monkeypatch, "status", "--scale", "smoke", "--runs", str(tmp_path))
+    said = capsys.readouterr().out
+    assert f"  failed: DARTS, seed {name[1]} (" in said and "): no more room\n" in said
+    assert said.count("searches: 0 of 2 finished") == 2 and "searches: 0 of 6 finished" in said

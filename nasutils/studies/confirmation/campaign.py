@@ -19,7 +19,8 @@ from nasutils.data import MissingData
 from nasutils.runs import BadRun, Run
 from nasutils.studies.confirmation.outcomes import Key, Results
 from nasutils.studies.confirmation.plan import Arm, Study
-from nasutils.sweep.launch import States, sweep
+from nasutils.sweep.launch import sweep
+from nasutils.sweep.live import Lines
 from nasutils.sweep.planning import seconds
 from nasutils.sweep.pool import Task, home_of, name_of
 from nasutils.training.experiment import Experiment, Machine
@@ -139,7 +140,7 @@ class Campaign:
                 name_of(task): f"{arm}, {_worded(which)}" for (arm, which), task in tasks.items()
             }
             tried |= names.keys()
-            sweep(list(tasks.values()), self.machine, workers, watch=_Printer(names))
+            sweep(list(tasks.values()), self.machine, workers, watch=Lines(names))
         print(self.status(workers))
 
     def _set_damaged_aside(self) -> None:
@@ -209,19 +210,3 @@ def _unused(path: Path) -> Path:
 def _worded(which: object) -> str:
     """What tells the runs of an arm apart."""
     return f"seed {which}" if isinstance(which, int) else str(which)
-
-
-class _Printer:
-    """Prints a line for every run that ends."""
-
-    def __init__(self, names: Mapping[str, str]) -> None:
-        self.names, self.ended = names, set[str]()
-
-    def __call__(self, states: States) -> None:
-        over = {name for name, state in states.items() if state in ("finished", "failed")}
-        for name in sorted(over - self.ended):
-            print(
-                f"{states[name]}: {self.names[name]} ({name}); {len(over)} of {len(states)}",
-                flush=True,
-            )
-        self.ended = over

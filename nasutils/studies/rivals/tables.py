@@ -1,0 +1,165 @@
+"""What the runs of the three comparisons say: tables, sentences, a figure.
+
+Intervals and tests are of the kinds that the confirmatory study has (`measures.estimates`);
+nothing here was fixed before the runs.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nasutils.measures import estimates, searches
+from nasutils.report import plots
+from nasutils.spaces.genotype import Genotype
+from nasutils.studies.figures import Drawn
+from nasutils.studies.readings import counted
+from nasutils.studies.rivals.tasks import Key, Runs
+
+# From runs to numbers
+
+
+def selected_cells(searched: Runs, selected: Runs) -> pd.DataFrame:
+    """Tabulated accuracy of the cell that argmax reads off each supernet, and of those that are
+    selected from it."""
+    argmax = {("argmax", seed): run for (_, seed), run in searched.items()}
+    return tabulated({**argmax, **selected})
+
+
+def tabulated(runs: Runs) -> pd.DataFrame:
+    """Test accuracy (%, CIFAR-10) of the cell of every finished run, as tabulated by
+    NAS-Bench-201: seeds by labels."""
+    cells = {key: run.result["genotype"] for key, run in runs.items() if run.result}
+    return _by_seed({key: searches.cell_accuracy(cell) for key, cell in cells.items()})
+
+
+def tested(finals: Runs) -> pd.DataFrame:
+    """Test accuracy (%) of every finished network: seeds by labels."""
+    results = {key: run.result for key, run in finals.items() if run.result}
+    return _by_seed({key: result["test_accuracy"] for key, result in results.items()})
+
+
+def skips(found: Mapping[Key, str]) -> pd.DataFrame:
+    """Skip connections in the normal cell: seeds by labels."""
+    normal = {key: str(Genotype.parse(cell).cells[0]) for key, cell in found.items()}
+    return _by_seed({key: cell.count("skip_connect") for key, cell in normal.items()})
+
+
+def _by_seed(values: Mapping[Key, float]) -> pd.DataFrame:
+    rows = [(*key, value) for key, value in values.items()]
+    table = pd.DataFrame(rows, columns=["method", "seed", "value"])
+    labels = list(dict.fromkeys(table["method"]))
+    return table.pivot(index="seed", columns="method", values="value")[labels]
+
+
+# What they say
+
+
+def comparison(accuracy: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """A row per label: the median accuracy (%), and that of the differences to the reference, seed
+    by seed (points).
+
+    Intervals of order statistics (`estimates.median_only`). n: searches that have both. better,
+    equal: how many of them end above the reference, and at the same accuracy.
+    """
+    rows = []
+    for label in accuracy.columns:
+        own = accuracy[label].dropna()
+        row = {"method": label, **_interval("accuracy", own)}
+        if label != reference:
+            gain = (accuracy[label] - accuracy[reference]).dropna()
+            row |= _interval("gain", gain)
+            row |= {"better": int((gain > 0).sum()), "equal": int((gain == 0).sum())}
+        rows.append({**row, "n": len(own if label == reference else gain)})
+    return pd.DataFrame(rows)
+
+
+def _interval(name: str, values: pd.Series) -> dict[str, float]:
+    if not len(values):
+        return {name: math.nan, f"{name}_low": math.nan, f"{name}_high": math.nan}
+    found = estimates.median_only([values.to_numpy()])
+    return {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
+
+
+def collapse(accuracy: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """A row per label: how many cells have collapsed (below `searches.COLLAPSE`), and the share of
+    the reference minus its own, with Newcombe's interval and the one-sided p of Boschloo's test.
+    """
+    rows = []
+    for label in accuracy.columns:
+        own = _fallen(accuracy[label])
+        row = {"method": label, "collapsed": int(own.sum()), "n": len(own)}
+        if label != reference:
+            found = estimates.boschloo_test([_fallen(accuracy[reference]), own])
+            row |= {"fewer": found.estimate, "fewer_low": found.low, "fewer_high": found.high}
+            row |= {"p": found.p}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _fallen(accuracy: pd.Series) -> np.ndarray:
+    """1 for every search whose cell has collapsed, 0 for the others."""
+    return (accuracy.dropna() < searches.COLLAPSE).to_numpy(float)
+
+
+def gains(accuracy: pd.DataFrame, reference: str) -> str:
+    """What `comparison` says, in sentences."""
+    table = comparison(accuracy, reference).set_index("method")
+    rivals = table.drop(index=reference)
+    return " ".join(_gain(label, row, reference) for label, row in rivals.iterrows())
+
+
+def _gain(label: Any, row: Any, reference: str) -> str:
+    if not row["n"]:
+        return f"No search has both {label} and {reference}."
+    better, equal = counted(int(row["better"]), int(row["n"])), int(row["equal"])
+    return (
+        f"{label} against {reference}: better in {better} searches, equal in {equal}; "
+        f"{row['gain']:+.1f} points in the median, "
+        f"{_interval_told(row['gain_low'], row['gain_high'], '.1f')}."
+    )
+
+
+def collapses(accuracy: pd.DataFrame, reference: str) -> str:
+    """What `collapse` says, in sentences."""
+    table = collapse(accuracy, reference)
+    cells = ", ".join(f"{row.collapsed} of {row.n} ({row.method})" for row in table.itertuples())
+    rivals = table[table["method"] != reference]
+    told = "; ".join(_fewer(row, reference) for row in rivals.itertuples())
+    return f"Collapsed cells, below {searches.COLLAPSE:.0f} %: {cells}. {told}."
+
+
+def _fewer(row: Any, reference: str) -> str:
+    interval = _interval_told(100 * row.fewer_low, 100 * row.fewer_high, ".0f")
+    return f"{row.method} against {reference}: {100 * row.fewer:.0f} points fewer, {interval}"
+
+
+def _interval_told(low: float, high: float, digits: str) -> str:
+    """An interval, and on which side of 0 it lies."""
+    if math.isnan(low) or math.isnan(high):
+        return "too few searches for an interval"
+    side = "a gain" if low > 0 else "a loss" if high < 0 else "not told apart from none"
+    return f"95 % interval [{low:{digits}}, {high:{digits}}], {side}"
+
+
+def strips(accuracy: pd.DataFrame, quantity: str) -> Drawn:
+    """A column per label: a point per search, the same seed joined by a line, and the median with
+    its interval.
+
+    quantity: what is drawn, with its unit.
+    """
+    figure, ((ax,),) = plots.panels(1, 1, 2.6)
+    places = np.arange(len(accuracy.columns))
+    for _, row in accuracy.iterrows():
+        ax.plot(places, row, color="0.75", lw=0.7, zorder=1)
+    for place, label in zip(places, accuracy.columns, strict=True):
+        values = accuracy[label].dropna()
+        ax.scatter(np.full(len(values), place), values, s=14, color="C0", alpha=0.7, zorder=2)
+        middle, low, high = _interval("median", values).values()
+        ends = [[middle - low], [high - middle]]
+        ax.errorbar(place + 0.15, middle, ends, fmt="_", color="0.1", capsize=3, ms=9, zorder=3)
+    ax.set_xticks(places, accuracy.columns)
+    ax.set(ylabel=quantity, xlim=(-0.4, len(places) - 0.6))
+    return figure, accuracy.reset_index()
