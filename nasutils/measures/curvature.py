@@ -25,12 +25,13 @@ def curvature(loss: LossOfMix, mix: Mix, temperature: float = 1.0) -> float:
     row of alpha may be shifted by. Weights of an edge that do not sum to 1 keep their sum.
     """
     sums = {kind: m.sum(dim=-1, keepdim=True) for kind, m in mix.items()}
-    alphas = {kind: (temperature * m.log()).where(sums[kind] > 0, 0.0) for kind, m in mix.items()}
+    alphas = {}
+    for kind, weights in mix.items():
+        alphas[kind] = (temperature * weights.log()).where(sums[kind] > 0, 0.0)
 
     def of_alpha(alphas: Mapping[str, Tensor]) -> Tensor:
-        return loss(
-            {kind: sums[kind] * relax.softmax(a, temperature) for kind, a in alphas.items()}
-        )
+        relaxed = {kind: relax.softmax(alpha, temperature) for kind, alpha in alphas.items()}
+        return loss({kind: sums[kind] * p for kind, p in relaxed.items()})
 
     return largest_eigenvalue(*hessian_product(of_alpha, alphas))
 
@@ -76,10 +77,8 @@ def largest_eigenvalue(
     """
     generator = torch.Generator().manual_seed(0)
     v = F.normalize(torch.randn(size, generator=generator, dtype=torch.float64), dim=0)
-    basis, small = (
-        torch.zeros(0, size, dtype=torch.float64),
-        torch.zeros(steps + 1, steps + 1, dtype=torch.float64),
-    )
+    basis = torch.zeros(0, size, dtype=torch.float64)
+    small = torch.zeros(steps + 1, steps + 1, dtype=torch.float64)  # the matrix in that basis
     for n in range(1, min(steps, size) + 1):
         basis = torch.cat([basis, v[None]])
         w = product(v)
@@ -88,7 +87,8 @@ def largest_eigenvalue(
             w = w - basis.T @ (basis @ w)
         length = w.norm()
         values, vectors = torch.linalg.eigh(small[:n, :n])
-        if length * vectors[-1, -1].abs() <= tolerance * values.abs().max():
+        bound = length * vectors[-1, -1].abs()
+        if bound <= tolerance * values.abs().max():
             break
         small[n - 1, n] = small[n, n - 1] = length
         v = w / length

@@ -156,23 +156,29 @@ def per_epoch(records: Records, space: Space) -> pd.DataFrame:
     or over the nodes where operations of all edges into one compete. S_<operation>: see
     `stopping.magnitudes`. eigenvalue: nan where it was not logged.
     """
-    if not records or any(not {"mix", "entropy", "temperature"} <= r.keys() for r in records):
+    needed = {"mix", "entropy", "temperature"}
+    if not records or any(not needed <= record.keys() for record in records):
         raise ValueError("needs records with mix, entropy and temperature, as `search` logs them")
     cell = stopping.cell_of(space)
-    cells = stopping.cell_operations(records, space)
     s = stopping.magnitudes(stopping.alphas(records, space))
-    return pd.DataFrame(
-        {
-            "epoch": [r["epoch"] for r in records],
-            "temperature": [r["temperature"] for r in records],
-            "skip_share": [ops.count(SKIP) / len(ops) for ops in cells],
-            "parameter_free_share": [sum(o in FREE_OPS for o in ops) / len(ops) for ops in cells],
-            "entropy": [r["entropy"][cell] for r in records],
-            "margin": [_mean_margin(r["mix"], space) for r in records],
-            **{f"S_{op}": s[:, i] for i, op in enumerate(space.ops)},
-            "eigenvalue": np.array([stopping.eigenvalue(r) for r in records], dtype=float),
-        }
-    )
+    rows = []
+    cells = stopping.cell_operations(records, space)
+    for record, ops, magnitudes in zip(records, cells, s.tolist(), strict=True):
+        free = sum(op in FREE_OPS for op in ops)
+        eigenvalue = stopping.eigenvalue(record)
+        rows.append(
+            {
+                "epoch": record["epoch"],
+                "temperature": record["temperature"],
+                "skip_share": ops.count(SKIP) / len(ops),
+                "parameter_free_share": free / len(ops),
+                "entropy": record["entropy"][cell],
+                "margin": _mean_margin(record["mix"], space),
+                **{f"S_{op}": value for op, value in zip(space.ops, magnitudes, strict=True)},
+                "eigenvalue": math.nan if eigenvalue is None else eigenvalue,
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def _mean_margin(mix: Mapping[str, Any], space: Space) -> float:
@@ -254,26 +260,28 @@ def _magnitude(table: pd.DataFrame, space: Space) -> Observation:
     last = s[-1]
     top = int(last.argmax())
     biased = space.ops[top] in FREE_OPS
-    # An operation without parameters is compared with those that have some.
-    rivals = [i for i, op in enumerate(space.ops) if i != top and not (biased and op in FREE_OPS)]
+    rivals = [i for i in range(len(space.ops)) if i != top]
+    if biased:  # an operation without parameters is compared with those that have some
+        rivals = [i for i in rivals if space.ops[i] not in FREE_OPS]
     second = max(rivals, key=lambda i: last[i])
+
     ahead = (last[top] - last[second]) / last.sum() > LEAD
+    standing = "is just ahead"
     if ahead:
-        since = table["epoch"].iloc[lasting_from(s.argmax(axis=1) == top) or 0]
-        standing = f"has the largest magnitude since epoch {since}"
-    else:
-        standing = "is just ahead"
+        first = lasting_from(s.argmax(axis=1) == top) or 0
+        standing = f"has the largest magnitude since epoch {table['epoch'].iloc[first]}"
     rival = "operation with parameters" if biased else "other one"
     text = (
         f"{space.ops[top]} {standing}: S = {last[top]:.2f}, the strongest {rival}"
-        f" ({space.ops[second]})"
+        f" ({space.ops[second]}) {last[second]:.2f}."
     )
-    return Observation("watch" if biased and ahead else "normal", f"{text} {last[second]:.2f}.")
+    return Observation("watch" if biased and ahead else "normal", text)
 
 
 def _edges_decided(table: pd.DataFrame, space: Space) -> Observation:
     last = table.iloc[-1]
-    rivals = _rivals({name: np.zeros(shape) for name, shape in space.alpha_shapes.items()}, space)
+    flat = {name: np.zeros(shape) for name, shape in space.alpha_shapes.items()}
+    rivals = _rivals(flat, space)
     most = np.mean([math.log(len(row)) for row in rivals])
     edges, _ = space.alpha_shapes[stopping.cell_of(space)]
     place, an = ("edge", "an") if len(rivals) == edges else ("node", "a")

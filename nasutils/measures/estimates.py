@@ -88,18 +88,16 @@ def signed_rank_test(arms: Arms, above: float) -> Finding:
     first, second = np.triu_indices(len(values))
     pairs = (values[first] + values[second]) / 2
     means = np.unique(pairs)
-    between = (
-        means[1:] + means[:-1]
-    ) / 2  # p changes only at the means, so it is asked for between them
+    # p changes only at the means, so it is asked for between them.
+    between = (means[1:] + means[:-1]) / 2
 
     def p(centre: float, alternative: str) -> float:
         return float(stats.wilcoxon(values - centre, alternative=alternative).pvalue)
 
-    low = means[_bisect(lambda i: p(between[i], "greater") > LEVEL, len(between))]
-    high = means[-1 - _bisect(lambda i: p(between[-1 - i], "less") > LEVEL, len(between))]
-    return Finding(
-        float(np.median(pairs)), float(low), float(high), p(above, "greater"), (len(values),)
-    )
+    below = _bisect(lambda i: p(between[i], "greater") > LEVEL, len(between))
+    beyond = _bisect(lambda i: p(between[-1 - i], "less") > LEVEL, len(between))
+    low, high = float(means[below]), float(means[-1 - beyond])
+    return Finding(float(np.median(pairs)), low, high, p(above, "greater"), (len(values),))
 
 
 def _bisect(holds: Callable[[int], bool], size: int) -> int:
@@ -127,8 +125,12 @@ def t_test(arms: Arms, above: float) -> Finding:
 def fisher_t_test(arms: Arms, above: float) -> Finding:
     """Mean of correlations, one per search: Student's t of Fisher's z."""
     found = t_test([_fisher(values) for values in arms], math.atanh(above))
-    estimate, low, high = (math.tanh(z) for z in (found.estimate, found.low, found.high))
-    return replace(found, estimate=estimate, low=low, high=high)
+    return replace(
+        found,
+        estimate=math.tanh(found.estimate),
+        low=math.tanh(found.low),
+        high=math.tanh(found.high),
+    )
 
 
 def _fisher(correlations: np.ndarray) -> np.ndarray:
@@ -172,14 +174,17 @@ def brunner_munzel_test(arms: Arms, above: float = 0.5) -> Finding:
     sizes = len(x), len(y)
     with np.errstate(invalid="ignore", divide="ignore"):
         found = rank_compare_2indep(x, y)
-    value, deviation = float(found.prob1), math.sqrt(found.var_prob)
+    value = float(found.prob1)
+    deviation = math.sqrt(found.var_prob)
     if deviation == 0:
+        low, high = _newcombe(value, *sizes)
         p = 1 / math.comb(sum(sizes), len(x)) if value == 1 else 1.0
-        return Finding(value, *_newcombe(value, *sizes), p, sizes)
+        return Finding(value, low, high, p, sizes)
     p = float(stats.t.sf((value - 0.5) / deviation, found.df))
     centre = math.log(value / (1 - value))
     half = stats.t.ppf(1 - LEVEL, found.df) * deviation / (value * (1 - value))
-    low, high = (1 / (1 + math.exp(-(centre + side * half))) for side in (-1, 1))
+    low = 1 / (1 + math.exp(-(centre - half)))
+    high = 1 / (1 + math.exp(-(centre + half)))
     return Finding(value, low, high, p, sizes)
 
 
@@ -190,8 +195,11 @@ def _newcombe(found: float, m: int, n: int) -> tuple[float, float]:
     z = stats.norm.ppf(1 - LEVEL)
 
     def excess(value: float) -> float:
-        pairs = 1 + ((m + n) / 2 - 1) * ((1 - value) / (2 - value) + value / (1 + value))
-        return abs(found - value) - z * math.sqrt(value * (1 - value) * pairs / (m * n))
+        """How much farther `found` is from a value than its deviations reach."""
+        shares = (1 - value) / (2 - value) + value / (1 + value)
+        pairs = 1 + ((m + n) / 2 - 1) * shares
+        variance = value * (1 - value) * pairs / (m * n)
+        return abs(found - value) - z * math.sqrt(variance)
 
     low = brentq(excess, 1e-9, found - 1e-9) if found > 0 else 0.0
     high = brentq(excess, found + 1e-9, 1 - 1e-9) if found < 1 else 1.0

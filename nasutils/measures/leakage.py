@@ -110,16 +110,15 @@ def measure(
         base, cut, only = interventions(loss, mix, names)
         gradients = branch_gradients(net, loss, mix)
         matched = _at_matched_entropy(loss, mix, names)
-    eigenvalue = (
-        None if temperature is None else dominant_eigenvalue(net, mix, images, labels, temperature)
-    )
+    eigenvalue = None
+    if temperature is not None:
+        eigenvalue = dominant_eigenvalue(net, mix, images, labels, temperature)
+    bypasses = {kind: bypass(cut[kind], only[kind], m, names[kind]) for kind, m in mix.items()}
     return {
         "loss": base,
         "cut": {kind: c.tolist() for kind, c in cut.items()},
         "only": {kind: o.tolist() for kind, o in only.items()},
-        "bypass": {
-            kind: bypass(cut[kind], only[kind], m, names[kind]).tolist() for kind, m in mix.items()
-        },
+        "bypass": {kind: b.tolist() for kind, b in bypasses.items()},
         **_totals(cut, only, mix, names),
         "free_gradient": {kind: free_share(g, names[kind]) for kind, g in gradients.items()},
         "dominance": {kind: dominance(m, names[kind]) for kind, m in mix.items()},
@@ -256,19 +255,23 @@ def interventions(
     base = loss(mix).item()
     cut, only = {}, {}
     for kind, weights in mix.items():
-        rows = [
-            _edge_changes(loss, mix, base, kind, edge, names[kind][edge])
-            for edge in range(len(weights))
-        ]
-        cut[kind] = torch.tensor([row for row, _ in rows], dtype=torch.float64)
-        only[kind] = torch.tensor([row for _, row in rows], dtype=torch.float64)
+        rows = []
+        for edge in range(len(weights)):
+            rows.append(_edge_changes(loss, mix, base, kind, edge, names[kind][edge]))
+        cuts, onlys = zip(*rows, strict=True)
+        cut[kind] = torch.tensor(cuts, dtype=torch.float64)
+        only[kind] = torch.tensor(onlys, dtype=torch.float64)
     return base, cut, only
 
 
 def _edge_changes(
     loss: LossOfMix, mix: Mix, base: float, kind: str, edge: int, ops: Sequence[str]
 ) -> tuple[list[float], list[float]]:
-    row = [0.0 if op == "none" else w for op, w in zip(ops, mix[kind][edge].tolist(), strict=True)]
+    """What cutting each operation of an edge changes in the loss, and leaving it alone there."""
+    row = mix[kind][edge].tolist()
+    for k, op in enumerate(ops):
+        if op == "none":
+            row[k] = 0.0
     known = {tuple(row): base}
 
     def change(kept: list[float]) -> float:
@@ -278,8 +281,9 @@ def _edge_changes(
             known[tuple(kept)] = loss({**mix, kind: weights}).item()
         return known[tuple(kept)] - base
 
-    cut = [change([0.0 if j == k else w for j, w in enumerate(row)]) for k in range(len(row))]
-    only = [change([w if j == k else 0.0 for j, w in enumerate(row)]) for k in range(len(row))]
+    zeros = [0.0] * len(row)
+    cut = [change([*row[:k], 0.0, *row[k + 1 :]]) for k in range(len(row))]
+    only = [change([*zeros[:k], weight, *zeros[k + 1 :]]) for k, weight in enumerate(row)]
     return cut, only
 
 
@@ -300,8 +304,9 @@ def bypass_total(cut: Tensor, only: Tensor, weights: Tensor, names: EdgeOps) -> 
     """The same of all edges together, each counting as much as it matters to the loss:
     sums before the ratio.
     """
-    own, around = (x.sum() for x in _of_strongest(cut, only, weights, names))
-    return float((around / (own + around)).nan_to_num(0.0))
+    own, around = _of_strongest(cut, only, weights, names)
+    share = around.sum() / (own.sum() + around.sum())
+    return float(share.nan_to_num(0.0))
 
 
 def _of_strongest(
@@ -335,34 +340,35 @@ def spread(weights: Tensor, names: EdgeOps) -> Tensor:
     return (1 - carrying.amax(dim=-1) / carrying.sum(dim=-1)).nan_to_num(0.0)
 
 
-def at_entropy(mix: Mix, share: float = MATCHED) -> Mix | None:
+def at_entropy(mix: Mix) -> Mix | None:
     """Mixing weights p^(1/T), each edge's sum as it was, with the one T that gives a mean entropy
-    per edge of `share` of the largest possible (the mean of ln(operations)). A softmax keeps its
+    per edge of half of the largest possible (the mean of ln(operations)). A softmax keeps its
     alpha and changes temperature.
 
     None where no T between 1e-6 and 1e6 does: too many weights are exactly 0, or all are equal.
     """
     logs = {kind: m.double().log() for kind, m in mix.items()}
-    target = share * _edge_mean(
-        {kind: torch.full(m.shape[:1], math.log(m.shape[1])) for kind, m in mix.items()}
-    )
+    largest = {kind: torch.full(m.shape[:1], math.log(m.shape[1])) for kind, m in mix.items()}
+    target = MATCHED * _edge_mean(largest)
 
-    def at(temperature: float) -> dict[str, Tensor]:
+    def at(log_temperature: float) -> dict[str, Tensor]:
+        temperature = math.exp(log_temperature)
         return {kind: (log / temperature).softmax(dim=-1) for kind, log in logs.items()}
 
     def excess(log_temperature: float) -> float:
-        return (
-            _edge_mean(
-                {kind: relax.entropy(p) for kind, p in at(math.exp(log_temperature)).items()}
-            )
-            - target
-        )
+        weights = at(log_temperature)
+        entropies = {kind: relax.entropy(p) for kind, p in weights.items()}
+        return _edge_mean(entropies) - target
 
     low, high = -math.log(1e6), math.log(1e6)
     if not excess(low) < 0 < excess(high):
         return None
-    found = at(math.exp(brentq(excess, low, high)))
-    return {kind: m.sum(dim=-1, keepdim=True) * found[kind].to(m) for kind, m in mix.items()}
+    found = at(brentq(excess, low, high))
+    matched = {}
+    for kind, weights in mix.items():
+        total = weights.sum(dim=-1, keepdim=True)
+        matched[kind] = total * found[kind].to(weights)
+    return matched
 
 
 def _edge_mean(values: Mapping[str, Tensor]) -> float:
@@ -411,17 +417,20 @@ def _through_branches(
     branch by branch.
     """
     states, branches = unroll(cell, inputs, weights)
-    upstream = list(torch.autograd.grad(cell.leave(states), states, g, materialize_grads=True))
+    output = cell.leave(states)
+    upstream = list(torch.autograd.grad(output, states, g, materialize_grads=True))
     norms = torch.zeros(weights.shape, dtype=torch.float64)
     last_first = sorted(range(len(cell.edges)), key=lambda e: -cell.edges[e][1])
     for edge in last_first:
         source, target = cell.edges[edge]
         for op, branch in enumerate(branches[edge]):
-            if weights[edge, op] != 0 and branch.requires_grad:
-                sent = weights[edge, op] * upstream[target]
-                (received,) = torch.autograd.grad(branch, states[source], sent, retain_graph=True)
-                norms[edge, op] = received.double().square().sum()
-                upstream[source] = upstream[source] + received
+            weight = weights[edge, op]
+            if weight == 0 or not branch.requires_grad:
+                continue
+            sent = weight * upstream[target]
+            (received,) = torch.autograd.grad(branch, states[source], sent, retain_graph=True)
+            norms[edge, op] = received.double().square().sum()
+            upstream[source] = upstream[source] + received
     return norms
 
 
@@ -441,10 +450,13 @@ def unroll(
     for node in range(first, last + 1):
         terms = []
         for edge, (source, target) in enumerate(cell.edges):
-            if target == node:
-                branches[edge] = cell.branches(edge, states[source])
-                terms += [w * b for w, b in zip(weights[edge], branches[edge], strict=True)]
-        states.append(sum(terms[1:], start=terms[0]).detach().requires_grad_())
+            if target != node:
+                continue
+            branches[edge] = cell.branches(edge, states[source])
+            for weight, branch in zip(weights[edge], branches[edge], strict=True):
+                terms.append(weight * branch)
+        total = sum(terms[1:], start=terms[0])
+        states.append(total.detach().requires_grad_())
     return states, branches
 
 
@@ -453,8 +465,9 @@ def free_share(values: Tensor, names: EdgeOps) -> float:
     0 if all are 0.
     """
     free = _where(names, lambda op: op in FREE_OPS, values)
-    share, rest = values[free].sum(), values[~free].sum()
-    return float((share / (share + rest)).nan_to_num(0.0))
+    own, rest = values[free].sum(), values[~free].sum()
+    share = own / (own + rest)
+    return float(share.nan_to_num(0.0))
 
 
 # Mixing weights

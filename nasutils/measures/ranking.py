@@ -6,11 +6,15 @@ follow Demsar, "Statistical Comparisons of Classifiers over Multiple Data Sets",
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 
 from nasutils.measures import tables
 from nasutils.measures.tables import Estimate
+
+ALPHA = 0.05
+"""Of a test."""
 
 
 def ranks(scores: np.ndarray) -> np.ndarray:
@@ -18,9 +22,11 @@ def ranks(scores: np.ndarray) -> np.ndarray:
     the mean of their places for equal ones; nan stays.
     """
     scores = np.asarray(scores, dtype=float)
-    others, own = scores[..., None, :], scores[..., :, None]
-    place = 1 + (others > own).sum(axis=-1) + ((others == own).sum(axis=-1) - 1) / 2
-    return np.where(np.isnan(scores), np.nan, place)
+    own = scores[..., :, None]
+    others = scores[..., None, :]
+    better = (others > own).sum(axis=-1)
+    equal = (others == own).sum(axis=-1) - 1  # but itself
+    return np.where(np.isnan(scores), np.nan, 1 + better + equal / 2)
 
 
 def friedman(scores: np.ndarray) -> tuple[float, float]:
@@ -37,21 +43,23 @@ def friedman(scores: np.ndarray) -> tuple[float, float]:
     spread = (placed**2).sum() - conditions * methods * (methods + 1) ** 2 / 4
     if conditions < 2 or methods < 3 or spread <= 0:
         return math.nan, math.nan
-    between = ((placed.sum(axis=0) - conditions * (methods + 1) / 2) ** 2).sum()
+    expected = conditions * (methods + 1) / 2
+    between = ((placed.sum(axis=0) - expected) ** 2).sum()
     statistic = (methods - 1) * between / spread
     return float(statistic), float(chi2.sf(statistic, methods - 1))
 
 
-def critical_difference(methods: int, conditions: int, alpha: float = 0.05) -> float:
-    """Nemenyi's: average ranks that differ by more are told apart.
+def critical_difference(methods: int, conditions: int) -> float:
+    """Nemenyi's at 95 %: average ranks that differ by more are told apart.
 
     q sqrt(k (k + 1) / (6 N)) of k methods and N conditions, q the studentized range's quantile
     over sqrt(2).
     """
     from scipy.stats import studentized_range
 
-    q = studentized_range.ppf(1 - alpha, methods, np.inf) / math.sqrt(2)
-    return float(q * math.sqrt(methods * (methods + 1) / (6 * conditions)))
+    q = studentized_range.ppf(1 - ALPHA, methods, np.inf) / math.sqrt(2)
+    variance = methods * (methods + 1) / (6 * conditions)
+    return float(q * math.sqrt(variance))
 
 
 def cliques(average: Sequence[float], difference: float) -> list[tuple[int, int]]:
@@ -61,33 +69,35 @@ def cliques(average: Sequence[float], difference: float) -> list[tuple[int, int]
     member; a group of one is none.
     """
     groups: list[tuple[int, int]] = []
+    reached = -1  # the last member of the group before
     for first, low in enumerate(average):
         last = max(i for i, rank in enumerate(average) if rank - low <= difference)
-        if last > first and (not groups or last > groups[-1][1]):
+        if last > max(first, reached):
             groups.append((first, last))
+            reached = last
     return groups
 
 
-def told_apart(scores: np.ndarray, alpha: float = 0.05) -> float:
+def told_apart(scores: np.ndarray) -> float:
     """Discernibility: the share of pairs of methods whose means differ by Welch's t-test, at 95 %.
 
     scores: (seeds, methods), nan where there is none. No correction for the number of pairs:
-    without any difference the share is alpha. nan with less than two seeds of any two methods. Two
+    without any difference the share is 5 %. nan with less than two seeds of any two methods. Two
     constants differ unless they are equal.
     """
+    columns = [column[~np.isnan(column)] for column in np.asarray(scores, dtype=float).T]
+    tested = [column for column in columns if len(column) > 1]
+    found = [_differ(a, b) for a, b in combinations(tested, 2)]
+    return float(np.mean(found)) if found else math.nan
+
+
+def _differ(a: np.ndarray, b: np.ndarray) -> bool:
     from scipy.stats import ttest_ind_from_stats
 
-    columns = [c[~np.isnan(c)] for c in np.asarray(scores, dtype=float).T]
-    pairs = [(a, b) for i, a in enumerate(columns) for b in columns[:i] if min(len(a), len(b)) > 1]
-    if not pairs:
-        return math.nan
-    found = [
-        ttest_ind_from_stats(*_moments(a), *_moments(b), equal_var=False).pvalue < alpha
-        if np.ptp(a) + np.ptp(b) > 0
-        else a[0] != b[0]
-        for a, b in pairs
-    ]
-    return float(np.mean(found))
+    if np.ptp(a) + np.ptp(b) == 0:
+        return bool(a[0] != b[0])
+    test = ttest_ind_from_stats(*_moments(a), *_moments(b), equal_var=False)
+    return bool(test.pvalue < ALPHA)
 
 
 def _moments(values: np.ndarray) -> tuple[float, float, int]:
@@ -98,11 +108,12 @@ def kendall(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Kendall's tau-b of two rankings: (..., methods) each -> (...).
     nan where one is all ties or a score is nan.
     """
-    first, second = (_signs(np.asarray(s, dtype=float)) for s in (scores, others))
+    first = _signs(np.asarray(scores, dtype=float))
+    second = _signs(np.asarray(others, dtype=float))
+    agreement = (first * second).sum(axis=-1)
+    decided = np.abs(first).sum(axis=-1) * np.abs(second).sum(axis=-1)  # pairs that are no tie
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (first * second).sum(axis=-1) / np.sqrt(
-            np.abs(first).sum(axis=-1) * np.abs(second).sum(axis=-1)
-        )
+        return agreement / np.sqrt(decided)
 
 
 def _signs(scores: np.ndarray) -> np.ndarray:
@@ -118,12 +129,19 @@ def over_pairs(values: np.ndarray) -> Estimate:
     As pairs share seeds, the interval is Student's of the jackknife's pseudo-values, one per seed;
     none below three.
     """
-    values = np.where(np.eye(len(values), dtype=bool), np.nan, values)
-    n, whole = len(values), float(mean(values.ravel()))
-    if n < 3 or math.isnan(whole):
-        return Estimate(whole, math.nan, math.nan, 0 if math.isnan(whole) else n)
-    without = [mean(np.delete(np.delete(values, i, 0), i, 1).ravel()) for i in range(n)]
-    spread = tables.estimate(n * whole - (n - 1) * np.array(without))
+    n = len(values)
+    values = np.where(np.eye(n, dtype=bool), np.nan, values)
+    whole = float(mean(values.ravel()))
+    if math.isnan(whole):
+        return Estimate(whole, math.nan, math.nan, 0)
+    if n < 3:
+        return Estimate(whole, math.nan, math.nan, n)
+    pseudo = []
+    for seed in range(n):
+        others = np.arange(n) != seed
+        without = mean(values[np.ix_(others, others)].ravel())
+        pseudo.append(n * whole - (n - 1) * without)
+    spread = tables.estimate(np.array(pseudo))
     half = (spread.high - spread.low) / 2
     return Estimate(whole, whole - half, whole + half, n)
 
@@ -136,7 +154,8 @@ def resampled(scores: np.ndarray, draws: int = 1000, seed: int = 0) -> np.ndarra
     which share the searches. Seeds without a score are left out.
     """
     methods, datasets, _, seeds = scores.shape
-    drawn = np.random.default_rng(seed).integers(seeds, size=(draws, methods, datasets, 1, seeds))
+    random = np.random.default_rng(seed)
+    drawn = random.integers(seeds, size=(draws, methods, datasets, 1, seeds))
     return mean(np.take_along_axis(scores[None], drawn, axis=-1))
 
 
@@ -152,9 +171,9 @@ def interval(value: float, draws: np.ndarray, n: int) -> Estimate:
     n: of the units that were resampled.
     """
     draws = draws[~np.isnan(draws)]
-    low, high = (
-        np.quantile(draws, (0.025, 0.975)) if len(draws) and n > 1 else (math.nan, math.nan)
-    )
+    if len(draws) == 0 or n < 2:
+        return Estimate(float(value), math.nan, math.nan, n)
+    low, high = np.quantile(draws, (0.025, 0.975))
     return Estimate(float(value), float(low), float(high), n)
 
 
@@ -165,16 +184,23 @@ def correlation(
     interval: of resampled cells.
     """
     values = np.stack([first, second]).astype(float)
-    values = values[:, ~np.isnan(values).any(axis=0)]
-    n = values.shape[1]
+    complete = ~np.isnan(values).any(axis=0)
+    x, y = values[:, complete]
+    n = len(x)
     if n < 2:
         return Estimate(math.nan, math.nan, math.nan, n)
-    which = np.random.default_rng(0).integers(n, size=(draws, n))
     measure = {"kendall": kendall, "spearman": _spearman}[kind]
-    return interval(float(measure(*values)), measure(values[0][which], values[1][which]), n)
+    which = np.random.default_rng(0).integers(n, size=(draws, n))
+    return interval(float(measure(x, y)), measure(x[which], y[which]), n)
 
 
 def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    a, b = (r - r.mean(axis=-1, keepdims=True) for r in (ranks(first), ranks(second)))
+    a, b = _centred_ranks(first), _centred_ranks(second)
+    variances = (a**2).sum(axis=-1) * (b**2).sum(axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (a * b).sum(axis=-1) / np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
+        return (a * b).sum(axis=-1) / np.sqrt(variances)
+
+
+def _centred_ranks(values: np.ndarray) -> np.ndarray:
+    placed = ranks(values)
+    return placed - placed.mean(axis=-1, keepdims=True)

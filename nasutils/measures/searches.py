@@ -46,12 +46,6 @@ def median_cell() -> float:
     return float(np.median(nasbench201_table.accuracies("cifar10")))
 
 
-@cache
-def collapsed_share() -> float:
-    """Share of all cells that count as a collapse."""
-    return float(np.mean(nasbench201_table.accuracies("cifar10") < COLLAPSE))
-
-
 def cell_accuracy(genotype: str) -> float:
     """Tabulated test accuracy (%) of a cell on CIFAR-10."""
     return nasbench201_table.query(genotype).test_accuracy["cifar10"]
@@ -111,15 +105,16 @@ def log_move(records: Records) -> float:
     """log10 of the largest move of any alpha over the last ten epochs;
     one below 1e-9 counts as that.
     """
-    now, before = (np.array(records[i]["alpha"]["cell"]) for i in (-1, -1 - LAST))
-    return float(np.log10(max(np.abs(now - before).max(), 1e-9)))
+    now = np.array(records[-1]["alpha"]["cell"])
+    before = np.array(records[-1 - LAST]["alpha"]["cell"])
+    largest = np.abs(now - before).max()
+    return float(np.log10(max(largest, 1e-9)))
 
 
 def sharp_epochs(records: Records) -> float:
     """Share of the epochs whose mixing weights have less than half of the largest entropy."""
-    return float(
-        np.mean([record["entropy"]["cell"] < math.log(len(OPS)) / 2 for record in records])
-    )
+    half = math.log(len(OPS)) / 2
+    return float(np.mean([record["entropy"]["cell"] < half for record in records]))
 
 
 def skip_gain(records: Records) -> float:
@@ -129,10 +124,10 @@ def skip_gain(records: Records) -> float:
     mix = torch.tensor(records[-1]["mix"]["cell"], dtype=torch.float64)
     rivals = mix.clone()
     rivals[:, [SKIP_COLUMN, NONE_COLUMN]] = -1.0
-    chosen = torch.where(mix.argmax(dim=1) == SKIP_COLUMN, rivals.argmax(dim=1), mix.argmax(dim=1))
-    replaced = NASBENCH201_SPACE.discretize(
-        {"cell": torch.nn.functional.one_hot(chosen, len(OPS)).double()}
-    )
+    strongest = mix.argmax(dim=1)
+    chosen = torch.where(strongest == SKIP_COLUMN, rivals.argmax(dim=1), strongest)
+    one_hot = torch.nn.functional.one_hot(chosen, len(OPS)).double()
+    replaced = NASBENCH201_SPACE.discretize({"cell": one_hot})
     return cell_accuracy(str(replaced)) - accuracy(records)
 
 
@@ -169,10 +164,9 @@ def skip_cut_over_weight(records: Records) -> float:
     changes = np.abs(np.array(records[-1]["leakage"]["cut"]["cell"]))
     weights = np.array(records[-1]["mix"]["cell"])
     weights[:, NONE_COLUMN] = 0.0
-    return float(
-        changes[:, SKIP_COLUMN].sum() / changes.sum()
-        - weights[:, SKIP_COLUMN].sum() / weights.sum()
-    )
+    of_changes = changes[:, SKIP_COLUMN].sum() / changes.sum()
+    of_weights = weights[:, SKIP_COLUMN].sum() / weights.sum()
+    return float(of_changes - of_weights)
 
 
 def log_training_seconds(records: Records) -> float:
@@ -194,7 +188,7 @@ def skip_bias(records: Records) -> float:
     """Magnitude S of skip_connect minus that of nor_conv_3x3 at the end;
     both are 6/5 at the start.
     """
-    s = stopping.magnitudes(stopping.alphas(records[-1:], NASBENCH201_SPACE))[0]
+    (s,) = stopping.magnitudes(stopping.alphas(records[-1:], NASBENCH201_SPACE))
     return float(s[SKIP_COLUMN] - s[CONV_COLUMN])
 
 
@@ -217,8 +211,9 @@ def rank_correlation(
 
 def _taken(records: Records, criterion: str) -> float:
     """Accuracy (%) of the cell that a stop criterion takes."""
-    epoch = stopping.stop(records, criterion, space=NASBENCH201_SPACE).epoch
-    return next(cell_accuracy(r["genotype"]) for r in records if r["epoch"] == epoch)
+    taken = stopping.stop(records, criterion, space=NASBENCH201_SPACE).epoch
+    by_epoch = {record["epoch"]: record["genotype"] for record in records}
+    return cell_accuracy(by_epoch[taken])
 
 
 def peak_over_last(records: Records) -> float:

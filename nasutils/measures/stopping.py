@@ -33,6 +33,8 @@ Records = Sequence[Mapping[str, Any]]
 ES_CADENCE, ES_START = 2, 10
 """DARTS-ES: epochs from one eigenvalue to the next, which its window and lag are made for, and the
 first epoch whose architecture it can take (RobustDARTS's code; the authors' starts at 0)."""
+ES_WINDOW, ES_BACK, ES_FACTOR = 5, 4, 1.3
+"""Eigenvalues that are averaged; how many lie between the means compared; their ratio."""
 DESIGNATED = {"nasbench201": "nor_conv_3x3"}
 """Space -> operation whose magnitude decides if none is named; elsewhere one must be."""
 
@@ -77,35 +79,38 @@ def first(condition: ArrayLike) -> int | None:
     return int(where[0]) if len(where) else None
 
 
-def local_means(values: ArrayLike, window: int = 5) -> np.ndarray:
+def local_means(values: ArrayLike, window: int) -> np.ndarray:
     """Mean over the window around each value, which is cut off at both ends of the series."""
     x = np.asarray(values, dtype=float)
     half = window // 2
-    return np.array([x[max(i - half, 0) : i + half + 1].mean() for i in range(len(x))])
+    means = []
+    for i in range(len(x)):
+        first = max(i - half, 0)
+        means.append(x[first : i + half + 1].mean())
+    return np.array(means)
 
 
-def eigenvalue_stop(
-    values: ArrayLike, window: int = 5, back: int = 4, factor: float = 1.3, start: int = 0
-) -> tuple[int, int] | None:
+def eigenvalue_stop(values: ArrayLike, start: int = 0) -> tuple[int, int] | None:
     """DARTS-ES as intended: (where it fires, where it goes back to), positions in the series;
     None if it never does.
 
     values: dominant eigenvalues in the order they were measured, however many epochs lie between
-    them.
-    It fires when the newest mean over a whole window is more than `factor` times the one `back`
-    values before, which must be positive, and goes back to the centre of that earlier window, not
-    before position `start`.
+    them. It fires when the newest mean over a whole window of ES_WINDOW is more than ES_FACTOR
+    times the one ES_BACK values before, which must be positive, and goes back to the centre of
+    that earlier window, not before position `start`.
     """
-    half = window // 2
+    half = ES_WINDOW // 2
     # The last means are left out: their windows are not complete yet. The first ones are cut off,
     # as released.
-    means = local_means(values, window)[: max(np.size(values) - half, 0)]
-    before, after = means[:-back], means[back:]
-    rises = (before > 0) & (after > factor * before)
-    earlier = first(rises & (np.arange(len(rises)) >= start))
+    complete = max(np.size(values) - half, 0)
+    means = local_means(values, ES_WINDOW)[:complete]
+    before, after = means[:-ES_BACK], means[ES_BACK:]
+    rises = (before > 0) & (after > ES_FACTOR * before)
+    rises[:start] = False
+    earlier = first(rises)
     if earlier is None:
         return None
-    return earlier + back + half, earlier
+    return earlier + ES_BACK + half, earlier
 
 
 def darts_es(epochs: Sequence[int], values: ArrayLike) -> tuple[int, int] | None:
@@ -492,11 +497,14 @@ class Stopper:
         """Take the next record, in place of any later ones;
         the decision if the search should stop now.
         """
-        self.records = [r for r in self.records if r["epoch"] < record["epoch"]] + [record]
+        earlier = [r for r in self.records if r["epoch"] < record["epoch"]]
+        self.records = [*earlier, record]
         rule = CRITERIA[self.criterion]
-        blind = rule.eigenvalue and all(eigenvalue(r) is None for r in self.records)
-        if blind and len(self.records) < self.patience:
+        young = len(self.records) < self.patience
+        if young and rule.eigenvalue and all(eigenvalue(r) is None for r in self.records):
             return None
         decision = stop(self.records, self.criterion, space=self.space, operation=self.operation)
-        old = rule.designated and record["epoch"] - decision.epoch >= self.patience
-        return decision if decision.decided is not None or old else None
+        if decision.decided is not None:
+            return decision
+        age = record["epoch"] - decision.epoch
+        return decision if rule.designated and age >= self.patience else None

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -49,12 +50,14 @@ def estimate(values: ArrayLike | pd.Series) -> Estimate:
 
     x = np.asarray(values, dtype=float)
     x = x[~np.isnan(x)]
-    if len(x) == 0:
+    n = len(x)
+    if n == 0:
         return Estimate(math.nan, math.nan, math.nan, 0)
-    half = math.nan  # one value has no spread
-    if len(x) > 1:
-        half = t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x))
-    return Estimate(float(x.mean()), float(x.mean() - half), float(x.mean() + half), len(x))
+    mean = float(x.mean())
+    if n == 1:  # one value has no spread
+        return Estimate(mean, math.nan, math.nan, 1)
+    half = float(t.ppf(0.975, n - 1) * x.std(ddof=1) / math.sqrt(n))
+    return Estimate(mean, mean - half, mean + half, n)
 
 
 def central(values: ArrayLike) -> Estimate:
@@ -126,9 +129,8 @@ def leakage_table(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
     for (label, seed), run in runs.items():
         for record in run.records:
             if "leakage" in record:
-                rows.append(
-                    {"method": label, "seed": seed, "epoch": record["epoch"], **_leakage(record)}
-                )
+                row = {"method": label, "seed": seed, "epoch": record["epoch"]}
+                rows.append(row | _leakage(record))
     measures = [
         "bypass",
         "spread",
@@ -193,13 +195,14 @@ def _skip_share(cut: ArrayLike | None) -> float:
     """Share of the skip connections in the changes (edges, operations) of NAS-Bench-201;
     nan elsewhere and of none.
     """
-    changes = np.abs(np.asarray(0.0 if cut is None else cut))
+    if cut is None:
+        return math.nan
+    changes = np.abs(np.asarray(cut))
     total = changes.sum()
-    return (
-        float(changes[:, nasbench201.OPS.index("skip_connect")].sum() / total)
-        if total
-        else math.nan
-    )
+    if total == 0:
+        return math.nan
+    skips = changes[:, nasbench201.OPS.index("skip_connect")]
+    return float(skips.sum() / total)
 
 
 def last_epoch(table: pd.DataFrame) -> pd.DataFrame:
@@ -252,18 +255,18 @@ def summary(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def frozen_edges(records: Sequence[Mapping[str, Any]], epochs: int = 10) -> float:
-    """Share of edges whose alpha did not change by a single bit over the last `epochs` epochs:
+def frozen_edges(records: Sequence[Mapping[str, Any]]) -> float:
+    """Share of edges whose alpha did not change by a single bit over the last ten epochs:
     saturation.
 
     nan if the search is not longer than that.
     """
-    if len(records) <= epochs:
+    if len(records) <= 10:
         return math.nan
-    now, before = (
-        torch.tensor(records[i]["alpha"]["cell"], dtype=torch.float64) for i in (-1, -1 - epochs)
-    )
-    return float((now == before).all(dim=-1).double().mean())
+    now = torch.tensor(records[-1]["alpha"]["cell"], dtype=torch.float64)
+    before = torch.tensor(records[-11]["alpha"]["cell"], dtype=torch.float64)
+    frozen = (now == before).all(dim=-1)
+    return float(frozen.double().mean())
 
 
 def gradient_profile(
@@ -283,9 +286,7 @@ def gradient_profile(
         plain = relax.softmax_gradient(p, upstream, temperature)
         for name, gradient in (("plain", plain), ("sparse-noisy", plain + reference)):
             norm = gradient.norm().item()
-            cosine = torch.nn.functional.cosine_similarity(
-                gradient.flatten(), reference.flatten(), dim=0
-            ).item()
+            cosine = F.cosine_similarity(gradient.flatten(), reference.flatten(), dim=0).item()
             rows.append(
                 {
                     "temperature": temperature,
@@ -303,11 +304,12 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     mean [low, high].
     """
     shown = table.copy()
-    for column in [c for c in table.columns if f"{c}_low" in table.columns]:
+    for column in table.columns:
+        if f"{column}_low" not in table.columns:
+            continue
         low, high = shown.pop(f"{column}_low"), shown.pop(f"{column}_high")
-        shown[column] = [
-            _with_interval(*row) for row in zip(table[column], low, high, strict=True)
-        ]
+        rows = zip(table[column], low, high, strict=True)
+        shown[column] = [_with_interval(*row) for row in rows]
     return shown
 
 

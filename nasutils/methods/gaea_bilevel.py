@@ -20,6 +20,8 @@ from nasutils.methods import relax
 from nasutils.methods.base import Method
 from nasutils.spaces.base import Mix, Rule, Space
 
+FLOOR = 1e-5
+"""Of a weight, before the division by the sum."""
 HIGH = 80.0
 """Scores below it are used as they are: their exponentials, and the sums of these,
 are finite in float32.
@@ -83,15 +85,16 @@ class GAEABilevel(Method):
         return self.relaxed(rule, tensors, gates=gates)
 
 
-def simplex(scores: Tensor, floor: float = 1e-5) -> Tensor:
-    """exp, not below the floor, divided by the sum:
+def simplex(scores: Tensor) -> Tensor:
+    """exp, not below FLOOR, divided by the sum:
     log p - rate * gradient (rows, competitors) -> the next p.
 
     Where the largest score of a row is so high that exp could overflow (float32: at 88.7), the
     floor is relative to it.
     """
     largest = scores.amax(dim=-1, keepdim=True)
-    moved = (scores - largest.masked_fill(largest < HIGH, 0.0)).exp().clamp(min=floor)
+    shift = largest.masked_fill(largest < HIGH, 0.0)
+    moved = (scores - shift).exp().clamp(min=FLOOR)
     return moved / moved.sum(dim=-1, keepdim=True)
 
 

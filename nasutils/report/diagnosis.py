@@ -92,5 +92,6 @@ def _eigenvalue(ax: Axes, table: pd.DataFrame) -> None:
     logged = table.dropna(subset="eigenvalue")
     ax.set_ylabel("Hessian eigenvalue")
     ax.plot(logged["epoch"], logged["eigenvalue"], "--", color="0.5", marker=".", label="measured")
-    ax.plot(logged["epoch"], stopping.local_means(logged["eigenvalue"]), label="mean of five")
+    means = stopping.local_means(logged["eigenvalue"], stopping.ES_WINDOW)
+    ax.plot(logged["epoch"], means, label="mean of five")
     _legend(ax, 2)
