@@ -76,14 +76,17 @@ def unrolled_gradients(problem: Problem, method: DARTS, train: Any, valid: Any) 
         train_loss, here, create_graph=True, materialize_grads=True
     )
     ahead, factor = problem.unrolled_weights(g.detach() for g in train_gradients)
-    ahead = [w.requires_grad_() for w in ahead]
+    for w in ahead:
+        w.requires_grad_()
 
     # dL_valid(w', alpha) in alpha directly, and in w'.
     valid_loss = problem.loss(valid, method.mixing(), active, ahead)
     gradients = torch.autograd.grad(valid_loss, [*alphas, *ahead], materialize_grads=True)
-    direct, toward = gradients[: len(alphas)], gradients[len(alphas) :]
+    direct = gradients[: len(alphas)]
+    toward = gradients[len(alphas) :]
 
     # Through w': the derivative in alpha of <train gradient, v>, a Hessian-vector product.
-    along = sum((g * v).sum() for g, v in zip(train_gradients, toward, strict=True))
-    implicit = torch.autograd.grad(along, alphas, materialize_grads=True)  # type: ignore[arg-type]
+    products = [(g * v).sum() for g, v in zip(train_gradients, toward, strict=True)]
+    along = sum(products[1:], start=products[0])
+    implicit = torch.autograd.grad(along, alphas, materialize_grads=True)
     return [d - factor * i for d, i in zip(direct, implicit, strict=True)]

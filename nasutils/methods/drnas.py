@@ -177,8 +177,9 @@ def better_half(scores: Tensor, kept: Tensor) -> Tensor:
     """1 for the best of the operations that are left, half of them rounded up, else 0:
     all (edges, operations).
     """
-    ranked = scores.masked_fill(kept == 0, -math.inf).argsort(dim=-1, descending=True, stable=True)
-    count = -(-int(kept[0].sum()) // 2)
+    left = scores.masked_fill(kept == 0, -math.inf)
+    ranked = left.argsort(dim=-1, descending=True, stable=True)
+    count = math.ceil(int(kept[0].sum()) / 2)
     return torch.zeros_like(kept).scatter_(-1, ranked[:, :count], 1.0)
 
 
@@ -196,5 +197,6 @@ def dirichlet_mean(alpha: Tensor) -> Tensor:
 def kl_to_flat(c: Tensor) -> Tensor:
     """KL(Dirichlet(c) | Dirichlet(1)) in nats of each row: c (edges, operations) -> (edges,)."""
     total = c.sum(dim=-1)
-    spread = total.lgamma() - c.lgamma().sum(dim=-1) - math.lgamma(c.shape[-1])
-    return spread + ((c - 1) * (c.digamma() - total.digamma().unsqueeze(-1))).sum(dim=-1)
+    normalizers = total.lgamma() - c.lgamma().sum(dim=-1) - math.lgamma(c.shape[-1])
+    mean_log = c.digamma() - total.digamma().unsqueeze(-1)
+    return normalizers + ((c - 1) * mean_log).sum(dim=-1)

@@ -119,8 +119,11 @@ class Row(NamedTuple):
 
     def names(self, method: str, space: str, preset: str) -> bool:
         """Whether the row says something of this search."""
-        asked = zip((self.methods, self.spaces, self.preset), (method, space, preset), strict=True)
-        return all(listed == "*" or name in listed.split() for listed, name in asked)
+        asked = (method, space, preset)
+        for listed, name in zip((self.methods, self.spaces, self.preset), asked, strict=True):
+            if listed != "*" and name not in listed.split():
+                return False
+        return True
 
 
 _DARTS, _S = "darts darts7", "s1 s2 s3 s4"

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from nasutils.spaces import darts_policies
 from nasutils.spaces.base import (
+    SKIP,
     Active,
     EdgeOps,
     Mix,
@@ -140,14 +141,8 @@ class Darts7(DARTS):
     ops = DARTS.ops[1:]
 
 
-SKIP, SEP3, DIL3, DIL5, MAX, AVG = (
-    "skip_connect",
-    "sep_conv_3x3",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-)
+SEP3, DIL3, DIL5 = "sep_conv_3x3", "dil_conv_3x3", "dil_conv_5x5"
+MAX, AVG = "max_pool_3x3", "avg_pool_3x3"
 
 
 class S1(DARTS):

@@ -66,16 +66,19 @@ class FinalCell(nn.Module):
     def _edge(self, target: int, i: int, nodes: list[Node], drop_path: float) -> Tensor:
         """What the i-th operation of a node makes of its source."""
         op, source = self.cell.nodes[target - 2][i]
-        node, stride = nodes[source], edge_stride(self.cell_type, source)
+        node = nodes[source]
+        stride = edge_stride(self.cell_type, source)
         if op == "skip_connect" and stride == 1:
             return node.x  # never dropped
-        if f"{target}_{i}" in self.ops:
-            y = self.ops[f"{target}_{i}"](node)
+        key = f"{target}_{i}"
+        if key in self.ops:
+            y = self.ops[key](node)
         elif op in POOLS:
             y = POOLS[op](node.x, stride)
+        elif op == "noise":
+            y = self.random.normal_like(node.x[:, :, ::stride, ::stride])
         else:
-            y = node.x[:, :, ::stride, ::stride]
-            y = self.random.normal_like(y) if op == "noise" else torch.zeros_like(y)
+            y = torch.zeros_like(node.x[:, :, ::stride, ::stride])
         return dropped(y, drop_path, self.random) if self.training and drop_path > 0 else y
 
 

@@ -99,9 +99,8 @@ class StackedCells(nn.Module, ABC):
         for i, cell in enumerate(self.cells):
             nodes = cell(*nodes, self.drop_path)
             if self.auxiliary is not None and self.training and i == self.auxiliary_after:
-                auxiliary = self.auxiliary(
-                    torch.cat([node.x for node in nodes[self.classified :]], dim=1)
-                )
+                seen = [node.x for node in nodes[self.classified :]]
+                auxiliary = self.auxiliary(torch.cat(seen, dim=1))
         features = [node.x.mean(dim=(2, 3)) for node in nodes[self.classified :]]
         logits = self.linear(torch.cat(features, dim=1))
         return logits if auxiliary is None else (logits, auxiliary)

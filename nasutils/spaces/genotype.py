@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _EDGE = re.compile(r"([^|~+\s]+)~(\d+)")
-_DARTS = re.compile(r"(?:\w+\s*=\s*)?(Genotype\s*\(.*\))", re.DOTALL)
+_GENOTYPE_CALL = re.compile(r"(?:\w+\s*=\s*)?(Genotype\s*\(.*\))", re.DOTALL)
 
 Pair = tuple[str, int]
 """(operation, source node) of one edge that a cell keeps."""
@@ -60,7 +60,7 @@ class Genotype:
         text = text.strip()
         if text.startswith("|"):
             return cls((Cell("cell", _parse_nasbench201(text)),))
-        if call := _DARTS.fullmatch(text):
+        if call := _GENOTYPE_CALL.fullmatch(text):
             return cls(_parse_darts(call[1]))
         raise ValueError(
             "expected '|op~0|+|op~0|op~1|+...' or 'Genotype(normal=[...], ...)', not"

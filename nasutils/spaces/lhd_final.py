@@ -54,9 +54,8 @@ class FinalCell(nn.Module):
         for target, pairs in enumerate(self.cell.nodes, start=2):
             terms = []
             for i, (op, source) in enumerate(pairs):
-                terms.append(
-                    self._edge(f"{target}_{i}", op, source, nodes[source], pooled, drop_path)
-                )
+                key = f"{target}_{i}"
+                terms.append(self._edge(key, op, source, nodes[source], pooled, drop_path))
             if terms:
                 nodes[target] = Node(sum(terms[1:], start=terms[0]))
         summed = [nodes[n].x for n in self.cell.sum]
@@ -80,9 +79,8 @@ class FinalCell(nn.Module):
         elif op in POOLS:
             pool = f"{source}_{op}"
             if pool not in pooled:
-                pooled[pool] = self.norms[pool](
-                    POOLS[op](node.x, edge_stride(self.cell_type, source))
-                )
+                stride = edge_stride(self.cell_type, source)
+                pooled[pool] = self.norms[pool](POOLS[op](node.x, stride))
             y = pooled[pool]
         else:
             return node.x  # an identity is never dropped

@@ -50,17 +50,19 @@ def derive(mix: Mix, policy: Policy) -> Genotype:
     for name in CELL_TYPES:
         rows = mix[name].tolist()
         outputs = mix[f"{name}_output"].detach().cpu()
-        cells.append(_cell(name, rows, outputs, policy))
+        cells.append(_derive_cell(name, rows, outputs, policy))
     return Genotype(tuple(cells))
 
 
-def _cell(name: str, rows: Sequence[Sequence[float]], outputs: Tensor, policy: Policy) -> Cell:
+def _derive_cell(
+    name: str, rows: Sequence[Sequence[float]], outputs: Tensor, policy: Policy
+) -> Cell:
     to_sum, to_concat = outputs
     threshold = torch.tensor(SUM_THRESHOLD, dtype=outputs.dtype)
     summed = _chosen(to_sum, threshold, policy.outputs)
     joined = _chosen(to_concat, to_concat.mean(), policy.outputs)
 
-    nodes = [_strongest(rows, edges, policy.ops) for edges in INCOMING]
+    nodes = [_largest(rows, edges, policy.ops) for edges in INCOMING]
     living = _ancestors(nodes, {*summed, *joined})
     for target in range(2, 2 + NODES):
         if target not in living:
@@ -68,7 +70,7 @@ def _cell(name: str, rows: Sequence[Sequence[float]], outputs: Tensor, policy: P
     return Cell(name, tuple(nodes), output=joined, sum=summed)
 
 
-def _strongest(rows: Sequence[Sequence[float]], edges: Sequence[int], ops: int) -> Pairs:
+def _largest(rows: Sequence[Sequence[float]], edges: Sequence[int], ops: int) -> Pairs:
     """The largest weights of all edges into a node,
     in the order of their sources and operations.
     """

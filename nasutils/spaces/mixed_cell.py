@@ -119,24 +119,26 @@ class MixedCell(nn.Module):
         scaled, on_lattice = _Sum(), _Sum()
         unweighted: dict[tuple[int, int], Tensor] = {}
         for edge, op in self._running(edges, weights):
-            node, name = nodes[self.edges[edge][0]], self.edge_ops[edge][op]
+            source, _ = self.edges[edge]
+            node = nodes[source]
+            name = self.edge_ops[edge][op]
             if f"{edge}_{name}" not in self.ops:
                 unweighted[edge, op] = self.unweighted(node, edge, name, shared)
                 continue
             module = self.ops[f"{edge}_{name}"]
+            scale = scales[edge][op]
             if isinstance(module, DilatedConv) and not module.strided and node.has_lattice:
                 # Summed as sub-lattices: they are put together once per node, not once per
                 # operation.
-                on_lattice.add(module.on_lattice(node, scales[edge][op]))
+                on_lattice.add(module.on_lattice(node, scale))
             else:
-                scaled.add(module(node, scales[edge][op]))
+                scaled.add(module(node, scale))
         if on_lattice.total is not None:
             scaled.add(from_lattice(on_lattice.total))
-        if (
-            scaled.total is None and not unweighted
-        ):  # nothing runs: zeros of the shape that the edges put out
-            node = nodes[self.edges[edges[0]][0]]
-            return torch.zeros_like(self.strided(node.x, edges[0]))
+        if scaled.total is None and not unweighted:
+            # Nothing runs: zeros of the shape that the edges put out.
+            source, _ = self.edges[edges[0]]
+            return torch.zeros_like(self.strided(nodes[source].x, edges[0]))
         branches = [] if scaled.total is None else [scaled.total]
         return mixed_sum(branches, list(unweighted.values()), weights.picked(tuple(unweighted)))
 

@@ -114,9 +114,13 @@ def canonical(arch: Arch) -> str:
     sum that is passed on keeps its own order, so a + (b + c) need not be b + (a + c).
     """
     expressions = ["0"]
-    for target in (1, 2, 3):
-        edges = [(o, s) for o, (s, t) in zip(operations(arch), EDGES, strict=True) if t == target]
-        expressions.append("+".join(sorted(_term(o, expressions[s]) for o, s in edges)))
+    ops = operations(arch)
+    for node in (1, 2, 3):
+        terms = []
+        for op, (source, target) in zip(ops, EDGES, strict=True):
+            if target == node:
+                terms.append(_term(op, expressions[source]))
+        expressions.append("+".join(sorted(terms)))
     return expressions[-1]
 
 

@@ -123,9 +123,14 @@ class Fan(nn.Module):
         # stays a parameter, since the field's supernets count it, and it moves the running mean.
         bias = conv.bias.detach()[part]
         y = F.conv2d(activated, conv.weight[part], bias, padding=conv.padding)
-        mean, var = bn.running_mean[part], bn.running_var[part]
         return F.batch_norm(
-            y, mean, var, scale[part], None, bn.training, bn.momentum or 0.0, bn.eps
+            y,
+            running_mean=bn.running_mean[part],
+            running_var=bn.running_var[part],
+            weight=scale[part],
+            training=bn.training,
+            momentum=bn.momentum or 0.0,
+            eps=bn.eps,
         )
 
 

@@ -32,7 +32,7 @@ STRUCTURES = ("base", "3ops", "4out")
 """Policies whose genotypes differ; `1m` is a wider and deeper network of `base`'s."""
 SIZE = 1480
 OFFSETS = {"normal": 155, "reduce": 756, "normal_output": 1354, "reduce_output": 1432}
-START, END = b"\x80\x03]q\x00(cnumpy.core.multiarray\n_reconstruct\n", b"e."
+FIRST_BYTES, LAST_BYTES = b"\x80\x03]q\x00(cnumpy.core.multiarray\n_reconstruct\n", b"e."
 """Protocol 3, a list, its first entry an array; the end of the list and of the pickle."""
 TOLERANCE = 1e-5
 """By which the float32 weights of a node may miss 1 in their sum (the released ones:
@@ -59,7 +59,7 @@ def parse(content: bytes) -> Mix:
         raise ValueError(
             f"it has {'more' if len(content) > SIZE else len(content)} bytes, not {SIZE}"
         )
-    if not (content.startswith(START) and content.endswith(END)):
+    if not (content.startswith(FIRST_BYTES) and content.endswith(LAST_BYTES)):
         raise ValueError("it is no list of numpy arrays in protocol 3 of pickle")
     mix = {name: _array(content, name) for name in LHD.alpha_shapes}
     _check_values(mix)
@@ -124,20 +124,21 @@ def row(mix: Mix, dataset: str) -> Mapping[str, object]:
     """
     classes = CLASSES[dataset]
     genotypes = {policy: SPACE.discretize(mix, policy) for policy in STRUCTURES}
-    found: dict[str, object] = {
-        f"genotype_{policy}": str(genotype) for policy, genotype in genotypes.items()
-    }
-    found["channels_1m"], _ = SPACE.finalnet_size(genotypes["base"], "1m", classes)
+    found: dict[str, object] = {}
+    for policy, genotype in genotypes.items():
+        found[f"genotype_{policy}"] = str(genotype)
+    base = genotypes["base"]
+    found["channels_1m"], _ = SPACE.finalnet_size(base, "1m", classes)
     for policy in SPACE.policies:
-        genotype = genotypes.get(policy, genotypes["base"])
+        genotype = genotypes.get(policy, base)
         channels, cells = SPACE.finalnet_size(genotype, policy, classes)
         found[f"params_{policy}"] = finalnet_parameters(genotype, channels, cells, classes)
-    base = genotypes["base"].cells
     nodes = SPACE.competing(mix)
-    found |= {f"skips_{cell.name}": _skips(cell) for cell in base}
-    found |= {f"sum_{cell.name}": len(cell.sum) for cell in base}
-    found |= {f"concat_{cell.name}": len(cell.output) for cell in base}
-    found |= {f"entropy_{cell.name}": round(_evenness(nodes[cell.name]), 6) for cell in base}
+    found |= {f"skips_{cell.name}": _skips(cell) for cell in base.cells}
+    found |= {f"sum_{cell.name}": len(cell.sum) for cell in base.cells}
+    found |= {f"concat_{cell.name}": len(cell.output) for cell in base.cells}
+    for cell in base.cells:
+        found[f"entropy_{cell.name}"] = round(_evenness(nodes[cell.name]), 6)
     return found
 
 

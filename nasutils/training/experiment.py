@@ -157,11 +157,14 @@ class Experiment(Portable):
         for name, unused in UNUSED.items():
             if params[name] == unused:
                 del params[name]
-        if (revision := methods.recipes.revision(self.method, self.space, self.preset)) > 1:
+        revision = methods.recipes.revision(self.method, self.space, self.preset)
+        if revision > 1:
             params["recipe_revision"] = revision
         params |= own_sources(self.space, self.method)
-        probes = {"probe_every": params.pop("probe_every"), "probe_version": PROBE_VERSION}
-        return {**params, **probes} if self.probe_every else params
+        probe_every = params.pop("probe_every")
+        if probe_every:
+            params |= {"probe_every": probe_every, "probe_version": PROBE_VERSION}
+        return params
 
     def check(self, machine: "Machine") -> None:
         """Raises what `run` would raise at its start: ValueError, MissingData."""

@@ -116,7 +116,7 @@ class Evaluation(Portable):
         """The finished run, see `experiment.finish`. Its result is described at `result`."""
         return finish(self, machine)
 
-    def start(self, machine: Machine) -> "Training":
+    def start(self, machine: Machine) -> "FinalnetTraining":
         """See `build`."""
         return build(self, machine)
 
@@ -124,14 +124,14 @@ class Evaluation(Portable):
         """A training ends with its last epoch."""
         return False
 
-    def result(self, training: "Training", run: Run) -> runs.Result:
+    def result(self, training: "FinalnetTraining", run: Run) -> runs.Result:
         """See `result`; the weights are kept where that is asked for."""
         if self.keep_weights:
             keep(run, _without_head(self, training), self.genotype, training.data)
         return result(self, training, run.records)
 
 
-class Training:
+class FinalnetTraining:
     """The training of a network in progress:
     network, optimizer, random state, and how many epochs are done.
 
@@ -320,7 +320,7 @@ class Training:
         self.drop_path = state.get("drop_path", self.drop_path)
 
 
-def build(evaluation: Evaluation, machine: Machine) -> Training:
+def build(evaluation: Evaluation, machine: Machine) -> FinalnetTraining:
     """The training at its epoch 0. Raises ValueError for a bad field,
     MissingData without the data set.
     """
@@ -337,7 +337,7 @@ def build(evaluation: Evaluation, machine: Machine) -> Training:
         _first("test_images", images.test, e.test_images),
     )
     net = network(e, images.num_classes, auxiliary=protocol.auxiliary > 0).to(device, dtype)
-    return Training(net, protocol, images, train, test, seed=e.seed, precision=e.precision)
+    return FinalnetTraining(net, protocol, images, train, test, seed=e.seed, precision=e.precision)
 
 
 def protocol_of(evaluation: Evaluation) -> Protocol:
@@ -363,7 +363,7 @@ def network(evaluation: Evaluation, num_classes: int, *, auxiliary: bool = False
         return space.finalnet(e.genotype, e.channels, e.cells, num_classes, **head)
 
 
-def _without_head(evaluation: Evaluation, training: Training) -> nn.Module:
+def _without_head(evaluation: Evaluation, training: FinalnetTraining) -> nn.Module:
     """The trained network without its auxiliary head, on the CPU."""
     net = network(evaluation, training.data.num_classes).to(dtype=training.dtype)
     trained = tensors(training.net)
@@ -377,7 +377,9 @@ def _check_genotype(space: str, genotype: str, source: str | None) -> None:
     spaces.get(space).check_genotype(genotype)
 
 
-def result(evaluation: Evaluation, training: Training, records: Sequence[Record]) -> runs.Result:
+def result(
+    evaluation: Evaluation, training: FinalnetTraining, records: Sequence[Record]
+) -> runs.Result:
     """What is left of a training: accuracies (%) of the test images, and the size of the network.
 
     test_accuracy is that of the last epoch. best_test_accuracy is the highest of all tested

@@ -51,7 +51,8 @@ class Graphs:
         runs = tuple(tuple(map(tuple, rows)) for rows in active.values())
         key = (images.shape, images.dtype, wanted, len(weights), runs, self.net.training)
         self._seen[key] += 1
-        if self._seen[key] <= SEEN or not (weights or any(wanted)):
+        has_gradients = bool(weights) or any(wanted)
+        if self._seen[key] <= SEEN or not has_gradients:
             return self.loss(images, labels, mix, active)
         if key not in self._graphs:
             while len(self._graphs) >= KEPT:
@@ -97,14 +98,12 @@ class _Graph:
         """Loss, logits and, where one is wanted, the gradient of each source,
         of what the inputs hold.
         """
-        loss, logits = self.compute(self.inputs[0], self.inputs[1], self.read, self.active)
+        images, labels = self.inputs[:2]
+        loss, logits = self.compute(images, labels, self.read, self.active)
         of = [source for source in self.sources if source.requires_grad]
         found = iter(torch.autograd.grad(loss, of, materialize_grads=True))
-        return (
-            loss.detach(),
-            logits.detach(),
-            [next(found) if s.requires_grad else None for s in self.sources],
-        )
+        gradients = [next(found) if s.requires_grad else None for s in self.sources]
+        return loss.detach(), logits.detach(), gradients
 
     def replay(self, inputs: Sequence[Tensor]) -> None:
         """Of other inputs; without gradients enabled."""
@@ -131,4 +130,5 @@ class _Replayed(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, g: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         scaled = iter(torch._foreach_mul(ctx.saved_tensors, g))
-        return None, None, None, *(next(scaled) if known else None for known in ctx.known)
+        gradients = [next(scaled) if known else None for known in ctx.known]
+        return None, None, None, *gradients

@@ -40,9 +40,10 @@ class Log:
         self._rows: dict[str, list[Tensor]] = {role: [] for role in roles}
 
     def add(self, batch: Batch, loss: Tensor, logits: Tensor) -> None:
-        hits = (logits.argmax(dim=1) == batch.labels).sum()
         size = len(batch.labels)
-        self._rows[batch.role].append(torch.stack([loss.detach().double() * size, hits.double()]))
+        hits = (logits.argmax(dim=1) == batch.labels).sum()
+        summed = torch.stack([loss.detach().double() * size, hits.double()])
+        self._rows[batch.role].append(summed)
 
     def means(self, epoch: int, sizes: int) -> dict[str, float | None]:
         """Of every role `<role>_loss` (nats) and `<role>_accuracy` (%), None without batches.

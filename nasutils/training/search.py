@@ -167,7 +167,9 @@ class Search:
 
     def batch(self, role: str, images: ImageSet, index: Tensor) -> Batch:
         chosen = images[index.to(images.labels.device)]
-        shown = augment(chosen.images, self.generator) if self.recipe.augment else chosen.images
+        shown = chosen.images
+        if self.recipe.augment:
+            shown = augment(shown, self.generator)
         return Batch(role, normalize(shown, self.data, self.dtype), chosen.labels)
 
     def loss(
@@ -181,7 +183,7 @@ class Search:
     ) -> Tensor:
         """Mean cross entropy of a batch; see `methods.base.Problem`."""
         if fixed:
-            with evaluation_mode(self.net), frozen(self.net):
+            with evaluation_mode(self.net), frozen_weights(self.net):
                 return self.loss(batch, mix, active, weights, log)
         if self.graphs is None or active is None or weights is not None:
             loss, logits = self._loss(batch.images, batch.labels, mix, active, weights)
@@ -263,7 +265,7 @@ class Search:
         self._move_alpha()
 
     def _alpha_step(self, train: Batch, valid: Batch) -> None:
-        with frozen(self.net):
+        with frozen_weights(self.net):
             self.alpha_gradients = self.method.alpha_gradients(self, train, valid)
         self._move_alpha()
 
@@ -285,10 +287,10 @@ class Search:
         loss = self.loss(train, mix, active)
         wanted = [*self.weights, *self.method.alphas.values()]
         gradients = torch.autograd.grad(loss, wanted, materialize_grads=True)
-        to_weights, to_alpha = gradients[: len(self.weights)], gradients[len(self.weights) :]
-        self.descend(
-            to_weights, [a + b for a, b in zip(self.alpha_gradients, to_alpha, strict=True)]
-        )
+        to_weights = gradients[: len(self.weights)]
+        to_alpha = gradients[len(self.weights) :]
+        added = [a + b for a, b in zip(self.alpha_gradients, to_alpha, strict=True)]
+        self.descend(to_weights, added)
 
     def descend(self, gradients: Sequence[Tensor], others: Iterable[Tensor] = ()) -> None:
         """One optimizer step on the weights, the gradients clipped together with `others`."""
@@ -355,10 +357,13 @@ class Search:
         by the batch-norm statistics of its training.
         """
         self.net.eval()
-        active, loss, hits = nonzero(mix), 0.0, 0
+        active = nonzero(mix)
+        loss = 0.0
+        hits = 0
         for start in range(0, len(images), EVALUATION_BATCH):
             part = images[start : start + EVALUATION_BATCH]
-            logits = self.logits(normalize(part.images, self.data, self.dtype), mix, active)
+            shown = normalize(part.images, self.data, self.dtype)
+            logits = self.logits(shown, mix, active)
             loss += F.cross_entropy(logits.double(), part.labels, reduction="sum").item()
             hits += int((logits.argmax(dim=1) == part.labels).sum())
         return loss / len(images), 100 * hits / len(images)
@@ -490,7 +495,7 @@ def evaluation_mode(net: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def frozen(net: nn.Module) -> Iterator[None]:
+def frozen_weights(net: nn.Module) -> Iterator[None]:
     """No gradients for the weights of a network; afterwards as before."""
     trained = [weight for weight in net.parameters() if weight.requires_grad]
     net.requires_grad_(False)

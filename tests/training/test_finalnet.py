@@ -21,7 +21,7 @@ from nasutils.spaces import nasbench201_table
 from nasutils.spaces.size import count_multiply_adds, count_parameters
 from nasutils.training import finalnet
 from nasutils.training.experiment import Machine
-from nasutils.training.finalnet import PROTOCOLS, Evaluation, Protocol, Training, build
+from nasutils.training.finalnet import PROTOCOLS, Evaluation, FinalnetTraining, Protocol, build
 from nasutils.training.loop import NotFinite
 
 CELL = "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|none~0|avg_pool_3x3~1|nor_conv_3x3~2|"
@@ -75,7 +75,7 @@ class Toy(nn.Module):
 def toy(seed=0, **protocol):
     """A training of the toy network on 32 digits, in float64."""
     torch.manual_seed(seed)
-    return Training(
+    return FinalnetTraining(
         Toy().double(),
         replace(PLAIN, **protocol),
         DIGITS,
