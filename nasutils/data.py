@@ -174,10 +174,12 @@ def _digits() -> Data:
 
     source = load_digits()
     grey = torch.tensor(source.images * (255 / 16)).round().byte()
-    images = grey.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, None].repeat(1, 3, 1, 1)
+    enlarged = grey.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    images = enlarged[:, None].repeat(1, 3, 1, 1)
     everything = ImageSet(images, torch.tensor(source.target, dtype=torch.long))
     train, test = everything[:-360], everything[-360:]
-    mean, std = (float(f(train.images.double() / 255)) for f in (torch.mean, torch.std))
+    shown = train.images.double() / 255
+    mean, std = float(shown.mean()), float(shown.std())
     return Data("digits", train, test, 10, (mean,) * 3, (std,) * 3)
 
 
@@ -298,13 +300,15 @@ def augment(images: Tensor, generator: torch.Generator, padding: int | None = No
     padding = height // 8 if padding is None else padding
     dy, dx = torch.randint(0, 2 * padding + 1, (2, batch, 1), generator=generator)
     flip = torch.rand(batch, 1, generator=generator) < 0.5
+    # Which row and column of the padded image each pixel is taken from.
     rows = torch.arange(height) + dy
     columns = torch.arange(width)
     columns = torch.where(flip, columns.flip(0), columns) + dx
-    rows, columns = rows.to(images.device), columns.to(images.device)
-    padded = F.pad(images, (padding,) * 4)
+    rows = rows.to(images.device)[:, :, None]
+    columns = columns.to(images.device)[:, None, :]
     which = torch.arange(batch, device=images.device)[:, None, None]
-    cropped = padded[which, :, rows[:, :, None], columns[:, None, :]]
+    padded = F.pad(images, (padding,) * 4)
+    cropped = padded[which, :, rows, columns]
     return cropped.permute(0, 3, 1, 2)
 
 

@@ -56,10 +56,12 @@ def as_declared(given: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str,
     """The same values by name, but whole numbers as floats where a float is declared:
     1 and 1.0 are one setting.
     """
-    floats = {name for name, kind in kinds.items() if kind is float or float in get_args(kind)}
-    return {
-        name: float(v) if name in floats and type(v) is int else v for name, v in given.items()
-    }
+    values = dict(given)
+    for name, kind in kinds.items():
+        is_float = kind is float or float in get_args(kind)
+        if is_float and type(values.get(name)) is int:
+            values[name] = float(values[name])
+    return values
 
 
 def plain(name: str, values: dict[str, Any]) -> dict[str, Any]:

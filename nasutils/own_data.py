@@ -42,7 +42,7 @@ GREY_OR_COLOUR = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 others would lose what they hold without a word.
 """
 
-Part = tuple[Tensor, Tensor]
+LabelledImages = tuple[Tensor, Tensor]
 """images: (n, 3, side, side) uint8; labels: (n,) int64."""
 
 
@@ -53,8 +53,8 @@ class OwnData:
     """
 
     content: str
-    train: Part
-    test: Part
+    train: LabelledImages
+    test: LabelledImages
     classes: tuple[str, ...]
     num_classes: int
 
@@ -132,7 +132,7 @@ def _files(folder: str) -> Iterator[tuple[str, int, int]]:
 
 def _folder_digest(root: Path) -> str:
     lines = []
-    for part, folder in _parts(root).items():
+    for part, folder in _part_folders(root).items():
         for file, _ in _listed(folder)[0]:
             lines.append(_line(part, folder, file, _bytes(file)))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -161,11 +161,11 @@ def read(path: str, resolution: int | None = None) -> OwnData:
 
     Raises MissingData where there are none, ValueError, naming the file, for what is no data set.
     """
-    return _read(path, resolution, content(path))
+    return _read_once(path, resolution, content(path))
 
 
 @lru_cache(maxsize=2)
-def _read(path: str, resolution: int | None, expected: str) -> OwnData:
+def _read_once(path: str, resolution: int | None, expected: str) -> OwnData:
     """Kept for the next run of the process."""
     found = (_from_arrays if _is_file(path) else _from_folder)(Path(path), resolution)
     if found.content != expected:
@@ -175,25 +175,28 @@ def _read(path: str, resolution: int | None, expected: str) -> OwnData:
 
 def _from_folder(root: Path, resolution: int | None) -> OwnData:
     lines: list[str] = []
-    read: dict[str, Part] = {}
+    read: dict[str, LabelledImages] = {}
     names: dict[str, list[str]] = {}
-    for part, folder in _parts(root).items():
+    for part, folder in _part_folders(root).items():
         samples, names[part] = _listed(folder)
-        squares = []
-        for file, _ in samples:
+        squares, labels = [], []
+        for file, label in samples:
             image = _bytes(file)
             lines.append(_line(part, folder, file, image))
-            squares.append(_resized(_decoded(file, image)[None], resolution)[0])
-        read[part] = _stacked(root, squares), torch.tensor([label for _, label in samples])
-    if (other := names.get("test", names["train"])) != names["train"]:
+            (square,) = _squared(_decoded(file, image)[None], resolution)
+            squares.append(square)
+            labels.append(label)
+        read[part] = _stacked(root, squares), torch.tensor(labels)
+    classes = names["train"]
+    if (other := names.get("test", classes)) != classes:
         raise ValueError(
-            f"the classes of {root / 'test'} must be those of train, {names['train']}, not {other}"
+            f"the classes of {root / 'test'} must be those of train, {classes}, not {other}"
         )
     digest = hashlib.sha256("".join(lines).encode()).hexdigest()
-    return _own(root, digest, read["train"], read.get("test"), names["train"])
+    return _own_data(root, digest, read["train"], read.get("test"), classes)
 
 
-def _parts(root: Path) -> dict[str, Path]:
+def _part_folders(root: Path) -> dict[str, Path]:
     """The folders of the training part and, if there is one, of the test part."""
     inside = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
     if "train" not in inside:
@@ -248,7 +251,7 @@ def _stacked(root: Path, squares: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(squares))
 
 
-def _resized(images: Tensor, resolution: int | None) -> Tensor:
+def _squared(images: Tensor, resolution: int | None) -> Tensor:
     """The central square of each image, (n, 3, height, width), at a resolution (None:
     as it is), by area averages.
     """
@@ -267,15 +270,15 @@ def _resized(images: Tensor, resolution: int | None) -> Tensor:
 
 def _from_arrays(path: Path, resolution: int | None) -> OwnData:
     arrays = _arrays(path)
-    parts: list[Part] = []
+    parts: list[LabelledImages] = []
     for prefix in ("", "test_"):
         if prefix + "images" in arrays:
             images = torch.from_numpy(arrays[prefix + "images"])
             parts.append(
-                (_resized(images, resolution), torch.from_numpy(arrays[prefix + "labels"]))
+                (_squared(images, resolution), torch.from_numpy(arrays[prefix + "labels"]))
             )
     names = [str(name) for name in arrays.get("classes", ())]
-    return _own(path, _arrays_digest(path), parts[0], parts[1] if parts[1:] else None, names)
+    return _own_data(path, _arrays_digest(path), parts[0], parts[1] if parts[1:] else None, names)
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -317,11 +320,11 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 def _checked_images(name: str, images: np.ndarray) -> np.ndarray:
     """(n, 3, height, width). Raises ValueError."""
     shape = images.shape
-    places = [axis for axis in (1, 3) if len(shape) == 4 and shape[axis] == 3]
-    if images.dtype != np.uint8 or len(places) != 1 or 0 in shape:
+    channels = [axis for axis in (1, 3) if len(shape) == 4 and shape[axis] == 3]
+    if images.dtype != np.uint8 or len(channels) != 1 or 0 in shape:
         wanted = "uint8 of shape (n, height, width, 3) or (n, 3, height, width)"
         raise ValueError(f"{name} must be {wanted}, not {images.dtype} of shape {shape}")
-    return images if places == [1] else images.transpose(0, 3, 1, 2)
+    return images if channels == [1] else images.transpose(0, 3, 1, 2)
 
 
 def _checked_labels(name: str, labels: np.ndarray, count: int) -> np.ndarray:
@@ -333,11 +336,16 @@ def _checked_labels(name: str, labels: np.ndarray, count: int) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-def _own(
-    path: Path, digest: str, train: Part, test: Part | None, classes: Sequence[str]
+def _own_data(
+    path: Path,
+    digest: str,
+    train: LabelledImages,
+    test: LabelledImages | None,
+    classes: Sequence[str],
 ) -> OwnData:
     """Checks what the labels say, and draws the order of the images."""
-    present = train[1].unique().tolist()
+    images, labels = train
+    present = labels.unique().tolist()
     count = len(classes) or len(present)
     if present != list(range(count)) or count < 2:
         rule = (
@@ -345,23 +353,23 @@ def _own(
             " part"
         )
         raise ValueError(f"{rule}; they are {_few(present)}")
-    if test is None:
-        test = train[0][:0], train[1][:0]
-    if strange := sorted(set(test[1].tolist()) - set(present)):
+    test_images, test_labels = test or (images[:0], labels[:0])
+    if strange := sorted(set(test_labels.tolist()) - set(present)):
         raise ValueError(f"test labels of {path} must be 0 to {count - 1}, not {_few(strange)}")
-    if test[0].shape[1:] != train[0].shape[1:]:
-        sides = f"{train[0].shape[-1]} and {test[0].shape[-1]} pixels"
+    if test_images.shape[1:] != images.shape[1:]:
+        sides = f"{images.shape[-1]} and {test_images.shape[-1]} pixels"
         raise ValueError(
             f"training and test images of {path} have sides of {sides}: pass resolution"
         )
-    return OwnData(CONTENT + digest, _shuffled(train), _shuffled(test), tuple(classes), count)
+    shuffled = _shuffled(train), _shuffled((test_images, test_labels))
+    return OwnData(CONTENT + digest, *shuffled, tuple(classes), count)
 
 
 def _few(values: Sequence[int]) -> str:
     return ", ".join(map(str, values[:10])) + (", ..." if len(values) > 10 else "")
 
 
-def _shuffled(part: Part) -> Part:
+def _shuffled(part: LabelledImages) -> LabelledImages:
     images, labels = part
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     return images[order], labels[order]

@@ -345,19 +345,15 @@ def computed_on(found: Iterable[Run]) -> dict[str, int]:
 
 def _processor() -> str:
     models = _cpuinfo("model name")
-    return (
-        f"{models[0]}, {len(models)} cores"
-        if models
-        else platform.processor() or platform.machine()
-    )
+    if models:
+        return f"{models[0]}, {len(models)} cores"
+    return platform.processor() or platform.machine()
 
 
 def _processor_model() -> str:
     found = {name: _cpuinfo(name) for name in ("vendor_id", "cpu family", "model", "stepping")}
-    return (
-        ", ".join(f"{name} {values[0]}" for name, values in found.items() if values)
-        or platform.machine()
-    )
+    told = [f"{name} {values[0]}" for name, values in found.items() if values]
+    return ", ".join(told) or platform.machine()
 
 
 def _cpuinfo(field: str) -> list[str]:

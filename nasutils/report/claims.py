@@ -56,12 +56,20 @@ def tested(claims: Sequence[Claim], results: Any, scale: str, *names: str) -> Ma
     No names: all of them.
     """
     by_name = {claim.name: claim for claim in claims}
-    chosen = [by_name[choose("claim", name, by_name)] for name in names or by_name]
-    return Markdown("\n".join(_told(claim, claim.measure(results), scale) for claim in chosen))
+    told = []
+    for name in names or by_name:
+        claim = by_name[choose("claim", name, by_name)]
+        told.append(_claim_told(claim, claim.measure(results), scale))
+    return Markdown("\n".join(told))
 
 
-def _told(claim: Claim, e: Estimate, scale: str) -> str:
-    found = "not measured" if not e.n else f"{e.mean:.3g}" if math.isnan(e.low) else str(e)
+def _claim_told(claim: Claim, e: Estimate, scale: str) -> str:
+    if e.n == 0:
+        found = "not measured"
+    elif math.isnan(e.low):
+        found = f"{e.mean:.3g}"
+    else:
+        found = str(e)
     caveat = f" It can refute the claim, not support it: {claim.caveat}." if claim.caveat else ""
     return (
         f"- **Claim {claim.name}:** *{claim.sentence}* Measured: {claim.statistic}. Test:"
@@ -72,18 +80,18 @@ def _told(claim: Claim, e: Estimate, scale: str) -> str:
 
 def table(claims: Sequence[Claim]) -> pd.DataFrame:
     """The claims as fixed before any run."""
-    return pd.DataFrame(
-        [
+    rows = []
+    for claim in claims:
+        rows.append(
             {
-                "claim": c.name,
-                "the paper": c.sentence,
-                "statistic": c.statistic,
-                "supported above": c.threshold,
+                "claim": claim.name,
+                "the paper": claim.sentence,
+                "statistic": claim.statistic,
+                "supported above": claim.threshold,
+                "caveat": claim.caveat,
             }
-            | {"caveat": c.caveat}
-            for c in claims
-        ]
-    )
+        )
+    return pd.DataFrame(rows)
 
 
 def verdicts(claims: Sequence[Claim], results: Any, scale: str) -> pd.DataFrame:

@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike
 
 from nasutils.errors import choose
 from nasutils.report import layout, plots
-from nasutils.report.layout import HEAD, RADIUS, RAIL, TOP, Arc, DrawnEdge, DrawnNode
+from nasutils.report.layout import ARROW_HEAD, RADIUS, RAIL, TOP, Arc, DrawnEdge, DrawnNode
 from nasutils.spaces.genotype import Cell, Genotype
 
 SHORT = {
@@ -75,7 +75,7 @@ def draw_genotype(ax: Axes, genotype: Genotype, cell: str | None = None) -> None
     chosen = genotype.cells[0] if cell is None else cells[choose("cell", cell, cells)]
     nodes, arcs, rails = _picture(chosen)
     for name, rail in rails.items():
-        _arrow(ax, rail, label=name, linewidth=0.8, color="0.7", zorder=1)
+        _draw_arrow(ax, rail, label=name, linewidth=0.8, color="0.7", zorder=1)
     for arc in arcs:
         _draw_arc(ax, arc)
     _draw_nodes(ax, nodes)
@@ -167,7 +167,7 @@ def _draw_arc(ax: Axes, arc: Arc) -> None:
     edge = arc.edge
     style = FAMILIES[family(edge.op)]
     name = f"_edge {edge.source}->{edge.target} {edge.op}"
-    _arrow(ax, arc.points, label=name, linewidth=1.3, **style)
+    _draw_arrow(ax, arc.points, label=name, linewidth=1.3, **style)
     # The label interrupts all lines that it lies on.
     box = Rectangle(arc.center - arc.half, *(2 * arc.half), color="white", lw=0, zorder=2.5)
     ax.add_patch(box)
@@ -220,23 +220,23 @@ def _draw_key(ax: Axes, shades: Mapping[str, Mapping[str, Any]]) -> None:
     name = label if largest <= 2 else family
     entries = {name(op): shade for op, shade in shades.items()}
     box, gap = 0.32, 0.25
-    widths = {text: box + 0.08 + _extent(text)[0] for text in entries}
-    row = sum(widths.values()) + gap * (len(widths) - 1)
-    x = (sum(ax.get_xlim()) - row) / 2
+    widths = [box + 0.08 + _extent(text)[0] for text in entries]
+    left, right = ax.get_xlim()
+    x = (left + right - sum(widths) - gap * (len(widths) - 1)) / 2
     y = -TOP - 0.45
-    for text, shade in entries.items():
+    for (text, shade), width in zip(entries.items(), widths, strict=True):
         ax.add_patch(Rectangle((x, y - box / 4), box, box / 2, **shade))
-        middle = x + (box + 0.08 + widths[text]) / 2
+        middle = x + (box + 0.08 + width) / 2
         _put_text(ax, text, np.array([middle, y]), color="0.1")
-        x += widths[text] + gap
+        x += width + gap
 
 
-def _arrow(ax: Axes, points: np.ndarray, zorder: float = 2, **style: Any) -> None:
+def _draw_arrow(ax: Axes, points: np.ndarray, zorder: float = 2, **style: Any) -> None:
     """A line and the head of an arrow at its end."""
     tip = points[-1]
     distance = np.linalg.norm(points - tip, axis=-1)
-    line = points[distance > HEAD]
-    back = HEAD * (line[-1] - tip) / distance[len(line) - 1]  # along the head
+    line = points[distance > ARROW_HEAD]
+    back = ARROW_HEAD * (line[-1] - tip) / distance[len(line) - 1]  # along the head
     side = 0.36 * back[::-1] * (1, -1)
     notch = tip + 0.75 * back
     ax.plot(*np.vstack([line, notch]).T, zorder=zorder, **style)

@@ -75,7 +75,7 @@ class Gallery:
         note = figure.get_supxlabel()
         foot = textwrap.fill("; ".join(filter(None, [caption or self.caption, note])), CAPTION)
         figure.supxlabel(foot, fontsize="small", color="0.3", x=0.01, ha="left")
-        alt = described(figure, f"{reading} {note[:1].upper()}{note[1:]}")
+        alt = alternative_text(figure, f"{reading} {note[:1].upper()}{note[1:]}")
         figure.savefig(self.folder / f"{name}.png", metadata={"Description": alt})
         figure.savefig(self.folder / f"{name}.svg", metadata={"Date": None, "Title": alt})
         self.table(name, table, caption)
@@ -92,21 +92,20 @@ class Gallery:
 
     def _stamp(self, name: str, caption: str) -> None:
         """Note how a file was made: stamp.json has an entry for all made the same way."""
-        made = {"what": caption, **self._made}
-        made |= {"other parameters": self.departures} if self.departures else {}
+        made: dict[str, Any] = {"files": [], "what": caption, **self._made}
+        if self.departures:
+            made["other parameters"] = self.departures
         file = self.folder / "stamp.json"
         entries = json.loads(file.read_text()) if file.exists() else []
         for entry in entries:
             entry["files"] = [other for other in entry["files"] if other != name]
-        same = next(
-            (entry for entry in entries if {**entry, "files": []} == {**made, "files": []}), None
-        )
+        same = next((entry for entry in entries if {**entry, "files": []} == made), None)
         if same is None:
-            entries.append(same := {"files": [], **made})
+            same = made
+            entries.append(same)
         same["files"].append(name)
-        file.write_text(
-            json.dumps([entry for entry in entries if entry["files"]], indent=1) + "\n"
-        )
+        kept = [entry for entry in entries if entry["files"]]
+        file.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 class Shown:
@@ -115,7 +114,11 @@ class Shown:
     """
 
     def __init__(self, name: str, figure: Figure, table: pd.DataFrame, alt: str) -> None:
-        self._figure, self._text, self._alt = figure, f"<figure {name}: {digest(table)}>", alt
+        self._figure, self._text, self._alt = (
+            figure,
+            f"<figure {name}: {table_digest(table)}>",
+            alt,
+        )
 
     def __repr__(self) -> str:
         return self._text
@@ -126,36 +129,33 @@ class Shown:
         return picture.getvalue(), {"alt": self._alt}
 
 
-def described(figure: Figure, reading: str = "") -> str:
+def alternative_text(figure: Figure, reading: str = "") -> str:
     """A figure in words, for who does not see it:
     panels, axes, what is drawn, and then the reading.
     """
     panels = [ax for ax in figure.axes if ax.get_visible() and ax.get_label() != "<colorbar>"]
-    titles = _distinct(ax.get_title() for ax in panels)
-    across, up = (_distinct(getattr(ax, f"get_{axis}label")() for ax in panels) for axis in "xy")
-    boxes = [*figure.legends, *(box for ax in panels if (box := ax.get_legend()))]
-    drawn = _distinct(text.get_text() for box in boxes for text in box.get_texts())
-    parts = [
-        f"{len(panels)} panels" if len(panels) > 1 else "One panel",
-        f" ({'; '.join(titles)})" if titles else "",
-        f": {' and '.join(up)}" if up else "",
-        (
-            f" against {' and '.join(across)}"
-            if up and across
-            else f": {' and '.join(across)}"
-            if across
-            else ""
-        ),
-        f". Shown: {', '.join(drawn)}" if drawn else "",
-    ]
-    return " ".join(f"{''.join(parts)}. {reading}".replace("**", "").replace("`", "").split())
+    titles = _different_texts(ax.get_title() for ax in panels)
+    up = " and ".join(_different_texts(ax.get_ylabel() for ax in panels))
+    across = " and ".join(_different_texts(ax.get_xlabel() for ax in panels))
+    boxes = [*figure.legends, *filter(None, (ax.get_legend() for ax in panels))]
+    drawn = _different_texts(text.get_text() for box in boxes for text in box.get_texts())
+
+    told = f"{len(panels)} panels" if len(panels) > 1 else "One panel"
+    if titles:
+        told += f" ({'; '.join(titles)})"
+    if up or across:
+        told += f": {' against '.join(filter(None, (up, across)))}"
+    if drawn:
+        told += f". Shown: {', '.join(drawn)}"
+    plain = f"{told}. {reading}".replace("**", "").replace("`", "")
+    return " ".join(plain.split())
 
 
-def _distinct(texts: Iterable[str]) -> list[str]:
+def _different_texts(texts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(" ".join(text.split()) for text in texts if text.strip()))
 
 
-def digest(table: pd.DataFrame) -> str:
+def table_digest(table: pd.DataFrame) -> str:
     """Rows, columns and eight hex digits of a table's text, numbers to four digits:
     the same on any processor.
     """
@@ -165,8 +165,11 @@ def digest(table: pd.DataFrame) -> str:
 
 def best_picture(notebook: str, name: str) -> Path | None:
     """A figure from the largest scale that has it in figures/ (None: nowhere yet)."""
-    candidates = (paths.figures(scale, notebook) / f"{name}.png" for scale in paths.SCALES)
-    return next((path for path in candidates if path.exists()), None)
+    for scale in paths.SCALES:
+        picture = paths.figures(scale, notebook) / f"{name}.png"
+        if picture.exists():
+            return picture
+    return None
 
 
 def show(table: pd.DataFrame, **formats: str) -> Styler:

@@ -12,7 +12,7 @@ from itertools import product
 
 import numpy as np
 
-RADIUS, SPACING, HEAD = 0.2, 1.3, 0.15
+RADIUS, SPACING, ARROW_HEAD = 0.2, 1.3, 0.15
 """Of a node, between nodes, of the head of an arrow."""
 TOP, RAIL = 1.3, -1.5
 """How far up and down arcs go; where the lines to the concatenation run."""
@@ -167,7 +167,7 @@ def _labelled(
             * sum(_inside(center, arc.center, arc.half + half) for arc in placed)
             + Costs.OVER_ARC * _inside(others, center, half).sum()
             + Costs.OVER_NODE * sum((node.distance(grid) < 0.04).sum() for node in nodes)
-            + Costs.OVER_HEAD * _inside(line[-1], center, half + 1.8 * HEAD)
+            + Costs.OVER_HEAD * _inside(line[-1], center, half + 1.8 * ARROW_HEAD)
         )
 
     place = min(PLACES, key=cost) if edge.op else PLACES[0]

@@ -42,7 +42,7 @@ Engine = _one_of("engine", pool.ENGINES)
 OperationName = _one_of("operation of nasbench201", OPS)
 
 
-def _distinct(values: list[int]) -> list[int]:
+def _different_seeds(values: list[int]) -> list[int]:
     if len(set(values)) < len(values):
         raise ValueError(f"seeds must differ, or one search counts as several, not {values}")
     return values
@@ -56,7 +56,7 @@ Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rates = list[Rate]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seeds = Annotated[
-    list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_distinct)
+    list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_different_seeds)
 ]
 Labels = list[str]
 Count = Annotated[int, Field(ge=0)]
@@ -131,7 +131,7 @@ def injected(cells: Iterable[str]) -> list[str]:
     return []
 
 
-def _cell(notebook: str) -> Iterator[tuple[str, ast.AnnAssign]]:
+def _parameters_cell(notebook: str) -> Iterator[tuple[str, ast.AnnAssign]]:
     """The annotated assignments of a notebook's parameters cell, by name."""
     cells = json.loads(paths.notebook(notebook).read_text())["cells"]
     source = next(
@@ -146,14 +146,17 @@ def _cell(notebook: str) -> Iterator[tuple[str, ast.AnnAssign]]:
 
 def declared(notebook: str) -> dict[str, Any]:
     """The names and types that a notebook declares in its parameters cell."""
-    return {name: eval(ast.unparse(node.annotation), globals()) for name, node in _cell(notebook)}
+    return {
+        name: eval(ast.unparse(node.annotation), globals())
+        for name, node in _parameters_cell(notebook)
+    }
 
 
 def defaults(notebook: str) -> dict[str, Any]:
     """The values of a notebook's parameters cell, those of laptop scale."""
     return {
         name: ast.literal_eval(node.value)
-        for name, node in _cell(notebook)
+        for name, node in _parameters_cell(notebook)
         if node.value is not None
     }
 

@@ -146,25 +146,30 @@ def median_band(
     Unlike the band of a mean it cannot leave what the searches reached.
     """
     rows = table.dropna(subset=[y])
-    found = {place: tables.central(part[y]) for place, part in rows.groupby(x)}
-    style.setdefault("markevery", max(len(found) // 8, 1))
-    (line,) = ax.plot(
-        list(found), [e.mean for e in found.values()], markersize=3.5, linewidth=1.4, **style
-    )
-    if seeds:
-        for _, search in rows.groupby("seed"):
-            ax.plot(search[x], search[y], color=line.get_color(), lw=0.5, alpha=0.5)
-    else:
-        low, high = ([getattr(e, side) for e in found.values()] for side in ("low", "high"))
-        ax.fill_between(list(found), low, high, color=line.get_color(), alpha=0.16, lw=0)
+    places, medians, lows, highs = [], [], [], []
+    for place, part in rows.groupby(x):
+        e = tables.central(part[y])
+        places.append(place)
+        medians.append(e.mean)
+        lows.append(e.low)
+        highs.append(e.high)
+    style.setdefault("markevery", max(len(places) // 8, 1))
+    (line,) = ax.plot(places, medians, markersize=3.5, linewidth=1.4, **style)
+    if not seeds:
+        ax.fill_between(places, lows, highs, color=line.get_color(), alpha=0.16, lw=0)
+        return
+    for _, search in rows.groupby("seed"):
+        ax.plot(search[x], search[y], color=line.get_color(), lw=0.5, alpha=0.5)
 
 
 def interval(ax: Axes, e: Estimate, y: float) -> None:
     """Centre and interval of an estimate as a horizontal bar at height y;
     a centre without a spread is a tick.
     """
-    sides = [[0.0], [0.0]] if np.isnan(e.low) else [[e.mean - e.low], [e.high - e.mean]]
-    ax.errorbar(e.mean, y, xerr=sides, fmt="|", color="0.15", capsize=2.5, ms=8, lw=1)
+    below, above = e.mean - e.low, e.high - e.mean
+    if np.isnan(e.low):
+        below = above = 0.0
+    ax.errorbar(e.mean, y, xerr=[[below], [above]], fmt="|", color="0.15", capsize=2.5, ms=8, lw=1)
 
 
 def note(figure: Figure, text: str) -> None:
@@ -185,19 +190,23 @@ def covered(seeds: int) -> str:
     )
 
 
-def stretch(ax: Axes, which: str, low: float, top: float = 94.9) -> None:
+def stretch(ax: Axes, which: str, low: float) -> None:
     """An axis ("x" or "y") of accuracies (%) on the logarithm of the error,
     from `low` to just above the best cell.
 
     So cells of 90 and 94 % lie apart, and a search that falls to 10 % stays in sight.
     """
-    scale = {
-        "functions": (lambda a: -np.log(100.1 - np.minimum(a, 100)), lambda x: 100.1 - np.exp(-x))
-    }
-    ticks = [tick for tick in (10, 30, 50, 70, 80, 85, 90, 92, 94) if low <= tick <= top]
-    getattr(ax, f"set_{which}scale")("function", **scale)
+
+    def forward(accuracy: np.ndarray) -> np.ndarray:
+        return -np.log(100.1 - np.minimum(accuracy, 100))
+
+    def backward(x: np.ndarray) -> np.ndarray:
+        return 100.1 - np.exp(-x)
+
+    ticks = [tick for tick in (10, 30, 50, 70, 80, 85, 90, 92, 94) if low <= tick]
+    getattr(ax, f"set_{which}scale")("function", functions=(forward, backward))
     getattr(ax, f"set_{which}ticks")(ticks, [str(tick) for tick in ticks])
-    getattr(ax, f"set_{which}lim")(low, top)
+    getattr(ax, f"set_{which}lim")(low, 94.9)
 
 
 def panels(

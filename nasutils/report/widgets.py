@@ -39,17 +39,19 @@ def temperature_explorer(alpha: Tensor, upstream: Tensor, ops: Sequence[str]) ->
     from ipywidgets import FloatSlider
 
     exponents = np.linspace(-4.5, 0.5, 51)
-    states = [_relaxed(alpha, upstream, 10.0**exponent) for exponent in exponents]
-    top = max(float(np.abs(gradient).max()) for state in states for gradient in state[1:])
+    states = [_softmax_state(alpha, upstream, 10.0**exponent) for exponent in exponents]
+    gradients = np.array([(plain, noisy) for _, plain, noisy in states])
+    top = float(np.abs(gradients).max())
     place = np.arange(len(ops))
+    first_weights, first_plain, first_noisy = states[0]
     figure, ((left, right),) = plots.panels(1, 2, 2.6)
-    weights = left.bar(place, states[0][0])
-    plain = right.bar(place - 0.2, states[0][1], 0.4, label="plain")
-    noisy = right.bar(place + 0.2, states[0][2], 0.4, label="sparse-noisy", hatch="//")
+    weights = left.bar(place, first_weights)
+    plain = right.bar(place - 0.2, first_plain, 0.4, label="plain")
+    noisy = right.bar(place + 0.2, first_noisy, 0.4, label="sparse-noisy", hatch="//")
     left.set(ylabel="mixing weight", ylim=(0, 1))
     right.set(ylabel="gradient in alpha", yscale="symlog", ylim=(-2 * top, 2 * top))
     right.set_yscale("symlog", linthresh=1e-2)
-    right.set_yticks([sign * 10.0**power for power in (-1, 1, 3) for sign in (-1, 1)] + [0])
+    right.set_yticks([-1e3, -1e1, -1e-1, 0, 1e-1, 1e1, 1e3])
     right.axhline(0, color="0.3", lw=0.8)
     right.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     _name_operations((left, right), ops)
@@ -58,17 +60,15 @@ def temperature_explorer(alpha: Tensor, upstream: Tensor, ops: Sequence[str]) ->
     def move(exponent: float) -> None:
         temperature = 10.0**exponent
         title.set_text(f"T = {temperature:.2e}")
-        for bars, heights in zip(
-            (weights, plain, noisy), _relaxed(alpha, upstream, temperature), strict=True
-        ):
+        state = _softmax_state(alpha, upstream, temperature)
+        for bars, heights in zip((weights, plain, noisy), state, strict=True):
             _set_heights(bars, heights)
 
-    return _explorer(
-        [_slider(FloatSlider, "log10 T", -3, min=-4.5, max=0.5, step=0.1)], figure, move
-    )
+    slider = _slider(FloatSlider, "log10 T", -3, min=-4.5, max=0.5, step=0.1)
+    return _explorer([slider], figure, move)
 
 
-def _relaxed(
+def _softmax_state(
     alpha: Tensor, upstream: Tensor, temperature: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mixing weights, plain and sparse-noisy gradient."""
@@ -130,58 +130,56 @@ def leakage_explorer(
     from ipywidgets import Dropdown, SelectionSlider
 
     probes = {record["epoch"]: record for record in records if "leakage" in record}
-    changes = {
-        what: {
-            epoch: np.array(record["leakage"][what]["cell"]) for epoch, record in probes.items()
-        }
-        for what in ("cut", "only")
-    }
-    every = np.concatenate(
-        [change.ravel() for by_epoch in changes.values() for change in by_epoch.values()]
-    )
     place = np.arange(len(ops))
+    nothing = np.zeros(len(ops))
     figure, ((left, right),) = plots.panels(1, 2, 2.7)
-    weights = left.bar(place, np.zeros(len(ops)), color="C0")
-    cut = right.bar(place - 0.2, np.zeros(len(ops)), 0.4, label="cut", color="C1")
-    only = right.bar(
-        place + 0.2, np.zeros(len(ops)), 0.4, label="the only one kept", color="C2", hatch="//"
-    )
+    weights = left.bar(place, nothing, color="C0")
+    cut = right.bar(place - 0.2, nothing, 0.4, label="cut", color="C1")
+    only = right.bar(place + 0.2, nothing, 0.4, label="the only one kept", color="C2", hatch="//")
     left.set(ylabel="mixing weight", ylim=(0, 1))
-    right.set(
-        ylabel="change of the loss (nats)",
-        ylim=(1.05 * min(every.min(), -0.05), 1.05 * max(every.max(), 0.05)),
-    )
+    measured = [probe["leakage"] for probe in probes.values()]
+    every = np.array([[leakage["cut"]["cell"], leakage["only"]["cell"]] for leakage in measured])
+    low, high = min(every.min(), -0.05), max(every.max(), 0.05)
+    right.set(ylabel="change of the loss (nats)", ylim=(1.05 * low, 1.05 * high))
     right.axhline(0, color="0.3", lw=0.8)
     right.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     _name_operations((left, right), ops)
-    title, said = left.set_title(" "), figure.suptitle(" ", fontsize="small")
+    title = left.set_title(" ")
+    said = figure.suptitle(" ", fontsize="small")
 
     def move(epoch: int, edge: int, operation: int) -> None:
-        loss = probes[epoch]["leakage"]["loss"]
-        moved = [changes[what][epoch][edge] for what in ("cut", "only")]
-        for bars, heights in zip(
-            (weights, cut, only), (probes[epoch]["mix"]["cell"][edge], *moved), strict=True
-        ):
-            _set_heights(bars, heights)
+        leakage = probes[epoch]["leakage"]
+        without = leakage["cut"]["cell"][edge]
+        alone = leakage["only"]["cell"][edge]
+        _set_heights(weights, probes[epoch]["mix"]["cell"][edge])
+        _set_heights(cut, without)
+        _set_heights(only, alone)
+        chosen = _spaced(ops[operation])
         for label in (*left.get_xticklabels(), *right.get_xticklabels()):
-            label.set_fontweight(
-                "bold" if label.get_text() == _spaced(ops[operation]) else "normal"
-            )
+            label.set_fontweight("bold" if label.get_text() == chosen else "normal")
         title.set_text(f"epoch {epoch}, edge {edges[edge]}")
-        without, alone = (
-            f"{loss + change[operation]:.3f} ({change[operation]:+.3f})" for change in moved
-        )
+
+        def changed(change: float) -> str:
+            return f"{leakage['loss'] + change:.3f} ({change:+.3f})"
+
         said.set_text(
-            f"loss {loss:.3f}; without {ops[operation]}: {without}; with nothing but it: {alone}"
+            f"loss {leakage['loss']:.3f}; without {ops[operation]}:"
+            f" {changed(without[operation])}; with nothing but it: {changed(alone[operation])}"
         )
 
-    strongest = int(np.argmax(probes[max(probes)]["mix"]["cell"][0]))
+    last = probes[max(probes)]
+    strongest = int(np.argmax(last["mix"]["cell"][0]))
     controls = [
-        _slider(SelectionSlider, "epoch", max(probes), options=list(probes)),
-        _slider(Dropdown, "edge", 0, options=[(name, i) for i, name in enumerate(edges)]),
-        _slider(Dropdown, "cut", strongest, options=[(name, i) for i, name in enumerate(ops)]),
+        _slider(SelectionSlider, "epoch", last["epoch"], options=list(probes)),
+        _slider(Dropdown, "edge", 0, options=_numbered(edges)),
+        _slider(Dropdown, "cut", strongest, options=_numbered(ops)),
     ]
     return _explorer(controls, figure, move)
+
+
+def _numbered(names: Sequence[str]) -> list[tuple[str, int]]:
+    """What a control shows, and what it hands on."""
+    return [(name, i) for i, name in enumerate(names)]
 
 
 def stopping_explorer(records: Sequence[dict[str, Any]], operation: str) -> Any:
@@ -197,16 +195,15 @@ def stopping_explorer(records: Sequence[dict[str, Any]], operation: str) -> Any:
     s = stopping.magnitudes(stopping.alphas(records, space))
     figure, ((left, right),) = plots.panels(1, 2, 3.0)
     every = max(len(epochs) // 8, 1)
-    lines = {
-        op: left.plot(epochs, column, label=_spaced(op), ms=3, markevery=every, **plots.look(op))[
-            0
-        ]
-        for op, column in zip(space.ops, s.T, strict=True)
-    }
+    lines = {}
+    for op, column in zip(space.ops, s.T, strict=True):
+        style = plots.look(op)
+        (lines[op],) = left.plot(epochs, column, label=_spaced(op), ms=3, markevery=every, **style)
     left.set(xlabel="epoch", ylabel="magnitude S")
     left.legend(ncols=3, fontsize="x-small", loc="lower left", bbox_to_anchor=(0, 1))
-    here = [left.axvline(epochs[0], color="0.2", lw=0.9), _cells_worth(right, records)]
-    here[1].set(color="0.2", lw=0.9)
+    here = [left.axvline(epochs[0]), _cells_worth(right, records)]
+    for line in here:
+        line.set(color="0.2", lw=0.9)
     stops = [ax.axvline(epochs[0], color="C3", ls="--", lw=1.5) for ax in (left, right)]
     said = figure.suptitle("\n", fontsize="small")
 
@@ -218,11 +215,10 @@ def stopping_explorer(records: Sequence[dict[str, Any]], operation: str) -> Any:
         text = _move_stop(stops, records, criterion, operation)
         said.set_text(f"{text}\nepoch {epochs[position]}: {records[position]['genotype']}")
 
+    criteria = list(stopping.CRITERIA)
     controls = [
         _epochs(records),
-        _slider(
-            Dropdown, "criterion", next(iter(stopping.CRITERIA)), options=list(stopping.CRITERIA)
-        ),
+        _slider(Dropdown, "criterion", criteria[0], options=criteria),
         _slider(Dropdown, "operation", operation, options=space.ops),
     ]
     return _explorer(controls, figure, move)

@@ -58,19 +58,26 @@ class Outlook:
     def __init__(self, tasks: Iterable[Task], machine: Machine, every: float = 1.0) -> None:
         self._every, self._next, self._left = every, -inf, nan
         self._root = Path(machine.runs)
-        named = {name_of(task): task for task in tasks}
-        self._epochs = {name: task.epochs for name, task in named.items()}
-        self._kinds = {name: _setting(task.params()) for name, task in named.items()}
-        self._before: dict[str, float] = {}
-        """Seconds an epoch in the runs that were finished before this sweep, by kind."""
-        unfinished = {
-            kind for name, kind in self._kinds.items() if not Run(self._root / name).finished
-        }
-        if unfinished:
-            kept = _measured(self._root, torch.device(machine.device).type, unfinished)
-            self._before = {kind: fmean(cost for cost, _ in costs) for kind, costs in kept.items()}
+        self._epochs: dict[str, int] = {}
+        self._kinds: dict[str, str] = {}
+        for task in tasks:
+            name = name_of(task)
+            self._epochs[name] = task.epochs
+            self._kinds[name] = _setting(task.params())
+        self._before = self._paces_before(torch.device(machine.device).type)
         self._finished: dict[str, tuple[float, int]] = {}
         self.under_way, self.ends = {}, {}
+
+    def _paces_before(self, unit: str) -> dict[str, float]:
+        """Seconds an epoch in the runs that were finished before this sweep, by kind."""
+        unfinished = set()
+        for name, kind in self._kinds.items():
+            if not Run(self._root / name).finished:
+                unfinished.add(kind)
+        if not unfinished:
+            return {}
+        kept = _measured(self._root, unit, unfinished)
+        return {kind: fmean(cost for cost, _ in costs) for kind, costs in kept.items()}
 
     def __call__(self, states: Mapping[str, str]) -> float:
         if monotonic() >= self._next:
@@ -90,11 +97,14 @@ class Outlook:
         self.under_way = {name: self._progress(name) for name in running}
         # What is known best comes last: it replaces what comes before it.
         paces = self._before | self._paces(self.under_way) | self._paces(self._finished)
-        costs = {name: paces.get(self._kinds[name], nan) * self._epochs[name] for name in states}
-        self.ends = {
-            name: self._end(name, costs[name], *done) for name, done in self.under_way.items()
-        }
-        return time_left(self.ends.values(), [costs[name] for name in waiting])
+
+        def cost(name: str) -> float:
+            return paces.get(self._kinds[name], nan) * self._epochs[name]
+
+        self.ends = {}
+        for name, (seconds, epochs) in self.under_way.items():
+            self.ends[name] = self._end(name, cost(name), seconds, epochs)
+        return time_left(self.ends.values(), [cost(name) for name in waiting])
 
     def _progress(self, name: str) -> tuple[float, int]:
         """Nothing where it cannot be read: a bar stops no sweep,
@@ -107,19 +117,22 @@ class Outlook:
 
     def _paces(self, progress: Mapping[str, tuple[float, int]]) -> dict[str, float]:
         """Seconds an epoch, by kind."""
-        total, epochs = defaultdict[str, float](float), Counter[str]()
+        seconds = defaultdict[str, float](float)
+        epochs = Counter[str]()
         for name, (cost, count) in progress.items():
-            total[self._kinds[name]] += cost
-            epochs[self._kinds[name]] += count
-        return {
-            kind: total[kind] / count for kind, count in epochs.items() if count and total[kind]
-        }
+            kind = self._kinds[name]
+            seconds[kind] += cost
+            epochs[kind] += count
+        known = [kind for kind in epochs if epochs[kind] and seconds[kind]]
+        return {kind: seconds[kind] / epochs[kind] for kind in known}
 
     def _end(self, name: str, cost: float, seconds: float, epochs: int) -> float:
         """The seconds that are left of a run under way;
         its own records tell more than its kind.
         """
-        whole = seconds / epochs * self._epochs[name] if epochs else cost
+        whole = cost
+        if epochs:
+            whole = seconds / epochs * self._epochs[name]
         return whole if isnan(whole) else max(whole - seconds, 0.0)
 
 
@@ -144,7 +157,7 @@ def time_left(under_way: Iterable[float], waiting: Iterable[float]) -> float:
 
 def plan(tasks: Mapping[Any, Task], machine: Machine, packed: int = 1) -> pd.DataFrame:
     """What a sweep of these tasks will cost, before it starts (see `gather`);
-    a row per kind of run, see `budget`.
+    a row per kind of run, see `totals`.
 
     A run costs its epochs times the seconds per epoch of the finished runs in `machine.runs` that
     differ from it in nothing but seed, genotype and epochs: a short search of each kind is enough
@@ -161,14 +174,21 @@ def plan(tasks: Mapping[Any, Task], machine: Machine, packed: int = 1) -> pd.Dat
     rows = []
     for name, task in unique.items():
         costs = measured[settings[name]]
-        minutes = fmean(cost for cost, _ in costs) * task.epochs / 60 if costs else nan
-        devices = {device for _, device in costs}
-        rows.append((kind(task.params()), home_of(task, machine).finished, minutes, devices))
-    table = pd.DataFrame(rows, columns=["kind", "finished", "minutes", "measured on"])
-    return budget(table, packed, "core" if unit == "cpu" else "GPU")
+        seconds = fmean(cost for cost, _ in costs) if costs else nan
+        rows.append(
+            {
+                "kind": kind(task.params()),
+                "finished": home_of(task, machine).finished,
+                "minutes": seconds * task.epochs / 60,
+                "measured on": {device for _, device in costs},
+            }
+        )
+    columns = ["kind", "finished", "minutes", "measured on"]
+    table = pd.DataFrame(rows, columns=columns)
+    return totals(table, packed, "core" if unit == "cpu" else "GPU")
 
 
-def budget(runs: pd.DataFrame, packed: int, unit: str) -> pd.DataFrame:
+def totals(runs: pd.DataFrame, packed: int, unit: str) -> pd.DataFrame:
     """Per kind of run, and for all: how many, how many are finished, minutes of one,
     hours of all and of what is left.
 
@@ -231,13 +251,12 @@ def _measured(root: Path, unit: str, settings: set[str]) -> dict[str, list[tuple
         run = Run(file.parent)
         try:
             setting = _setting(run.params or {})
-            if (
-                setting in settings
-                and run.result is not None
-                and run.stamp.get("type", "cpu") == unit
-            ):
-                total, epochs = spent(run)
-                found[setting].append((total / max(epochs, 1), run.stamp.get("device", "unknown")))
+            if setting not in settings or run.result is None:
+                continue
+            if run.stamp.get("type", "cpu") != unit:
+                continue
+            total, epochs = spent(run)
+            found[setting].append((total / max(epochs, 1), run.stamp.get("device", "unknown")))
         except BadRun as error:
             print(f"left out: {error}")
     return found

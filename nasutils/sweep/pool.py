@@ -231,7 +231,8 @@ class Local:
 
     def ended(self, seconds: float) -> list[Ended]:
         ready = wait([worker.connection for worker in self._busy], seconds)
-        return [self._ended(worker) for worker in list(self._busy) if worker.connection in ready]
+        workers = [worker for worker in self._busy if worker.connection in ready]
+        return [self._ended(worker) for worker in workers]
 
     def _ended(self, worker: "_Worker") -> Ended:
         name = self._busy.pop(worker)

@@ -361,7 +361,7 @@ def test_explorers_are_sharp():
 
 def test_a_figure_has_an_alternative_text_of_what_it_draws_and_what_that_says():
     figure, _ = common_figures.gap(results(), ["DARTS", "SP-DARTS"])
-    text = galleries.described(figure, read.gap(results(), ["DARTS", "SP-DARTS"]))
+    text = galleries.alternative_text(figure, read.gap(results(), ["DARTS", "SP-DARTS"]))
     for part in (
         "2 panels (DARTS",
         "against epoch",

@@ -11,7 +11,7 @@ import pytest
 
 from nasutils.runs import Run
 from nasutils.sweep.launch import name_of
-from nasutils.sweep.planning import Outlook, budget, plan, time_left
+from nasutils.sweep.planning import Outlook, plan, time_left, totals
 from nasutils.training.experiment import Experiment, Machine
 from nasutils.training.finalnet import Evaluation
 
@@ -75,7 +75,7 @@ def rows(*values):
 
 
 def test_budget_sums_hours_by_kind():
-    table = budget(
+    table = totals(
         rows(("a", True, 30.0, {"X"}), ("a", False, 30.0, {"X"}), ("b", False, 120.0, {"Y"})),
         4,
         "GPU",
@@ -89,7 +89,7 @@ def test_budget_sums_hours_by_kind():
 
 
 def test_budget_does_not_hide_what_was_not_measured():
-    table = budget(rows(("a", True, 30.0, {"X"}), ("b", False, nan, set())), 1, "core")
+    table = totals(rows(("a", True, 30.0, {"X"}), ("b", False, nan, set())), 1, "core")
     assert table["core-hours left"]["a"] == 0 and math.isnan(table["minutes a run"]["b"])
     assert math.isnan(table["core-hours"]["all"]) and math.isnan(table["core-hours left"]["all"])
 
