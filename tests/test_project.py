@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -214,6 +215,38 @@ def test_every_folder_of_the_package_is_a_room():
     }
     files = {path.stem for path in (ROOT / "nasutils").glob("*.py")} - {"__init__"}
     assert found | files == set(ROOMS)
+
+
+SHARED = {
+    "the files of a space": """DARTS EDGES FinalCell FinalNet INCOMING NODES OPS POLICIES Policy
+        Supernet SupernetCell _derive_cell check_genotype derive finalnet_parameters""",
+    "methods and spaces by name": "_check adopt get names register registry",
+    "tasks, each with a version in its key": "VERSION build",
+    "data sets, ours and people's own": "content located",
+    "a kind of things with a name each": "CRITERIA T TESTS WIDTH interval load rank_correlation",
+}
+"""Names that more than one module defines, by what makes them mean the same."""
+
+
+def defined(file):
+    """The names that a module defines at its top level."""
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name))
+
+
+def test_a_name_is_defined_in_one_module_unless_it_means_the_same_by_design():
+    """Studies have the same files with the same names, and scripts of tables are no modules."""
+    modules = defaultdict(set)
+    for file in (ROOT / "nasutils").rglob("*.py"):
+        if file.relative_to(ROOT).parts[1] not in ("studies", "tables"):
+            for name in set(defined(file)) - {"__all__"}:
+                modules[name].add(file)
+    shared = {name for name, files in modules.items() if len(files) > 1}
+    assert shared == set(" ".join(SHARED.values()).split())
 
 
 @pytest.mark.parametrize("study", ["sparsification", "bypass_leakage", "lhd_benchmark", "lr_swap"])

@@ -18,7 +18,11 @@ from nasutils.runs import Run
 from nasutils.spaces.nasbench201 import EDGES, OPS
 from nasutils.studies.published import NASBENCH201
 
-NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet16-120": "ImageNet16-120"}
+DATASET_TITLES = {
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "imagenet16-120": "ImageNet16-120",
+}
 OPTIMUM, ALL_SKIP = 94.37, 54.30
 """CIFAR-10 test accuracy (%) of the best of all 15,625 cells, and of the cell of skips only."""
 CELL_LINES = {
@@ -50,17 +54,19 @@ def present(results: Results, labels: Iterable[str]) -> list[str]:
     all that were and have a look, if none of them was.
     """
     searched = dict.fromkeys(label for label, _ in results.runs)
-    return [label for label in labels if label in searched] or [
-        label for label in searched if label in plots.LOOKS
-    ]
+    found = [label for label in labels if label in searched]
+    return found or [label for label in searched if label in plots.LOOKS]
 
 
 def one_search(results: Results, label: str, seed: int) -> tuple[str, Run]:
     """The name, for a heading, and the search of that label and seed;
     of the first one if it was not made or failed.
     """
-    key = (label, seed) if (label, seed) in results.runs else next(iter(results.runs))
-    return "{}, seed {}".format(*key), results.runs[key]
+    key = label, seed
+    if key not in results.runs:
+        key = next(iter(results.runs))
+    label, seed = key
+    return f"{label}, seed {seed}", results.runs[key]
 
 
 def accuracy(results: Results, labels: Iterable[str]) -> Drawn:
@@ -69,7 +75,7 @@ def accuracy(results: Results, labels: Iterable[str]) -> Drawn:
     """
     shown = present(results, labels)
     rows = results.epochs[results.epochs["method"].isin(shown)]
-    figure, axes = grid(len(shown), 2.3)
+    figure, axes = panel_grid(len(shown), 2.3)
     low = max(rows["cifar10"].min() - 4, 0)
     for ax, label in zip(axes.flat, shown, strict=False):
         part = rows[rows["method"] == label]
@@ -88,11 +94,11 @@ def accuracy(results: Results, labels: Iterable[str]) -> Drawn:
         "thin lines: searches; with marks: their median; the axis is that of the error's"
         " logarithm",
     )
-    columns = ["method", "seed", "epoch", "genotype", *NAMES]
+    columns = ["method", "seed", "epoch", "genotype", *DATASET_TITLES]
     return figure, rows[columns]
 
 
-def grid(count: int, height: float, columns: int = 4) -> tuple[Figure, np.ndarray]:
+def panel_grid(count: int, height: float, columns: int = 4) -> tuple[Figure, np.ndarray]:
     """So many panels of one scale, at most `columns` a row; those left over are not seen."""
     columns = min(count, columns) or 1
     figure, axes = plots.panels(
@@ -121,12 +127,11 @@ def one_legend(
     figure: Figure, axes: np.ndarray, columns: int = 5, skip: Sequence[str] = ()
 ) -> None:
     """What all panels show, each once, above them."""
-    found = {
-        name: h
-        for ax in axes.flat
-        for h, name in zip(*ax.get_legend_handles_labels(), strict=True)
-    }
-    shown = {name: handle for name, handle in found.items() if name not in skip}
+    shown = {}
+    for ax in axes.flat:
+        for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
+            if name not in skip:
+                shown[name] = handle
     figure.legend(list(shown.values()), list(shown), loc="outside upper center", ncols=columns)
 
 
@@ -141,7 +146,7 @@ def gap(results: Results, labels: Iterable[str]) -> Drawn:
     the gap lies between.
     """
     shown = present(results, labels)
-    figure, axes = grid(len(shown), 2.1)
+    figure, axes = panel_grid(len(shown), 2.1)
     top = results.epochs["relaxed"].max() + 6
     for ax, label in zip(axes.flat, shown, strict=False):
         rows = results.epochs[results.epochs["method"] == label]
@@ -165,7 +170,7 @@ def gap(results: Results, labels: Iterable[str]) -> Drawn:
     )
 
 
-HATCHES = ("", "///", "...", "\\\\\\", "xx")
+OPERATION_HATCHES = ("", "///", "...", "\\\\\\", "xx")
 """Of operations stacked on each other, for eyes that see no colour."""
 
 
@@ -173,21 +178,15 @@ def distributions(results: Results, labels: Iterable[str]) -> Drawn:
     """Mean mixing weight of each operation, stacked, and entropy of an edge,
     per epoch and method.
     """
-    rows = [
-        {"method": label, "seed": seed, "epoch": r["epoch"], "entropy": r["entropy"]["cell"]}
-        | dict(zip(OPS, np.mean(r["mix"]["cell"], axis=0), strict=True))
-        for (label, seed), run in results.runs.items()
-        for r in run.records
-    ]
-    table, shown = pd.DataFrame(rows), present(results, labels)
+    table = _weights_table(results)
+    shown = present(results, labels)
     figure, axes = plots.panels(2, len(shown), 2.0, sharex=True, sharey="row")
     for (upper, lower), label in zip(axes.T, shown, strict=True):
         part = table[table["method"] == label]
         means = part.groupby("epoch")[list(OPS)].mean()
-        areas = upper.stackplot(
-            means.index, means.T, labels=[op.replace("_", " ") for op in OPS], alpha=0.8
-        )
-        for area, op, hatch in zip(areas, OPS, HATCHES, strict=True):
+        names = [op.replace("_", " ") for op in OPS]
+        areas = upper.stackplot(means.index, means.T, labels=names, alpha=0.8)
+        for area, op, hatch in zip(areas, OPS, OPERATION_HATCHES, strict=True):
             area.set(facecolor=plots.look(op)["color"], hatch=hatch, edgecolor="w", linewidth=0.4)
         plots.median_band(lower, part, "epoch", "entropy", **plots.look(label))
         lower.axhline(np.log(len(OPS)), color="0.5", lw=0.8, ls=":")
@@ -196,9 +195,8 @@ def distributions(results: Results, labels: Iterable[str]) -> Drawn:
         lower.set(xlabel="epoch", ylim=(-0.05, 1.75))
     axes[0, 0].set_ylabel("mixing weight,\nmean of all edges")
     axes[1, 0].set_ylabel("entropy of an\nedge (nats)")
-    figure.legend(
-        *axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(OPS)
-    )
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=len(OPS))
     seeds = len({seed for _, seed in results.runs})
     plots.note(
         figure,
@@ -206,6 +204,18 @@ def distributions(results: Results, labels: Iterable[str]) -> Drawn:
         " uniform",
     )
     return figure, table
+
+
+def _weights_table(results: Results) -> pd.DataFrame:
+    """A row per search and epoch: entropy of an edge, mean mixing weight of each operation."""
+    rows = []
+    for (label, seed), run in results.runs.items():
+        for record in run.records:
+            row = {"method": label, "seed": seed, "epoch": record["epoch"]}
+            row["entropy"] = record["entropy"]["cell"]
+            row |= dict(zip(OPS, np.mean(record["mix"]["cell"], axis=0), strict=True))
+            rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def during(results: Results, labels: Iterable[str], seed: int) -> Drawn:
@@ -219,14 +229,14 @@ def during(results: Results, labels: Iterable[str], seed: int) -> Drawn:
         _, run = one_search(results, label, seed)
         for ax, place in zip(row, (0, len(run.records) // 2, -1), strict=True):
             record = run.records[place]
+            mix = record["mix"]["cell"]
             explained = label == shown[-1] and ax is row[1]
-            drawing.draw_weights(ax, EDGES, OPS, record["mix"]["cell"], key=explained)
+            drawing.draw_weights(ax, EDGES, OPS, mix, key=explained)
             ax.set_title(f"{label}, epoch {record['epoch']}")
-            rows += [
-                {"method": label, "seed": seed, "epoch": record["epoch"], "edge": f"{s} to {t}"}
-                | dict(zip(OPS, weights, strict=True))
-                for (s, t), weights in zip(EDGES, record["mix"]["cell"], strict=True)
-            ]
+            for (source, target), weights in zip(EDGES, mix, strict=True):
+                edge = {"method": label, "seed": seed, "epoch": record["epoch"]}
+                edge["edge"] = f"{source} to {target}"
+                rows.append(edge | dict(zip(OPS, weights, strict=True)))
     plots.note(
         figure,
         f"one search of seed {seed} each; an edge has a stripe per operation, as wide as its"
@@ -254,7 +264,7 @@ def main_table(results: Results) -> pd.DataFrame:
     """Methods by data sets: mean accuracy of the last cell with its interval and n,
     published numbers below.
     """
-    ours = tables.summary(results.last, list(NAMES)).assign(source="this run")
+    ours = tables.summary(results.last, list(DATASET_TITLES)).assign(source="this run")
     return pd.concat(
         [ours, NASBENCH201.assign(source="published: " + NASBENCH201["source"])], ignore_index=True
     )

@@ -41,18 +41,22 @@ def trained_cells(path: str | Path) -> pd.DataFrame:
     table = pd.read_csv(path)
     if missing := [name for name in COLUMNS if name not in table]:
         raise ValueError(f"{path.name} lacks the columns {missing}; expected {list(COLUMNS)}")
-    genotypes = [genotype(n, r) for n, r in zip(table["normal"], table["reduce"], strict=True)]
+    genotypes = [genotype_of(n, r) for n, r in zip(table["normal"], table["reduce"], strict=True)]
     return pd.DataFrame({"genotype": genotypes, "accuracy": table["c10_test_final"]})
 
 
-def genotype(normal: str, reduce: str) -> str:
+def genotype_of(normal: str, reduce: str) -> str:
     """The genotype of two cells given as `op:source op:source ...`, two edges a node,
     in the field's text form.
     """
     cells = []
     for name, text in (("normal", normal), ("reduce", reduce)):
-        pairs = [(op, int(source)) for op, source in (edge.split(":") for edge in text.split())]
-        cells.append(Cell(name, tuple(zip(pairs[::2], pairs[1::2], strict=True)), (2, 3, 4, 5)))
+        pairs = []
+        for edge in text.split():
+            op, source = edge.split(":")
+            pairs.append((op, int(source)))
+        nodes = tuple(zip(pairs[::2], pairs[1::2], strict=True))
+        cells.append(Cell(name, nodes, (2, 3, 4, 5)))
     return str(Genotype.parse(str(Genotype(tuple(cells)))))
 
 
@@ -82,7 +86,7 @@ def compared(cells: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["full", "short", "params"])
 
 
-def agreement(table: pd.DataFrame) -> pd.DataFrame:
+def rank_agreement(table: pd.DataFrame) -> pd.DataFrame:
     """Kendall's tau and Spearman's rho of the full accuracy with the short one and with the number
     of parameters.
 
@@ -109,7 +113,7 @@ def scatter(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """The short accuracy of each cell against the full one;
     returns the figure and the agreement.
     """
-    found = agreement(table)
+    found = rank_agreement(table)
     tau = found[(found["against"] == "short") & (found["statistic"] == "kendall")].iloc[0]
     figure, ax = plt.subplots(figsize=(0.62 * plots.WIDTH, 3.4))
     ax.plot(

@@ -89,11 +89,10 @@ def finals_table(finals: Mapping[Key, Run]) -> pd.DataFrame:
     params, genotype.
     """
     columns = ["test_accuracy", "best_test_accuracy", "params", "genotype"]
-    rows = [
-        (*key, *(run.result[c] for c in columns))
-        for key, run in finals.items()
-        if run.finished and run.result
-    ]
+    rows = []
+    for key, run in finals.items():
+        if run.finished and run.result:
+            rows.append((*key, *(run.result[column] for column in columns)))
     return pd.DataFrame(rows, columns=["space", "method", "seed", *columns])
 
 
@@ -101,15 +100,15 @@ def cells(
     found: Mapping[Key, Run], labels: Sequence[str], spaces: Sequence[str], seed: int
 ) -> Drawn:
     """The cells of these variants on these spaces from one seed, of the searches that finished."""
-    drawn = {
-        f"{label} on {space.upper()}": Genotype.parse(run.result["genotype"])
-        for space in spaces
-        for label in labels
-        if (run := found[space, label, seed]).finished and run.result
-    }
-    table = pd.DataFrame(
-        [(name, str(cell)) for name, cell in drawn.items()], columns=["search", "genotype"]
-    )
+    drawn = {}
+    for space in spaces:
+        for label in labels:
+            run = found[space, label, seed]
+            if run.finished and run.result:
+                name = f"{label} on {space.upper()}"
+                drawn[name] = Genotype.parse(run.result["genotype"])
+    rows = [(name, str(genotype)) for name, genotype in drawn.items()]
+    table = pd.DataFrame(rows, columns=["search", "genotype"])
     return drawing.genotype_figure(drawn), table
 
 

@@ -212,26 +212,21 @@ def sparsity_schedules(epochs: int) -> Drawn:
         "S2": lambda e: schedules.sp_offset(e, epochs, 6e-4),
     }
     figure, ((left, right),) = plots.panels(1, 2)
-    rows = []
+    parts = []
     for (label, at), style in zip(settings.items(), ("C0-", "C1--", "C2-.", "C3:"), strict=True):
-        states = [at(e) for e in range(epochs)]
-        share = np.array([min(s.probability, 1.0) for s in states])
-        mean = np.exp(
-            [
-                c * np.log(s.sparse) + (1 - c) * np.log(s.dense)
-                for c, s in zip(share, states, strict=True)
-            ]
-        )
+        states = [at(epoch) for epoch in range(epochs)]
+        share = np.array([min(state.probability, 1.0) for state in states])
+        sparse = np.array([state.sparse for state in states])
+        dense = np.array([state.dense for state in states])
+        mean = np.exp(share * np.log(sparse) + (1 - share) * np.log(dense))
         left.plot(range(epochs), share, style, label=label)
         right.semilogy(range(epochs), mean, style)
-        rows += [
-            {"setting": label, "epoch": e, "C": c, "T_s": s.sparse, "T_d": s.dense, "mean_T": m}
-            for e, (c, s, m) in enumerate(zip(share, states, mean, strict=True))
-        ]
+        columns = {"C": share, "T_s": sparse, "T_d": dense, "mean_T": mean}
+        parts.append(pd.DataFrame({"setting": label, "epoch": range(epochs), **columns}))
     left.set(xlabel="epoch", ylabel="probability C\nof a sparse step", ylim=(-0.03, 1.05))
     right.set(xlabel="epoch", ylabel="temperature\n(geometric mean)")
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    return figure, pd.DataFrame(rows)
+    return figure, pd.concat(parts, ignore_index=True)
 
 
 def ablation(results: Results) -> Drawn:

@@ -38,8 +38,15 @@ class Results:
         """Of the searches that finished (their number shows in n), and of final networks,
         finished or not.
         """
-        epochs, leakage = tables.epochs_table(runs), tables.leakage_table(runs)
-        return cls(runs, epochs, tables.last_epoch(epochs), leakage, speedup, finals_table(finals))
+        epochs = tables.epochs_table(runs)
+        return cls(
+            runs=runs,
+            epochs=epochs,
+            last=tables.last_epoch(epochs),
+            leakage=tables.leakage_table(runs),
+            speedup=speedup,
+            finals=finals_table(finals),
+        )
 
     def leaks(self) -> pd.DataFrame:
         """The measures of leakage at the end of each search, a row per method and seed."""

@@ -29,8 +29,9 @@ def _overfitting(results: Results) -> Estimate:
     last epoch.
     """
     table = results.epochs[results.epochs["method"] == "DARTS"]
-    best = table.loc[table.groupby("seed")["cifar10"].idxmax()].set_index("seed")["valid_loss"]
-    return tables.estimate(best - tables.by_seed(results.last, "DARTS", "valid_loss"))
+    best = table.loc[table.groupby("seed")["cifar10"].idxmax()]
+    at_best = best.set_index("seed")["valid_loss"]
+    return tables.estimate(at_best - tables.by_seed(results.last, "DARTS", "valid_loss"))
 
 
 def magnitude_correlation(results: Results, label: str, operation: str) -> pd.Series:

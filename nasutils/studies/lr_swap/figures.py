@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from nasutils.measures.stopping import CRITERIA
 from nasutils.report import plots
-from nasutils.studies.figures import NAMES, Drawn, grid, label_outer, one_legend
+from nasutils.studies.figures import DATASET_TITLES, Drawn, label_outer, one_legend, panel_grid
 from nasutils.studies.lr_swap.results import Results
 from nasutils.studies.lr_swap.tables import OUTSIDE, outside_table
 from nasutils.studies.lr_swap.variants import (
@@ -32,7 +32,7 @@ SETTINGS: Mapping[str, Sequence[str]] = {
 """Panel of the small multiples -> labels of the variants in it."""
 
 
-FAMILIES = {
+GROUPS = {
     "selective stop": (
         "C0",
         "o",
@@ -87,7 +87,7 @@ def settings(results: Results, searched: Iterable[str]) -> Drawn:
         title: [label for label in labels if label in wanted] for title, labels in SETTINGS.items()
     }
     panels = {title: labels for title, labels in shown.items() if labels}
-    figure, axes = grid(len(panels), 2.1, 2 if len(panels) == 4 else 3)
+    figure, axes = panel_grid(len(panels), 2.1, 2 if len(panels) == 4 else 3)
     baseline = results.epochs[results.epochs["method"] == "DARTS"]
     epochs = int(baseline["epoch"].max()) + 1 if len(baseline) else EPOCHS
     low = max(
@@ -123,7 +123,7 @@ def settings(results: Results, searched: Iterable[str]) -> Drawn:
         "thin lines: searches; with marks: their median; the axis is that of the error's"
         " logarithm",
     )
-    return figure, results.epochs[["method", "seed", "epoch", "genotype", *NAMES]]
+    return figure, results.epochs[["method", "seed", "epoch", "genotype", *DATASET_TITLES]]
 
 
 def magnitudes(results: Results) -> Drawn:
@@ -138,7 +138,7 @@ def magnitudes(results: Results) -> Drawn:
             style = plots.look(op) | {"lw": 1.3, "ms": 3.5, "markevery": every}
             upper.plot(medians.index, medians, label=op.replace("_", " "), **style)
         upper.set_title(label)
-        _eigenvalue(lower, results, label)
+        _eigenvalue_panel(lower, results, label)
         lower.set_xlabel("epoch")
     axes[0, 0].set_ylabel("magnitude S")
     axes[1, 0].set_ylabel("Hessian\neigenvalue (nats)")
@@ -152,7 +152,7 @@ def magnitudes(results: Results) -> Drawn:
     return figure, results.epochs.loc[results.epochs["method"].isin(labels), columns]
 
 
-def _eigenvalue(ax: Axes, results: Results, label: str) -> None:
+def _eigenvalue_panel(ax: Axes, results: Results, label: str) -> None:
     rows = results.epochs[results.epochs["method"] == label].dropna(subset=["eigenvalue"])
     if rows.empty:
         ax.text(
@@ -166,7 +166,7 @@ def stops(results: Results) -> Drawn:
     """The epoch that every criterion takes, a mark per search."""
     labels = results.present(JUDGED)
     judged = set(results.decisions.dropna(subset=["epoch"])["criterion"])
-    names = [name for _, _, members in FAMILIES.values() for name in members if name in judged]
+    names = [name for _, _, members in GROUPS.values() for name in members if name in judged]
     figure, (axes,) = plots.panels(
         1, len(labels), 0.8 + 0.24 * len(names), sharex=True, sharey=True
     )
@@ -186,7 +186,7 @@ def _strip(ax: Axes, results: Results, label: str, names: Sequence[str]) -> None
     """A mark per criterion and seed: filled where it fired,
     hollow where it took the last epoch for want of better.
     """
-    for color, marker, members in FAMILIES.values():
+    for color, marker, members in GROUPS.values():
         for name in [name for name in members if name in names]:
             found = results.stops(label, name).dropna(subset=["epoch"])
             place = names.index(name) + np.linspace(-0.22, 0.22, len(found)) * (len(found) > 1)
@@ -261,39 +261,46 @@ def rate_map(results: Results, points: Mapping[Point, str]) -> Drawn:
     """Last cell and supernet over weight rate and alpha rate,
     for a constant and a cosine weight rate: medians.
     """
-    rows = [
-        {"schedule": schedule, "weight_rate": w, "alpha_rate": a, "label": label}
-        | {"n": len(part)}
-        | {column: part[column].median() for column in MAPPED}
-        | {f"{column}_low": part[column].min() for column in MAPPED}
-        | {f"{column}_high": part[column].max() for column in MAPPED}
-        for (schedule, w, a), label in points.items()
-        if len(part := results.last[results.last["method"] == label])
-    ]
-    table = pd.DataFrame(rows)
+    table = _rate_table(results, points)
     figure, axes = plots.panels(len(MAPPED), len(SCHEDULES), 2.3, sharex=True, sharey=True)
-    for r, (column, name) in enumerate(MAPPED.items()):
+    for row, (column, name) in zip(axes, MAPPED.items(), strict=True):
         low, high = table[column].min(), table[column].max()
-        for c, schedule in enumerate(SCHEDULES):
-            ax, part = axes[r, c], table[table["schedule"] == schedule]
-            square = part.pivot(
-                index="weight_rate", columns="alpha_rate", values=column
-            ).sort_index()
+        middle = low + 0.6 * (high - low)
+        for ax, schedule in zip(row, SCHEDULES, strict=True):
+            part = table[table["schedule"] == schedule]
+            square = part.pivot(index="weight_rate", columns="alpha_rate", values=column)
+            square = square.sort_index()
             image = ax.imshow(
                 square, vmin=low, vmax=high, cmap="cividis", aspect="auto", origin="lower"
             )
-            ax.set_xticks(range(square.shape[1]), [f"{a:g}" for a in square.columns])
-            ax.set_yticks(range(square.shape[0]), [f"{w:g}" for w in square.index])
+            ax.set_xticks(range(square.shape[1]), [f"{rate:g}" for rate in square.columns])
+            ax.set_yticks(range(square.shape[0]), [f"{rate:g}" for rate in square.index])
             ax.grid(False)
-            _annotate(ax, part, column, square, low + 0.6 * (high - low))
-            if r == 0:
-                ax.set_title(f"weight rate: {schedule}")
-        axes[r, 0].set_ylabel("weight rate")
-        figure.colorbar(image, ax=axes[r], label=name)
+            _annotate(ax, part, column, square, middle)
+        row[0].set_ylabel("weight rate")
+        figure.colorbar(image, ax=row, label=name)
+    for ax, schedule in zip(axes[0], SCHEDULES, strict=True):
+        ax.set_title(f"weight rate: {schedule}")
     for ax in axes[-1]:
         ax.set_xlabel("alpha rate")
     plots.note(figure, "medians over seeds; where there are several, their range and number")
     return figure, table
+
+
+def _rate_table(results: Results, points: Mapping[Point, str]) -> pd.DataFrame:
+    """A row per point that was searched: n, and of every mapped column median, lowest, highest."""
+    rows = []
+    for (schedule, weight_rate, alpha_rate), label in points.items():
+        part = results.last[results.last["method"] == label]
+        if part.empty:
+            continue
+        row = {"schedule": schedule, "weight_rate": weight_rate, "alpha_rate": alpha_rate}
+        row |= {"label": label, "n": len(part)}
+        row |= {column: part[column].median() for column in MAPPED}
+        row |= {f"{column}_low": part[column].min() for column in MAPPED}
+        row |= {f"{column}_high": part[column].max() for column in MAPPED}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def _annotate(
@@ -303,23 +310,16 @@ def _annotate(
     and the name of a named point.
     """
     for row in part.to_dict("records"):
-        x, y = square.columns.get_loc(row["alpha_rate"]), square.index.get_loc(row["weight_rate"])
-        span = (
-            f"\n{row[f'{column}_low']:.0f} to {row[f'{column}_high']:.0f}, n = {row['n']}"
-            if row["n"] > 1
-            else ""
-        )
-        name = f"\n{row['label']}".replace(", ", ",\n") if row["label"] in VARIANTS else ""
+        x = square.columns.get_loc(row["alpha_rate"])
+        y = square.index.get_loc(row["weight_rate"])
+        text = f"{row[column]:.1f}"
+        if row["n"] > 1:
+            low, high = row[f"{column}_low"], row[f"{column}_high"]
+            text += f"\n{low:.0f} to {high:.0f}, n = {row['n']}"
+        if row["label"] in VARIANTS:
+            text += f"\n{row['label']}".replace(", ", ",\n")
         color = "w" if row[column] < middle else "0.1"
-        ax.text(
-            x,
-            y,
-            f"{row[column]:.1f}{span}{name}",
-            ha="center",
-            va="center",
-            fontsize="xx-small",
-            color=color,
-        )
+        ax.text(x, y, text, ha="center", va="center", fontsize="xx-small", color=color)
 
 
 def outside_evidence() -> Drawn:

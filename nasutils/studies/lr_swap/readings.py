@@ -77,7 +77,8 @@ def stops(results: Results) -> str:
 
 def rate_map(table: pd.DataFrame) -> str:
     """Of the figure of the same name, from its table: the best and the worst point."""
-    best, worst = table.loc[table["cifar10"].idxmax()], table.loc[table["cifar10"].idxmin()]
+    best = table.loc[table["cifar10"].idxmax()]
+    worst = table.loc[table["cifar10"].idxmin()]
     return f"The best last cells are those of {_point(best)}, the worst those of {_point(worst)}."
 
 

@@ -30,12 +30,15 @@ class Results:
     @classmethod
     def of(cls, runs: Mapping[tuple[str, int], Run], operation: str) -> "Results":
         """Of the runs that finished (their number shows in n)."""
-        s = [stopping.magnitudes(stopping.alphas(run.records, SPACE)) for run in runs.values()]
-        columns = [f"S_{op}" for op in SPACE.ops]
         epochs = tables.epochs_table(runs)
-        epochs = epochs.join(pd.DataFrame(np.concatenate(s) if s else [], columns=columns))
-        table = decisions({key: run for key, run in runs.items() if key[0] in JUDGED})
-        return cls(runs, epochs, tables.last_epoch(epochs), table, operation)
+        columns = [f"S_{op}" for op in SPACE.ops]
+        s = [np.empty((0, len(columns)))]
+        for run in runs.values():
+            s.append(stopping.magnitudes(stopping.alphas(run.records, SPACE)))
+        epochs = epochs.join(pd.DataFrame(np.concatenate(s), columns=columns))
+        judged = {key: run for key, run in runs.items() if key[0] in JUDGED}
+        last = tables.last_epoch(epochs)
+        return cls(runs, epochs, last, decisions(judged), operation)
 
     def present(self, labels: Iterable[str] = tuple(VARIANTS)) -> list[str]:
         """Those of these labels that were searched, in order."""
@@ -67,9 +70,10 @@ class Results:
         """What a criterion decides on the searches of a label, indexed by seed;
         operation: if not the designated.
         """
-        table, wanted = self.decisions, operation or self.operation
+        table = self.decisions
         table = table[(table["method"] == label) & (table["criterion"] == criterion)]
-        return table[table["operation"].isna() | (table["operation"] == wanted)].set_index("seed")
+        designated = table["operation"] == (operation or self.operation)
+        return table[table["operation"].isna() | designated].set_index("seed")
 
 
 def decisions(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import torch
 from nasutils.measures import stopping, tables
 from nasutils.spaces import catalogue
 from nasutils.studies import outside
-from nasutils.studies.figures import NAMES
+from nasutils.studies.figures import DATASET_TITLES
 from nasutils.studies.lr_swap.claims import magnitude_correlation
 from nasutils.studies.lr_swap.results import Results, online
 from nasutils.studies.lr_swap.variants import JUDGED, SPACE, VARIANTS
@@ -29,15 +29,13 @@ def toy(steps: int, rates: Sequence[float]) -> pd.DataFrame:
     g = torch.tensor(TOY_UPSTREAM, dtype=torch.float64)
     alpha = torch.zeros(len(g), dtype=torch.float64, requires_grad=True)
     p = torch.softmax(alpha, 0)
-    columns = {
-        "dL/dp": g,
-        "p": p,
-        "formula": p * (g - p @ g),
-        "autograd": torch.autograd.grad(p @ g, alpha)[0],
-    }
-    columns |= {f"p after {steps} steps at {rate:g}": _moved(g, steps, rate) for rate in rates}
+    (by_autograd,) = torch.autograd.grad(p @ g, alpha)
+    columns = {"dL/dp": g, "p": p, "formula": p * (g - p @ g), "autograd": by_autograd}
+    for rate in rates:
+        columns[f"p after {steps} steps at {rate:g}"] = _moved(g, steps, rate)
     values = {name: column.detach().numpy() for name, column in columns.items()}
-    return pd.DataFrame({"operation": [op.replace("_", " ") for op in SPACE.ops], **values})
+    operations = [op.replace("_", " ") for op in SPACE.ops]
+    return pd.DataFrame({"operation": operations, **values})
 
 
 def _moved(g: torch.Tensor, steps: int, rate: float) -> torch.Tensor:
@@ -56,7 +54,7 @@ def settings_table(results: Results) -> pd.DataFrame:
 
     Means with their intervals over seeds, n; published numbers of other methods below.
     """
-    table = tables.summary(results.last, list(NAMES))
+    table = tables.summary(results.last, list(DATASET_TITLES))
     table = table[table["method"].isin(VARIANTS)].reset_index(drop=True)
     measures = {"best_minus_last": results.degradation, "gain_on_darts": results.gain}
     for name, measure in measures.items():
@@ -246,14 +244,15 @@ def _outside_stops(table: pd.DataFrame) -> Iterator[tuple[str, tuple[int | None,
         at = stopping.first(table["skips"] >= skips)
         yield name, (at, at)
     where = np.flatnonzero(table["eigenvalue"].notna())
-    if len(where):
-        found = stopping.darts_es(
-            table["epoch"].iloc[where].tolist(), table["eigenvalue"].iloc[where]
-        )
-        yield (
-            "eigenvalue",
-            (None, None) if found is None else (int(where[found[1]]), int(where[found[0]])),
-        )
+    if len(where) == 0:
+        return
+    logged = table.iloc[where]
+    found = stopping.darts_es(logged["epoch"].tolist(), logged["eigenvalue"])
+    if found is None:
+        yield "eigenvalue", (None, None)
+    else:
+        fires, taken = found
+        yield "eigenvalue", (int(where[taken]), int(where[fires]))
 
 
 def outside_summary() -> pd.DataFrame:

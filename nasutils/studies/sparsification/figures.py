@@ -11,7 +11,7 @@ from nasutils.measures import tables
 from nasutils.measures.tables import RANDOM_CELL
 from nasutils.methods import schedules
 from nasutils.report import plots
-from nasutils.studies.figures import NAMES, Drawn, every_search, present
+from nasutils.studies.figures import DATASET_TITLES, Drawn, every_search, present
 from nasutils.studies.sparsification.results import Results
 from nasutils.studies.sparsification.variants import VARIANTS
 
@@ -28,25 +28,25 @@ def gradients() -> Drawn:
     at the scale alpha starts with and a later one.
     """
     temperatures = np.logspace(0.5, -4.3, 97)
-    by_alpha = {}
-    for scale, when in ((1e-3, "at the start (alpha ~ 0.001)"), (3e-2, "later (alpha ~ 0.03)")):
-        by_alpha[when] = tables.gradient_profile(*toy_edge(scale), temperatures.tolist())
+    scales = {"at the start (alpha ~ 0.001)": 1e-3, "later (alpha ~ 0.03)": 3e-2}
     figure, axes = plots.panels(2, 2, 2.0, sharex=True, sharey="row")
-    for column, (when, table) in enumerate(by_alpha.items()):
-        for (name, rows), style in zip(
-            table.groupby("softmax", sort=False), ("-", "--"), strict=True
-        ):
+    parts = []
+    for (upper, lower), (when, scale) in zip(axes.T, scales.items(), strict=True):
+        table = tables.gradient_profile(*toy_edge(scale), temperatures.tolist())
+        parts.append(table.assign(alpha=when))
+        by_softmax = table.groupby("softmax", sort=False)
+        for (name, rows), style in zip(by_softmax, ("-", "--"), strict=True):
             seen = rows[rows["norm"] > 0]
-            axes[0, column].loglog(seen["temperature"], seen["norm"], style, label=name)
-            axes[1, column].semilogx(rows["temperature"], rows["cosine"], style)
-        axes[0, column].set_title(when)
-        axes[1, column].set_xlabel("temperature T (smaller to the right)")
+            upper.loglog(seen["temperature"], seen["norm"], style, label=name)
+            lower.semilogx(rows["temperature"], rows["cosine"], style)
+        upper.set_title(when)
+        lower.set_xlabel("temperature T (smaller to the right)")
     axes[0, 0].set(ylabel="gradient norm", ylim=(1e-4, None))
     axes[1, 0].set(ylabel="cosine to the\ngradient at T = 1")
     axes[0, 0].invert_xaxis()
     axes[0, 0].legend(title="softmax")
     plots.note(figure, "a cell with random gradients of the loss in the weights")
-    return figure, pd.concat([t.assign(alpha=when) for when, t in by_alpha.items()])
+    return figure, pd.concat(parts)
 
 
 def temperatures(epochs: int) -> Drawn:
@@ -96,4 +96,4 @@ def final_cells(results: Results) -> Drawn:
     plots.stretch(ax, "x", max(results.last["cifar10"].min() - 4, 0))
     seeds = results.last.groupby("method").size().max()
     plots.note(figure, f"marks: searches; bars: median and its interval ({plots.covered(seeds)})")
-    return figure, results.last[["method", "seed", "genotype", *NAMES]]
+    return figure, results.last[["method", "seed", "genotype", *DATASET_TITLES]]
