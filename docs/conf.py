@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 from functools import cache
+from html import unescape
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,6 @@ myst_heading_anchors = 3
 nb_execution_mode = "off"
 nb_ipywidgets_js: dict[str, Any] = {}  # no kernel, no widgets
 nb_render_markdown_format = "myst"
-nb_code_prompt_show = "Code"
-nb_code_prompt_hide = "Code"
 
 autodoc_default_options = {"members": True, "show-inheritance": True, "no-value": True}
 autodoc_member_order = "bysource"
@@ -53,6 +52,21 @@ html_permalinks_icon = "#"
 
 ALT = 250
 """Characters of a description at most."""
+SHORT, LONG = 24, 40
+"""Characters of a table's cell that stay on one line at most, and that need room at least."""
+CELL = re.compile(r"(<t[dh]\b[^>]*>)(.*?)(</t[dh]>)", re.DOTALL)
+"""Of an HTML table: its opening tag, content and closing tag."""
+PURPOSES = {
+    r"\A(from|import) ": "imports",
+    r"^scale: Scale": "the parameters and their values",
+    r"check\(globals": "checks the parameters",
+    r"gather\(": "reads the runs, or computes those that are missing",
+    r"gallery\.figure\(": "draws the figure",
+    r"show\(|gallery\.table\(": "makes the table",
+    r"claims\.tested\(": "tests the claim",
+    r"page\.section\(": "reads the results",
+}
+"""What a cell of a notebook does, by the first of the patterns that its code has."""
 
 CONTENTS = """
 ```{toctree}
@@ -77,9 +91,14 @@ docs/pilot_in_words
 ```{toctree}
 :hidden:
 :caption: Guides
-:glob:
 
-docs/*
+docs/running
+docs/package
+docs/own_data
+docs/own_method
+docs/own_space
+docs/found_network
+docs/faults
 ```
 
 ```{toctree}
@@ -106,20 +125,52 @@ def keep_anchors(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def read_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
-    """A notebook is an article: its code is there for who unfolds it,
-    its pictures keep their alternative text.
-    """
+    """A notebook is an article: its code is there for who unfolds it."""
     if docname.startswith("notebooks/"):
         notebook = json.loads(source[0])
         for cell in notebook["cells"]:
-            cell["metadata"]["tags"] = [*cell["metadata"].get("tags", []), "hide-input"]
-            pictures = [
-                output.get("metadata", {}).get("image/png", {})
-                for output in cell.get("outputs", [])
-            ]
-            if alts := [picture["alt"] for picture in pictures if "alt" in picture]:
-                cell["metadata"]["mystnb"] = {"image": {"alt": alts[0]}}
+            if cell["cell_type"] == "code":
+                set_cell(cell)
         source[0] = json.dumps(notebook)
+
+
+def set_cell(cell: dict[str, Any]) -> None:
+    """Fold the code under a line that says what it does, keep the picture's alternative text,
+    and give the columns of tables their width.
+    """
+    tags = {*cell["metadata"].get("tags", []), "hide-input"}
+    prompt = purpose("".join(cell["source"]))
+    render: dict[str, Any] = {"code_prompt_show": prompt, "code_prompt_hide": prompt}
+    for output in cell["outputs"]:
+        if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
+            render.setdefault("image", {"alt": alt})
+        if table := output.get("data", {}).get("text/html"):
+            output["data"]["text/html"] = CELL.sub(with_width, "".join(table))
+    cell["metadata"] |= {"tags": sorted(tags), "mystnb": render}
+
+
+def purpose(code: str) -> str:
+    """The line that a cell's code is folded under: what it does, or how it begins."""
+    does = [words for pattern, words in PURPOSES.items() if re.search(pattern, code, re.MULTILINE)]
+    return f"Code: {does[0] if does else code.splitlines()[0]}"
+
+
+def with_width(cell: re.Match[str]) -> str:
+    """A cell of an HTML table with the class of its width."""
+    tag, text, end = cell.groups()
+    name = width(unescape(re.sub("<[^>]+>", "", text)))
+    return tag.replace(' class="', f' class="{name} ', 1) + text + end
+
+
+def width(text: str) -> str:
+    """The class of a table's cell: see site.css."""
+    return "short" if len(text) <= SHORT else "long" if len(text) > LONG else ""
+
+
+def set_widths(app: Sphinx, doctree: nodes.document) -> None:
+    """Cells of tables have the class of their width."""
+    for entry in doctree.findall(nodes.entry):
+        entry["classes"] += [name for name in [width(entry.astext())] if name]
 
 
 def describe_images(app: Sphinx, doctree: nodes.document) -> None:
@@ -200,4 +251,5 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", keep_anchors)
     app.connect("source-read", read_notebook)
     app.connect("doctree-read", describe_images)
+    app.connect("doctree-read", set_widths)
     app.connect("autodoc-process-docstring", plain_text)

@@ -77,6 +77,8 @@ def test_a_notebook_is_an_article(name, page, address):
     assert page.locator("article img").count() >= 5
     assert page.locator("article .katex").count() >= 5
     assert page.locator("article details[open]").count() == 0
+    folded = page.locator("article summary .collapsed").all_inner_texts()
+    assert {"Code: imports", "Code: draws the figure"} < {*folded}
     text = page.locator("article").inner_text()
     assert not re.search(r"\$[^$\n]*\\[a-z]+|VBox\(|IntSlider\(|FloatSlider\(|\d%\|", text)
     plain = "[...document.querySelectorAll('article p')].filter(p => !p.querySelector('.katex'))"
