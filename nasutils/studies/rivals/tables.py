@@ -159,7 +159,9 @@ def strips(accuracy: pd.DataFrame, quantity: str) -> Drawn:
         ax.scatter(np.full(len(values), place), values, s=14, color="C0", alpha=0.7, zorder=2)
         middle, low, high = _interval("median", values).values()
         ends = [[middle - low], [high - middle]]
-        ax.errorbar(place + 0.15, middle, ends, fmt="_", color="0.1", capsize=3, ms=9, zorder=3)
+        ax.errorbar(place + 0.08, middle, ends, fmt="_", color="0.1", capsize=3, ms=9, zorder=3)
     ax.set_xticks(places, accuracy.columns)
     ax.set(ylabel=quantity, xlim=(-0.4, len(places) - 0.6))
+    ax.margins(y=0.08)
+    plots.note(figure, "points: searches, a line per seed; black: median, 95 % interval")
     return figure, accuracy.reset_index()
