@@ -13,9 +13,12 @@ from nasutils.measures import tables as analysis
 from nasutils.report import claims, diagnosis, plots, widgets
 from nasutils.report.gallery import Gallery, best_picture, show
 from nasutils.report.params import (
+    Budgets,
+    Count,
     DartsCells,
     DartsChannels,
     DataSet,
+    DataSets,
     Device,
     Engine,
     Labels,
@@ -31,6 +34,7 @@ from nasutils.report.params import (
     Split,
     SSpaces,
     Switch,
+    Weight,
     check,
 )
 from nasutils.spaces.nasbench201 import EDGES, OPS
@@ -44,9 +48,12 @@ from nasutils.training.experiment import Machine
 __all__ = [
     "EDGES",
     "OPS",
+    "Budgets",
+    "Count",
     "DartsCells",
     "DartsChannels",
     "DataSet",
+    "DataSets",
     "Device",
     "Engine",
     "Gallery",
@@ -66,6 +73,7 @@ __all__ = [
     "Share",
     "Split",
     "Switch",
+    "Weight",
     "analysis",
     "best_picture",
     "check",

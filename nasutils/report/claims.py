@@ -24,7 +24,7 @@ class Claim:
     threshold: *supported* if the whole 95 % interval over seeds lies above it, *not supported* if
     it lies below, *inconclusive* otherwise or with fewer than five seeds. measure: computes the
     estimate from a study's results. caveat: why the statistic is necessary for the claim but not
-    sufficient; it can then refute, but never support.
+    sufficient; it can then refute, but never support. interval: how that of the estimate is made.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Claim:
     threshold: float
     measure: Callable[[Any], Estimate]
     caveat: str = ""
+    interval: str = "Student's t over seeds"
 
     def verdict(self, estimate: Estimate, scale: str) -> str:
         """See the class; at smoke scale nothing is evidence."""
@@ -73,7 +74,7 @@ def _claim_told(claim: Claim, e: Estimate, scale: str) -> str:
     caveat = f" It can refute the claim, not support it: {claim.caveat}." if claim.caveat else ""
     return (
         f"- **Claim {claim.name}:** *{claim.sentence}* Measured: {claim.statistic}. Test:"
-        " supported if the whole 95 % interval (Student's t over seeds) lies above"
+        f" supported if the whole 95 % interval ({claim.interval}) lies above"
         f" {claim.threshold:g}.{caveat} Found: {found}; **{claim.verdict(e, scale)}**."
     )
 

@@ -18,7 +18,7 @@ from PIL import Image as Picture
 from torch import Tensor
 
 from nasutils import spaces
-from nasutils.measures import stopping
+from nasutils.measures import ranking, stopping
 from nasutils.methods import relax
 from nasutils.report import plots
 from nasutils.spaces import nasbench201
@@ -241,24 +241,40 @@ def _move_stop(
     return f"{criterion} takes epoch {decision.epoch} (dashed): {decision.reason}"
 
 
-def ranking_explorer(conditions: Sequence[str], draw: Callable[[Sequence[str]], Figure]) -> Any:
-    """A list of conditions of which several can be chosen: the ranking over these.
+def ranking_explorer(conditions: Sequence[str], methods: Sequence[str], ranks: np.ndarray) -> Any:
+    """A list of conditions of which several can be chosen: the average rank of each method there,
+    beside that in all of them. With none chosen, all are.
 
-    draw: the figure for some of them, whose methods change places, so it is drawn anew. With none
-    chosen, all are.
+    ranks: (conditions, methods), 1 for the best.
     """
     from ipywidgets import SelectMultiple
 
     names = list(conditions)
+    everywhere = ranking.mean(ranks.T)
+    order = np.argsort(everywhere, kind="stable")
+    figure, ((ax,),) = plots.panels(1, 1, 1.0 + 0.2 * len(methods))
+    moved = [ax.plot([0, 0], [y, y], color="0.7", lw=1, zorder=1)[0] for y in range(len(order))]
+    marks = [
+        ax.plot(0, y, ms=6, **{**plots.look(methods[m]), "linestyle": ""})[0]
+        for y, m in enumerate(order)
+    ]
+    ax.plot(everywhere[order], range(len(order)), "|", ms=10, color="0.3", label="all conditions")
+    ax.set_yticks(range(len(order)), [methods[m] for m in order])
+    ax.set(xlim=(0.5, len(order) + 0.5), ylim=(len(order) - 0.4, -0.6))
+    ax.set(xlabel="average rank (1: best)", ylabel="method")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1))
+    title = ax.set_title(" ", loc="right")
+
+    def move(chosen: Sequence[str]) -> None:
+        selected = np.isin(names, list(chosen or names))
+        here = ranking.mean(ranks[selected].T)
+        for line, mark, m in zip(moved, marks, order, strict=True):
+            line.set_xdata([everywhere[m], here[m]])
+            mark.set_xdata([here[m]])
+        title.set_text(f"{selected.sum()} of {len(names)} conditions")
+
     shown = _slider(SelectMultiple, "conditions", names, options=names, rows=min(len(names), 12))
-
-    def picture(chosen: Sequence[str]) -> bytes:
-        figure = draw(chosen or conditions)
-        content = _png(figure)
-        plt.close(figure)
-        return content
-
-    return _box([shown], picture)
+    return _explorer([shown], figure, move)
 
 
 def _name_operations(axes: Sequence[Axes], ops: Sequence[str]) -> None:

@@ -27,23 +27,70 @@ def test_missing_scores_have_no_rank():
     ]
 
 
-@pytest.mark.parametrize("digits", [0, 6], ids=["ties", "no ties"])
-def test_friedman_is_that_of_scipy(digits):
-    scores = np.random.default_rng(digits).normal(3, 2, size=(8, 5)).round(digits)
-    expected = stats.friedmanchisquare(*scores.T)
-    assert ranking.friedman(scores) == pytest.approx((expected.statistic, expected.pvalue))
+# Chance
 
 
-def test_friedman_needs_differences():
-    assert all(math.isnan(x) for x in ranking.friedman(np.ones((4, 5))))
-    assert all(math.isnan(x) for x in ranking.friedman(np.ones((0, 5))))
+def null(generator, methods=6, datasets=2, policies=4, searches=5):
+    """Scores without a difference between methods; what policies make of a search is the same."""
+    found = generator.normal(size=(methods, datasets, 1, searches))
+    return found + 0.3 * generator.normal(size=(methods, datasets, policies, searches))
 
 
-@pytest.mark.parametrize(("methods", "q"), [(2, 1.960), (3, 2.343), (5, 2.728), (10, 3.164)])
-def test_critical_difference_is_that_of_demsars_table(methods, q):
-    """Demsar 2006, table 5 (a)."""
-    expected = q * math.sqrt(methods * (methods + 1) / (6 * 14))
-    assert ranking.critical_difference(methods, 14) == pytest.approx(expected, abs=1e-3)
+def of_ranks(scores):
+    means = scores.reshape(*scores.shape[:-2], -1)
+    return ranking.average_ranks(means)
+
+
+def test_searches_are_exchanged_within_a_data_set_and_with_all_of_their_policies():
+    """Of two methods on two data sets; the second policy adds 1000 to every score."""
+    searches = np.arange(12.0).reshape(2, 2, 3)
+    searches[:, 1] += 100
+    searches = np.stack([searches, searches + 1000], axis=2)
+    draws = ranking.permuted(searches, draws=50)
+    assert draws.shape == (50, 2, 2, 2)
+    assert draws[..., 1] == pytest.approx(draws[..., 0] + 1000)
+    assert draws.mean(axis=1) == pytest.approx(
+        np.broadcast_to(searches.mean(axis=(0, 3)), (50, 2, 2))
+    )
+    assert len(np.unique(draws[:, 0, 0, 0])) > 5
+
+
+def test_the_critical_difference_errs_as_seldom_as_it_says():
+    """Nemenyi's, which takes the conditions for independent, errs in 64 of 100."""
+    generator, apart, differ = np.random.default_rng(0), 0, 0
+    for _ in range(120):
+        scores = null(generator)
+        chance, found = of_ranks(ranking.permuted(scores, 199)), of_ranks(scores.mean(axis=-1))
+        apart += np.ptp(found) > ranking.critical_difference(chance)
+        differ += ranking.differ(found, chance) < 0.05
+    assert 1 <= apart <= 14 and 1 <= differ <= 14
+
+
+def test_methods_that_differ_are_told_apart():
+    scores = null(np.random.default_rng(1)) + 4 * np.arange(6)[:, None, None, None]
+    chance, found = of_ranks(ranking.permuted(scores, 199)), of_ranks(scores.mean(axis=-1))
+    assert found.tolist() == [6, 5, 4, 3, 2, 1]
+    assert ranking.critical_difference(chance) < 5 and ranking.differ(found, chance) == 1 / 200
+
+
+def test_the_critical_difference_of_means_is_tukeys_where_that_holds():
+    """Of normal values with a common deviation: q s / sqrt(n)."""
+    values = np.random.default_rng(0).normal(size=(6, 8)) + 10 * np.arange(6)[:, None]
+    within = math.sqrt(values.var(axis=1, ddof=1).mean() / 8)
+    tukey = stats.studentized_range.ppf(0.95, 6, 6 * 7) * within
+    assert ranking.critical_difference_of_means(values) == pytest.approx(tukey, rel=0.05)
+    assert math.isnan(ranking.critical_difference_of_means(values[:, :1]))
+    assert math.isnan(ranking.critical_difference_of_means(np.ones((3, 2))))
+
+
+def test_contrasts_are_those_of_dunnetts_test():
+    values = np.random.default_rng(0).normal(size=(4, 6))
+    found = ranking.contrasts(values)
+    expected = stats.dunnett(*values[1:], control=values[0], random_state=0).confidence_interval()
+    assert [e.mean for e in found] == pytest.approx(values[1:].mean(axis=1) - values[0].mean())
+    assert [e.low for e in found] == pytest.approx(expected.low)
+    assert [e.high for e in found] == pytest.approx(expected.high)
+    assert math.isnan(ranking.contrasts(values[:, :1])[0].low)
 
 
 def test_cliques_by_hand():

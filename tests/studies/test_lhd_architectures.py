@@ -60,7 +60,7 @@ PUBLISHED = {
         "sp-darts": (0.56, 0.09, 0.72, 0.96, 1.8),
     },
 }
-# Specification (LHD) 6.2: shares of kept operations under base, %.
+# Shares of kept operations under base, %, of the released searches (chaoji90/LHD, results/).
 SHARES = {
     "darts": (10, 18, 27, 12, 13, 8, 12),
     "milenas": (22, 7, 24, 8, 14, 6, 19),

@@ -63,23 +63,25 @@ def column(dataset: str, name: str) -> np.ndarray:
     return square.loc[list(METHODS), list(TRIALS)].to_numpy(dtype=float)
 
 
-def pilot() -> dict[str, np.ndarray]:
-    """Accuracies (%) of the pilot's short trainings, by policy:
-    (methods, trials), those of the methods it has.
+def pilot_by_method() -> dict[str, dict[str, np.ndarray]]:
+    """Accuracies (%) of the pilot's short trainings, by policy and method: (trials,).
 
-    Methods in the order of METHODS. See `tables/README.md`.
+    Methods in the order of METHODS, those that a policy has. See `tables/README.md`.
     """
-    table = pd.read_csv(files("nasutils") / "tables" / "lhd_pilot.csv")
-    squares = {
-        policy: rows.pivot(index="method", columns="trial", values="accuracy")
-        for policy, rows in table.groupby("policy", sort=False)
+    table = pd.read_csv(files("nasutils") / "tables" / "lhd_pilot.csv").sort_values("trial")
+    groups = {
+        (str(policy), str(method)): rows["accuracy"].to_numpy(dtype=float)
+        for (policy, method), rows in table.groupby(["policy", "method"])
     }
     return {
-        str(policy): square.loc[[method for method in METHODS if method in square.index]].to_numpy(
-            dtype=float
-        )
-        for policy, square in squares.items()
+        policy: {m: groups[policy, m] for m in METHODS if (policy, m) in groups}
+        for policy in table["policy"].unique()
     }
+
+
+def pilot() -> dict[str, np.ndarray]:
+    """The same by policy: (methods, trials)."""
+    return {policy: np.stack([*rows.values()]) for policy, rows in pilot_by_method().items()}
 
 
 def statistics() -> pd.DataFrame:

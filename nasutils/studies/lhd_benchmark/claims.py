@@ -15,6 +15,8 @@ from nasutils.studies.lhd_benchmark.results import (
     separable,
 )
 
+BOOTSTRAP = "bootstrap of networks"
+JACKKNIFE = "jackknife over seeds"
 CLAIMS: Sequence[Claim] = (
     Claim(
         "1 narrow",
@@ -23,6 +25,7 @@ CLAIMS: Sequence[Claim] = (
         " training, points (n: networks of a space)",
         0.0,
         lambda results: contrast(results, deviation),
+        interval=BOOTSTRAP,
     ),
     Claim(
         "2 harder",
@@ -32,6 +35,7 @@ CLAIMS: Sequence[Claim] = (
         0.0,
         lambda results: contrast(results, lambda scores: -float(np.nanmean(scores))),
         "of equal channels and cells LHD's networks have fewer parameters",
+        BOOTSTRAP,
     ),
     Claim(
         "3 accessible",
@@ -40,6 +44,7 @@ CLAIMS: Sequence[Claim] = (
         " batch (n: repeats)",
         0.0,
         lambda results: analysis.estimate(results.steps["darts"] / results.steps["lhd"] - 1),
+        interval="Student's t over repeats",
     ),
     Claim(
         "4 discernible networks",
@@ -48,6 +53,7 @@ CLAIMS: Sequence[Claim] = (
         " of a space)",
         0.0,
         lambda results: contrast(results, separable),
+        interval=BOOTSTRAP,
     ),
     Claim(
         "5 discernible methods",
@@ -56,6 +62,7 @@ CLAIMS: Sequence[Claim] = (
         " conditions)",
         0.5,
         lambda results: analysis.estimate(discernibility(results)),
+        interval="Student's t over conditions, which share searches and so make it too short",
     ),
     Claim(
         "6 policies",
@@ -64,6 +71,7 @@ CLAIMS: Sequence[Claim] = (
         " data set",
         0.0,
         partial(_lost, same_dataset=True, same_policy=False),
+        interval=JACKKNIFE,
     ),
     Claim(
         "7 data sets",
@@ -72,5 +80,6 @@ CLAIMS: Sequence[Claim] = (
         " policy",
         0.0,
         partial(_lost, same_dataset=False, same_policy=True),
+        interval=JACKKNIFE,
     ),
 )

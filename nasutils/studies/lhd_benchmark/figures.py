@@ -1,64 +1,287 @@
 """Figures of `notebooks/lhd_benchmark.ipynb`:
-functions of results that return figure and table.
+functions of what networks reach that return figure and table.
+
+Those of conditions (`released.Conditions`) are drawn of the pilot and of the registered study.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from matplotlib.patches import FancyArrowPatch
 
-from nasutils.measures import ranking
-from nasutils.measures import tables as analysis
-from nasutils.report import drawing, plots
-from nasutils.spaces.genotype import Genotype
+from nasutils.measures import comparisons, ranking
+from nasutils.measures.tables import estimate
+from nasutils.report import plots
 from nasutils.spaces.lhd_cells import EDGES, NODES
 from nasutils.studies.figures import Drawn
 from nasutils.studies.lhd_benchmark import architectures as lhd_architectures
-from nasutils.studies.lhd_benchmark.results import SPACES, Results
-from nasutils.studies.lhd_benchmark.tables import (
-    agreement_matrix,
-    budget_ranks,
-    main_table,
-    proxy_pairs,
-    rank_table,
-    transfer_table,
-)
-from nasutils.studies.lhd_benchmark.variants import METHODS, POLICY_NAMES
+from nasutils.studies.lhd_benchmark.released import LABELS, Condition, Conditions
 
 NAMES = {"digits": "digits", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "svhn": "SVHN"}
-
-
+SEARCHED = {
+    "cifar10": ("C0", "o"),
+    "cifar100": ("C1", "s"),
+    "svhn": ("C2", "D"),
+    "digits": ("C3", "^"),
+}
+"""Data set of a search -> colour and marker."""
 OUTPUTS = {"sum": "C0", "concat": "C1"}
 
 
-def _marked(method: str) -> dict[str, Any]:
+def marked(method: str) -> dict[str, Any]:
     """Colour and marker of a method; no two of the twelve have the same marker."""
     return {name: value for name, value in plots.look(method).items() if name != "linestyle"}
 
 
-def spread(results: Results) -> Drawn:
-    """Test accuracy of random networks of both spaces:
-    a dot per network, its evaluation seeds joined by a line.
+def _grid(count: int, height: float, columns: int = 2, **kwargs: Any) -> tuple[Figure, list[Axes]]:
+    """So many panels, at most `columns` a row."""
+    columns = min(max(count, 1), columns)
+    figure, axes = plots.panels(-(-max(count, 1) // columns), columns, height, **kwargs)
+    for ax in axes.flat[count:]:
+        ax.set_visible(False)
+    return figure, list(axes.flat[:count])
+
+
+def contrasts(conditions: Conditions) -> Drawn:
+    """How much better each method's networks are than those of random architectures, a panel per
+    condition, the best method on top.
+
+    Intervals by Dunnett's test. Bars on the right join methods that do not differ, by the
+    permutation's critical difference, which is drawn above.
     """
-    table = results.kind("random")[["method", "seed", "eval_seed", "accuracy", "params"]]
-    figure, ((ax,),) = plots.panels(1, 1, 2.0)
-    for place, (space, name) in enumerate(SPACES.items()):
-        scores = results.drawn(space)
-        heights = place + np.linspace(-0.25, 0.25, len(scores))
-        style = {"color": f"C{place}", "marker": "os"[place]}
-        for y, row in zip(heights, scores, strict=True):
-            ax.plot([row.min(), row.max()], [y, y], color="0.6", lw=0.8, zorder=1)
-        ax.scatter(ranking.mean(scores), heights, s=16, zorder=2, label=name, **style)
-        e = analysis.estimate(ranking.mean(scores))
-        plots.interval(ax, e, place + 0.38)
-    ax.set_yticks(range(len(SPACES)), list(SPACES.values()))
-    ax.set(xlabel="test accuracy of random networks (%)", ylim=(len(SPACES) - 0.4, -0.5))
+    most = max(len(c.methods) for c in conditions.values())
+    figure, axes = _grid(len(conditions), 1.3 + 0.18 * most)
+    tables = []
+    for ax, (name, condition) in zip(axes, conditions.items(), strict=True):
+        table = contrast_table(name, condition)
+        _draw_contrasts(ax, table)
+        ax.set_title(name)
+        tables.append(table)
+    for ax in axes:
+        ax.set_ylim(most - 0.4, -2.4)
+        ax.set_xlabel("accuracy minus that of Random (points)")
+    plots.note(
+        figure,
+        "means of five architectures and Dunnett's 95 % intervals; bars on the right join methods"
+        " that are not told apart from each other",
+    )
+    return figure, pd.concat(tables, ignore_index=True)
+
+
+def contrast_table(name: str, condition: Condition) -> pd.DataFrame:
+    """A row per method, the best first: its difference to the control (points) with the interval,
+    and the difference from which two methods are told apart.
+    """
+    control, *others = condition.methods
+    found = ranking.contrasts(condition.accuracy)
+    rows = [{"method": m, **e.columns("difference")} for m, e in zip(others, found, strict=True)]
+    means = condition.accuracy.mean(axis=1)
+    table = pd.DataFrame([{"method": control, "difference": 0.0}, *rows])
+    table = table.assign(condition=name, accuracy=means)
+    table["told_apart_from"] = ranking.critical_difference_of_means(condition.accuracy)
+    return table.sort_values("accuracy", ascending=False, ignore_index=True)
+
+
+def _draw_contrasts(ax: Axes, table: pd.DataFrame) -> None:
+    for y, row in table.iterrows():
+        if not np.isnan(row["difference_low"]):
+            ends = [row["difference_low"], row["difference_high"]]
+            ax.plot(ends, [y, y], color="0.2", lw=1, marker="|", ms=5, zorder=2)
+        ax.plot(row["difference"], y, ms=6, ls="", zorder=3, **marked(row["method"]))
+    ax.axvline(0, color="0.3", lw=0.9, ls="--")
+    ax.set_yticks(range(len(table)), table["method"])
+    needed = float(table["told_apart_from"].iloc[0])
+    if np.isnan(needed):
+        return
+    ax.plot([0, needed], [-1.0, -1.0], color="0.15", lw=1.2, marker="|", ms=7)
+    text = f"two methods are told apart from {needed:.1f} points on"
+    ax.text(0.02, -1.3, text, fontsize="x-small", va="bottom", transform=ax.get_yaxis_transform())
+    draw_cliques(ax, ranking.cliques([-d for d in table["difference"]], needed))
+
+
+def draw_cliques(ax: Axes, groups: Sequence[tuple[int, int]]) -> None:
+    """Bars right of the panel, each along the rows of methods that are not told apart."""
+    for i, (first, last) in enumerate(groups):
+        ax.plot(
+            [1.03 + 0.03 * i] * 2,
+            [first - 0.25, last + 0.25],
+            transform=ax.get_yaxis_transform(),
+            color="0.15",
+            lw=2.2,
+            solid_capstyle="butt",
+            clip_on=False,
+        )
+
+
+def trials(conditions: Conditions) -> Drawn:
+    """A mark per architecture, mean and Student's 95 % interval per method below;
+    a panel per condition.
+    """
+    most = max(len(c.methods) for c in conditions.values())
+    figure, axes = _grid(len(conditions), 0.9 + 0.22 * most)
+    tables = []
+    for ax, (name, condition) in zip(axes, conditions.items(), strict=True):
+        order = np.argsort(-condition.accuracy.mean(axis=1), kind="stable")
+        for y, m in enumerate(order):
+            values, method = condition.accuracy[m], condition.methods[m]
+            ax.plot(values, [y - 0.14] * len(values), ls="", ms=4, mew=0.8, **marked(method))
+            plots.interval(ax, estimate(values), y + 0.2)
+            rows = {"trial": range(1, len(values) + 1), "accuracy": values}
+            tables.append(pd.DataFrame({"condition": name, "method": method, **rows}))
+        ax.set_yticks(range(len(order)), [condition.methods[m] for m in order])
+        ax.set(title=f"{name}: {_reliable(condition)}", xlabel="test accuracy (%)")
+        ax.set_ylim(most - 0.4, -0.6)
+        ax.grid(axis="y", lw=0.3)
+    plots.note(figure, "marks: architectures; bars: mean and 95 % interval; guessing: 10 %")
+    return figure, pd.concat(tables, ignore_index=True)
+
+
+def _reliable(condition: Condition) -> str:
+    found = comparisons.reliability([condition.accuracy[..., None]], 0.0)
+    return f"reliability {found.estimate:.2f}"
+
+
+def agreement(conditions: Conditions) -> Drawn:
+    """Accuracy of the same architectures under two policies, and against the size of their
+    networks; a mark per architecture.
+    """
+    pairs = compared(conditions)
+    figure, axes = _grid(len(pairs), 2.7, 2)
+    rows = []
+    for ax, (title, first, second) in zip(axes, pairs, strict=True):
+        table = _paired(first, second)
+        for method, part in table.groupby("method", sort=False):
+            style = marked(str(method))
+            ax.plot(part["x"], part["y"], label=method, ls="", ms=5, mew=0.8, **style)
+        ax.set(xlabel=first[0], ylabel=second[0])
+        ax.set_title(f"{title}: {_together(table)}")
+        rows.append(table.assign(x_is=first[0], y_is=second[0]))
+    legend = max(axes, key=lambda ax: len(ax.lines)).get_legend_handles_labels()
+    figure.legend(*legend, loc="outside upper center", ncols=5, fontsize="small")
+    plots.note(figure, "marks: architectures; in the titles: Spearman's rank correlation")
+    return figure, pd.concat(rows, ignore_index=True)
+
+
+Measured = tuple[str, Condition, np.ndarray]
+"""What is measured, in words; of which networks; (methods, trials)."""
+
+
+def compared(conditions: Conditions) -> list[tuple[str, Measured, Measured]]:
+    """What `agreement` compares: `base` with every other policy of the same searches, and with the
+    size of the networks. Nothing where `base` is missing.
+    """
+    found: list[tuple[str, Measured, Measured]] = []
+    for base in (c for c in conditions.values() if c.policy == "base" and c.searched == c.target):
+        place = NAMES[base.target]
+        ours = f"accuracy, {place}, base (%)", base, base.accuracy
+        for other in conditions.values():
+            same = (other.searched, other.target) == (base.searched, base.target)
+            if same and other.policy != "base":
+                theirs = f"accuracy, {place}, {other.policy} (%)", other, other.accuracy
+                found.append((f"base and {other.policy}", ours, theirs))
+        size = "parameters (thousands)", base, base.parameters / 1e3
+        found.append(("size", size, ours))
+    return found
+
+
+def _paired(first: Measured, second: Measured) -> pd.DataFrame:
+    """Of the methods that both have: method, trial, x, y."""
+    (_, a, x), (_, b, y) = first, second
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "method": method,
+                    "trial": range(1, x.shape[1] + 1),
+                    "x": x[a.methods.index(method)],
+                    "y": y[b.methods.index(method)],
+                }
+            )
+            for method in a.methods
+            if method in b.methods
+        ],
+        ignore_index=True,
+    )
+
+
+def correlations(table: pd.DataFrame) -> tuple[comparisons.Finding, comparisons.Finding]:
+    """Rank correlation of x and y over all architectures, and within the methods."""
+    squares = [
+        table.pivot(index="method", columns="trial", values=name).to_numpy()[..., None]
+        for name in ("x", "y")
+    ]
+    return comparisons.rank_correlation(squares), comparisons.correlation_within(squares)
+
+
+def _together(table: pd.DataFrame) -> str:
+    overall, within = correlations(table)
+    return f"{overall.estimate:.2f}, within methods {within.estimate:.2f}"
+
+
+def transfer(table: pd.DataFrame) -> Drawn:
+    """Networks trained on one data set, by the data set on which their architecture was searched:
+    mean and interval per method.
+
+    table: see `tables.transferred`.
+    """
+    methods, targets = table["method"].unique(), table["target"].unique()
+    figure, axes = _grid(len(targets), 0.9 + 0.26 * len(methods), 2, sharey=True)
+    for ax, target in zip(axes, targets, strict=True):
+        part = table[table["target"] == target]
+        sources = part["searched"].unique()
+        for k, source in enumerate(sources):
+            color, marker = SEARCHED[source]
+            for place, method in enumerate(methods):
+                rows = part[(part["searched"] == source) & (part["method"] == method)]
+                e = estimate(rows["accuracy"])
+                y = place + 0.3 * (k - (len(sources) - 1) / 2)
+                plots.interval(ax, e, y)
+                name = f"searched on {NAMES[source]}"
+                ax.plot(e.mean, y, marker, color=color, ms=5, label="" if place else name)
+        ax.set(title=f"trained on {NAMES[target]}", xlabel="test accuracy (%)")
+    axes[0].set_yticks(range(len(methods)), methods)
+    axes[0].set_ylim(len(methods) - 0.4, -0.6)
+    found = {
+        name: h for ax in axes for h, name in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(found.values(), found.keys(), loc="outside upper center", ncols=len(found))
+    plots.note(
+        figure,
+        "mean and 95 % interval over searches; guessing: 10 % on CIFAR-10, 1 % on CIFAR-100",
+    )
     return figure, table
+
+
+def spread(networks: Mapping[str, np.ndarray]) -> Drawn:
+    """Test accuracy of random networks of several spaces: a mark per network, a line between its
+    evaluations; mean and interval below.
+
+    networks: by space, (networks, evaluations).
+    """
+    figure, ((ax,),) = plots.panels(1, 1, 0.7 + 0.65 * len(networks))
+    tables = []
+    for place, (name, scores) in enumerate(networks.items()):
+        heights = place + np.linspace(-0.27, 0.2, max(len(scores), 1))[: len(scores)]
+        ends = scores.min(axis=1), scores.max(axis=1)
+        ax.hlines(heights, *ends, color="0.6", lw=0.8, zorder=1)
+        style = {"color": f"C{place}", "marker": "osD"[place % 3]}
+        ax.scatter(
+            scores.mean(axis=1), heights, s=16 if len(scores) < 50 else 5, zorder=2, **style
+        )
+        plots.interval(ax, estimate(scores.mean(axis=1)), place + 0.37)
+        for (network, evaluation), accuracy in np.ndenumerate(scores):
+            tables.append((name, network, evaluation, accuracy))
+    ax.set_yticks(range(len(networks)), list(networks))
+    ax.set(xlabel="test accuracy of random networks (%)", ylim=(len(networks) - 0.4, -0.5))
+    plots.note(
+        figure,
+        "marks: networks, grey lines: between their evaluations; bars: mean and 95 % interval",
+    )
+    return figure, pd.DataFrame(tables, columns=["space", "network", "evaluation", "accuracy"])
 
 
 def sketch() -> Drawn:
@@ -137,260 +360,17 @@ def _arrow(
     ax.add_patch(arrow)
 
 
-def found_cell(results: Results, method: str) -> Drawn:
-    """The cells that the first search of a method gives under `base`."""
-    table = results.own.query("method == @method and policy == 'base'").head(1)
-    figure = drawing.genotype_figure({method: Genotype.parse(table["genotype"].item())})
-    return figure, table[["method", "searched", "seed", "genotype"]]
-
-
-def trials(results: Results) -> Drawn:
-    """A dot per search, mean and interval per method:
-    a panel per condition, data sets down, policies across.
-    """
-    scores, table = results.scores(), main_table(results)
-    height = 0.7 + 0.14 * len(results.methods)
-    figure, axes = plots.panels(
-        len(results.datasets), len(POLICY_NAMES), height, sharex="row", sharey=True
-    )
-    for (d, p), ax in np.ndenumerate(axes):
-        for place, method in enumerate(results.methods):
-            ax.plot(
-                scores[place, d, p],
-                [place - 0.12] * scores.shape[-1],
-                ls="",
-                ms=3.5,
-                mew=0.8,
-                **_marked(method),
-            )
-            plots.interval(ax, analysis.estimate(scores[place, d, p]), place + 0.25)
-        ax.set_title(f"{NAMES[results.datasets[d]]}, {POLICY_NAMES[p]}")
-        ax.grid(axis="y", lw=0.3)
-        if d == len(results.datasets) - 1:
-            ax.set_xlabel("test accuracy (%)")
-    for d, ax in enumerate(axes[:, 0]):  # long intervals of few seeds are cut off
-        low, high = np.nanmin(scores[:, d]), np.nanmax(scores[:, d])
-        ax.set_xlim(low - 0.4 * (high - low) - 0.5, high + 0.4 * (high - low) + 0.5)
-    axes[0, 0].set_yticks(range(len(results.methods)), results.methods, fontsize="small")
-    axes[0, 0].set_ylim(len(results.methods) - 0.4, -0.6)
-    return figure, table
-
-
-def rank_heatmap(results: Results) -> Drawn:
-    """Rank of each method in each condition;
-    data sets whose images were not there are empty columns.
-    """
-    means = results.by_condition()
-    table = pd.DataFrame(ranking.ranks(means.T).T, index=results.methods, columns=_labels(results))
-    for dataset in results.missing:
-        for policy in POLICY_NAMES:
-            table[f"{NAMES[dataset]}\n{policy}"] = np.nan
-    figure, ((ax,),) = plots.panels(1, 1, 0.9 + 0.24 * len(results.methods))
-    image = _field(ax, table, "cividis_r", 1, max(len(results.methods), 2), "{:g}")
-    for i, dataset in enumerate(results.missing):
-        x = len(results.conditions) + len(POLICY_NAMES) * (i + 0.5) - 0.5
-        text = f"{NAMES[dataset]}:\nimages not at hand"
-        ax.text(
-            x,
-            len(results.methods) / 2 - 0.5,
-            text,
-            ha="center",
-            va="center",
-            fontsize="small",
-            color="0.4",
-        )
-    ax.tick_params(axis="x", labelsize="x-small")
-    figure.colorbar(image, label="rank (1: highest mean accuracy)")
-    return figure, table.rename_axis("method").rename(
-        columns=lambda c: c.replace("\n", " ")
-    ).reset_index()
-
-
-def _labels(results: Results) -> list[str]:
-    return [f"{NAMES[dataset]}\n{policy}" for dataset, policy in results.conditions]
-
-
-def _field(
-    ax: Axes, table: pd.DataFrame, cmap: str, low: float, high: float, form: str
-) -> AxesImage:
-    """A heat map with its numbers in it."""
-    image = ax.imshow(table.to_numpy(dtype=float), cmap=cmap, vmin=low, vmax=high, aspect="auto")
-    for (y, x), value in np.ndenumerate(table.to_numpy(dtype=float)):
-        if not np.isnan(value):
-            red, green, blue, _ = image.cmap(image.norm(value))
-            dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
-            color = "w" if dark else "0.1"
-            ax.text(
-                x, y, form.format(value), ha="center", va="center", fontsize="x-small", color=color
-            )
-    ax.set_xticks(range(table.shape[1]), [str(c) for c in table.columns])
-    ax.set_yticks(range(table.shape[0]), [str(i) for i in table.index])
-    ax.grid(False)
-    return image
-
-
-def agreement(results: Results) -> Drawn:
-    """Kendall's tau between the rankings of every two conditions;
-    the table has the intervals (resampled seeds).
-    """
-    matrix = agreement_matrix(results.by_condition())
-    resampled = ranking.resampled(results.scores())
-    draws = agreement_matrix(resampled.reshape(*resampled.shape[:2], -1))
-    labels = _labels(results)
-    figure, ((ax,),) = plots.panels(1, 1, 1.4 + 0.27 * len(labels))
-    square = pd.DataFrame(
-        matrix, index=[label.replace("\n", ", ") for label in labels], columns=labels
-    )
-    image = _field(ax, square, "PuOr_r", -1, 1, "{:.2f}")
-    ax.tick_params(axis="x", labelsize="x-small")
-    figure.colorbar(image, label="Kendall's tau")
-    rows = []
-    for i, j in zip(*np.triu_indices(len(labels), 1), strict=True):
-        e = ranking.interval(matrix[i, j], draws[:, i, j], len(results.seeds))
-        (a, b), (c, d) = results.conditions[i], results.conditions[j]
-        row = {"dataset": a, "policy": b, "other_dataset": c, "other_policy": d}
-        rows.append(row | {"tau": e.mean, "tau_low": e.low, "tau_high": e.high, "n": e.n})
-    return figure, pd.DataFrame(rows)
-
-
-def critical(results: Results) -> Drawn:
-    """Critical-difference diagram: average ranks, intervals over seeds in grey.
-
-    Vertical bars on the right join methods that Nemenyi's test does not tell apart.
-    """
-    table, test = rank_table(results)
-    table = table.dropna(subset=["rank"]).reset_index(drop=True)
-    groups = ranking.cliques(table["rank"].tolist(), test["difference"])
-    figure, ((ax,),) = plots.panels(1, 1, 1.2 + 0.17 * len(table))
-    for y, row in table.iterrows():
-        ax.plot(
-            [row["rank_low"], row["rank_high"]],
-            [y, y],
-            color="0.75",
-            lw=3,
-            solid_capstyle="butt",
-            zorder=1,
-        )
-        ax.plot(row["rank"], y, ms=6, ls="", zorder=3, **_marked(row["method"]))
-    edge = max(len(results.methods), table["rank_high"].max(), 1 + test["difference"])
-    for i, (first, last) in enumerate(groups):
-        ax.plot(
-            [edge + 0.3 * (i + 1)] * 2,
-            [first - 0.25, last + 0.25],
-            color="0.15",
-            lw=2.2,
-            solid_capstyle="butt",
-        )
-    ax.plot([1, 1 + test["difference"]], [-1.2, -1.2], color="0.15", lw=1.2, marker="|", ms=7)
-    ax.text(
-        1, -1.4, f"critical difference {test['difference']:.2f}", fontsize="small", va="bottom"
-    )
-    ax.set_yticks(range(len(table)), table["method"])
-    ax.set(ylim=(len(table) - 0.4, -2.3), xlim=(0.6, edge + 0.3 * (len(groups) + 1)))
-    ax.set_xlabel(f"average rank over {test['conditions']} conditions (1: best)")
-    return figure, table
-
-
-def budgets(results: Results) -> Drawn:
-    """Rank of each method on each data set, `base`:
-    under the first budget (left) and under the others.
-    """
-    table = budget_ranks(results)
-    figure, (axes,) = plots.panels(
-        1, len(results.datasets), 0.9 + 0.19 * len(results.methods), sharey=True
-    )
-    for ax, dataset in zip(axes, results.datasets, strict=True):
-        square = table[table["dataset"] == dataset].pivot(
-            index="method", columns="budget", values="rank"
-        )
-        square = square[results.budgets]
-        for method in results.methods:
-            style = _marked(method)
-            moved = square.loc[method].max() - square.loc[method].min() >= 3
-            ax.plot(
-                range(square.shape[1]),
-                square.loc[method],
-                ms=5,
-                lw=1.6 if moved else 0.7,
-                clip_on=False,
-                **style,
-            )
-        for i, method in enumerate(square[results.budgets[-1]].dropna().sort_values().index):
-            ends = (
-                [square.shape[1] - 0.97, square.shape[1] - 0.91],
-                [square.loc[method, results.budgets[-1]], i + 1],
-            )
-            ax.plot(*ends, color="0.6", lw=0.6)
-            ax.text(square.shape[1] - 0.9, i + 1, method, fontsize="x-small", va="center")
-        ax.set_xticks(range(square.shape[1]), [f"{b} budget" for b in results.budgets])
-        ax.set(title=NAMES[dataset], xlim=(-0.1, square.shape[1] - 0.5))
-        ax.grid(axis="x", visible=False)
-    axes[0].set(ylabel="rank (1: best)", ylim=(len(results.methods) + 0.5, 0.5))
-    return figure, table
-
-
-def transfer(results: Results) -> Drawn:
-    """What a cell loses for having been searched on another data set, per method;
-    none with one data set.
-    """
-    table = transfer_table(results)
-    targets = [d for d in results.datasets if d in set(table["target"])]
-    figure, (axes,) = plots.panels(
-        1, max(len(targets), 1), 0.9 + 0.17 * len(results.methods), sharey=True
-    )
-    for ax, target in zip(axes, targets, strict=False):
-        part = table[table["target"] == target]
-        for k, (source, rows) in enumerate(part.groupby("searched", sort=False)):
-            for row in rows.itertuples():
-                e = analysis.Estimate(row.loss, row.loss_low, row.loss_high, row.n)
-                y = results.methods.index(row.method) + 0.25 * k
-                plots.interval(ax, e, y)
-                ax.plot(
-                    e.mean,
-                    y,
-                    "os"[k % 2],
-                    color=f"C{k}",
-                    ms=4,
-                    label=f"searched on {NAMES[source]}",
-                )
-        handles, labels = ax.get_legend_handles_labels()
-        unique = dict(zip(labels, handles, strict=True))
-        ax.legend(unique.values(), unique.keys(), fontsize="x-small", loc="lower right")
-        ax.axvline(0, color="0.3", lw=0.9, ls="--")
-        ax.set(
-            title=f"evaluated on {NAMES[target]}", xlabel="loss against a search there (points)"
-        )
-    axes[0].set_yticks(range(len(results.methods)), results.methods)
-    # room for the legend
-    axes[0].set_ylim(len(results.methods) + 0.4 * max(len(targets), 1), -0.6)
-    return figure, table
-
-
-def proxy(results: Results) -> Drawn:
-    """Cells trained as the benchmark does against the same cells trained longer."""
-    table = proxy_pairs(results)
-    figure, ax = plots.plt.subplots(figsize=(plots.WIDTH * 0.75, 2.9))
-    for row in table.itertuples():
-        ax.plot(row.accuracy, row.longer, ls="", ms=6, label=row.method, **_marked(row.method))
-    ax.set(
-        xlabel="test accuracy, training of the benchmark (%)",
-        ylabel="the same cells,\ntrained longer (%)",
-    )
-    figure.legend(loc="outside right center", fontsize="x-small")
-    return figure, table
-
-
 def released() -> Drawn:
     """The released architectures: parameters, skips and entropy by method;
     a mark per data set, mean of 5 trials.
     """
     table = lhd_architectures.statistics()
-    names = {value: label for label, value in METHODS.items()}
-    order = [m for m in METHODS.values() if m in set(table["method"])]
+    table["unevenness"] = 1 - table["entropy"]
+    order = list(lhd_architectures.METHODS)
     columns = {
         "params_base": "parameters, base (M)",
         "skips": "skips in the normal cell",
-        "entropy": "entropy of a node's weights\n(1: uniform)",
+        "unevenness": "1 - entropy of a node's weights\n(0: uniform, 1: one operation)",
     }
     figure, (axes,) = plots.panels(1, 3, 0.9 + 0.2 * len(order), sharey=True)
     for ax, (column, label) in zip(axes, columns.items(), strict=True):
@@ -408,38 +388,8 @@ def released() -> Drawn:
                 label=NAMES[str(dataset)],
             )
         ax.set_xlabel(label)
-    axes[0].set_yticks(range(len(order)), [names[m] for m in order])
+    axes[2].set_xscale("log")
+    axes[0].set_yticks(range(len(order)), [LABELS[m] for m in order])
     axes[0].set_ylim(len(order) - 0.4, -0.6)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure, table
-
-
-def ranking_of(results: Results, conditions: Sequence[str]) -> Figure:
-    """Average rank over some conditions (`data set, policy`) beside that over all,
-    for the widget.
-    """
-    labels = [f"{d}, {p}" for d, p in results.conditions]
-    placed = ranking.ranks(results.by_condition().T)
-    selected = np.isin(labels, list(conditions))
-    everywhere, here = ranking.mean(placed.T), ranking.mean(placed[selected].T)
-    order = np.argsort(here, kind="stable")
-    figure, ((ax,),) = plots.panels(1, 1, 0.8 + 0.2 * len(order))
-    for y, m in enumerate(order):
-        ax.plot([everywhere[m], here[m]], [y, y], color="0.7", lw=1, zorder=1)
-        ax.plot(here[m], y, ms=6, ls="", **_marked(results.methods[m]))
-    ax.scatter(
-        everywhere[order],
-        range(len(order)),
-        marker="|",
-        s=60,
-        color="0.3",
-        zorder=2,
-        label="all conditions",
-    )
-    ax.set_yticks(range(len(order)), [results.methods[m] for m in order])
-    ax.set(
-        xlabel=f"average rank over {selected.sum()} of {len(labels)} conditions",
-        ylim=(len(order) - 0.4, -0.6),
-    )
-    ax.legend(loc="lower right", fontsize="small")
-    return figure

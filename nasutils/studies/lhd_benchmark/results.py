@@ -103,6 +103,15 @@ class Results:
         """Mean over seeds: (methods, conditions)."""
         return ranking.mean(self.scores(budget)).reshape(len(self.methods), -1)
 
+    def ranks(self) -> np.ndarray:
+        """Rank of each method in each condition, 1 for the best: (conditions, methods)."""
+        return ranking.ranks(self.by_condition().T)
+
+    def random(self) -> dict[str, np.ndarray]:
+        """Test accuracy (%) of random networks by the name of their space, see `drawn`."""
+        found = {name: self.drawn(space) for space, name in SPACES.items()}
+        return {name: scores for name, scores in found.items() if len(scores)}
+
     def drawn(self, space: str) -> np.ndarray:
         """Test accuracy (%) of random networks: (networks, evaluation seeds)."""
         table = self.kind("random")

@@ -2,12 +2,15 @@
 
 import numpy as np
 import pandas as pd
+import torch
 
 from nasutils import spaces
 from nasutils.measures import ranking
 from nasutils.measures import tables as analysis
 from nasutils.measures.tables import Estimate
 from nasutils.spaces import lhd_cells
+from nasutils.spaces.genotype import Cell
+from nasutils.studies.lhd_benchmark.released import Conditions
 from nasutils.studies.lhd_benchmark.results import (
     SPACES,
     Results,
@@ -15,100 +18,66 @@ from nasutils.studies.lhd_benchmark.results import (
     separable,
     single_seed_agreement,
 )
-from nasutils.studies.lhd_benchmark.variants import BUDGETS, METHODS, POLICY_NAMES, Budget, budget
+from nasutils.studies.lhd_benchmark.variants import POLICY_NAMES, SPACE
 from nasutils.sweep import planning
 
-PRESETS = pd.DataFrame(
-    [
-        ("Random", "alpha ~ 0.1 N(0, 1), never trained", "the same"),
-        ("DARTS", "alpha decays by 1e-3", "no decay of alpha"),
-        ("MiLeNAS", "alpha decays by 1e-3", "no decay of alpha"),
-        (
-            "GAEA-bilevel",
-            (
-                "a simplex per node (and per output) is the mixing weight; a gate moves by its own"
-                " log odds"
-            ),
-            (
-                "every row is a simplex, gates included, with another softmax or sigmoid on top:"
-                " almost uniform weights"
-            ),
-        ),
-        (
-            "GAEA-ERM",
-            "as GAEA-bilevel, all training images for both",
-            "as GAEA-bilevel, all training images for both",
-        ),
-        (
-            "DrNAS",
-            (
-                "a Dirichlet draw per edge with a distance to the flat one, alpha rests for the"
-                " first fifth; gates are sigmoids; its mean is discretized"
-            ),
-            (
-                "no distance, no rest; gates drawn as a simplex but stored as sigmoids;"
-                " discretized: softmax of alpha"
-            ),
-        ),
-        (
-            "GDAS",
-            "one operation sampled per edge; alpha decays by 1e-3",
-            (
-                "one of all operations into a node; other edges count as the constant 1 in the"
-                " gradient; no decay"
-            ),
-        ),
-        (
-            "PC-DARTS",
-            (
-                "edge weights (normalisation) that also weigh what goes around the operations;"
-                " alpha decays by 1e-3"
-            ),
-            "no edge weights: what goes around is summed unweighted; no decay",
-        ),
-        ("SP-DARTS", "operations of weight exactly 0 are not run", "every operation is run"),
-        ("DARTS-", "alpha decays by 1e-3", "no decay of alpha"),
-        (
-            "Beta-DARTS",
-            "the penalty 0.5 e R on alpha acts; alpha decays by 1e-3",
-            (
-                "the penalty is detached and does nothing: DARTS with a smaller batch; cell types"
-                " exchanged by name"
-            ),
-        ),
-        (
-            "SurgeNAS",
-            "one identity per edge, inside every operation; alpha decays by 1e-3",
-            "a strided identity runs once per operation, which its batch norm shows; no decay",
-        ),
-    ],
-    columns=[
-        "method",
-        "published (as described; the default)",
-        "released (what the authors' benchmark code does)",
-    ],
-)
-"""What the two presets of the methods differ in on LHD; specification (LHD) 3 and 4."""
+TOY_ALPHA = (0.6, 0.0, 0.5, 0.0, 0.1, 0.0, 0.0, 0.0, 0.0, 0.2, 0.0, 0.0, 0.0, 0.3)
+TOY_OUTPUT = (0.9, 0.2, 1.0, 0.4, 0.5, 0.1, 0.3, 0.6, 0.2, 0.8, 0.4, 0.3, 0.1, 0.7)
+"""The first node of a cell: alpha, and what each operation of its two edges puts out."""
+TOY_NODES = {"beta": (0.9, 0.0, 0.6, -0.3, -1.2), "gamma": (0.8, -0.5, 0.1, 0.3, -0.7)}
+"""What becomes the weights of its five nodes in the outputs, by softmax and sigmoid."""
 
 
-TESTS = pd.DataFrame(
-    [
-        (
-            "test images, CIFAR-100",
-            "as they are",
-            "cropped, flipped and cut out like training images",
-        ),
-        ("test images, CIFAR-10 and SVHN", "as they are", "as they are"),
-        (
-            "reported",
-            "last epoch",
-            "best of the tests after epochs 401 to 599, chosen on the test set",
-        ),
-        ("seeds of the evaluation", "varied", "0 for every run"),
-    ],
-    columns=["", "published", "released"],
-)
-"""How the two evaluation protocols differ; specification (LHD) 5."""
+def _toy_scores() -> dict[str, torch.Tensor]:
+    scores = {name: torch.zeros(shape).double() for name, shape in SPACE.alpha_shapes.items()}
+    scores["normal"][:2] = torch.tensor(TOY_ALPHA).double().reshape(2, -1)
+    scores["normal_output"] = torch.tensor([*TOY_NODES.values()]).double()
+    return scores
+
+
+def toy() -> pd.DataFrame:
+    """One node that should put out 1, with loss (sum of p_k o_k - 1)^2: weights, gradient, and
+    what policies keep.
+
+    All operations of both edges compete. formula and autograd: the gradient in alpha.
+    """
+    alpha = torch.tensor(TOY_ALPHA, dtype=torch.float64, requires_grad=True)
+    output = torch.tensor(TOY_OUTPUT, dtype=torch.float64)
+    p = torch.softmax(alpha, 0)
+    error = p @ output - 1
+    g = 2 * error * output
+    places = [(source, op) for source in (0, 1) for op in SPACE.ops]
+    columns = {
+        "alpha": alpha.detach(),
+        "puts out": output,
+        "p": p.detach(),
+        "formula": (p * (g - p @ g)).detach(),
+        "autograd": torch.autograd.grad(error**2, alpha)[0],
+    }
+    table = pd.DataFrame({name: column.numpy() for name, column in columns.items()})
+    table.insert(0, "operation", [op.replace("_", " ") for _, op in places])
+    table.insert(0, "edge", ["from the sum" if not s else "from the concat" for s, _ in places])
+    for policy in ("base", "3ops"):
+        kept = {(source, op) for op, source in _toy_cell(policy).nodes[0]}
+        table[policy] = ["kept" if place in kept else "" for place in places]
+    return table
+
+
+def toy_outputs() -> pd.DataFrame:
+    """The five nodes of that cell: their weights in its outputs, and where policies put them."""
+    scores = _toy_scores()["normal_output"]
+    beta, gamma = torch.softmax(scores[0], 0), torch.sigmoid(scores[1])
+    table = pd.DataFrame({"node": range(2, 2 + len(beta)), "beta": beta, "gamma": gamma})
+    for policy in ("base", "4out"):
+        cell = _toy_cell(policy)
+        for name, chosen in (("sum", cell.sum), ("concat", cell.output)):
+            table[f"{name}, {policy}"] = ["yes" if n in chosen else "" for n in table["node"]]
+    return table
+
+
+def _toy_cell(policy: str) -> Cell:
+    mix = SPACE.relax(_toy_scores(), lambda scores: torch.softmax(scores, -1))
+    return SPACE.discretize(mix, policy).cells[0]
 
 
 DARTS_REAL = pd.DataFrame(
@@ -158,7 +127,7 @@ def spaces_table(results: Results) -> pd.DataFrame:
 
 
 def main_table(results: Results) -> pd.DataFrame:
-    """T1: a row per method and condition: mean accuracy (%) over search seeds, its interval,
+    """A row per method and condition: mean accuracy (%) over search seeds, its interval,
     parameters (M).
 
     n: search seeds. Data sets whose images were not there have rows without numbers.
@@ -188,7 +157,7 @@ def main_table(results: Results) -> pd.DataFrame:
 
 
 def wide(table: pd.DataFrame) -> pd.DataFrame:
-    """T1 for display: a row per method, a column per condition,
+    """The same for display: a row per method, a column per condition such as `cifar10, base`:
     `mean ± half interval (parameters in M)`.
     """
     half = (table["accuracy_high"] - table["accuracy"]).fillna(0)
@@ -196,32 +165,13 @@ def wide(table: pd.DataFrame) -> pd.DataFrame:
         f"{a:.1f}{f' ± {h:.1f}' if h else ''} ({size:.3g} M)" if n else "images not at hand"
         for a, h, size, n in zip(table["accuracy"], half, table["params"], table["n"], strict=True)
     ]
-    shown = table.assign(text=text).pivot(
-        index="method", columns=["dataset", "policy"], values="text"
-    )
-    return shown.loc[table["method"].unique()]
-
-
-def budget_table(**setting: object) -> pd.DataFrame:
-    """T2: a row per method and budget: batch, rate, images, updates of weights and alpha,
-    images passed in a search.
-
-    setting: arguments of `lhd_benchmark.budget`.
-    """
-    rows = []
-    for label in METHODS:
-        for kind in BUDGETS:
-            b: Budget = budget(label, kind, **setting)  # type: ignore[arg-type]
-            row = {"method": label, "budget": kind, "batch": b.batch, "weight_lr": b.weight_lr}
-            row |= {"weight_lr_end": b.weight_lr_end, "images": b.images, "epochs": b.epochs}
-            rows.append(
-                row | {"updates": b.updates, "alpha_updates": b.alpha_updates, "passes": b.passes}
-            )
-    return pd.DataFrame(rows)
+    named = table.assign(text=text, condition=table["dataset"] + ", " + table["policy"])
+    shown = named.pivot(index="method", columns="condition", values="text")
+    return shown.loc[table["method"].unique(), named["condition"].unique()].reset_index()
 
 
 def cost_table(results: Results) -> pd.DataFrame:
-    """T2: what was measured: minutes of a search, peak memory of its process (MiB),
+    """What was measured: minutes of a search, peak memory of its process (MiB),
     minutes of a final network.
     """
     rows = [
@@ -241,48 +191,40 @@ def cost_table(results: Results) -> pd.DataFrame:
 
 
 def rank_table(results: Results) -> tuple[pd.DataFrame, dict[str, float]]:
-    """T3: average rank over the conditions with its interval (resampled seeds), how often first;
-    Friedman and Nemenyi.
+    """A row per method, the best first: average rank over the conditions, how often first, and how
+    much better its networks are than those of Random, by data set (points, mean of the policies;
+    intervals by Dunnett's test).
 
-    The second value: chi2, p, critical difference (of average ranks, 95 %), conditions. Only
-    complete conditions count.
+    The second value: what chance does to average ranks (`ranking.permuted`): difference from which
+    two methods are told apart, p of their differing at all; and conditions, how many are complete
+    and so count.
     """
-    means = results.by_condition().T  # (conditions, methods)
-    complete = ~np.isnan(means).any(axis=1)
-    placed = ranking.ranks(means[complete])
-    draws = (
-        ranking.resampled(results.scores()).reshape(-1, *means.T.shape).swapaxes(1, 2)[:, complete]
-    )
-    found = (
-        np.nanmean(ranking.ranks(draws), axis=1)
-        if complete.any()
-        else np.full((1, means.shape[1]), np.nan)
-    )
-    rows = []
-    for m, method in enumerate(results.methods):
-        e = ranking.interval(placed[:, m].mean(), found[:, m], len(results.seeds))
-        row = {"method": method, "rank": e.mean, "rank_low": e.low, "rank_high": e.high}
-        rows.append(
-            row
-            | {
-                "first": int((placed[:, m] == placed.min(axis=1)).sum()),
-                "n": int(complete.sum()),
-            }
-        )
-    chi2, p = ranking.friedman(means[complete])
-    many = len(results.methods)
-    difference = (
-        ranking.critical_difference(many, int(complete.sum()))
-        if many > 1 and complete.any()
-        else np.nan
-    )
-    table = pd.DataFrame(rows).sort_values("rank", ignore_index=True)
-    return table, {
-        "chi2": chi2,
-        "p": p,
-        "difference": difference,
+    means = results.by_condition()
+    complete = ~np.isnan(means).any(axis=0)
+    placed = ranking.ranks(means[:, complete].T)
+    table = pd.DataFrame({"method": results.methods, "rank": placed.mean(axis=0)})
+    table["first"] = (placed == placed.min(axis=1, keepdims=True)).sum(axis=0)
+    for d, dataset in enumerate(results.datasets):
+        table = table.join(_contrasts(results, d, dataset))
+    drawn = ranking.permuted(results.scores()).reshape(ranking.DRAWS, *means.shape)
+    chance = ranking.average_ranks(drawn[:, :, complete])
+    found = {
+        "difference": ranking.critical_difference(chance),
+        "p": ranking.differ(table["rank"].to_numpy(), chance),
         "conditions": int(complete.sum()),
     }
+    return table.sort_values("rank", ignore_index=True), found
+
+
+def _contrasts(results: Results, place: int, dataset: str) -> pd.DataFrame:
+    """Columns named by the data set, in the order of the methods; none without Random, which is
+    the control, or with a search missing.
+    """
+    searches = results.scores()[:, place].mean(axis=1)  # (methods, seeds)
+    if results.methods[0] != "Random" or len(searches) < 2 or np.isnan(searches).any():
+        return pd.DataFrame(index=range(len(searches)))
+    rows = [e.columns(dataset) for e in ranking.contrasts(searches)]
+    return pd.DataFrame([{dataset: 0.0}, *rows])
 
 
 COMPARISONS = {
@@ -395,27 +337,36 @@ def budget_agreement(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["budgets", "dataset", "tau", "tau_low", "tau_high", "n"])
 
 
-def transfer_table(results: Results) -> pd.DataFrame:
-    """`base`: what a cell loses (points) for having been searched on another data set,
-    paired over search seeds.
+def transferred(results: Results) -> pd.DataFrame:
+    """`base`: accuracy (%) of every network by the data set of its search, and of its training:
+    method, searched, target, trial, accuracy. Only of targets with more than one source.
     """
     table = results.kind("final")
     table = table[(table["policy"] == "base") & (table["budget"] == results.budgets[0])]
-    means = table.groupby(["method", "searched", "target", "seed"])["accuracy"].mean()
-    rows = []
-    for method in results.methods:
-        for target in results.datasets:
-            for source in (
-                s for s in results.datasets if s != target and (method, s, target) in means
-            ):
-                e = analysis.estimate(
-                    means[method, target, target] - means[method, source, target]
-                )
-                row = {"method": method, "searched": source, "target": target, "n": e.n}
-                rows.append(row | {"loss": e.mean, "loss_low": e.low, "loss_high": e.high})
-    return pd.DataFrame(
-        rows, columns=["method", "searched", "target", "n", "loss", "loss_low", "loss_high"]
+    keys = ["method", "searched", "target", "seed"]
+    means = table.groupby(keys, sort=False)["accuracy"].mean().reset_index()
+    return _moved(means.rename(columns={"seed": "trial"}))
+
+
+def released_transferred(conditions: Conditions) -> pd.DataFrame:
+    """The same of released architectures."""
+    found = [
+        {"method": method, "searched": c.searched, "target": c.target, "trial": trial}
+        | {"accuracy": accuracy}
+        for c in conditions.values()
+        if c.policy == "base"
+        for method, row in zip(c.methods, c.accuracy, strict=True)
+        for trial, accuracy in enumerate(row, 1)
+    ]
+    return _moved(
+        pd.DataFrame(found, columns=["method", "searched", "target", "trial", "accuracy"])
     )
+
+
+def _moved(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of targets for which architectures of several data sets were trained."""
+    sources = table.groupby("target")["searched"].transform("nunique")
+    return table[sources > 1].reset_index(drop=True)
 
 
 def protocol_table(results: Results) -> pd.DataFrame:

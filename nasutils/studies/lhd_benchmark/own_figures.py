@@ -1,0 +1,121 @@
+"""Figures of our own twelve methods at a small scale, which show what the machine does."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from nasutils.measures import ranking
+from nasutils.measures.tables import Estimate
+from nasutils.report import drawing, plots
+from nasutils.spaces.genotype import Genotype
+from nasutils.studies.figures import Drawn
+from nasutils.studies.lhd_benchmark.figures import NAMES, SEARCHED, draw_cliques, marked
+from nasutils.studies.lhd_benchmark.results import Results
+from nasutils.studies.lhd_benchmark.tables import (
+    budget_ranks,
+    proxy_agreement,
+    proxy_pairs,
+    rank_table,
+)
+
+
+def found_cell(results: Results, method: str) -> Drawn:
+    """The cells that the first search of a method gives under `base`."""
+    table = results.own.query("method == @method and policy == 'base'").head(1)
+    figure = drawing.genotype_figure({method: Genotype.parse(table["genotype"].item())})
+    return figure, table[["method", "searched", "seed", "genotype"]]
+
+
+def budgets(results: Results) -> Drawn:
+    """Rank of each method on each data set, `base`:
+    under the first budget (left) and under the others.
+    """
+    table = budget_ranks(results)
+    figure, (axes,) = plots.panels(
+        1, len(results.datasets), 0.9 + 0.19 * len(results.methods), sharey=True
+    )
+    for ax, dataset in zip(axes, results.datasets, strict=True):
+        square = table[table["dataset"] == dataset].pivot(
+            index="method", columns="budget", values="rank"
+        )
+        square = square[results.budgets]
+        for method in results.methods:
+            style = marked(method)
+            moved = square.loc[method].max() - square.loc[method].min() >= 3
+            ax.plot(
+                range(square.shape[1]),
+                square.loc[method],
+                ms=5,
+                lw=1.6 if moved else 0.7,
+                clip_on=False,
+                **style,
+            )
+        for i, method in enumerate(square[results.budgets[-1]].dropna().sort_values().index):
+            ends = (
+                [square.shape[1] - 0.97, square.shape[1] - 0.91],
+                [square.loc[method, results.budgets[-1]], i + 1],
+            )
+            ax.plot(*ends, color="0.6", lw=0.6)
+            ax.text(square.shape[1] - 0.9, i + 1, method, fontsize="x-small", va="center")
+        ax.set_xticks(range(square.shape[1]), [f"{b} budget" for b in results.budgets])
+        ax.set(title=NAMES[dataset], xlim=(-0.1, square.shape[1] - 0.5))
+        ax.grid(visible=False)
+    axes[0].set(ylabel="rank (1: best)", ylim=(len(results.methods) + 0.5, 0.5))
+    axes[0].set_yticks(range(1, len(results.methods) + 1))
+    plots.note(figure, "ranks of means over searches; thick: moved by three places or more")
+    return figure, table
+
+
+def proxy(results: Results) -> Drawn:
+    """Cells trained as the benchmark does against the same cells trained longer."""
+    table = proxy_pairs(results)
+    tau = proxy_agreement(results).iloc[0]
+    found = Estimate(tau["value"], tau["value_low"], tau["value_high"], int(tau["n"]))
+    figure, ax = plots.plt.subplots(figsize=(plots.WIDTH * 0.75, 2.9))
+    for row in table.itertuples():
+        ax.plot(row.accuracy, row.longer, ls="", ms=6, label=row.method, **marked(row.method))
+    ax.set(
+        title=f"Kendall's tau {found}",
+        xlabel="test accuracy, training of the benchmark (%)",
+        ylabel="the same cells,\ntrained longer (%)",
+    )
+    figure.legend(loc="outside right center", fontsize="x-small")
+    return figure, table
+
+
+def ranks(results: Results) -> Drawn:
+    """Average rank of each method over the conditions, and its rank in each of them, by data set.
+
+    Bars on the right join methods that are not told apart, by the permutation's critical
+    difference, which is drawn above.
+    """
+    table, chance = rank_table(results)
+    placed = results.ranks()
+    figure, ((ax,),) = plots.panels(1, 1, 1.2 + 0.2 * len(table))
+    for y, row in table.iterrows():
+        column = placed[:, results.methods.index(row["method"])]
+        for dataset in results.datasets:
+            color, marker = SEARCHED[dataset]
+            here = column[[d == dataset for d, _ in results.conditions]]
+            heights = y + np.linspace(-0.18, 0.18, len(here))
+            label = "" if y else f"{NAMES[dataset]}, four policies"
+            ax.plot(here, heights, marker, color=color, ms=3, alpha=0.7, label=label)
+        ax.plot(
+            row["rank"], y, marker="|", ms=13, mew=2, color="0.1", label="" if y else "average"
+        )
+    _critical(ax, table["rank"].tolist(), chance["difference"])
+    ax.set_yticks(range(len(table)), table["method"])
+    ax.set(ylim=(len(table) - 0.4, -2.3), xlim=(0.5, len(table) + 0.5))
+    ax.set_xlabel(f"rank in {chance['conditions']} conditions (1: best)")
+    figure.legend(loc="outside upper center", ncols=3)
+    plots.note(figure, "bars on the right join methods that are not told apart by average rank")
+    return figure, table
+
+
+def _critical(ax: Axes, average: Sequence[float], difference: float) -> None:
+    if np.isnan(difference):
+        return
+    ax.plot([1, 1 + difference], [-1.1, -1.1], color="0.15", lw=1.2, marker="|", ms=7)
+    ax.text(1, -1.3, f"critical difference {difference:.2f}", fontsize="small", va="bottom")
+    draw_cliques(ax, ranking.cliques(average, difference))

@@ -1,0 +1,124 @@
+"""What the figures of `notebooks/lhd_benchmark.ipynb` say, computed."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from nasutils.measures import comparisons, ranking
+from nasutils.studies.lhd_benchmark.figures import NAMES, contrast_table, correlations
+from nasutils.studies.lhd_benchmark.released import Condition, Conditions
+from nasutils.studies.lhd_benchmark.results import Results, deviation
+from nasutils.studies.lhd_benchmark.tables import rank_table
+from nasutils.studies.readings import counted, listed
+
+
+def toy(table: pd.DataFrame) -> str:
+    """Of the toy node: which operations `base` keeps, and by how much the last one of them won."""
+    kept = table[table["base"] == "kept"]
+    places = listed(f"{row['operation']} {row['edge']}" for _, row in kept.iterrows())
+    margin = kept["p"].min() - table.loc[table["base"] != "kept", "p"].max()
+    return f"`base` keeps {places}; the weaker one leads the next by a weight of {margin:.3f}."
+
+
+def contrasts(conditions: Conditions) -> str:
+    """Of the figure of the same name."""
+    return " ".join(_contrasts(name, condition) for name, condition in conditions.items())
+
+
+def _contrasts(name: str, condition: Condition) -> str:
+    table = contrast_table(name, condition)
+    others = table[table["method"] != condition.methods[0]]
+    above = others[others["difference_low"] > 0]
+    worse = others[others["difference_high"] < 0]
+    named = [f"{row['method']} by {row['difference']:.1f}" for _, row in above.iterrows()]
+    better = f" ({listed(named)} points)" if named else ""
+    return (
+        f"{name}: {counted(len(above), len(others))} methods find better networks than a random"
+        f" draw{better}, {len(worse) or 'none'} find worse ones."
+    )
+
+
+def trials(conditions: Conditions) -> str:
+    """Of the figure of the same name: how far the mean of a method's searches can be trusted."""
+    parts = []
+    for name, condition in conditions.items():
+        found = comparisons.reliability([condition.accuracy[..., None]], 0.0)
+        apart = ranking.told_apart(condition.accuracy.T)
+        within = condition.accuracy.std(axis=1, ddof=1)
+        parts.append(
+            f"{name}: the mean of {condition.accuracy.shape[1]} searches has a reliability of"
+            f" {found.estimate:.2f} [{found.low:.2f}, {found.high:.2f}], and {100 * apart:.0f} %"
+            f" of the pairs of methods are told apart (Welch; by chance 5 %); searches of one"
+            f" method deviate by {within.min():.1f} to {within.max():.1f} points."
+        )
+    return " ".join(parts)
+
+
+def agreement(table: pd.DataFrame) -> str:
+    """Of the figure of the same name, from its table."""
+    parts = []
+    for (first, second), rows in table.groupby(["x_is", "y_is"], sort=False):
+        overall, within = correlations(rows)
+        parts.append(
+            f"{first[:1].upper()}{first[1:]} and {second}: rank correlation {overall.estimate:.2f}"
+            f" [{overall.low:.2f}, {overall.high:.2f}], within methods {within.estimate:.2f}"
+            f" [{within.low:.2f}, {within.high:.2f}] (n = {overall.n[0]})."
+        )
+    return " ".join(parts)
+
+
+def transfer(table: pd.DataFrame) -> str:
+    """Of the figure of the same name, from its table."""
+    parts = []
+    means = table.groupby(["target", "searched", "method"], sort=False)["accuracy"].mean()
+    for target in table["target"].unique():
+        here = means[target]
+        if target not in here.index.get_level_values("searched"):
+            continue
+        own = here[target]
+        for source in here.index.get_level_values("searched").unique().drop(target):
+            differences = own - here[source]
+            tau = ranking.kendall(own.to_numpy(), here[source][own.index].to_numpy())
+            parts.append(
+                f"Trained on {NAMES[target]}, the architectures that were searched there are"
+                f" better than those searched on {NAMES[source]} in"
+                f" {counted(int((differences > 0).sum()), len(differences))} methods, by"
+                f" {differences.mean():.1f} points in the mean; the two rankings agree by a"
+                f" Kendall's tau of {tau:.2f}."
+            )
+    return " ".join(parts)
+
+
+def spread(networks: Mapping[str, np.ndarray]) -> str:
+    """Of the figure of the same name."""
+    parts = [
+        f"{name}: {scores.mean():.1f} % in the mean, deviation {deviation(scores):.1f} points,"
+        f" {_noise(scores)} between evaluations of one network (n = {len(scores)})."
+        for name, scores in networks.items()
+        if len(scores) > 1
+    ]
+    return " ".join(parts)
+
+
+def _noise(scores: np.ndarray) -> str:
+    if scores.shape[1] < 2:
+        return "unknown"
+    return f"{np.sqrt(scores.var(axis=1, ddof=1).mean()):.1f}"
+
+
+def ranks(results: Results) -> str:
+    """Of the figure of the same name."""
+    table, chance = rank_table(results)
+    best, worst = table.iloc[0], table.iloc[-1]
+    bars = ranking.cliques(table["rank"].tolist(), chance["difference"])
+    apart = f"joined by {len(bars)} bars" if len(bars) > 1 else "all joined by one bar"
+    if not bars:
+        apart = "not joined by any bar"
+    place = table["method"].tolist().index("Random") + 1 if "Random" in set(table["method"]) else 0
+    random = f" Random is number {place}." if place else ""
+    return (
+        f"Average ranks go from {best['rank']:.1f} ({best['method']}) to {worst['rank']:.1f}"
+        f" ({worst['method']}); the methods are {apart}, and that they differ at all has a"
+        f" permutation p of {chance['p']:.2g}.{random}"
+    )

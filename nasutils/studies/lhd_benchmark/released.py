@@ -1,0 +1,184 @@
+"""What networks of the released architectures, and random ones, reach in short trainings: those of
+the pilot, and those of the registered study where an arm of it is complete.
+
+The registered study (`studies.confirmation`) is read as it is committed. An arm that is not
+complete is not looked at, here as there.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from IPython.display import Markdown
+
+from nasutils.spaces.lhd_final import finalnet_parameters
+from nasutils.studies.confirmation import outcomes, page, plan
+from nasutils.studies.confirmation.outcomes import Outcome
+from nasutils.studies.confirmation.plan import Drawn, Networks, Released
+from nasutils.studies.lhd_benchmark import architectures
+from nasutils.studies.lhd_benchmark.architectures import TRIALS
+from nasutils.studies.lhd_benchmark.variants import METHODS, Training
+
+PAPER = "lhd_benchmark"
+LABELS = {name: label for label, name in METHODS.items()}
+"""Name of a method as in `methods.get` -> label."""
+AS_PILOT = Training(channels=8, cells=4, capacity=30_000)
+"""The size of the pilot's networks; how they were trained: `tables/README.md`."""
+POLICIES = {"base": "CIFAR-10, base", "1m": "CIFAR-10, 1m"}
+"""Policies of the pilot -> name of the registered arm that trains the same networks again."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Networks of the architectures that were released for a data set, trained alike.
+
+    methods: labels, the control first. accuracy: of the test images after the last epoch (%), mean
+    over the seeds of the training. parameters: of the networks. Both (methods, trials of the
+    search). searched, target: data set of the search, and of training and test.
+    """
+
+    methods: tuple[str, ...]
+    accuracy: np.ndarray
+    parameters: np.ndarray
+    policy: str
+    searched: str = "cifar10"
+    target: str = "cifar10"
+
+
+Conditions = Mapping[str, Condition]
+"""By name, such as `CIFAR-10, base`."""
+
+
+def pilot() -> dict[str, Condition]:
+    """Those of the pilot: all of CIFAR-10 under `base`, and those of three methods under `1m`."""
+    found = architectures.pilot_by_method()
+    return {POLICIES[policy]: _condition(rows, policy) for policy, rows in found.items()}
+
+
+def _condition(accuracy: Mapping[str, np.ndarray], policy: str) -> Condition:
+    labels = tuple(LABELS[method] for method in accuracy)
+    parameters = [[_parameters(method, trial, policy) for trial in TRIALS] for method in accuracy]
+    return Condition(labels, np.stack([*accuracy.values()]), np.array(parameters), policy)
+
+
+def _parameters(method: str, trial: int, policy: str) -> int:
+    genotype = architectures.genotype("cifar10", method, trial, policy)
+    channels, cells = AS_PILOT.size(genotype, policy, 10)
+    return finalnet_parameters(genotype, channels, cells, 10)
+
+
+class Registered:
+    """The registered study of this paper, as far as it has run. parts: of the plan, see
+    `page.committed`.
+    """
+
+    def __init__(self, parts: Sequence[outcomes.Results]) -> None:
+        self.parts = [part for part in parts if PAPER in part.study.claims]
+
+    @classmethod
+    def read(cls) -> "Registered":
+        """From the committed runs."""
+        studies = [study for study in plan.read().values() if PAPER in study.claims]
+        return cls([page.committed(study) for study in studies])
+
+    @cached_property
+    def conditions(self) -> dict[str, Condition]:
+        """Those whose arm is complete."""
+        found = {}
+        for part, arm in self._complete():
+            if isinstance(arm.networks, Released):
+                accuracy, size = (
+                    _measured(part, arm, name).mean(axis=-1)
+                    for name in ("test_accuracy", "params")
+                )
+                labels = tuple(LABELS[name] for name in architectures.METHODS)
+                where = arm.networks.policy, arm.networks.searched, _target(part.study, arm)
+                found[arm.name] = Condition(labels, accuracy, size, *where)
+        return found
+
+    @cached_property
+    def random(self) -> dict[str, np.ndarray]:
+        """Accuracies (%) of random networks by arm, those that are complete: (networks, seeds)."""
+        return {
+            arm.name: _measured(part, arm, "test_accuracy")
+            for part, arm in self._complete()
+            if isinstance(arm.networks, Drawn)
+        }
+
+    def _complete(self) -> list[tuple[outcomes.Results, Networks]]:
+        """The arms of registered parts of which no run is missing."""
+        registered = [part for part in self.parts if part.study.registered]
+        return [
+            (part, arm)
+            for part in registered
+            for arm in part.study.arms
+            if isinstance(arm, Networks) and all(key in part.networks for key in _keys(arm))
+        ]
+
+    @cached_property
+    def _outcomes(self) -> list[Outcome]:
+        return [o for part in self.parts for o in outcomes.outcomes(part.study, PAPER, part)]
+
+    def told(self, *numbers: str) -> Markdown:
+        """What became of the claims of these numbers: `5` is 5a, 5b, ...
+
+        A line for each primary claim, one for all secondary ones, which stand in the table of
+        `page.section`.
+        """
+        found = [o for o in self._outcomes if _number(o.claim.claim) in numbers]
+        primary = [o for o in found if o.claim.role == "primary"]
+        others = [o.outcome if o.findings else page.WAITS for o in found if o not in primary]
+        lines = ["**Registered study:**", "", *(_told(o) for o in primary)]
+        if others:
+            lines.append(f"- Secondary claims: {_counted(others)}.")
+        return Markdown("\n".join(lines))
+
+    def state(self) -> Markdown:
+        """How far it is: outcomes of all primary claims."""
+        primary = [o for o in self._outcomes if o.claim.role == "primary"]
+        words = [o.outcome if o.findings else page.WAITS for o in primary]
+        registered = all(part.study.registered for part in self.parts)
+        note = "" if registered else " A part of its plan is not registered yet."
+        return Markdown(f"**Registered study**, primary claims: {_counted(words)}.{note}")
+
+
+def _target(study: plan.Study, arm: Networks) -> str:
+    """The data set of an arm's training. Own images, which a plan names by their content, stand in
+    for those of the data set whose protocol they are trained by, such as `lhd-cifar100-1m`.
+    """
+    return str(study.settings[arm.setting]["preset"]).split("-")[1]
+
+
+def _keys(arm: Networks) -> list[outcomes.Key]:
+    """Of all its runs: cell by cell, seed by seed."""
+    seeds = plan.seeds_of(arm.seeds)
+    return [
+        (arm.name, plan.Trained(cell, seed)) for cell in arm.networks.names() for seed in seeds
+    ]
+
+
+def _measured(part: outcomes.Results, arm: Networks, name: str) -> np.ndarray:
+    """Of the results of a complete arm: (methods, trials, seeds), or (networks, seeds)."""
+    results = (part.networks[key].result for key in _keys(arm))
+    values = np.array([result[name] for result in results if result])
+    return values.reshape(*arm.networks.shape, -1)
+
+
+def _number(claim: str) -> str:
+    """`5a discernible methods, base` -> `5`."""
+    return re.split(r"\D", claim, maxsplit=1)[0]
+
+
+def _counted(words: Sequence[str]) -> str:
+    return ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
+
+
+def _told(outcome: Outcome) -> str:
+    claim, test = outcome.claim, page.TEST_NAMES[outcome.claim.tests[0].test]
+    found = f"Found: {outcome.findings[0]}; " if outcome.findings else "So far "
+    return (
+        f"- **Claim {claim.claim}:** *{claim.sentence}* Tested: {claim.statistic} ({test})."
+        f" {found}**{outcome.outcome}**."
+    )

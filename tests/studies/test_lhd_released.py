@@ -1,0 +1,227 @@
+"""Networks of the released LHD architectures: the pilot, and the registered study's complete arms.
+
+Run: pytest tests/studies/test_lhd_released.py
+"""
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import matplotlib
+import numpy as np
+import pytest
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+
+from nasutils.measures import comparisons
+from nasutils.studies.confirmation import outcomes, plan
+from nasutils.studies.lhd_benchmark import architectures, figures, readings, released, tables
+from nasutils.studies.lhd_benchmark.released import Condition, Registered
+
+PARTS = {name: part for name, part in plan.read().items() if "lhd_benchmark" in part.claims}
+REGISTERED = {name: part.model_copy(update={"registered": "ab"}) for name, part in PARTS.items()}
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+@dataclass(eq=False)
+class Finished:
+    """A run."""
+
+    result: dict
+    stamp: dict = field(default_factory=dict)
+
+
+def planned(part):
+    """The runs of a part: arm, and what tells its runs apart."""
+    for arm in part.arms:
+        seeds = plan.seeds_of(arm.seeds)
+        yield from ((arm, plan.Trained(c, s)) for c in arm.networks.names() for s in seeds)
+
+
+def study(parts, monkeypatch, arms=None, without=0):
+    """The registered study with all runs of these arms (None: of all), but for the first few.
+
+    Accuracy: 40, 2 for each place of the method, 0.1 for each trial, 5 in CIFAR-10's `1m`.
+    """
+    monkeypatch.setattr(outcomes, "refusal", lambda stamp, registered: None)
+    found = []
+    for part in parts.values():
+        networks = {}
+        for arm, trained in planned(part):
+            if arms is None or arm.name in arms:
+                result = {"test_accuracy": _accuracy(arm.name, trained), "params": 1000.0}
+                networks[arm.name, trained] = Finished(result)
+        for key in list(networks)[:without]:
+            del networks[key]
+        found.append(outcomes.Results(part, {}, networks))
+    return Registered(found)
+
+
+def _accuracy(arm, trained):
+    place, trial = 0, 0
+    if "," in trained.cell:
+        method, trial = trained.cell.split(", trial ")
+        place = architectures.METHODS.index(method)
+    number = int("".join(filter(str.isdigit, trained.cell)) or 0)
+    wobble = np.sin(7 * number + 3 * place) / 2
+    return 40 + 2 * place + 0.1 * int(trial) + wobble + 5 * (arm == "CIFAR-10, 1m") + trained.seed
+
+
+def quick(monkeypatch):
+    """Outcomes of all claims take a minute; what they come to is tested elsewhere."""
+    ended = SimpleNamespace(estimate=0.9, low=0.8, high=1.0, p=0.001, n=(45,))
+    monkeypatch.setattr(outcomes, "finding", lambda hypothesis, results: ended)
+
+
+# The pilot
+
+
+def test_the_pilot_has_nine_methods_under_base_and_three_of_one_size():
+    base, wide = released.pilot().values()
+    assert list(released.pilot()) == ["CIFAR-10, base", "CIFAR-10, 1m"]
+    assert base.accuracy.shape == (9, 5) and wide.methods == ("Random", "DARTS", "GAEA-ERM")
+    assert base.methods[0] == "Random" and base.accuracy[0, 0] == 44.88
+    assert base.parameters.max() < 40_000 and (wide.parameters >= 30_000).all()
+    assert wide.parameters.max() < 41_000
+    arms = {arm.name for part in PARTS.values() for arm in part.arms}
+    assert set(released.pilot()) <= arms
+
+
+def test_the_pilots_networks_are_as_large_as_those_that_are_trained_anew():
+    arm = PARTS["lhd"].arm("CIFAR-10, 1m")
+    trained = arm.evaluations(PARTS["lhd"].settings)
+    for i, trial in enumerate(architectures.TRIALS):
+        evaluation = trained[plan.Trained(f"darts, trial {trial}", 1)]
+        genotype = architectures.genotype("cifar10", "darts", trial)
+        size = released.AS_PILOT.size(genotype, "1m", 10)
+        assert size == (evaluation.channels, evaluation.cells)
+        wide = released.pilot()["CIFAR-10, 1m"]
+        assert wide.parameters[1, i] == released.finalnet_parameters(genotype, *size, 10)
+
+
+def test_figures_of_the_pilot_can_be_drawn():
+    pilot = released.pilot()
+    for draw in (figures.contrasts, figures.trials, figures.agreement):
+        figure, table = draw(pilot)
+        figure.canvas.draw()
+        assert len(table) and len(figure.axes) == 2
+
+
+# The registered study
+
+
+def test_an_arm_is_shown_when_its_last_run_is_there(monkeypatch):
+    whole = study(REGISTERED, monkeypatch, ["CIFAR-10, base", "random LHD"])
+    assert list(whole.conditions) == ["CIFAR-10, base"] and list(whole.random) == ["random LHD"]
+    base = whole.conditions["CIFAR-10, base"]
+    assert base.accuracy.shape == (9, 5) and whole.random["random LHD"].shape == (200, 2)
+    expected = np.mean([_accuracy("", plan.Trained("darts, trial 2", seed)) for seed in (1, 2)])
+    assert base.accuracy[base.methods.index("DARTS"), 1] == pytest.approx(expected)
+    assert (base.policy, base.searched, base.target) == ("base", "cifar10", "cifar10")
+    part = study(REGISTERED, monkeypatch, ["CIFAR-10, base"], without=1)
+    assert part.conditions == {}
+
+
+def test_nothing_is_shown_of_a_plan_that_is_not_registered(monkeypatch):
+    parts = {name: p.model_copy(update={"registered": None}) for name, p in PARTS.items()}
+    early = study(parts, monkeypatch)
+    assert early.conditions == {} and early.random == {}
+    assert "not registered yet" in study(parts, monkeypatch, []).state().data
+
+
+def test_conditions_know_where_they_were_searched_and_trained(monkeypatch):
+    found = study(REGISTERED, monkeypatch).conditions
+    places = {name: (c.policy, c.searched, c.target) for name, c in found.items()}
+    assert places["searched on SVHN"] == ("base", "svhn", "cifar10")
+    assert places["CIFAR-100, 1m"] == ("1m", "cifar100", "cifar100")
+    across = "searched on CIFAR-10, trained on CIFAR-100"
+    assert places[across] == ("base", "cifar10", "cifar100")
+    assert len(found) == 13 - 1  # CIFAR-10 under base is in both parts
+
+
+def test_claims_are_told_by_their_number(monkeypatch):
+    waiting = study(REGISTERED, monkeypatch, [])
+    text = waiting.told("5").data
+    assert "**Claim 5a" in text and "So far **0 of 90 runs**" in text and "Claim 6a" not in text
+    assert "Secondary claims: " in text and "waiting for runs" in text
+    assert (
+        "waiting for runs" in waiting.state().data and "registered yet" not in waiting.state().data
+    )
+
+
+def test_claims_with_an_outcome_say_what_was_found(monkeypatch):
+    quick(monkeypatch)
+    text = study(REGISTERED, monkeypatch, ["CIFAR-10, base"]).told("5").data
+    (line,) = (line for line in text.splitlines() if "**Claim 5a" in line)
+    assert "Found: " in line and line.endswith("**.") and "runs" not in line
+
+
+def test_figures_of_the_registered_study_can_be_drawn(monkeypatch):
+    everything = study(REGISTERED, monkeypatch)
+    some = {name: everything.conditions[name] for name in list(everything.conditions)[:5]}
+    _, table = figures.contrasts(some)
+    assert set(table["condition"]) == set(some) and len(table) == 45
+    figure, _ = figures.agreement(everything.conditions)
+    titles = [ax.get_title().partition(":")[0] for ax in figure.axes if ax.get_visible()]
+    assert titles == 2 * ["base and 1m", "base and 3ops", "base and 4out", "size"]
+    moved = tables.released_transferred(everything.conditions)
+    assert moved.groupby("target")["searched"].nunique().tolist() == [3, 3]
+    for drawn, _ in figures.transfer(moved), figures.spread(everything.random):
+        drawn.canvas.draw()
+
+
+# What they say
+
+
+def condition(means, deviation=0.5, policy="base"):
+    """Methods of these means, each with five searches evenly about it."""
+    values = np.add.outer(means, deviation * np.array([-2.0, -1, 0, 1, 2]))
+    size = np.add.outer(1000.0 * np.array(means), 10.0 * np.arange(5))
+    return Condition(("Random", "DARTS", "GAEA-ERM")[: len(means)], values, size, policy)
+
+
+def test_methods_above_and_below_chance_are_counted():
+    text = readings.contrasts(
+        {"a": condition([44.0, 48.0, 40.0]), "b": condition([44.0, 44.1, 44])}
+    )
+    assert (
+        "a: 1 of 2 methods find better networks than a random draw (DARTS by 4.0 points)" in text
+    )
+    assert "1 find worse ones. b: none of 2 methods" in text and text.endswith(
+        "none find worse ones."
+    )
+
+
+def test_the_best_method_is_on_top_and_bars_join_those_not_told_apart():
+    figure, table = figures.contrasts({"a": condition([44.0, 48.0, 44.2])})
+    assert table["method"].tolist() == ["DARTS", "GAEA-ERM", "Random"]
+    assert table["difference"].tolist() == pytest.approx([4, 0.2, 0])
+    needed = table["told_apart_from"].iloc[0]
+    assert 0.2 < needed < 4
+    thick = [line for line in figure.axes[0].lines if line.get_linewidth() == 2.2]
+    assert [[round(y) for y in line.get_ydata()] for line in thick] == [[1, 2]]
+
+
+def test_reliability_is_that_of_the_registered_test():
+    apart = condition([44.0, 48.0, 40.0])
+    text = readings.trials({"a": apart})
+    found = comparisons.reliability([apart.accuracy[..., None]], 0.0)
+    assert f"reliability of {found.estimate:.2f} [" in text and "and 100 % of the pairs" in text
+
+
+def test_agreement_pairs_the_same_architectures():
+    base, wide = condition([44.0, 48.0, 40.0]), condition([50.0, 54.0, 46.0], policy="1m")
+    figure, table = figures.agreement({"CIFAR-10, base": base, "CIFAR-10, 1m": wide})
+    first = table[table["x_is"].str.startswith("accuracy")]
+    assert (first["y"] - first["x"]).tolist() == pytest.approx([6.0] * 15)
+    assert [ax.get_title() for ax in figure.axes] == [
+        "base and 1m: 1.00, within methods 1.00",
+        "size: 1.00, within methods 1.00",
+    ]
+    assert figures.compared({"CIFAR-10, 1m": wide}) == []
