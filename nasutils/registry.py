@@ -30,6 +30,7 @@ from weakref import WeakKeyDictionary
 from nasutils.errors import choose
 
 T = TypeVar("T")
+C = TypeVar("C", bound=type)
 NAME = re.compile(r"[\w.+-]+")
 INSTALLED = tuple(sysconfig.get_paths()[where] for where in ("stdlib", "purelib", "platlib"))
 
@@ -58,6 +59,7 @@ class Registry(Generic[T]):
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Ours first, then the others in the order in which they were registered."""
         return tuple(self._classes)
 
     def __getitem__(self, name: str) -> type[T]:
@@ -70,14 +72,21 @@ class Registry(Generic[T]):
             return None
         return self._travelled.get(name) or digest(self._classes[name])
 
-    def register(self, cls: Any) -> None:
-        """Add an own class, or replace the one of the same name and place.
-        Raises ValueError for what cannot be.
+    def register(self, cls: C) -> C:
+        """Make an own class known by its `name`, wherever one is asked for by name; returns it.
+
+        cls: a subclass of `base`, or of any class that is registered. Registered again from the
+        same place (a cell that is run again), it replaces the one before. Its source is part of
+        the name of a run.
+
+        Raises ValueError for a name that is taken and for what the class lacks.
         """
         self._check_class(cls)
         digest(cls)
-        self._classes[cls.name] = cls
-        self._travelled.pop(cls.name, None)
+        name = cls.name  # type: ignore[attr-defined]
+        self._classes[name] = cls
+        self._travelled.pop(name, None)
+        return cls
 
     def _check_class(self, cls: Any) -> None:
         base = f"{self._base.__module__}.{self._base.__qualname__}"

@@ -76,7 +76,6 @@ def forgotten(monkeypatch):
     for kind in (methods, spaces):
         monkeypatch.setattr(kind.registry, "_classes", dict(kind.registry._classes))
         monkeypatch.setattr(kind.registry, "_travelled", {})
-        monkeypatch.setattr(kind, "names", kind.names)
     yield
     for name in ("helpers", "rules", "cells"):
         sys.modules.pop(name, None)

@@ -27,7 +27,7 @@ from nasutils.methods.recipes import Recipe
 from nasutils.methods.sdarts import SDARTSADV, SDARTSRS
 from nasutils.methods.sp_darts import SPDARTS
 from nasutils.methods.surgenas import SurgeNAS
-from nasutils.registry import Own, Registry
+from nasutils.registry import Registry
 from nasutils.spaces.base import Space
 
 _BASELINES = (MiLeNAS, GDAS, PCDARTS, GAEABilevel, GAEAERM, DrNAS, DARTSMinus, BetaDARTS, SurgeNAS)
@@ -50,31 +50,15 @@ def _check(cls: type[Method]) -> None:
 
 
 registry = Registry("method", Method, _OURS, _check)
-"""`carried`, `adopt`, `source` are for tasks, see `nasutils.registry`."""
-names = registry.names
+"""Its `carried`, `adopt`, `source` are for tasks, see `nasutils.registry`."""
+register = registry.register
 
 
-def register(cls: type[Method]) -> type[Method]:
-    """Make an own method known by its `name`, wherever a method is asked for by name;
-    returns the class.
-
-    cls: a subclass of `Method` or of any method here, see `base`. Registered again from the same
-    place (a cell that is run again), it replaces the one before. Its source is part of the name of
-    a run, see `nasutils.registry`.
-
-    Raises ValueError for a name that is taken and for what the class lacks.
-    """
-    global names
-    registry.register(cls)
-    names = registry.names
-    return cls
-
-
-def adopt(own: Own | None) -> None:
-    """Make the own method known that came with a task, see `Registry.adopt`."""
-    global names
-    registry.adopt(own)
-    names = registry.names
+def __getattr__(name: str) -> tuple[str, ...]:
+    """`names`: those that are known now."""
+    if name == "names":
+        return registry.names
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 _HANDED = ("recipe", "preset", "seed", "dtype", "device")

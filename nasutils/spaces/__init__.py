@@ -4,7 +4,7 @@ base: what a space is. genotype, catalogue: a cell as a value, and published one
 operations.
 """
 
-from nasutils.registry import Own, Registry
+from nasutils.registry import Registry
 from nasutils.spaces import nasbench201
 from nasutils.spaces.base import Space
 from nasutils.spaces.darts import DARTS, S1, S2, S3, S4, Darts7
@@ -36,31 +36,15 @@ def _check(cls: type[Space]) -> None:
 
 
 registry = Registry("space", Space, (NASBench201, DARTS, Darts7, S1, S2, S3, S4, LHD), _check)
-"""`carried`, `adopt`, `source` are for tasks, see `nasutils.registry`."""
-names = registry.names
+"""Its `carried`, `adopt`, `source` are for tasks, see `nasutils.registry`."""
+register = registry.register
 
 
-def register(cls: type[Space]) -> type[Space]:
-    """Make an own space known by its `name`, wherever a space is asked for by name;
-    returns the class.
-
-    cls: a subclass of `Space` or of any space here. Registered again from the same place (a cell
-    that is run again), it replaces the one before. Its source is part of the name of a run, see
-    `nasutils.registry`.
-
-    Raises ValueError for a name that is taken and for what the class lacks.
-    """
-    global names
-    registry.register(cls)
-    names = registry.names
-    return cls
-
-
-def adopt(own: Own | None) -> None:
-    """Make the own space known that came with a task, see `Registry.adopt`."""
-    global names
-    registry.adopt(own)
-    names = registry.names
+def __getattr__(name: str) -> tuple[str, ...]:
+    """`names`: those that are known now."""
+    if name == "names":
+        return registry.names
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def get(name: str) -> Space:

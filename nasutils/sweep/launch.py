@@ -11,6 +11,7 @@ that run begin by importing it). Where runs are computed, see `nasutils.sweep.po
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Literal, TypeVar
 
 import torch
@@ -66,20 +67,10 @@ def sweep(
     """
     check_sweep(machine, workers, engine, gpus)
     named = {name_of(task): task for task in tasks}
-    homes = {name: home_of(task, machine) for name, task in named.items()}
-    states = {name: _at_first(home) for name, home in homes.items()}
-    todo = {name: task for name, task in named.items() if states[name] == "waiting"}
-    report = watch or (lambda states: None)
-    report(states)
-    if todo:
-        with closing(open_pool(machine, workers, engine, gpus)) as where:
-            for event in events(todo, where):
-                if event:
-                    states[event.name] = event.state
-                    if event.error is not None:
-                        _record(homes[event.name], event.error)
-                report(states)
-    return [homes[name_of(task)] for task in tasks]
+    states = _at_first(named, machine)
+    opened = partial(open_pool, machine, workers, engine, gpus)
+    _run_waiting(named, states, machine, opened, watch or _unwatched)
+    return [home_of(task, machine) for task in tasks]
 
 
 def open_pool(machine: Machine, workers: int | None, engine: str, gpus: float) -> Pool:
@@ -99,12 +90,41 @@ def open_pool(machine: Machine, workers: int | None, engine: str, gpus: float) -
     )
 
 
-def _at_first(home: Run) -> State:
-    """Of a run, before a sweep."""
-    try:
-        return "waiting" if home.result is None else "cached"
-    except BadRun:
-        return "failed"
+def _unwatched(states: States) -> None:
+    """Nobody is told."""
+
+
+def _at_first(named: Mapping[str, Task], machine: Machine) -> dict[str, State]:
+    """The state of every run before a sweep."""
+    states: dict[str, State] = {}
+    for name, task in named.items():
+        try:
+            result = home_of(task, machine).result
+            states[name] = "waiting" if result is None else "cached"
+        except BadRun:
+            states[name] = "failed"
+    return states
+
+
+def _run_waiting(
+    named: Mapping[str, Task],
+    states: dict[str, State],
+    machine: Machine,
+    opened: Callable[[], Pool],
+    report: Watch,
+) -> None:
+    """Run the tasks whose state is waiting; every change is kept in `states` and reported."""
+    report(states)
+    todo = {name: task for name, task in named.items() if states[name] == "waiting"}
+    if not todo:
+        return
+    with closing(opened()) as where:
+        for event in events(todo, where):
+            if event:
+                states[event.name] = event.state
+                if event.error is not None:
+                    _record(home_of(todo[event.name], machine), event.error)
+            report(states)
 
 
 def _record(home: Run, error: str) -> None:
@@ -136,19 +156,20 @@ def gather(
     their start; Interrupted (a KeyboardInterrupt) where it is interrupted: what is finished stays,
     and the next call goes on.
     """
-    _possible(tasks.values(), machine)
-    tell_changes((task.params() for task in tasks.values()), machine)
-    tried = list(tasks.values())
+    check_sweep(machine, workers, engine, gpus)
+    named = {name_of(task): task for task in tasks.values()}
+    states = _at_first(named, machine)
+    _check_possible([task for name, task in named.items() if states[name] == "waiting"], machine)
+    tell_changes((task.params() for task in named.values()), machine)
+    opened = partial(open_pool, machine, workers, engine, gpus)
+    found = {key: home_of(task, machine) for key, task in tasks.items()}
     try:
-        if all(_at_first(home_of(task, machine)) == "cached" for task in tried):
-            done = sweep(tried, machine, workers, engine, gpus)
-        else:
+        if "waiting" in states.values():
             with closing(view(tasks, machine)) as watch:
-                done = sweep(tried, machine, workers, engine, gpus, watch)
+                _run_waiting(named, states, machine, opened, watch)
     except KeyboardInterrupt:
-        homes = {home_of(task, machine) for task in tried}
+        homes = set(found.values())
         raise Interrupted(sum(home.finished for home in homes), len(homes)) from None
-    found = dict(zip(tasks, done, strict=True))
     unique = {run: key for key, run in reversed(found.items())}
     failed = {key: failure["error"] for run, key in unique.items() if (failure := run.failure)}
     where = (
@@ -176,14 +197,14 @@ class Interrupted(KeyboardInterrupt):
         return [str(self)]
 
 
-def _possible(tasks: Iterable[Task], machine: Machine) -> None:
+def _check_possible(tasks: Iterable[Task], machine: Machine) -> None:
+    """Raise the error of the first task, if all of them would fail at their start."""
     errors = []
     for task in tasks:
-        if _at_first(home_of(task, machine)) == "waiting":
-            try:
-                return task.check(machine)
-            except (ValueError, MissingData) as error:
-                errors.append(error)
+        try:
+            return task.check(machine)
+        except (ValueError, MissingData) as error:
+            errors.append(error)
     if errors:
         raise errors[0]
 

@@ -14,9 +14,8 @@ from time import monotonic
 from typing import Any, Protocol
 
 from nasutils.measures.searches import cell_accuracy
-from nasutils.runs import BadRun, Run
-from nasutils.sweep.planning import Outlook
-from nasutils.sweep.pool import Task, home_of, name_of
+from nasutils.sweep.planning import Outlook, Progress
+from nasutils.sweep.pool import Task, name_of
 from nasutils.training.experiment import Machine
 from nasutils.training.loop import Record
 
@@ -87,7 +86,7 @@ class Bar:
     def __call__(self, states: Mapping[str, str]) -> None:
         left = self._outlook(states)
         over = sum(self._epochs[name] for name, state in states.items() if state in OVER)
-        under_way = sum(epochs for _, epochs in self._outlook.under_way.values())
+        under_way = sum(done.epochs for done in self._outlook.under_way.values())
         # a run may have ended since it was looked at
         self._bar.n = min(over + under_way, self._bar.total)
         self._bar.set_postfix_str(caption(states, left))
@@ -123,7 +122,8 @@ class Table:
         self._outlook = Outlook(tasks.values(), machine)
         self._tasks = {name_of(task): task for task in tasks.values()}
         self._labels = {name_of(task): _label(key) for key, task in reversed([*tasks.items()])}
-        self._homes = {name: home_of(task, machine) for name, task in self._tasks.items()}
+        self._over: dict[str, str] = {}
+        """Lines of the runs that are over, which do not change any more."""
         self._handle = display(HTML(""), display_id=True)
 
     def __call__(self, states: Mapping[str, str]) -> None:
@@ -138,18 +138,25 @@ class Table:
         over = sum(state in OVER for state in states.values())
         running = [name for name, state in states.items() if state == "running"]
         ended = [name for name, state in states.items() if state in ("finished", "failed")]
-        lines = [self._line(name, states[name]) for name in [*running, *reversed(ended)][:SHOWN]]
+        shown = [*running, *reversed(ended)][:SHOWN]
+        lines = "".join(self._line(name, states[name]) for name in shown)
         head = f"{over} of {len(states)} runs are over; {caption(states, left)}"
-        return f"<p>{head}</p><table>{''.join(lines)}</table>"
+        return f"<p>{head}</p><table>{lines}</table>"
 
     def _line(self, name: str, state: str) -> str:
-        records = _readable(self._homes[name])
+        if state == "running":
+            return self._row(name, state, self._outlook.under_way.get(name, Progress()))
+        if name not in self._over:
+            self._over[name] = self._row(name, state, self._outlook.progress(name))
+        return self._over[name]
+
+    def _row(self, name: str, state: str, done: Progress) -> str:
         left = self._outlook.ends.get(name, float("nan"))
-        watched, values = curve(records, self._tasks[name].params().get("space", ""))
+        watched, values = curve(done.records, self._tasks[name].params().get("space", ""))
         cells = [
             html.escape(self._labels[name]),
             state,
-            f"epoch {len(records)} of {self._tasks[name].epochs}",
+            f"epoch {done.epochs} of {self._tasks[name].epochs}",
             "" if state != "running" or isnan(left) else f"{duration(left)} left",
             sparkline(watched, values),
             f"{values[-1]:.1f} % {watched}" if values else "",
@@ -166,14 +173,6 @@ class Table:
 
 def _label(key: Any) -> str:
     return ", ".join(map(str, key)) if isinstance(key, tuple) else str(key)
-
-
-def _readable(run: Run) -> list[Record]:
-    """Nothing of a damaged run: a view stops no sweep, and the run itself will say so."""
-    try:
-        return run.records
-    except BadRun:
-        return []
 
 
 def curve(records: Sequence[Record], space: str) -> tuple[str, list[float]]:

@@ -10,7 +10,7 @@ from math import inf, isnan, nan
 from pathlib import Path
 from statistics import fmean
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -20,6 +20,7 @@ from nasutils.own_data import CONTENT
 from nasutils.runs import BadRun, Params, Run
 from nasutils.sweep.pool import Task, home_of, name_of
 from nasutils.training.experiment import Machine
+from nasutils.training.loop import Record
 
 
 def seconds(records: Sequence[Mapping[str, Any]]) -> float:
@@ -27,11 +28,22 @@ def seconds(records: Sequence[Mapping[str, Any]]) -> float:
     return sum(record["cost"]["seconds"] for record in records)
 
 
-def spent(run: Run) -> tuple[float, int]:
-    """The seconds of a run so far and its epochs. Raises BadRun if its records are damaged."""
+class Progress(NamedTuple):
+    """Of a run, so far. records: one per epoch; seconds: what these took."""
+
+    records: Sequence[Record] = ()
+    seconds: float = 0.0
+
+    @property
+    def epochs(self) -> int:
+        return len(self.records)
+
+
+def progress(run: Run) -> Progress:
+    """How far a run is. Raises BadRun if its records are damaged."""
     records = run.records
     try:
-        return seconds(records), len(records)
+        return Progress(records, seconds(records))
     except (KeyError, TypeError) as error:
         raise BadRun(f"a record of {run.path} does not say what it cost ({error})") from None
 
@@ -48,36 +60,36 @@ class Outlook:
     way; before one of these has a record, in the finished ones of the machine's runs. It is
     estimated anew once in `every` seconds, since that takes a while of thousands of runs.
 
-    under_way: at the last estimate, the seconds so far and the epochs of every run that was
-    computed; ends: the seconds that each of them has left.
+    under_way: how far every run that was computed was at the last estimate; ends: the seconds that
+    each of them had left.
     """
 
-    under_way: Mapping[str, tuple[float, int]]
+    under_way: Mapping[str, Progress]
     ends: Mapping[str, float]
 
     def __init__(self, tasks: Iterable[Task], machine: Machine, every: float = 1.0) -> None:
         self._every, self._next, self._left = every, -inf, nan
-        self._root = Path(machine.runs)
+        self._root, self._unit = Path(machine.runs), torch.device(machine.device).type
         self._epochs: dict[str, int] = {}
         self._kinds: dict[str, str] = {}
         for task in tasks:
             name = name_of(task)
             self._epochs[name] = task.epochs
             self._kinds[name] = _setting(task.params())
-        self._before = self._paces_before(torch.device(machine.device).type)
+        self._before: dict[str, float] | None = None
         self._finished: dict[str, tuple[float, int]] = {}
+        """Of the runs that finished in this sweep, seconds and epochs."""
         self.under_way, self.ends = {}, {}
 
-    def _paces_before(self, unit: str) -> dict[str, float]:
-        """Seconds an epoch in the runs that were finished before this sweep, by kind."""
-        unfinished = set()
-        for name, kind in self._kinds.items():
-            if not Run(self._root / name).finished:
-                unfinished.add(kind)
-        if not unfinished:
-            return {}
-        kept = _measured(self._root, unit, unfinished)
-        return {kind: fmean(cost for cost, _ in costs) for kind, costs in kept.items()}
+    def _paces_before(self, states: Mapping[str, str]) -> dict[str, float]:
+        """Seconds an epoch in the runs that were finished before this sweep, by kind;
+        read at the first call, of the kinds that are to be computed.
+        """
+        if self._before is None:
+            asked = {self._kinds[name] for name, state in states.items() if state != "cached"}
+            kept = _measured(self._root, self._unit, asked) if asked else {}
+            self._before = {kind: fmean(cost for cost, _ in costs) for kind, costs in kept.items()}
+        return self._before
 
     def __call__(self, states: Mapping[str, str]) -> float:
         if monotonic() >= self._next:
@@ -88,38 +100,38 @@ class Outlook:
     def _estimated(self, states: Mapping[str, str]) -> float:
         for name, state in states.items():
             if state == "finished" and name not in self._finished:
-                total, _ = self._progress(name)
                 # All of its epochs, though it may have ended itself after fewer: so may those to
                 # come.
-                self._finished[name] = total, self._epochs[name]
+                self._finished[name] = self.progress(name).seconds, self._epochs[name]
         running = [name for name, state in states.items() if state == "running"]
         waiting = [name for name, state in states.items() if state == "waiting"]
-        self.under_way = {name: self._progress(name) for name in running}
+        self.under_way = {name: self.progress(name) for name in running}
+        so_far = {name: (done.seconds, done.epochs) for name, done in self.under_way.items()}
         # What is known best comes last: it replaces what comes before it.
-        paces = self._before | self._paces(self.under_way) | self._paces(self._finished)
+        paces = self._paces_before(states) | self._paces(so_far) | self._paces(self._finished)
 
         def cost(name: str) -> float:
             return paces.get(self._kinds[name], nan) * self._epochs[name]
 
         self.ends = {}
-        for name, (seconds, epochs) in self.under_way.items():
+        for name, (seconds, epochs) in so_far.items():
             self.ends[name] = self._end(name, cost(name), seconds, epochs)
         return time_left(self.ends.values(), [cost(name) for name in waiting])
 
-    def _progress(self, name: str) -> tuple[float, int]:
-        """Nothing where it cannot be read: a bar stops no sweep,
+    def progress(self, name: str) -> Progress:
+        """How far a run is now; nothing where it cannot be read: a view stops no sweep,
         and the run itself will say so.
         """
         try:
-            return spent(Run(self._root / name))
+            return progress(Run(self._root / name))
         except BadRun:
-            return 0.0, 0
+            return Progress()
 
-    def _paces(self, progress: Mapping[str, tuple[float, int]]) -> dict[str, float]:
-        """Seconds an epoch, by kind."""
+    def _paces(self, so_far: Mapping[str, tuple[float, int]]) -> dict[str, float]:
+        """Seconds an epoch, by kind. so_far: seconds and epochs by the name of a run."""
         seconds = defaultdict[str, float](float)
         epochs = Counter[str]()
-        for name, (cost, count) in progress.items():
+        for name, (cost, count) in so_far.items():
             kind = self._kinds[name]
             seconds[kind] += cost
             epochs[kind] += count
@@ -255,8 +267,9 @@ def _measured(root: Path, unit: str, settings: set[str]) -> dict[str, list[tuple
                 continue
             if run.stamp.get("type", "cpu") != unit:
                 continue
-            total, epochs = spent(run)
-            found[setting].append((total / max(epochs, 1), run.stamp.get("device", "unknown")))
+            done = progress(run)
+            cost = done.seconds / max(done.epochs, 1)
+            found[setting].append((cost, run.stamp.get("device", "unknown")))
         except BadRun as error:
             print(f"left out: {error}")
     return found

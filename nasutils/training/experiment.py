@@ -59,8 +59,8 @@ class Portable:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         method, space = state.pop("own")
-        methods.adopt(method)
-        spaces.adopt(space)
+        methods.registry.adopt(method)
+        spaces.registry.adopt(space)
         vars(self).update(state)
 
 

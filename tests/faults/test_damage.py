@@ -272,7 +272,7 @@ def test_a_damaged_run_stops_no_other_and_is_left_as_it_is(name, root, capsys, m
         f"2 of 3 runs finished (2 on {stamp()['device']}); failed: {{'one': 'BadRun:"
         f" {file.parent}/"
     )
-    monkeypatch.setattr(launch, "open_pool", None)  # nothing is left to be computed
+    monkeypatch.setattr(launch, "open_pool", lambda *_: pytest.fail("a pool was opened"))
     gather({"one": ONE, "two": TWO}, Machine(root))
 
 

@@ -172,6 +172,17 @@ def test_gather_refuses_what_is_impossible_before_anything_runs(tmp_path):
     assert not machine.runs.exists()
 
 
+def test_gather_looks_at_every_run_once_before_it_computes(swept, monkeypatch):
+    other, looks, read = experiment(channels=2), Counter(), Run.result.fget
+    monkeypatch.setattr(
+        Run, "result", property(lambda run: looks.update([run.path.name]) or read(run))
+    )
+    monkeypatch.setattr(launch, "open_pool", no_pool)
+    with pytest.raises(AssertionError, match="a pool was opened"):
+        gather({0: ONE, 1: other}, swept[0])
+    assert looks == {name_of(ONE): 1, name_of(other): 1}
+
+
 def test_gather_says_that_nothing_failed_and_shows_no_bar_of_what_is_finished(swept, capsys):
     gather({0: ONE, 1: TWO}, swept[0])
     assert capsys.readouterr() == (

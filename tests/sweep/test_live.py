@@ -3,14 +3,16 @@
 Run: pytest tests/sweep/test_live.py
 """
 
+import itertools
 import json
 import math
 import re
+from collections import Counter
 
 import pytest
 
 from nasutils.runs import Run
-from nasutils.sweep import live
+from nasutils.sweep import live, planning
 from nasutils.sweep.live import Bar, Table, caption, curve, sparkline, view
 from nasutils.sweep.pool import name_of
 from nasutils.training.experiment import Experiment, Machine
@@ -87,6 +89,22 @@ def test_a_table_is_drawn_at_most_once_a_second_and_shows_no_markup_of_labels(tm
     for _ in range(3):
         table(dict.fromkeys(RUNNING, "running"))
     assert len(shown) == 1 and "&lt;b&gt;, 1" in shown[0] and "<b>" not in shown[0]
+
+
+def test_a_table_reads_a_run_under_way_once_a_drawing_and_one_that_is_over_once_in_all(
+    tmp_path, shown, monkeypatch
+):
+    under_way, over = written(tmp_path, ONE, 1), written(tmp_path, TWO, 3)
+    reads, read = Counter(), Run.records.fget
+    monkeypatch.setattr(Run, "records", property(lambda run: reads.update([run]) or read(run)))
+    monkeypatch.setattr(live, "SHARE", 0)
+    for module in (live, planning):  # a clock that is fast enough for a drawing at every call
+        monkeypatch.setattr(module, "monotonic", itertools.count(0, 100).__next__)
+    table = Table(TASKS, Machine(tmp_path))
+    for _ in range(3):
+        table({under_way.path.name: "running", over.path.name: "failed"})
+    assert len(shown) == 3 and reads == {under_way: 3, over: 1}
+    assert "epoch 1 of 3" in shown[-1] and "epoch 3 of 3" in shown[-1]
 
 
 def test_a_table_shows_few_of_many_runs(tmp_path, shown):
