@@ -13,15 +13,19 @@ from nasutils.runs import key
 from nasutils.studies.lhd_benchmark.variants import SearchKey, at_hand
 from nasutils.training.experiment import Experiment, Machine
 from nasutils.training.finalnet import Evaluation
+from nasutils.training.selection import Selection
 
 RUNS = Path(__file__).parents[2] / "figures" / "laptop" / "runs"
-KINDS = {"search": Experiment, "finalnet": Evaluation}
+KINDS = {"search": Experiment, "finalnet": Evaluation, "selection": Selection}
 
 
 def asked(params):
-    """The search or training of these parameters."""
+    """The search, training or selection of these parameters."""
     kind = KINDS[params["kind"]]
-    return kind(**{f.name: params[f.name] for f in fields(kind) if f.name in params})
+    given = {f.name: params[f.name] for f in fields(kind) if f.name in params}
+    if kind is Selection:
+        given["search"] = asked(params["search"])
+    return kind(**given)
 
 
 def committed():
@@ -34,6 +38,13 @@ def test_committed_runs_are_found_by_what_they_say_of_themselves():
     assert len(runs) > 1000
     changed = [name for name, params in runs.items() if key(asked(params).params()) != name]
     assert changed == []
+
+
+def test_a_selection_is_found_by_what_it_says_of_itself():
+    search = Experiment(options={"order": 2}, images=500, keep_weights=True, seed=3)
+    selection = Selection(search, images=250, tune_epochs=5, criterion="loss", seed=4)
+    read = json.loads(json.dumps(selection.params()))
+    assert asked(read) == selection and key(asked(read).params()) == key(selection.params())
 
 
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
