@@ -243,14 +243,14 @@ def correlations(table: pd.DataFrame, first: str, second: str) -> pd.Series:
 
 
 def summary(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Per method the estimate of each column:
+    """Per method the median of each column and its interval, see `central`:
     columns `<column>`, `<column>_low`, `<column>_high`, and n.
     """
     rows = []
     for method, group in table.groupby("method", sort=False):
         row: dict[str, Any] = {"method": method, "n": len(group)}
         for column in columns:
-            row |= estimate(group[column]).columns(column)
+            row |= central(group[column]).columns(column)
         rows.append(row)
     return pd.DataFrame(rows)
 

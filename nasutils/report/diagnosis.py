@@ -69,9 +69,9 @@ def _magnitudes(ax: Axes, table: pd.DataFrame) -> None:
             table["epoch"],
             table[f"S_{op}"],
             label=op.replace("_", " "),
-            ms=3.5,
             lw=1.3,
             markevery=every,
+            **plots.MARKS,
             **plots.look(op),
         )
     values = table[[f"S_{op}" for op in ops]].to_numpy()

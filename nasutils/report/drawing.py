@@ -20,7 +20,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch, Polygon, Rectangle
+from matplotlib.patches import Patch, PathPatch, Polygon, Rectangle
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 from numpy.typing import ArrayLike
@@ -114,6 +114,11 @@ def draw_weights(
     _frame(ax, nodes, -TOP - 0.65)
     if key:
         _draw_key(ax, shades)
+
+
+def stripes_key(ops: Sequence[str]) -> list[Patch]:
+    """What the stripes of `draw_weights` mean, for the legend of a figure."""
+    return [Patch(label=label(op), **shade) for op, shade in _shades(ops).items()]
 
 
 def genotype_figure(named: Mapping[str, Genotype | str]) -> Figure:

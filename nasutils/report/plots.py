@@ -75,6 +75,8 @@ LOOKS: dict[str, tuple[str, Dashes, str]] = {
 the same in every notebook.
 """
 _FORMAT = Styler.format
+MARKS: dict[str, Any] = {"markersize": 4.5, "markeredgewidth": 0}
+"""Of a line's marks: an edge would fill what tells a cross or a star from a circle."""
 WIDTH = 7.2
 """Width in inches of a figure over two journal columns."""
 
@@ -154,7 +156,7 @@ def median_band(
         lows.append(e.low)
         highs.append(e.high)
     style.setdefault("markevery", max(len(places) // 8, 1))
-    (line,) = ax.plot(places, medians, markersize=3.5, linewidth=1.4, **style)
+    (line,) = ax.plot(places, medians, **MARKS, linewidth=1.4, **style)
     if not seeds:
         ax.fill_between(places, lows, highs, color=line.get_color(), alpha=0.16, lw=0)
         return

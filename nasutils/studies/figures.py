@@ -170,7 +170,7 @@ def gap(results: Results, labels: Iterable[str]) -> Drawn:
     )
 
 
-OPERATION_HATCHES = ("", "///", "...", "\\\\\\", "xx")
+OPERATION_HATCHES = ("", "///", "...", "---", "xx")
 """Of operations stacked on each other, for eyes that see no colour."""
 
 
@@ -230,13 +230,14 @@ def during(results: Results, labels: Iterable[str], seed: int) -> Drawn:
         for ax, place in zip(row, (0, len(run.records) // 2, -1), strict=True):
             record = run.records[place]
             mix = record["mix"]["cell"]
-            explained = label == shown[-1] and ax is row[1]
-            drawing.draw_weights(ax, EDGES, OPS, mix, key=explained)
+            drawing.draw_weights(ax, EDGES, OPS, mix, key=False)
             ax.set_title(f"{label}, epoch {record['epoch']}")
             for (source, target), weights in zip(EDGES, mix, strict=True):
                 edge = {"method": label, "seed": seed, "epoch": record["epoch"]}
                 edge["edge"] = f"{source} to {target}"
                 rows.append(edge | dict(zip(OPS, weights, strict=True)))
+    key = drawing.stripes_key(OPS)
+    figure.legend(handles=key, loc="outside upper center", ncols=len(key))
     plots.note(
         figure,
         f"one search of seed {seed} each; an edge has a stripe per operation, as wide as its"
@@ -261,8 +262,8 @@ def every_search(ax: Axes, table: pd.DataFrame, labels: Sequence[str], column: s
 
 
 def main_table(results: Results) -> pd.DataFrame:
-    """Methods by data sets: mean accuracy of the last cell with its interval and n,
-    published numbers below.
+    """Methods by data sets: median accuracy of the last cell with its interval and n,
+    published numbers, which are means, below.
     """
     ours = tables.summary(results.last, list(DATASET_TITLES)).assign(source="this run")
     return pd.concat(

@@ -121,7 +121,7 @@ def errors_table(finals: pd.DataFrame, dataset: str) -> pd.DataFrame:
     """
     rows = []
     for (space, label), group in finals.groupby(["space", "method"], sort=False):
-        e = tables.estimate(100 - group["test_accuracy"].to_numpy())
+        e = tables.central(100 - group["test_accuracy"].to_numpy())
         rows.append(
             {"dataset": dataset, "space": space, "method": label}
             | {**e.columns("error"), "n": e.n}
@@ -130,7 +130,9 @@ def errors_table(finals: pd.DataFrame, dataset: str) -> pd.DataFrame:
     known = dataset if dataset in set(S_SPACE_RESULTS["dataset"]) else "cifar10"
     published = S_SPACE_RESULTS[S_SPACE_RESULTS["dataset"] == known]
     published = published.assign(source="published: " + published["source"])
-    return pd.concat([pd.DataFrame(rows), published], ignore_index=True)
+    columns = ["dataset", "space", "method", "error", "error_low", "error_high", "sd", "n"]
+    table = pd.concat([pd.DataFrame(rows), published], ignore_index=True)
+    return table[[*columns, "params", "source"]]
 
 
 def darts_space_table() -> pd.DataFrame:

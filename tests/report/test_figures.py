@@ -266,6 +266,13 @@ def test_published_errors_are_those_on_the_data_set(dataset):
     assert set(published.groupby("space").size()) == {8}
 
 
+def test_the_interval_of_an_error_stays_within_the_possible():
+    rows = [("s4", "DARTS", accuracy, 1e6) for accuracy in (10.0, 10.0, 10.0, 10.0, 60.0)]
+    finals = pd.DataFrame(rows, columns=["space", "method", "test_accuracy", "params"])
+    ours = small_spaces.errors_table(finals, "cifar10").loc[0]
+    assert tuple(ours[["error_low", "error", "error_high"]]) == (40.0, 90.0, 90.0)
+
+
 def test_published_errors_are_complete():
     assert len(S_SPACE_RESULTS) == 3 * 4 * 8 and S_SPACE_RESULTS["source"].notna().all()
     rome = S_SPACE_RESULTS[S_SPACE_RESULTS["method"] == "ROME"].set_index(["dataset", "space"])

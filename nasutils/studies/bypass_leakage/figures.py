@@ -135,9 +135,9 @@ def course(results: Results) -> Drawn:
                 medians.index,
                 medians,
                 label=label,
-                ms=3.5,
                 lw=1.3,
                 markevery=2,
+                **plots.MARKS,
                 **plots.look(label),
             )
         ax.set(ylabel=name, ylim=limits)

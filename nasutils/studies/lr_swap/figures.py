@@ -64,7 +64,7 @@ def rates(labels: Sequence[str], epochs: int) -> Drawn:
     table = pd.DataFrame(rows)
     for label in labels:
         part = table[table["setting"] == label]
-        style = plots.look(label) | {"lw": 1.3, "ms": 3.5, "markevery": 8}
+        style = plots.look(label) | plots.MARKS | {"lw": 1.3, "markevery": 8}
         left.semilogy(
             part["epoch"], part["weight_rate"].where(part["weight_rate"] > 0), label=label, **style
         )
@@ -135,7 +135,7 @@ def magnitudes(results: Results) -> Drawn:
         every = max(rows["epoch"].nunique() // 8, 1)
         for op in SPACE.ops:
             medians = rows.groupby("epoch")[f"S_{op}"].median()
-            style = plots.look(op) | {"lw": 1.3, "ms": 3.5, "markevery": every}
+            style = plots.look(op) | plots.MARKS | {"lw": 1.3, "markevery": every}
             upper.plot(medians.index, medians, label=op.replace("_", " "), **style)
         upper.set_title(label)
         _eigenvalue_panel(lower, results, label)

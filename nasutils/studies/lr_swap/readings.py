@@ -17,9 +17,10 @@ def settings(results: Results, searched: Iterable[str]) -> str:
         f"{median(results, label, 'cifar10'):.1f} % ({label})" for label in ["DARTS", *labels]
     )
     better = [label for label in labels if results.gain(label).median() > 0]
+    which = f": {listed(better)}" if better else ""
     return (
         f"Medians of the last cells: {ends}. Paired by seed, {counted(len(better), len(labels))}"
-        " are better than DARTS."
+        f" are better than DARTS in the median{which}."
     )
 
 

@@ -52,14 +52,15 @@ def settings_table(results: Results) -> pd.DataFrame:
     """A row per setting: last cell on three data sets,
     best minus last and gain on DARTS on CIFAR-10 (points).
 
-    Means with their intervals over seeds, n; published numbers of other methods below.
+    Medians over seeds with their intervals, n; published numbers of other methods, which are
+    means, below.
     """
     table = tables.summary(results.last, list(DATASET_TITLES))
     table = table[table["method"].isin(VARIANTS)].reset_index(drop=True)
     measures = {"best_minus_last": results.degradation, "gain_on_darts": results.gain}
     for name, measure in measures.items():
         found = pd.DataFrame(
-            [tables.estimate(measure(label)).columns(name) for label in table["method"]]
+            [tables.central(measure(label)).columns(name) for label in table["method"]]
         )
         table = table.assign(**found)
     order = {label: i for i, label in enumerate(VARIANTS)}
@@ -119,7 +120,7 @@ def _compared(values: pd.Series, references: Mapping[str, pd.Series]) -> dict[st
         "minus_random": values - references["a cell at random"],
     }
     for name, column in columns.items():
-        row |= tables.estimate(column).columns(name)
+        row |= tables.central(column).columns(name)
     return {**row, "p": wilcoxon(values - last)}
 
 
@@ -144,7 +145,7 @@ def operations_table(results: Results) -> pd.DataFrame:
                 "correlation": magnitude_correlation(results, label, op),
             }
             for name, column in measures.items():
-                row |= tables.estimate(column).columns(name)
+                row |= tables.central(column).columns(name)
             rows.append(row)
     return pd.DataFrame(rows)
 
