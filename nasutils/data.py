@@ -160,7 +160,8 @@ def _own(path: str, resolution: int | None) -> Data:
     found = own_data.read(path, resolution)
     train, test = ImageSet(*found.train), ImageSet(*found.test)
     values = train.images.double() / 255
-    mean, std = (tuple(f(values, dim=(0, 2, 3)).tolist()) for f in (torch.mean, torch.std))
+    mean = tuple(values.mean(dim=(0, 2, 3)).tolist())
+    std = tuple(values.std(dim=(0, 2, 3)).tolist())
     if 0.0 in std:
         raise ValueError(f"the training images of {path} are all of one colour in a channel")
     return Data(path, train, test, found.num_classes, mean, std, found.classes)
@@ -254,14 +255,12 @@ def held_out(data: Data, scheme: str, images: int | None, count: int) -> ImageSe
 
 def _parts(data: Data, scheme: str) -> tuple[ImageSet, ImageSet]:
     choose("split", scheme, SPLITS)
-    return {"half": _halves, "nasbench201": _lists, "all": lambda d: (d.train, d.train)}[scheme](
-        data
-    )
-
-
-def _halves(data: Data) -> tuple[ImageSet, ImageSet]:
-    half = len(data.train) // 2
-    return data.train[:half], data.train[half:]
+    if scheme == "half":
+        half = len(data.train) // 2
+        return data.train[:half], data.train[half:]
+    if scheme == "nasbench201":
+        return _lists(data)
+    return data.train, data.train
 
 
 def _lists(data: Data) -> tuple[ImageSet, ImageSet]:

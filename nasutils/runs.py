@@ -143,15 +143,14 @@ class Run:
 
     def _check_digest(self) -> None:
         kept = _content(self.path / DIGEST)
-        if kept is None or kept == (now := self.digest()).encode():
+        now = self.digest()
+        if kept is None or kept == now.encode():
             return
         changed = set(now.splitlines()) ^ set(kept.decode(errors="replace").splitlines())
-        names = [name for name in SUMMED if any(line.endswith(name) for line in changed)] or [
-            DIGEST
-        ]
+        names = [name for name in SUMMED if any(line.endswith(name) for line in changed)]
+        first = names[0] if names else DIGEST
         raise BadRun(
-            f"{self.path / names[0]} is not what it was when the run finished, says {DIGEST};"
-            f" {AGAIN}"
+            f"{self.path / first} is not what it was when the run finished, says {DIGEST}; {AGAIN}"
         )
 
     def _check_whole(self, result: Result) -> None:

@@ -99,10 +99,8 @@ class Diagnosis:
     @property
     def since(self) -> int | None:
         """First epoch of the collapse, None if there is none."""
-        return min(
-            (f.since for f in self.findings if f.level == "collapse" and f.since is not None),
-            default=None,
-        )
+        collapses = [found for found in self.findings if found.level == "collapse"]
+        return min((c.since for c in collapses if c.since is not None), default=None)
 
     @property
     def collapsed(self) -> bool:
@@ -182,7 +180,11 @@ def per_epoch(records: Records, space: Space) -> pd.DataFrame:
 
 
 def _mean_margin(mix: Mapping[str, Any], space: Space) -> float:
-    return float(np.mean([float(weights[-1] - weights[-2]) for weights in _rivals(mix, space)]))
+    margins = []
+    for weights in _rivals(mix, space):
+        second, first = weights[-2:].tolist()
+        margins.append(first - second)
+    return float(np.mean(margins))
 
 
 def _rivals(mix: Mapping[str, Any], space: Space) -> list[Tensor]:
@@ -235,24 +237,18 @@ def _no_collapse(table: pd.DataFrame, edges: int, free: int, skips: int) -> Obse
 
 
 def _above(table: pd.DataFrame, column: str, start: int, edges: int) -> Observation:
-    share, since = table[column], int(table["epoch"].iloc[start])
+    share = table[column]
+    since = int(table["epoch"].iloc[start])
     same = lasting_from(share == share.iloc[-1]) or 0
     text = f"{SHARES[column]} hold {round(share.iloc[-1] * edges)} of {edges} edges of the cell"
     if same > start:
         text += f" since epoch {table['epoch'].iloc[same]}"
     text += f", more than {LIMITS[column][1]} since epoch {since}."
     if len(table) - start < LASTING:
-        return Observation(
-            "watch",
-            f"{text} That may be a fluctuation: it is younger than {LASTING} epochs.",
-            since,
-        )
-    return Observation(
-        "collapse",
-        f"{text} {KNOWN[column]}",
-        since,
-        ("temperature", "mixed", "swap", "regularise"),
-    )
+        text += f" That may be a fluctuation: it is younger than {LASTING} epochs."
+        return Observation("watch", text, since)
+    advice = ("temperature", "mixed", "swap", "regularise")
+    return Observation("collapse", f"{text} {KNOWN[column]}", since, advice)
 
 
 def _magnitude(table: pd.DataFrame, space: Space) -> Observation:

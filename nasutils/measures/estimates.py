@@ -35,10 +35,8 @@ class Finding:
     n: tuple[int, ...]
 
     def __str__(self) -> str:
-        return (
-            f"{self.estimate:.3g} [{self.low:.3g}, {self.high:.3g}], n ="
-            f" {' and '.join(map(str, self.n))}"
-        )
+        sizes = " and ".join(map(str, self.n))
+        return f"{self.estimate:.3g} [{self.low:.3g}, {self.high:.3g}], n = {sizes}"
 
 
 Arms = Sequence[np.ndarray]
@@ -69,7 +67,8 @@ def sign_test(arms: Arms, above: float) -> Finding:
 def median_only(arms: Arms, above: float = math.nan) -> Finding:
     """The same without a test, of what is only described."""
     (values,) = arms
-    return Finding(float(np.median(values)), *_median_interval(values), math.nan, (len(values),))
+    low, high = _median_interval(values)
+    return Finding(float(np.median(values)), low, high, math.nan, (len(values),))
 
 
 def _median_interval(values: np.ndarray) -> tuple[float, float]:
@@ -117,9 +116,8 @@ def t_test(arms: Arms, above: float) -> Finding:
     (values,) = arms
     tested = stats.ttest_1samp(values, above, alternative="greater")
     low, high = stats.ttest_1samp(values, 0.0).confidence_interval(BOTH_SIDES)
-    return Finding(
-        float(values.mean()), float(low), float(high), float(tested.pvalue), (len(values),)
-    )
+    mean, p = float(values.mean()), float(tested.pvalue)
+    return Finding(mean, float(low), float(high), p, (len(values),))
 
 
 def fisher_t_test(arms: Arms, above: float) -> Finding:
@@ -211,10 +209,8 @@ def welch_test(arms: Arms, above: float = 0.0) -> Finding:
     first, second = arms
     tested = stats.ttest_ind(first - above, second, equal_var=False, alternative="greater")
     low, high = stats.ttest_ind(first, second, equal_var=False).confidence_interval(BOTH_SIDES)
-    sizes = len(first), len(second)
-    return Finding(
-        float(first.mean() - second.mean()), float(low), float(high), float(tested.pvalue), sizes
-    )
+    difference, p = float(first.mean() - second.mean()), float(tested.pvalue)
+    return Finding(difference, float(low), float(high), p, (len(first), len(second)))
 
 
 def fisher_welch_test(arms: Arms, above: float = 0.0) -> Finding:
@@ -235,9 +231,13 @@ def equivalence_test(arms: Arms, above: float) -> Finding:
     two one-sided t tests, the larger p.
     """
     if len(arms) == 1:
-        found, mirrored = t_test(arms, -above), t_test([-arms[0]], -above)
+        (values,) = arms
+        found = t_test([values], -above)
+        mirrored = t_test([-values], -above)
     else:
-        found, mirrored = welch_test(arms, -above), welch_test(arms[::-1], -above)
+        first, second = arms
+        found = welch_test([first, second], -above)
+        mirrored = welch_test([second, first], -above)
     return replace(found, p=max(found.p, mirrored.p))
 
 

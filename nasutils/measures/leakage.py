@@ -169,12 +169,11 @@ def _at_matched_entropy(
 def _totals(
     cut: Mix, only: Mix, mix: Mix, names: Mapping[str, EdgeOps]
 ) -> dict[str, dict[str, Any]]:
-    return {
-        "bypass_total": {
-            kind: bypass_total(cut[kind], only[kind], m, names[kind]) for kind, m in mix.items()
-        },
-        "spread": {kind: spread(m, names[kind]).tolist() for kind, m in mix.items()},
-    }
+    totals, spreads = {}, {}
+    for kind, weights in mix.items():
+        totals[kind] = bypass_total(cut[kind], only[kind], weights, names[kind])
+        spreads[kind] = spread(weights, names[kind]).tolist()
+    return {"bypass_total": totals, "spread": spreads}
 
 
 def _cells(net: nn.Module) -> list[Measurable]:
@@ -337,7 +336,8 @@ def spread(weights: Tensor, names: EdgeOps) -> Tensor:
     It is the bypass of an edge whose operations all put out the same. 0 where nothing carries.
     """
     carrying = _carrying(weights, names).clamp(min=0)
-    return (1 - carrying.amax(dim=-1) / carrying.sum(dim=-1)).nan_to_num(0.0)
+    strongest = carrying.amax(dim=-1) / carrying.sum(dim=-1)
+    return (1 - strongest).nan_to_num(0.0)
 
 
 def at_entropy(mix: Mix) -> Mix | None:
@@ -390,23 +390,25 @@ def branch_gradients(net: nn.Module, loss: LossOfMix, mix: Mix) -> dict[str, Ten
     def keep(cell: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         calls.append((cell, inputs, output))
 
-    hooks = [m.register_forward_hook(keep) for m in net.modules() if isinstance(m, Measurable)]
+    cells = _cells(net)
+    hooks = [cell.register_forward_hook(keep) for cell in cells]  # type: ignore[attr-defined]
     try:
         value = loss(mix)
     finally:
         for hook in hooks:
             hook.remove()
-    totals = {
-        cell.cell_type: torch.zeros(mix[cell.cell_type].shape, dtype=torch.float64)
-        for cell in _cells(net)
-    }
-    calls = [call for call in calls if call[2].requires_grad]  # the others are cut off: all none
-    if calls:
-        upstream = torch.autograd.grad(
-            value, [output for *_, output in calls], materialize_grads=True
-        )
-        for (cell, inputs, _), g in zip(calls, upstream, strict=True):
-            totals[cell.cell_type] += _through_branches(cell, inputs, mix[cell.cell_type], g)
+    totals = {}
+    for cell in cells:
+        shape = mix[cell.cell_type].shape
+        totals[cell.cell_type] = torch.zeros(shape, dtype=torch.float64)
+    # Cells whose operations are all none are cut off from the loss.
+    calls = [(cell, inputs, output) for cell, inputs, output in calls if output.requires_grad]
+    if not calls:
+        return totals
+    outputs = [output for _, _, output in calls]
+    upstream = torch.autograd.grad(value, outputs, materialize_grads=True)
+    for (cell, inputs, _), g in zip(calls, upstream, strict=True):
+        totals[cell.cell_type] += _through_branches(cell, inputs, mix[cell.cell_type], g)
     return totals
 
 

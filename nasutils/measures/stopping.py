@@ -44,7 +44,8 @@ def magnitudes(alpha: ArrayLike) -> np.ndarray:
 
     alpha: (epochs, edges, operations); -inf where an edge lacks an operation.
     """
-    return relax.softmax(torch.as_tensor(np.asarray(alpha, dtype=float)), 1.0).sum(dim=1).numpy()
+    scores = torch.as_tensor(np.asarray(alpha, dtype=float))
+    return relax.softmax(scores, 1.0).sum(dim=1).numpy()
 
 
 def residual(s: np.ndarray, o: int) -> np.ndarray:
@@ -268,9 +269,8 @@ class SkipsOnly(Criterion):
     def judge(self, records: Records, space: Space, o: int = -1) -> Judgement:
         edges = [len(ops) for ops in cell_operations(records, space)]
         at = first(skip_counts(records, space) == edges)
-        return Judgement(
-            at, at, "no epoch had skips only" if at is None else "every edge of the cell is a skip"
-        )
+        reason = "no epoch had skips only" if at is None else "every edge of the cell is a skip"
+        return Judgement(at, at, reason)
 
 
 @dataclass(frozen=True)
@@ -291,12 +291,11 @@ class Highest(Criterion):
         if self.until_skips_only and SKIP in space.ops:
             end = CRITERIA["hard_exit"].judge(records, space, o).position
         seen = records if end is None else records[: end + 1]
-        at = int(self.score(magnitudes(alphas(seen, space)), o, space).argmax())
+        scores = self.score(magnitudes(alphas(seen, space)), o, space)
+        at = int(scores.argmax())
         rising = at == len(seen) - 1
-        reason = (
-            f"{space.ops[o]}"
-            f" {'is still at its highest' if rising else 'had its highest score here'}"
-        )
+        when = "is still at its highest" if rising else "had its highest score here"
+        reason = f"{space.ops[o]} {when}"
         if end is not None:
             reason += f"; all edges are skips at epoch {records[end]['epoch']}"
         return Judgement(at, end, reason)
@@ -367,15 +366,13 @@ class EigenvalueRise(Criterion):
     def judge(self, records: Records, space: Space, o: int = -1) -> Judgement:
         positions, values = eigenvalues(records)
         found = darts_es([records[i]["epoch"] for i in positions], values)
+        factor = f"by a factor of {ES_FACTOR}"
         if found is None:
-            return Judgement(
-                None, None, f"the eigenvalue never rose by a factor of 1.3 in {len(values)} values"
-            )
+            reason = f"the eigenvalue never rose {factor} in {len(values)} values"
+            return Judgement(None, None, reason)
         fires, earlier = (positions[i] for i in found)
-        epoch = records[fires]["epoch"]
-        return Judgement(
-            earlier, fires, f"the eigenvalue had risen by a factor of 1.3 at epoch {epoch}"
-        )
+        reason = f"the eigenvalue had risen {factor} at epoch {records[fires]['epoch']}"
+        return Judgement(earlier, fires, reason)
 
 
 CRITERIA: Mapping[str, Criterion] = {

@@ -51,7 +51,8 @@ class BetaDARTS(Baseline):
         gradients = super().alpha_gradients(problem, train, valid)
         if self.preset == "released":
             return gradients
-        rows = [part for groups in self.space.competing(self.alphas).values() for part in groups]
+        groups = self.space.competing(self.alphas).values()
+        rows = [part for group in groups for part in group]
         away = torch.autograd.grad(penalty(rows), list(self.alphas.values()))
         return [g + self.strength * a for g, a in zip(gradients, away, strict=True)]
 

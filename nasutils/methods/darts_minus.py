@@ -80,7 +80,8 @@ def skip_masks(space: Space, method: str) -> Mapping[str, Tensor]:
     """
     masks = {}
     for cell_type in space.cell_types:
-        rows = [[float(op == SKIP) for op in ops] for ops in operations_of_edges(space, cell_type)]
+        edge_ops = operations_of_edges(space, cell_type)
+        rows = [[float(op == SKIP) for op in ops] for ops in edge_ops]
         masks[cell_type] = torch.tensor(rows, dtype=torch.float64)
     if not any(mask.any() for mask in masks.values()):
         raise ValueError(f"{method} adds to skip connections, and the space {space.name} has none")

@@ -51,9 +51,11 @@ def linear_temperature(epoch: int, warmup: int = 0, top: float = 1.0) -> float:
 
     T = 1 before epoch `warmup`, whatever `top` is.
     """
+    if epoch < warmup:
+        return 1.0
     steps, tail = _cycle(epoch)
     floor, length = (0.0005, 10) if tail else (0.001, 5)
-    return 1.0 if epoch < warmup else top - steps * (top - floor) / length
+    return top - steps * (top - floor) / length
 
 
 def monotone_temperature(epoch: int, decay: float, warmup: int = 0) -> float:

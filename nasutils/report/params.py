@@ -124,9 +124,8 @@ def injected(cells: Iterable[str]) -> list[str]:
     """Names that papermill assigned in its injected cell; none when a notebook is run by hand."""
     for source in cells:
         if source.startswith("# Parameters\n"):
-            targets = [
-                node.targets[0] for node in ast.parse(source).body if isinstance(node, ast.Assign)
-            ]
+            assigned = [node for node in ast.parse(source).body if isinstance(node, ast.Assign)]
+            targets = [node.targets[0] for node in assigned]
             return [target.id for target in targets if isinstance(target, ast.Name)]
     return []
 
@@ -192,7 +191,8 @@ def departures(given: BaseModel, notebook: str, scale: str) -> dict[str, Any]:
     values = _at_scale(notebook, scale)
     schema = type(given)  # which `check` made of the cell's annotations
     usual = schema(**{name: values[name] for name in schema.model_fields}).model_dump()
-    found = given.model_dump()
-    return {
-        name: found[name] for name in found if name not in WHERE and found[name] != usual[name]
-    }
+    changed = {}
+    for name, value in given.model_dump().items():
+        if name not in WHERE and value != usual[name]:
+            changed[name] = value
+    return changed

@@ -6,7 +6,7 @@ run in batch.
 """
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -95,7 +95,9 @@ def trajectory_explorer(
     _name_operations((left,), ops)
     figure.colorbar(image, ax=left, label="mixing weight")
     now = _cells_worth(right, records)
-    title, below = left.set_title(" "), figure.supxlabel("0" * 60, fontsize="x-small", color="0.3")
+    title = left.set_title(" ")
+    # Zeros keep the room that the text of a cell needs.
+    below = figure.supxlabel("0" * 60, fontsize="x-small", color="0.3")
 
     def move(epoch: int) -> None:
         record = records[epoch]
@@ -130,19 +132,10 @@ def leakage_explorer(
     from ipywidgets import Dropdown, SelectionSlider
 
     probes = {record["epoch"]: record for record in records if "leakage" in record}
-    place = np.arange(len(ops))
-    nothing = np.zeros(len(ops))
     figure, ((left, right),) = plots.panels(1, 2, 2.7)
-    weights = left.bar(place, nothing, color="C0")
-    cut = right.bar(place - 0.2, nothing, 0.4, label="cut", color="C1")
-    only = right.bar(place + 0.2, nothing, 0.4, label="the only one kept", color="C2", hatch="//")
+    weights = left.bar(np.arange(len(ops)), np.zeros(len(ops)), color="C0")
     left.set(ylabel="mixing weight", ylim=(0, 1))
-    measured = [probe["leakage"] for probe in probes.values()]
-    every = np.array([[leakage["cut"]["cell"], leakage["only"]["cell"]] for leakage in measured])
-    low, high = min(every.min(), -0.05), max(every.max(), 0.05)
-    right.set(ylabel="change of the loss (nats)", ylim=(1.05 * low, 1.05 * high))
-    right.axhline(0, color="0.3", lw=0.8)
-    right.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+    cut, only = _change_bars(right, [probe["leakage"] for probe in probes.values()])
     _name_operations((left, right), ops)
     title = left.set_title(" ")
     said = figure.suptitle(" ", fontsize="small")
@@ -158,13 +151,10 @@ def leakage_explorer(
         for label in (*left.get_xticklabels(), *right.get_xticklabels()):
             label.set_fontweight("bold" if label.get_text() == chosen else "normal")
         title.set_text(f"epoch {epoch}, edge {edges[edge]}")
-
-        def changed(change: float) -> str:
-            return f"{leakage['loss'] + change:.3f} ({change:+.3f})"
-
+        loss = leakage["loss"]
         said.set_text(
-            f"loss {leakage['loss']:.3f}; without {ops[operation]}:"
-            f" {changed(without[operation])}; with nothing but it: {changed(alone[operation])}"
+            f"loss {loss:.3f}; without {ops[operation]}: {_changed(loss, without[operation])};"
+            f" with nothing but it: {_changed(loss, alone[operation])}"
         )
 
     last = probes[max(probes)]
@@ -175,6 +165,26 @@ def leakage_explorer(
         _slider(Dropdown, "cut", strongest, options=_numbered(ops)),
     ]
     return _explorer(controls, figure, move)
+
+
+def _change_bars(ax: Axes, measured: Sequence[Mapping[str, Any]]) -> tuple[Any, Any]:
+    """Bars for the changes of the loss when an operation is cut, and when it is the only one:
+    as high as any of `measured`, see `leakage.measure`.
+    """
+    every = np.array([[leakage["cut"]["cell"], leakage["only"]["cell"]] for leakage in measured])
+    place = np.arange(every.shape[-1])
+    nothing = np.zeros(len(place))
+    cut = ax.bar(place - 0.2, nothing, 0.4, label="cut", color="C1")
+    only = ax.bar(place + 0.2, nothing, 0.4, label="the only one kept", color="C2", hatch="//")
+    low, high = min(every.min(), -0.05), max(every.max(), 0.05)
+    ax.set(ylabel="change of the loss (nats)", ylim=(1.05 * low, 1.05 * high))
+    ax.axhline(0, color="0.3", lw=0.8)
+    ax.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+    return cut, only
+
+
+def _changed(loss: float, change: float) -> str:
+    return f"{loss + change:.3f} ({change:+.3f})"
 
 
 def _numbered(names: Sequence[str]) -> list[tuple[str, int]]:
@@ -323,11 +333,11 @@ def _explorer(controls: Sequence[Any], figure: Figure, move: Callable[..., None]
 def _png(figure: Figure) -> bytes:
     """The picture at DPI, packed for speed rather than size."""
     figure.set_dpi(DPI)
-    canvas, content = FigureCanvasAgg(figure), io.BytesIO()
+    canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    Picture.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(
-        content, "png", compress_level=1
-    )
+    picture = Picture.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    content = io.BytesIO()
+    picture.save(content, "png", compress_level=1)
     return content.getvalue()
 
 

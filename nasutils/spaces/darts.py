@@ -45,7 +45,6 @@ from nasutils.spaces.ops import (
     FactorizedReduction,
     PointwiseConv,
     RandomDraws,
-    make_operation,
 )
 from nasutils.spaces.pools import POOLS
 from nasutils.spaces.sharing import Node, channels_last
@@ -213,16 +212,8 @@ class SupernetCell(MixedCell):
         take = FactorizedReduction if halved else PointwiseConv
         self.enter0 = take(inputs[0], channels, affine=False)
         self.enter1 = PointwiseConv(inputs[1], channels, affine=False)
-        self.ops, self.norms, self.random = nn.ModuleDict(), nn.ModuleDict(), random
-        for e, names in enumerate(edge_ops):
-            for name in names:
-                module = make_operation(name, self.channels, self.stride(e), affine=False)
-                if module is not None:
-                    self.ops[f"{e}_{name}"] = module
-                elif name in POOLS:
-                    self.norms[f"{EDGES[e][0]}_{name}"] = nn.BatchNorm2d(
-                        self.channels, affine=False
-                    )
+        self.make_operations(CONVS)
+        self.random = random
 
     def forward(self, first: Node, second: Node, weights: CellWeights) -> Tensor:
         states = self.enter(first, second)
@@ -251,11 +242,13 @@ class SupernetCell(MixedCell):
         W), at weight 1.
         """
         node = Node(x)
-        zeros = torch.zeros_like(self.strided(x, edge))
-        return [
-            zeros if name == "none" else self.branch(edge, name, node)
-            for name in self.edge_ops[edge]
-        ]
+        branches = []
+        for name in self.edge_ops[edge]:
+            if name == "none":
+                branches.append(torch.zeros_like(self.strided(x, edge)))
+            else:
+                branches.append(self.branch(edge, name, node))
+        return branches
 
 
 class Supernet(nn.Module):

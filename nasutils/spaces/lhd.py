@@ -46,8 +46,7 @@ from nasutils.spaces.lhd_cells import (
 )
 from nasutils.spaces.lhd_final import FinalNet, channels_of
 from nasutils.spaces.mixed_cell import CellWeights, MixedCell
-from nasutils.spaces.ops import THIN_CONVS, PointwiseConv, make_operation
-from nasutils.spaces.pools import POOLS
+from nasutils.spaces.ops import THIN_CONVS, PointwiseConv
 from nasutils.spaces.sharing import Node, channels_last, mixed_sum
 
 EXTRA = ("auxiliary_skip", "inner_skip", "one", "rest")
@@ -120,16 +119,14 @@ class LHD(Space):
 
     def competing(self, scores: Mix, edgewise: bool = False) -> dict[str, list[Tensor]]:
         groups = {}
-        for name in CELL_TYPES:
-            if edgewise:
+        for name in self.alpha_shapes:
+            if name not in CELL_TYPES:
+                # The first row is of the sum, the second is gates, which do not compete.
+                groups[name] = [scores[name][:1]]
+            elif edgewise:
                 groups[name] = [scores[name]]
             else:
                 groups[name] = [part.reshape(1, -1) for part in scores[name].split(_EDGES_INTO)]
-        for name in self.alpha_shapes:
-            if (
-                name not in CELL_TYPES
-            ):  # the first row is of the sum, the second is gates, which do not compete
-                groups[name] = [scores[name][:1]]
         return groups
 
     def discretize(self, mix: Mix, policy: str | None = None) -> Genotype:
@@ -208,25 +205,17 @@ class SupernetCell(MixedCell):
         partial: int,
         extra: tuple[str, ...],
     ) -> None:
-        super().__init__(cell_type, ((*OPS, *extra),) * len(EDGES), channels, partial)
-        self.enter0 = (
-            PointwiseConv(inputs[0], channels, affine=False) if inputs[0] != channels else None
-        )
+        edge_ops = ((*OPS, *extra),) * len(EDGES)
+        super().__init__(cell_type, edge_ops, channels, partial)
+        self.enter0: nn.Module | None = None
+        if inputs[0] != channels:
+            self.enter0 = PointwiseConv(inputs[0], channels, affine=False)
         self.enter1 = PointwiseConv(inputs[1], channels, affine=False)
-        self.ops, self.norms = nn.ModuleDict(), nn.ModuleDict()
-        for e, names in enumerate(self.edge_ops):
-            for name in names:
-                module = make_operation(
-                    name, self.channels, self.stride(e), affine=False, convs=THIN_CONVS
-                )
-                if module is not None:
-                    self.ops[f"{e}_{name}"] = module
-                    if name == "inner_skip":  # its statistics move as if it ran once per operation
-                        module.bn.momentum = 1 - 0.9 ** len(OPS)  # type: ignore[union-attr]
-                elif name in POOLS:
-                    self.norms[f"{EDGES[e][0]}_{name}"] = nn.BatchNorm2d(
-                        self.channels, affine=False
-                    )
+        self.make_operations(THIN_CONVS)
+        for name, module in self.ops.items():
+            if name.endswith("_inner_skip"):
+                # Its statistics move as if it ran once per operation.
+                module.bn.momentum = 1 - 0.9 ** len(OPS)  # type: ignore[union-attr]
 
     def forward(self, first: Node, second: Node, weights: GatedWeights) -> tuple[Tensor, Tensor]:
         states = self.enter(first, second)

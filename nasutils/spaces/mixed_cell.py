@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from nasutils.spaces.base import EdgeOps
 from nasutils.spaces.graph import Edges, edge_stride
-from nasutils.spaces.ops import DilatedConv
+from nasutils.spaces.ops import Convs, DilatedConv, make_operation
 from nasutils.spaces.pools import POOLS
 from nasutils.spaces.sharing import Node, PartialNode, from_lattice, mixed_sum, pick
 
@@ -63,7 +63,7 @@ class MixedCell(nn.Module):
     """The edges of a cell (a subclass wires them). edge_ops: the operations of each edge.
 
     ops: a module per edge and operation with weights, `<edge>_<name>`; norms: a batch norm per
-    node and pool, `<source>_<name>`. Both are made by the subclass. channels: C, of all nodes; the
+    node and pool, `<source>_<name>`; `make_operations` makes both. channels: C, of all nodes; the
     attribute is C / partial, what the operations see.
     """
 
@@ -80,6 +80,20 @@ class MixedCell(nn.Module):
         self.edge_ops = edge_ops
         self.channels = channels // partial
         self.partial = partial
+
+    def make_operations(self, convs: Convs) -> None:
+        """Fill `ops` and `norms`; once the inputs have their modules, which are drawn first."""
+        self.ops = nn.ModuleDict()
+        self.norms = nn.ModuleDict()
+        for edge, names in enumerate(self.edge_ops):
+            source, _ = self.edges[edge]
+            for name in names:
+                module = make_operation(name, self.channels, self.stride(edge), False, convs)
+                if module is not None:
+                    self.ops[f"{edge}_{name}"] = module
+                elif name in POOLS:
+                    norm = nn.BatchNorm2d(self.channels, affine=False)
+                    self.norms[f"{source}_{name}"] = norm
 
     def stride(self, edge: int) -> int:
         source, _ = self.edges[edge]

@@ -173,10 +173,11 @@ def _kernel_areas(ops: Sequence[int]) -> list[int]:
 
 def query(arch: Arch) -> CellRecord:
     """What NAS-Bench-201 says of a cell. Raises ValueError if it is not a cell of the space."""
-    text, row = arch_of(arch), index_of(arch)
-    columns = [
-        {name: accuracies(name, kind)[row].item() for name in DATASETS} for kind in ACCURACY_KINDS
-    ]
+    text = arch_of(arch)
+    row = index_of(arch)
+    columns = []
+    for kind in ACCURACY_KINDS:
+        columns.append({name: accuracies(name, kind)[row].item() for name in DATASETS})
     return CellRecord(row, text, finalnet_parameters(text), finalnet_multiply_adds(text), *columns)
 
 

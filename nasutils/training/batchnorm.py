@@ -32,11 +32,14 @@ def recalibrate(
 @contextmanager
 def batch_norms_restored(net: nn.Module) -> Iterator[None]:
     """Put the batch norms' statistics and momenta back as they were."""
-    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
-    before = [({n: b.clone() for n, b in m.named_buffers()}, m.momentum) for m in norms]
+    before = []
+    for norm in net.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            buffers = {name: buffer.clone() for name, buffer in norm.named_buffers()}
+            before.append((norm, buffers, norm.momentum))
     try:
         yield
     finally:
-        for norm, (buffers, momentum) in zip(norms, before, strict=True):
+        for norm, buffers, momentum in before:
             norm.load_state_dict(buffers, strict=False)
             norm.momentum = momentum

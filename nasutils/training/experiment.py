@@ -218,20 +218,23 @@ def tell_changes(asked: Iterable[runs.Params], machine: "Machine") -> None:
     """
     if parent_process() is not None:
         return
-    root, changed = Path(machine.runs), set[str]()
-    waiting = {
-        _but_for_sources(p): p
-        for p in asked
-        if set(p) & set(SOURCES) and not Run(root / runs.key(p)).finished
-    }
-    for file in root.glob("*/result.json") if waiting else ():
+    root = Path(machine.runs)
+    waiting: dict[str, runs.Params] = {}
+    for params in asked:
+        of_own = any(name in params for name in SOURCES)
+        if of_own and not Run(root / runs.key(params)).finished:
+            waiting[_but_for_sources(params)] = params
+    if not waiting:
+        return
+    changed = set[str]()
+    for file in root.glob("*/result.json"):
         with suppress(runs.BadRun):
             earlier = Run(file.parent).params or {}
             now = waiting.get(_but_for_sources(earlier), earlier)
-            changed |= {
-                f"{name.partition('_')[0]} {now[name.partition('_')[0]]!r}"
-                for name in _differing(now, earlier)
-            }
+            for name in SOURCES:
+                if name in now and name in earlier and now[name] != earlier[name]:
+                    kind = name.partition("_")[0]  # space or method
+                    changed.add(f"{kind} {now[kind]!r}")
     if changed:
         what = " and ".join(sorted(changed))
         print(
@@ -241,15 +244,8 @@ def tell_changes(asked: Iterable[runs.Params], machine: "Machine") -> None:
 
 
 def _but_for_sources(params: runs.Params) -> str:
-    return json.dumps(
-        {name: value for name, value in params.items() if name not in SOURCES}, sort_keys=True
-    )
-
-
-def _differing(now: runs.Params, earlier: runs.Params) -> list[str]:
-    return [
-        name for name in SOURCES if name in now and name in earlier and now[name] != earlier[name]
-    ]
+    kept = {name: value for name, value in params.items() if name not in SOURCES}
+    return json.dumps(kept, sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -302,7 +298,8 @@ def check_device(device: str) -> str:
             f"device {device!r} is not there: PyTorch {torch.__version__} sees no GPU; choose"
             " 'cpu'"
         )
-    return choose("device on this machine", device, ["cpu", *(["cuda", *here] if here else [])])
+    known = ["cpu", "cuda", *here] if here else ["cpu"]
+    return choose("device on this machine", device, known)
 
 
 def build(experiment: Experiment, machine: Machine) -> Search:

@@ -2,7 +2,7 @@
 functions of results that return figure and table.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -153,52 +153,48 @@ def interventions(results: Results) -> Drawn:
     and when it is the only one of its edge.
     """
     labels = probed(results)
-    rows, means = [], {}
-    for label in labels:
-        last = [
-            run.records[-1]["leakage"] for (name, _), run in results.runs.items() if name == label
-        ]
-        for what in ("cut", "only"):
-            mean = np.mean([m[what]["cell"] for m in last], axis=0)
-            means[label, what] = mean
-            rows += [
-                {
-                    "method": label,
-                    "what": what,
-                    "edge": f"{s} to {t}",
-                    "operation": op,
-                    "nats": mean[e, k],
-                }
-                for e, (s, t) in enumerate(EDGES)
-                for k, op in enumerate(OPS)
-            ]
-    low, top = (float(bound([bound(m) for m in means.values()])) for bound in (np.min, np.max))
+    means = _mean_changes(results, labels)
+    low = float(np.min([mean.min() for mean in means.values()]))
+    top = float(np.max([mean.max() for mean in means.values()]))
     figure, axes = plots.panels(len(labels), 2, 2.2, sharex=True, sharey=True)
     for (label, what), mean in means.items():
         ax = axes[labels.index(label), ("cut", "only").index(what)]
         image = ax.imshow(mean, vmin=min(low, 0), vmax=top, cmap="YlOrBr", aspect="auto")
         ax.set_title(f"{label}: {'cut' if what == 'cut' else 'the only one kept'}")
-        ax.set_xticks(
-            range(len(OPS)), [op.replace("_", " ") for op in OPS], rotation=25, ha="right"
-        )
+        names = [op.replace("_", " ") for op in OPS]
+        ax.set_xticks(range(len(OPS)), names, rotation=25, ha="right")
         ax.set_yticks(range(len(EDGES)), [f"{s} → {t}" for s, t in EDGES])
         ax.grid(False)
-        for (e, k), value in np.ndenumerate(mean):
-            dark = value > 0.55 * top
-            ax.text(
-                k,
-                e,
-                f"{value:.2f}".replace("-0.00", "0.00"),
-                ha="center",
-                va="center",
-                fontsize=6,
-                color="w" if dark else "0.1",
-            )
+        for (edge, op), value in np.ndenumerate(mean):
+            text = f"{value:.2f}".replace("-0.00", "0.00")
+            color = "w" if value > 0.55 * top else "0.1"
+            ax.text(op, edge, text, ha="center", va="center", fontsize=6, color=color)
     for ax in axes[:, 0]:
         ax.set_ylabel("edge")
     figure.colorbar(image, ax=axes, label="change of the loss (nats)", shrink=0.8)
     plots.note(figure, "means over seeds")
-    return figure, pd.DataFrame(rows)
+    return figure, _changes_table(means)
+
+
+def _mean_changes(results: Results, labels: Sequence[str]) -> dict[tuple[str, str], np.ndarray]:
+    """By label and what is done, the changes of the loss (edges, operations), means over seeds."""
+    means = {}
+    for label in labels:
+        runs = [run for (name, _), run in results.runs.items() if name == label]
+        last = [run.records[-1]["leakage"] for run in runs]
+        for what in ("cut", "only"):
+            means[label, what] = np.mean([measured[what]["cell"] for measured in last], axis=0)
+    return means
+
+
+def _changes_table(means: Mapping[tuple[str, str], np.ndarray]) -> pd.DataFrame:
+    rows = []
+    for (label, what), mean in means.items():
+        for (edge, op), nats in np.ndenumerate(mean):
+            source, target = EDGES[edge]
+            row = {"method": label, "what": what, "edge": f"{source} to {target}"}
+            rows.append(row | {"operation": OPS[op], "nats": nats})
+    return pd.DataFrame(rows)
 
 
 def sparsity_schedules(epochs: int) -> Drawn:

@@ -33,16 +33,13 @@ def demonstration(results: Results) -> str:
 def leakage(results: Results) -> str:
     """Of the figure of the same name."""
     table = results.leaks()
-    medians = {
-        label: [
-            tables.central(tables.by_seed(table, label, c)).mean
-            for c in ("bypass", "matched_bypass")
-        ]
-        for label in probed(results, PROBED)
-    }
-    searched = listed(f"{values[0]:.2f} ({label})" for label, values in medians.items())
-    equal = listed(f"{values[1]:.2f} ({label})" for label, values in medians.items())
-    return f"Bypass as searched: {searched}. At equal sparsity: {equal} (medians)."
+    searched, equal = [], []
+    for label in probed(results, PROBED):
+        bypass = tables.central(tables.by_seed(table, label, "bypass"))
+        matched = tables.central(tables.by_seed(table, label, "matched_bypass"))
+        searched.append(f"{bypass.mean:.2f} ({label})")
+        equal.append(f"{matched.mean:.2f} ({label})")
+    return f"Bypass as searched: {listed(searched)}. At equal sparsity: {listed(equal)} (medians)."
 
 
 def interventions(table: pd.DataFrame) -> str:

@@ -3,6 +3,7 @@ functions of results that return figure and table.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -83,36 +84,25 @@ def settings(results: Results, searched: Iterable[str]) -> Drawn:
     searched: the labels to show (points of the map may have fewer seeds).
     """
     wanted = set(results.present(searched))
-    shown = {
-        title: [label for label in labels if label in wanted] for title, labels in SETTINGS.items()
-    }
-    panels = {title: labels for title, labels in shown.items() if labels}
+    panels = {}
+    for title, labels in SETTINGS.items():
+        if shown := [label for label in labels if label in wanted]:
+            panels[title] = shown
     figure, axes = panel_grid(len(panels), 2.1, 2 if len(panels) == 4 else 3)
     baseline = results.epochs[results.epochs["method"] == "DARTS"]
+    medians = baseline.groupby("epoch")["cifar10"].median()
     epochs = int(baseline["epoch"].max()) + 1 if len(baseline) else EPOCHS
-    low = max(
-        results.epochs.loc[results.epochs["method"].isin([*wanted, "DARTS"]), "cifar10"].min() - 4,
-        0,
-    )
+    seen = results.epochs[results.epochs["method"].isin([*wanted, "DARTS"])]
+    low = max(seen["cifar10"].min() - 4, 0)
     for ax, (title, labels) in zip(axes.flat, panels.items(), strict=False):
-        medians = baseline.groupby("epoch")["cifar10"].median()
         ax.plot(medians.index, medians, color="0.5", lw=1.6, label="DARTS (median)")
         for label in labels:
             rows = results.epochs[results.epochs["method"] == label]
-            plots.median_band(
-                ax, rows, "epoch", "cifar10", seeds=True, label=label, **plots.look(label)
-            )
+            style = plots.look(label)
+            plots.median_band(ax, rows, "epoch", "cifar10", seeds=True, label=label, **style)
         if warmup := VARIANTS[labels[0]].warmup_epochs(epochs):
-            ax.axvspan(
-                0,
-                warmup,
-                facecolor="0.93",
-                edgecolor="0.8",
-                hatch="//",
-                lw=0,
-                zorder=0,
-                label="warm-up",
-            )
+            shade = {"facecolor": "0.93", "edgecolor": "0.8", "hatch": "//", "lw": 0}
+            ax.axvspan(0, warmup, zorder=0, label="warm-up", **shade)
         ax.set_title(title)
         plots.stretch(ax, "y", low)
     if panels:
@@ -209,40 +199,20 @@ def overfitting(results: Results) -> Drawn:
     """
     labels = results.present(("DARTS", "EX-DARTS"))
     figure, axes = plots.panels(2, len(labels), 2.1, sharex=True, sharey="row")
-    for column, label in enumerate(labels):
+    losses = {
+        "train_loss": ("loss, images of the weights", "C0", "o", "-"),
+        "valid_loss": ("loss, images of alpha", "C1", "s", "--"),
+    }
+    accuracies = {
+        "relaxed": ("supernet", "C4", "^", ":"),
+        "cifar10": ("its cell, trained alone", "C2", "D", "-"),
+    }
+    for (upper, lower), label in zip(axes.T, labels, strict=True):
         rows = results.epochs[results.epochs["method"] == label]
-        upper, lower = axes[:, column]
-        plots.median_band(
-            upper,
-            rows,
-            "epoch",
-            "train_loss",
-            label="loss, images of the weights",
-            color="C0",
-            marker="o",
-        )
-        plots.median_band(
-            upper,
-            rows,
-            "epoch",
-            "valid_loss",
-            label="loss, images of alpha",
-            color="C1",
-            marker="s",
-            ls="--",
-        )
-        plots.median_band(
-            lower, rows, "epoch", "relaxed", label="supernet", color="C4", marker="^", ls=":"
-        )
-        plots.median_band(
-            lower,
-            rows,
-            "epoch",
-            "cifar10",
-            label="its cell, trained alone",
-            color="C2",
-            marker="D",
-        )
+        for ax, curves in ((upper, losses), (lower, accuracies)):
+            for column, (name, color, marker, line) in curves.items():
+                style: Any = {"label": name, "color": color, "marker": marker, "ls": line}
+                plots.median_band(ax, rows, "epoch", column, **style)
         upper.set_title(label)
         lower.set(xlabel="epoch", ylim=(0, 100))
     axes[0, 0].set_ylabel("supernet loss (nats)")
@@ -250,7 +220,7 @@ def overfitting(results: Results) -> Drawn:
     one_legend(figure, axes, 4)
     seeds = results.last.groupby("method").size().max()
     plots.note(figure, f"median over seeds and its interval ({plots.covered(seeds)})")
-    columns = ["method", "seed", "epoch", "train_loss", "valid_loss", "relaxed", "cifar10"]
+    columns = ["method", "seed", "epoch", *losses, *accuracies]
     return figure, results.epochs.loc[results.epochs["method"].isin(labels), columns]
 
 

@@ -154,22 +154,23 @@ def cells_table() -> pd.DataFrame:
     """T2: the four SS-DARTS cells of the DARTS space,
     by the operation that stopped their search.
     """
-    return pd.DataFrame(
-        [
+    rows = []
+    for published in catalogue.catalogue().values():
+        if not published.name.startswith("SS-DARTS"):
+            continue
+        normal = published.genotype.cells[0]
+        ops = [op for pairs in normal.nodes for op, _ in pairs]
+        rows.append(
             {
-                "cell": p.name,
-                "skips_normal": sum(
-                    op == stopping.SKIP for node in p.genotype.cells[0].nodes for op, _ in node
-                ),
-                "params": p.params / 1e6,
-                "macs": p.macs / 1e6,
+                "cell": published.name,
+                "skips_normal": ops.count(stopping.SKIP),
+                "params": published.params / 1e6,
+                "macs": published.macs / 1e6,
                 "cifar10_error": np.nan,
-                "source": p.source,
+                "source": published.source,
             }
-            for p in catalogue.catalogue().values()
-            if p.name.startswith("SS-DARTS")
-        ]
-    )
+        )
+    return pd.DataFrame(rows)
 
 
 def cost_table(results: Results, label: str = "DARTS") -> pd.DataFrame:

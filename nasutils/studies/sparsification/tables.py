@@ -64,14 +64,15 @@ def ablation(results: Results) -> pd.DataFrame:
 
 def cost(results: Results) -> pd.DataFrame:
     """Minutes per search and speed at its end: skipped operations make sparse searches fast."""
-    rows = [
-        {
-            "method": label,
-            "minutes": planning.seconds(run.records) / 60,
-            "images_per_second_at_the_end": np.median(
-                [r["cost"]["samples_per_second"] for r in run.records[-10:]]
-            ),
-        }
-        for (label, _), run in results.runs.items()
-    ]
+    rows = []
+    for (label, _), run in results.runs.items():
+        records = run.records
+        speeds = [record["cost"]["samples_per_second"] for record in records[-10:]]
+        rows.append(
+            {
+                "method": label,
+                "minutes": planning.seconds(records) / 60,
+                "images_per_second_at_the_end": np.median(speeds),
+            }
+        )
     return pd.DataFrame(rows).groupby("method", sort=False).mean().reset_index()
