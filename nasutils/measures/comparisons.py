@@ -12,7 +12,8 @@ is the variance of what is compared over that of the noise.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy import stats
@@ -21,7 +22,7 @@ from scipy.optimize import brentq
 from nasutils.measures.estimates import BOTH_SIDES, LEVEL, Arms, Finding, Test
 
 DRAWS = 4999
-"""Permutations, and bootstrap samples."""
+"""Permutations; ten times as many draws of a parametric bootstrap."""
 
 
 def _searches(arms: Arms) -> list[np.ndarray]:
@@ -33,103 +34,168 @@ def _searches(arms: Arms) -> list[np.ndarray]:
 
 
 def reliability(arms: Arms, above: float) -> Finding:
-    """Share of the variance between methods' means of k searches that is not noise,
-    k the searches of one arm.
+    """Share of the variance between methods' means of k searches that is not noise.
 
-    arms: conditions with searches of their own, whose means are removed. One arm: 1 - 1/F of the
-    analysis of variance, the intraclass correlation ICC(1, k) of Shrout and Fleiss (1979), for
-    fixed methods.
+    k: the searches of one arm. arms: conditions with searches of their own, whose means are
+    removed. One arm: 1 - 1/F of the analysis of variance, the intraclass correlation ICC(1, k) of
+    Shrout and Fleiss (1979), for fixed methods; see `_freedom`.
     """
     values = _searches(arms)
     methods, searches = values[0].shape
     means = np.mean([v.mean(axis=1) - v.mean() for v in values], axis=0)
-    within = [v - v.mean(axis=1, keepdims=True) for v in values]
-    freedom = methods - 1, len(values) * methods * (searches - 1)
-    noise = sum((v**2).sum() for v in within) / freedom[1]
-    f = len(values) * searches * (means**2).sum() / freedom[0] / noise
+    variances = np.concatenate([v.var(axis=1, ddof=1) for v in values])
+    freedom = methods - 1, _freedom(variances, searches)
+    f = len(values) * searches * (means**2).sum() / freedom[0] / variances.mean()
 
     def reliable(ratio: float) -> float:
         """ratio: of the variance of means over that of their noise, in all arms."""
         return ratio / (ratio + len(values))
 
-    p = (
-        stats.ncf.sf(f, *freedom, freedom[0] * len(values) * above / (1 - above))
-        if above
-        else stats.f.sf(f, *freedom)
-    )
+    if above:
+        p = stats.ncf.sf(f, *freedom, freedom[0] * len(values) * above / (1 - above))
+    else:
+        p = stats.f.sf(f, *freedom)
     low, high = (reliable(ratio) for ratio in _ratios(f, freedom))
     return Finding(reliable(max(f - 1, 0.0)), low, high, float(p), tuple(v.size for v in values))
 
 
-def _ratios(f: float, freedom: tuple[int, int]) -> tuple[float, float]:
+def _freedom(variances: np.ndarray, searches: int) -> float:
+    """Degrees of freedom of a mean of variances, each of that many searches.
+
+    Those of a variance that deviates by as much as this mean does, by how the variances differ
+    (2 m^2 / Var m, Satterthwaite): fewer than their sum where methods differ in their spread or
+    values have heavy tails. F is sensitive to both where it is compared with more than 1.
+    """
+    most = len(variances) * (searches - 1)
+    squared_error = variances.var(ddof=1) / len(variances)
+    return float(min(most, 2 * variances.mean() ** 2 / squared_error)) if squared_error else most
+
+
+def _ratios(f: float, freedom: tuple[int, float]) -> tuple[float, float]:
     """The 95 % interval of the noncentrality of an F over its first degrees of freedom."""
     low, high = (_noncentrality(f, freedom, p) for p in (1 - LEVEL, LEVEL))
     return low / freedom[0], high / freedom[0]
 
 
-def _noncentrality(f: float, freedom: tuple[int, int], p: float) -> float:
+def _noncentrality(f: float, freedom: tuple[int, float], p: float) -> float:
     """That of which the probability of a smaller F is p; 0 where there is none."""
     if stats.f.cdf(f, *freedom) <= p:
         return 0.0
     most = 1.0
     while stats.ncf.cdf(f, *freedom, most) > p:
         most *= 2
-    return float(brentq(lambda nc: stats.ncf.cdf(f, *freedom, nc) - p if nc else 1.0, 0.0, most))
+
+    def excess(nc: float) -> float:
+        return stats.ncf.cdf(f, *freedom, nc) - p if nc else 1.0
+
+    return float(brentq(excess, 0.0, most))
 
 
 def over_control(arms: Arms, above: float, method: int | None = None) -> Finding:
-    """Mean of a method minus that of the control, Dunnett's test:
-    p and interval hold for all methods together.
+    """Mean of a method minus that of the control; p and interval hold for all methods together.
 
-    arms: one. method: its place; None: the one with the largest difference, so whether any method
-    is above the control.
+    arms: the methods, and perhaps more networks of the control, (networks, evaluations). method:
+    its place; None: the one of the largest mean, so whether any method is above the control.
+
+    As Dunnett's test (1955), but the control has a variance of its own: random networks may
+    deviate by more than those that searches find, and one variance for all then errs three times
+    as often as it should. The methods share one. The distribution of the largest t comes from a
+    parametric bootstrap, as Krishnamoorthy, Lu and Mathew (2007) do for unequal variances.
     """
-    (values,) = _searches(arms)
-    control, *others = values
-    which = int(np.argmax(values[1:].mean(axis=1))) if method is None else method - 1
-    above_it = stats.dunnett(
-        *(v - above for v in others), control=control, alternative="greater", random_state=0
+    values, *more = _searches(arms)
+    control, others = np.concatenate([values[0], *more]), values[1:]
+    variances = control.var(ddof=1), float(others.var(axis=1, ddof=1).mean())
+    error = math.sqrt(variances[0] / len(control) + variances[1] / others.shape[1])
+    differences = others.mean(axis=1) - control.mean()
+    which = int(np.argmax(differences)) if method is None else method - 1
+    found = float(differences[which])
+    t = _studentised_nulls(others.shape, len(control), variances)
+    p = (1 + int((t.max(axis=-1) >= (found - above) / error).sum())) / (1 + len(t))
+    half = error * float(np.quantile(np.abs(t).max(axis=-1), BOTH_SIDES))
+    return Finding(found, found - half, found + half, p, (others.shape[1], len(control)))
+
+
+def _studentised_nulls(
+    shape: tuple[int, ...], control: int, variances: tuple[float, float]
+) -> np.ndarray:
+    """Differences over their error, of methods as good as the control: (draws, methods).
+
+    shape: methods, searches of each; control: its number of networks; variances: of a network of
+    the control, of a search.
+    """
+    rng, draws = np.random.default_rng(0), 10 * DRAWS
+    methods, searches = shape
+    noise = np.array([variances[0] / control, variances[1] / searches])  # of the two means
+    freedom = np.array([control - 1, methods * (searches - 1)])
+    of_control = math.sqrt(noise[0]) * rng.normal(size=(draws, 1))
+    of_methods = math.sqrt(noise[1]) * rng.normal(size=(draws, methods))
+    estimated = rng.chisquare(freedom, (draws, 2)) @ (noise / freedom)
+    return (of_methods - of_control) / np.sqrt(estimated)[:, None]
+
+
+def difference_within(arms: Arms, above: float = 0.0) -> Finding:
+    """Mean of the first condition minus that of the second, whose searches differ.
+
+    Welch's t with the variances within methods: the methods are the same in both.
+    """
+    first, second = _searches(arms)
+    squares, freedom = [], []
+    for v in (first, second):
+        squares.append(v.var(axis=1, ddof=1).mean() / v.size)
+        freedom.append(v.shape[0] * (v.shape[1] - 1))
+    return _t(
+        float(first.mean() - second.mean()), squares, freedom, above, (first.size, second.size)
     )
-    interval = stats.dunnett(*others, control=control, random_state=0).confidence_interval(
-        BOTH_SIDES
-    )
-    difference = others[which].mean() - control.mean()
-    sizes = len(others[which]), len(control)
-    low, high = float(interval.low[which]), float(interval.high[which])
-    return Finding(float(difference), low, high, float(above_it.pvalue[which]), sizes)
+
+
+def _t(
+    difference: float,
+    squares: Sequence[float],
+    freedom: Sequence[int],
+    above: float,
+    sizes: tuple[int, ...],
+) -> Finding:
+    """Of a difference with these squared errors of its two parts; degrees of freedom by Welch."""
+    error = math.sqrt(sum(squares))
+    t = stats.t(error**4 / sum(q**2 / f for q, f in zip(squares, freedom, strict=True)))
+    half = t.ppf(1 - LEVEL) * error
+    p = float(t.sf((difference - above) / error))
+    return Finding(difference, float(difference - half), float(difference + half), p, sizes)
 
 
 # Does the ranking depend on the condition?
 
 
 def interaction_within(arms: Arms, above: float = 0.0) -> Finding:
-    """Deviation of the interaction of methods with conditions that share their searches,
-    such as policies.
+    """Deviation of the interaction of methods with conditions that share their searches.
 
-    In units of the deviation of a condition's networks, so that a condition that only spreads them
-    more has none. F of the interaction over what is left within searches. p: the values of a
-    search, without their condition's mean, are permuted among the conditions. Raises ValueError
-    for another number than 0.
+    Policies are such conditions. In units of the deviation of a condition's networks, so that a
+    condition that only spreads them more has none. F of the interaction over what is left within
+    searches. p: what is left of the values of a search, without their mean and their condition's,
+    is permuted among the conditions. Raises ValueError for another number than 0.
     """
-    values = np.stack(_standardised(arms), axis=-1)  # (methods, searches, conditions)
+    values = np.stack(_searches(arms), axis=-1)  # (methods, searches, conditions)
     methods, searches, conditions = values.shape
     freedom = (methods - 1) * (conditions - 1), methods * (searches - 1) * (conditions - 1)
 
     def squares(v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean squares of the interaction and of the rest:
+        """Mean squares of the interaction and of the rest.
+
         (..., methods, searches, conditions) -> (...).
         """
+        v = _standardised(v, (-3, -2))
         v = v - v.mean(axis=-1, keepdims=True)
         v = v - v.mean(axis=(-3, -2), keepdims=True)
         cells = v.mean(axis=-2, keepdims=True)
         rest = ((v - cells) ** 2).sum(axis=(-3, -2, -1)) / freedom[1]
         return searches * (cells**2).sum(axis=(-3, -2, -1)) / freedom[0], rest
 
-    centred = values - values.mean(axis=-1, keepdims=True)
-    centred = centred - centred.mean(axis=(0, 1))
-    permuted = np.random.default_rng(0).permuted(
-        np.broadcast_to(centred, (DRAWS, *centred.shape)), axis=-1
-    )
+    standardised = _standardised(values, (-3, -2))
+    main = standardised.mean(axis=-1, keepdims=True)
+    left = standardised - main
+    left = left - left.mean(axis=(0, 1))
+    drawn = np.broadcast_to(left, (DRAWS, *left.shape))
+    permuted = main + np.random.default_rng(0).permuted(drawn, axis=-1)
     return _interaction(squares, values, permuted, freedom, searches, above)
 
 
@@ -139,33 +205,38 @@ def interaction_between(arms: Arms, above: float = 0.0) -> Finding:
     p: what is left of the values without the means of their method and condition is permuted
     within methods.
     """
-    values = np.stack(_standardised(arms), axis=1)  # (methods, conditions, searches)
+    values = np.stack(_searches(arms), axis=1)  # (methods, conditions, searches)
     methods, conditions, searches = values.shape
     freedom = (methods - 1) * (conditions - 1), methods * conditions * (searches - 1)
 
     def squares(v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean squares of the interaction and of the rest:
+        """Mean squares of the interaction and of the rest.
+
         (..., methods, conditions, searches) -> (...).
         """
+        v = _standardised(v, (-3, -1))
         cells = v.mean(axis=-1)
         rest = ((v - cells[..., None]) ** 2).sum(axis=(-3, -2, -1)) / freedom[1]
         cells = cells - cells.mean(axis=-1, keepdims=True) - cells.mean(axis=-2, keepdims=True)
         cells = cells - cells.mean(axis=(-2, -1), keepdims=True)
         return searches * (cells**2).sum(axis=(-2, -1)) / freedom[0], rest
 
-    centred = (
-        values
-        - values.mean(axis=(1, 2), keepdims=True)
-        - values.mean(axis=(0, 2), keepdims=True)
-        + values.mean()
-    )
-    flat = np.broadcast_to(centred.reshape(methods, -1), (DRAWS, methods, conditions * searches))
-    permuted = np.random.default_rng(0).permuted(flat, axis=-1).reshape(DRAWS, *values.shape)
-    return _interaction(squares, values, permuted, freedom, searches, above)
+    standardised = _standardised(values, (-3, -1))
+    main = standardised.mean(axis=(1, 2), keepdims=True)
+    left = (standardised - main).reshape(methods, -1)
+    drawn = np.broadcast_to(left, (DRAWS, *left.shape))
+    permuted = np.random.default_rng(0).permuted(drawn, axis=-1).reshape(DRAWS, *values.shape)
+    return _interaction(squares, values, main + permuted, freedom, searches, above)
 
 
-def _standardised(arms: Arms) -> list[np.ndarray]:
-    return [(v - v.mean()) / v.std(ddof=1) for v in _searches(arms)]
+def _standardised(values: np.ndarray, within: tuple[int, ...]) -> np.ndarray:
+    """Each condition with mean 0 and deviation 1 over these axes, its networks.
+
+    That also takes from the interaction what goes with the methods' means. Permuted values are
+    therefore standardised again: otherwise the test errs less often than it may.
+    """
+    centred = values - values.mean(axis=within, keepdims=True)
+    return centred / centred.std(axis=within, ddof=1, keepdims=True)
 
 
 def _interaction(
@@ -242,76 +313,42 @@ def repeatability(networks: np.ndarray) -> np.ndarray:
 
 
 def log_deviation_ratio(arms: Arms, above: float = 0.0) -> Finding:
-    """log of the first arm's deviation over the second's, both without evaluation noise;
-    see `_bootstrap`.
+    """log of the first arm's deviation over the second's, both without evaluation noise.
+
+    See `_jackknife`.
     """
-    return _bootstrap(
-        arms, above, lambda first, second: np.log(deviation(first) / deviation(second))
-    )
+    return _jackknife(arms, above, lambda networks: np.log(deviation(networks)))
 
 
 def repeatability_difference(arms: Arms, above: float = 0.0) -> Finding:
-    """Repeatability of the first arm's networks minus the second's; see `_bootstrap`."""
-    return _bootstrap(
-        arms, above, lambda first, second: repeatability(first) - repeatability(second)
-    )
+    """Repeatability of the first arm's networks minus the second's; see `_jackknife`."""
+    found = _jackknife(arms, above, repeatability)
+    return replace(found, low=max(found.low, -1.0), high=min(found.high, 1.0))
 
 
-def _bootstrap(
-    arms: Arms, above: float, measure: Callable[[np.ndarray, np.ndarray], np.ndarray]
-) -> Finding:
-    """BCa bootstrap of networks, of each arm on its own.
-    p: the least level whose one-sided interval lies above.
+def _jackknife(arms: Arms, above: float, measure: Callable[[np.ndarray], np.ndarray]) -> Finding:
+    """A measure of the first arm's networks minus that of the second's, by jackknives.
+
+    Each arm's error is that of its jackknife over networks, t has Welch's degrees of freedom:
+    Miller's test (1968), which needs no normal values. A bootstrap, studentised or BCa, errs more
+    often at these sizes. measure: (..., networks, evaluations) -> (...).
     """
-    first, second = arms
-
-    def drawn(i: np.ndarray, j: np.ndarray, axis: int = -1) -> np.ndarray:
-        """Of the networks of these numbers, (..., networks)."""
-        return measure(first[np.moveaxis(i, axis, -1)], second[np.moveaxis(j, axis, -1)])
-
-    places = np.arange(len(first)), np.arange(len(second))
-    found = stats.bootstrap(
-        places, drawn, n_resamples=DRAWS, confidence_level=BOTH_SIDES, method="BCa", rng=0
-    )
-
-    def excess(p: float) -> float:
-        """By how much the lower bound of the one-sided interval of level 1 - p is above the
-        number.
-        """
-        again = stats.bootstrap(
-            *(places, drawn),
-            **{"n_resamples": 0, "bootstrap_result": found, "method": "BCa"},
-            **{"confidence_level": 1 - p, "alternative": "greater"},
-        )
-        return float(again.confidence_interval.low) - above
-
-    interval = found.confidence_interval
-    sizes = len(first), len(second)
-    return Finding(
-        float(measure(first, second)),
-        float(interval.low),
-        float(interval.high),
-        _root(excess),
-        sizes,
-    )
-
-
-def _root(excess: Callable[[float], float]) -> float:
-    """The p at which an excess that grows with p turns positive, to a hundredth of itself;
-    by bisection.
-    """
-    low, high = 1 / (2 * DRAWS), 1 - 1 / (2 * DRAWS)
-    if excess(low) > 0:
-        return low
-    while high > 1.01 * low:
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if excess(middle) > 0 else (middle, high)
-    return high
+    estimates, squares = [], []
+    for networks in arms:
+        count = len(networks)
+        others = [np.delete(networks, i, axis=0) for i in range(count)]
+        without = measure(np.stack(others))
+        estimates.append(float(measure(networks)))
+        squares.append(float((count - 1) * without.var()))
+    sizes = tuple(len(networks) for networks in arms)
+    first, second = estimates
+    return _t(first - second, squares, [n - 1 for n in sizes], above, sizes)
 
 
 TESTS: Mapping[str, Test] = {
     "reliability": reliability,
     "over_control": over_control,
+    "difference_within": difference_within,
     "interaction_within": interaction_within,
     "interaction_between": interaction_between,
     "rank_correlation": rank_correlation,

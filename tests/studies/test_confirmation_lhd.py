@@ -91,11 +91,14 @@ def test_released_architectures_are_trained_as_in_the_pilot(policy):
 
 
 def test_those_of_cifar100_are_sized_for_its_classes():
+    """Its images are own data, which the plan names by their content."""
     study = PLAN["lhd_cifar100"]
     for policy in ("base", "1m"):
         found = study.arm(f"CIFAR-100, {policy}").evaluations(study.settings)[FIRST]
         genotype = str(architectures.genotype("cifar100", "darts", 4, policy))
-        assert untested(found) == untested(AS_PILOT.of(genotype, policy, "cifar100", 1))
+        same = AS_PILOT.of(genotype, policy, "cifar100", 1)
+        assert untested(replace(found, dataset="cifar100")) == untested(same)
+        assert found.content == found.dataset and found.dataset.startswith("sha256:")
 
 
 @pytest.mark.parametrize("space", ["lhd", "darts"])
@@ -119,15 +122,33 @@ def test_random_networks_of_equal_parameters_are_as_large_as_those_of_the_darts_
 
 
 def test_the_plan_is_as_large_as_it_says_and_leaves_the_pilot_out():
+    """Random cells 0 to 11 were the pilot's; no cell is drawn for two arms that differ in more."""
     arms = [arm for arm in LHD.arms if isinstance(arm, Networks)]
     counts = {arm.name: len(arm.networks.names()) * len(plan.seeds_of(arm.seeds)) for arm in arms}
-    assert sum(counts.values()) == 360 + 1000 and all(
-        min(plan.seeds_of(arm.seeds)) == 1 for arm in arms
+    assert sum(counts.values()) == 360 + 60 + 1000
+    assert all(min(plan.seeds_of(arm.seeds)) == 1 for arm in arms)
+    drawn = [plan.seeds_of(a.networks.numbers) for a in arms if isinstance(a.networks, plan.Drawn)]
+    assert [len(numbers) for numbers in drawn] == [15, 15, 200, 200, 100]
+    assert min(map(min, drawn)) == 12 and drawn[0] == drawn[1]
+    assert not set(drawn[0]) & set(drawn[2])
+
+
+@pytest.mark.parametrize("arm", ["CIFAR-10, base", "CIFAR-10, 1m"])
+def test_more_random_networks_are_trained_as_the_released_ones(arm):
+    """But for the cell, and under 1m the channels that bring it to the same size."""
+    released, drawn = (
+        next(iter(LHD.arm(name).evaluations(LHD.settings).values()))
+        for name in (arm, f"{arm}, random draws")
     )
-    drawn = [
-        plan.seeds_of(arm.networks.numbers) for arm in arms if isinstance(arm.networks, plan.Drawn)
+    same = replace(drawn, genotype=released.genotype, channels=released.channels)
+    assert same == released and drawn.genotype != released.genotype
+    sizes = [
+        finalnet_parameters(Genotype.parse(e.genotype), e.channels, e.cells, 10)
+        for name in (arm, f"{arm}, random draws")
+        for e in LHD.arm(name).evaluations(LHD.settings).values()
+        if name != arm or e.seed == 1
     ]
-    assert [len(numbers) for numbers in drawn] == [200, 200, 100] and min(map(min, drawn)) == 12
+    assert arm == "CIFAR-10, base" or (min(sizes) >= 30_000 and max(sizes) < 41_000)
 
 
 @pytest.mark.parametrize("part", ["lhd", "lhd_cifar100"])

@@ -48,13 +48,14 @@ TEST_NAMES = {
     "paired": "Wilcoxon, paired",
     "equivalent": "two one-sided t",
     "reliability": "noncentral F",
-    "over_control": "Dunnett",
+    "over_control": "many to one, a variance for the control",
+    "difference_within": "Welch, given the method",
     "interaction_within": "F, permuted within searches",
     "interaction_between": "F, permuted within methods",
     "rank_correlation": "Fisher's z of ranks",
     "correlation_within": "Fisher's z of ranks, given the method",
-    "log_deviation_ratio": "BCa bootstrap of networks",
-    "repeatability_difference": "BCa bootstrap of networks",
+    "log_deviation_ratio": "t of jackknives",
+    "repeatability_difference": "t of jackknives",
 }
 WAITS = "waiting for runs"
 WORDS = [SUPPORTED, REFUTED, UNRESOLVED, DESCRIBED, WAITS]
