@@ -262,14 +262,15 @@ def ranking_explorer(conditions: Sequence[str], methods: Sequence[str], ranks: n
     names = list(conditions)
     everywhere = ranking.mean(ranks.T)
     order = np.argsort(everywhere, kind="stable")
+    places = range(len(order))
     figure, ((ax,),) = plots.panels(1, 1, 1.0 + 0.2 * len(methods))
-    moved = [ax.plot([0, 0], [y, y], color="0.7", lw=1, zorder=1)[0] for y in range(len(order))]
-    marks = [
-        ax.plot(0, y, ms=6, **{**plots.look(methods[m]), "linestyle": ""})[0]
-        for y, m in enumerate(order)
-    ]
-    ax.plot(everywhere[order], range(len(order)), "|", ms=10, color="0.3", label="all conditions")
-    ax.set_yticks(range(len(order)), [methods[m] for m in order])
+    moves, marks = [], []
+    for place, method in zip(places, order, strict=True):
+        moves += ax.plot([0, 0], [place, place], color="0.7", lw=1, zorder=1)
+        style = plots.look(methods[method]) | {"linestyle": ""}
+        marks += ax.plot(0, place, ms=6, **style)
+    ax.plot(everywhere[order], places, "|", ms=10, color="0.3", label="all conditions")
+    ax.set_yticks(places, [methods[method] for method in order])
     ax.set(xlim=(0.5, len(order) + 0.5), ylim=(len(order) - 0.4, -0.6))
     ax.set(xlabel="average rank (1: best)", ylabel="method")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1))
@@ -278,9 +279,9 @@ def ranking_explorer(conditions: Sequence[str], methods: Sequence[str], ranks: n
     def move(chosen: Sequence[str]) -> None:
         selected = np.isin(names, list(chosen or names))
         here = ranking.mean(ranks[selected].T)
-        for line, mark, m in zip(moved, marks, order, strict=True):
-            line.set_xdata([everywhere[m], here[m]])
-            mark.set_xdata([here[m]])
+        for line, mark, method in zip(moves, marks, order, strict=True):
+            line.set_xdata([everywhere[method], here[method]])
+            mark.set_xdata([here[method]])
         title.set_text(f"{selected.sum()} of {len(names)} conditions")
 
     shown = _slider(SelectMultiple, "conditions", names, options=names, rows=min(len(names), 12))

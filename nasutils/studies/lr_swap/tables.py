@@ -173,8 +173,8 @@ def cells_table() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def cost_table(results: Results, label: str = "DARTS") -> pd.DataFrame:
-    """T3: what each criterion costs, means over the searches of a label.
+def cost_table(results: Results) -> pd.DataFrame:
+    """T3: what each criterion costs, means over the searches of DARTS.
 
     share: of the search until nothing could change its decision; seconds: the same. online_share:
     until it stops a running search, where a maximum counts as found once a fifth of the search has
@@ -183,12 +183,12 @@ def cost_table(results: Results, label: str = "DARTS") -> pd.DataFrame:
     """
     rows = []
     for (method, _), run in results.runs.items():
-        if method != label:
+        if method != "DARTS":
             continue
         records = run.records
         patience = max(round(len(records) / 5), 1)
         for name in stopping.CRITERIA:
-            found = results.stops(label, name)
+            found = results.stops("DARTS", name)
             if found["epoch"].isna().any():
                 continue
             start = time.perf_counter()
@@ -202,7 +202,7 @@ def cost_table(results: Results, label: str = "DARTS") -> pd.DataFrame:
             rows.append(row)
     columns = ["criterion", "judging_ms", "online_share", "online_cifar10"]
     measured = pd.DataFrame(rows, columns=columns).groupby("criterion", sort=False).mean()
-    own = results.decisions[results.decisions["method"] == label]
+    own = results.decisions[results.decisions["method"] == "DARTS"]
     own = own[own["operation"].isna() | (own["operation"] == results.operation)]
     decided = own.groupby("criterion", sort=False)[["share", "seconds"]].mean()
     return decided.dropna().join(measured).reset_index()

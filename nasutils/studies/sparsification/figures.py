@@ -16,11 +16,11 @@ from nasutils.studies.sparsification.results import Results
 from nasutils.studies.sparsification.variants import VARIANTS
 
 
-def toy_edge(scale: float = 1e-3, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def toy_edge(scale: float = 1e-3) -> tuple[torch.Tensor, torch.Tensor]:
     """alpha ~ N(0, scale^2) and dL/dp ~ N(0, 1) of a cell, (6, 5) each, in float64."""
-    generator = torch.Generator().manual_seed(seed)
-    draw = torch.randn(2, 6, 5, generator=generator, dtype=torch.float64)
-    return scale * draw[0], draw[1]
+    generator = torch.Generator().manual_seed(0)
+    alpha, upstream = torch.randn(2, 6, 5, generator=generator, dtype=torch.float64)
+    return scale * alpha, upstream
 
 
 def gradients() -> Drawn:
