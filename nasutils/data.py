@@ -68,12 +68,15 @@ class Data:
 
 def root_folder(root: str | Path | None = None) -> Path:
     """Where data sets lie: `root`, or the environment variable NASUTILS_DATA,
-    or ~/.cache/nasutils/data.
+    or ~/.cache/nasutils/data. Raises MissingData for the `~` of nobody.
     """
     chosen = (
         root or os.environ.get("NASUTILS_DATA") or Path.home() / ".cache" / "nasutils" / "data"
     )
-    return Path(chosen).expanduser()
+    try:
+        return Path(chosen).expanduser()
+    except RuntimeError as error:
+        raise MissingData(f"no data at {str(chosen)!r}: {error}") from None
 
 
 def located(dataset: str | Path) -> str:
@@ -90,7 +93,7 @@ def located(dataset: str | Path) -> str:
         return choose("data set", str(dataset), NAMES)
     except ValueError as error:
         raise ValueError(
-            f"{error} Own images are given as a path: './folder' or 'file.npz'."
+            f"{error} (own images are given as a path: './folder' or 'file.npz')"
         ) from None
 
 

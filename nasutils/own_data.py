@@ -230,13 +230,15 @@ def _bytes(file: str) -> bytes:
 
 def _decoded(file: str, content: bytes) -> Tensor:
     """(3, height, width) uint8."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(content)) as image:
             if image.mode not in GREY_OR_COLOUR:
                 raise ValueError(f"its mode {image.mode} has not 8 bits a channel")
             return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    except UnidentifiedImageError:
+        raise ValueError(f"{file} cannot be read as an image: it is of no known format") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{file} cannot be read as an image: {error}") from None
 

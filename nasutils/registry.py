@@ -5,10 +5,11 @@ what they do is part of a run's name.
     spaces.register(MySpace)      so they decorate it, too
 
 The digest of an own class is the sha256 of its source and of all that its source names, and so on
-from name to name: bases, functions and classes of own modules, and plain constants of them
-(numbers, texts, lists). Own is what is neither this package nor installed nor of Python. It is to
-the letter, comments included. The source of a function or class is read when it is first met, so
-that a file that is edited later does not pass for the code that runs.
+from name to name: bases, functions and classes of own modules, and constants of them (numbers,
+texts, and lists and dicts of these, of functions and of classes). Own is what is neither this
+package nor installed nor of Python. It is to the letter, comments included. The source of a
+function or class is read when it is first met, so that a file that is edited later does not pass
+for the code that runs.
 
 A task takes its own classes along to other processes (`carried`, `adopt`): those of a module are
 imported there, those of a notebook or a script travel with their code.
@@ -22,6 +23,7 @@ import re
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from textwrap import dedent
 from types import FunctionType, ModuleType
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -201,19 +203,41 @@ def _around(thing: Any) -> dict[str, Any]:
 
 
 def _named(names: Iterable[str], around: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What names stand for: own functions and classes, and plain constants of own modules."""
+    """What names stand for: own functions and classes, also those in a list, a dict or a partial
+    function, and plain constants of own modules.
+    """
     for path in names:
         first, *rest = path.split(".")
         value, where = around.get(first, inspect), around
         while isinstance(value, ModuleType) and _is_own(value.__name__) and rest:
             where = vars(value)
             value = where.get(rest.pop(0), inspect)
-        value = inspect.unwrap(value) if callable(value) else value
-        if isinstance(value, (type, FunctionType)):
-            if _is_own(value.__module__):
-                yield path, value
-        elif _is_plain(value):
+        if _is_plain(value):
             yield path, value
+            continue
+        parts = list(_held(value))
+        if isinstance(value, (tuple, list, dict, partial)):
+            yield path, [part if _is_plain(part) else _title(part) for part in parts]
+        for part in parts:
+            if isinstance(part, (type, FunctionType)) and _is_own(part.__module__):
+                yield path, part
+
+
+def _held(value: Any) -> Iterator[Any]:
+    """What a container or a partial function holds, in its order; else the value itself."""
+    if isinstance(value, partial):
+        yield from _held((value.func, value.args, value.keywords))
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from _held(part)
+    elif isinstance(value, dict):
+        yield from _held(list(value.items()))
+    else:
+        yield inspect.unwrap(value) if callable(value) else value
+
+
+def _title(part: Any) -> str:
+    return getattr(part, "__qualname__", type(part).__qualname__)
 
 
 def _is_plain(value: Any) -> bool:
@@ -243,8 +267,8 @@ def _text(thing: Any) -> _Text:
 def _names_in(source: str) -> list[str]:
     try:
         nodes = list(ast.walk(ast.parse(source)))
-    except SyntaxError:  # a lambda within a longer line
-        return []
+    except SyntaxError:  # a lambda within a longer line: whatever looks like a name
+        return sorted(set(re.findall(r"[A-Za-z_][\w.]*", source)))
     found = {ast.unparse(node) for node in nodes if isinstance(node, (ast.Name, ast.Attribute))}
     return sorted(name for name in found if re.fullmatch(r"[\w.]+", name))
 

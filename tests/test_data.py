@@ -312,6 +312,11 @@ def test_the_root_is_the_argument_or_the_variable_or_the_cache(monkeypatch, tmp_
     assert data.root_folder().parts[-3:] == (".cache", "nasutils", "data")
 
 
+def test_data_in_the_home_of_nobody_are_missing():
+    with pytest.raises(data.MissingData, match="no data at '~nosuchuser'"):
+        data.load("cifar10", "~nosuchuser")
+
+
 @needs_cifar10
 def test_cifar10_is_the_real_one(cifar10):
     assert cifar10.train.images.shape == (50_000, 3, 32, 32) and cifar10.test.images.shape == (

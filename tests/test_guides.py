@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 GUIDES = {
     "own_data": "sha256:",
     "own_method": "[1.0, 0.5] |",
-    "own_space": "cells; found Genotype(",
+    "own_space": "triangle |",
     "found_network": "tensor([",
 }
 """What each prints, among other things."""

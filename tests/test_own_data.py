@@ -130,7 +130,7 @@ def sixteen_bits(root):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (truncate, "red/0.png cannot be read as an image"),
+        (truncate, "red/0.png cannot be read as an image: it is of no known format"),
         (
             sixteen_bits,
             "red/0.png cannot be read as an image: its mode I;16 has not 8 bits a channel",
@@ -281,7 +281,7 @@ def test_what_is_not_there_says_where_it_was_looked_for(path, tmp_path, monkeypa
 
 def test_a_name_without_a_slash_is_no_path_and_is_told_so():
     with pytest.raises(
-        ValueError, match="unknown data set 'flags'.*Own images are given as a path: './folder'"
+        ValueError, match="unknown data set 'flags'.*own images are given as a path: './folder'"
     ):
         Experiment(dataset="flags")
 

@@ -49,6 +49,31 @@ class Sharp(Base):
 
 methods.register(Sharp)
 """
+TABLES = """
+from functools import partial
+from nasutils import methods
+from nasutils.methods.darts import DARTS
+
+def fall(epoch):
+    return 0.9**epoch
+
+def rise(epoch):
+    return 1.1**epoch
+
+RULES = {
+    "down": fall,
+    "flat": lambda epoch: rise(1.0),
+}
+STEPS = [fall, len]
+HALF = partial(pow, 0.5)
+
+@methods.register
+class Sharp(DARTS):
+    name = "sharp"
+
+    def begin_epoch(self, epoch):
+        self.temperature = RULES["down"](epoch) + STEPS[0](epoch) + HALF(epoch)
+"""
 SPACE = """
 from nasutils import methods, spaces
 from nasutils.spaces.darts import DARTS
@@ -254,6 +279,27 @@ def test_an_edited_rule_is_another_run_wherever_it_is_edited(file, before, after
     load("rules")
     assert name_of(sharp()) == name
     edit(folder / file, before, after)
+    load("rules")
+    assert name_of(sharp()) != name
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("0.9**epoch", "0.8**epoch"),
+        ("1.1**epoch", "1.2**epoch"),  # by the lambda
+        ("rise(1.0)", "rise(2.0)"),
+        ("[fall, len]", "[len, fall]"),
+        ("pow, 0.5", "pow, 0.6"),
+    ],
+)
+def test_functions_in_a_table_of_rules_are_followed(before, after, folder):
+    (folder / "rules.py").write_text(TABLES)
+    load("rules")
+    name = name_of(sharp())
+    load("rules")
+    assert name_of(sharp()) == name
+    edit(folder / "rules.py", before, after)
     load("rules")
     assert name_of(sharp()) != name
 

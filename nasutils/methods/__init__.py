@@ -129,13 +129,13 @@ def get(
 
 
 def _check_complete(name: str, space: Space, chosen: Mapping[str, Any]) -> None:
-    """Raise ValueError if an option has no value on this space."""
-    for option, parameter in parameters(name).items():
-        if parameter.default is parameter.empty and option not in chosen:
-            raise ValueError(
-                f"{name} needs the option {option} on {space.name}: no row of methods.recipes"
-                " has it"
-            )
+    """Raise ValueError, naming the options, if some have no value on this space."""
+    needed = [option for option, p in parameters(name).items() if p.default is p.empty]
+    if missing := [option for option in needed if option not in chosen]:
+        raise ValueError(
+            f"{name} needs a value for {', '.join(missing)} on {space.name} (options={{...}}):"
+            " no row of methods.recipes has one"
+        )
 
 
 __all__ = [

@@ -50,9 +50,12 @@ class Space(ABC):
 
     @abstractmethod
     def supernet(self, channels: int, cells: int, num_classes: int, partial: int = 1) -> nn.Module:
-        """The network of all operations: `net(images, mix) -> logits` (batch, num_classes).
+        """The network of all operations: `net(images, mix, active=None) -> logits`,
+        (batch, num_classes).
 
-        partial: one channel in so many runs through the operations, see `Method.partial`.
+        active: per cell type and edge, the operations that must run; the others have weight 0 and
+        may be skipped, or run all the same (None: see `active_operations`). partial: one channel
+        in so many runs through the operations, see `Method.partial`.
         """
 
     def relax(

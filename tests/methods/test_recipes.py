@@ -92,12 +92,12 @@ def test_methods_depart_from_the_recipe_that_a_space_brings():
     )
 
 
-def test_a_setting_that_no_paper_has_for_a_space_must_be_given():
-    with pytest.raises(
-        ValueError,
-        match="sp-darts needs the option sparse on mine: no row of methods.recipes has it",
-    ):
-        methods.get("sp-darts", toy_space("mine", **OWN), ratio=10.0, schedule="linear")
+def test_settings_that_no_paper_has_for_a_space_must_be_given():
+    space = toy_space("mine", **OWN)
+    with pytest.raises(ValueError, match="sp-darts needs a value for sparse on mine"):
+        methods.get("sp-darts", space, ratio=10.0, schedule="linear")
+    with pytest.raises(ValueError, match="sparse, ratio, schedule on mine .*no row of methods"):
+        methods.get("sp-darts", space)
 
 
 # Names of runs
