@@ -169,7 +169,8 @@ def test_figures_of_the_registered_study_can_be_drawn(monkeypatch):
     assert set(table["condition"]) == set(some) and len(table) == 45
     figure, _ = figures.agreement(everything.conditions)
     titles = [ax.get_title().partition(":")[0] for ax in figure.axes if ax.get_visible()]
-    assert titles == 2 * ["base and 1m", "base and 3ops", "base and 4out", "size"]
+    pairs = ["base and 1m", "base and 3ops", "base and 4out", "size and base"]
+    assert titles == [f"{place}, {pair}" for place in ("CIFAR-10", "CIFAR-100") for pair in pairs]
     moved = tables.released_transferred(everything.conditions)
     assert moved.groupby("target")["searched"].nunique().tolist() == [3, 3]
     for drawn, _ in figures.transfer(moved), figures.spread(everything.random):
@@ -218,10 +219,10 @@ def test_reliability_is_that_of_the_registered_test():
 def test_agreement_pairs_the_same_architectures():
     base, wide = condition([44.0, 48.0, 40.0]), condition([50.0, 54.0, 46.0], policy="1m")
     figure, table = figures.agreement({"CIFAR-10, base": base, "CIFAR-10, 1m": wide})
-    first = table[table["x_is"].str.startswith("accuracy")]
+    first = table[table["compared"] == "CIFAR-10, base and 1m"]
     assert (first["y"] - first["x"]).tolist() == pytest.approx([6.0] * 15)
     assert [ax.get_title() for ax in figure.axes] == [
-        "base and 1m: 1.00, within methods 1.00",
-        "size: 1.00, within methods 1.00",
+        "CIFAR-10, base and 1m:\ncorrelation 1.00, within methods 1.00",
+        "CIFAR-10, size and base:\ncorrelation 1.00, within methods 1.00",
     ]
     assert figures.compared({"CIFAR-10, 1m": wide}) == []

@@ -158,11 +158,11 @@ def agreement(conditions: Conditions) -> Drawn:
             style = marked(str(method))
             ax.plot(part["x"], part["y"], label=method, ls="", ms=5, mew=0.8, **style)
         ax.set(xlabel=first[0], ylabel=second[0])
-        ax.set_title(f"{title}: {_together(table)}")
-        rows.append(table.assign(x_is=first[0], y_is=second[0]))
+        ax.set_title(f"{title}:\n{_together(table)}")
+        rows.append(table.assign(compared=title))
     legend = max(axes, key=lambda ax: len(ax.lines)).get_legend_handles_labels()
     figure.legend(*legend, loc="outside upper center", ncols=5, fontsize="small")
-    plots.note(figure, "marks: architectures; in the titles: Spearman's rank correlation")
+    plots.note(figure, "marks: architectures; in the titles: Spearman's correlation")
     return figure, pd.concat(rows, ignore_index=True)
 
 
@@ -177,14 +177,14 @@ def compared(conditions: Conditions) -> list[tuple[str, Measured, Measured]]:
     found: list[tuple[str, Measured, Measured]] = []
     for base in (c for c in conditions.values() if c.policy == "base" and c.searched == c.target):
         place = NAMES[base.target]
-        ours = f"accuracy, {place}, base (%)", base, base.accuracy
+        ours = "accuracy, base (%)", base, base.accuracy
         for other in conditions.values():
             same = (other.searched, other.target) == (base.searched, base.target)
             if same and other.policy != "base":
-                theirs = f"accuracy, {place}, {other.policy} (%)", other, other.accuracy
-                found.append((f"base and {other.policy}", ours, theirs))
+                theirs = f"accuracy, {other.policy} (%)", other, other.accuracy
+                found.append((f"{place}, base and {other.policy}", ours, theirs))
         size = "parameters (thousands)", base, base.parameters / 1e3
-        found.append(("size", size, ours))
+        found.append((f"{place}, size and base", size, ours))
     return found
 
 
@@ -219,7 +219,7 @@ def correlations(table: pd.DataFrame) -> tuple[comparisons.Finding, comparisons.
 
 def _together(table: pd.DataFrame) -> str:
     overall, within = correlations(table)
-    return f"{overall.estimate:.2f}, within methods {within.estimate:.2f}"
+    return f"correlation {overall.estimate:.2f}, within methods {within.estimate:.2f}"
 
 
 def transfer(table: pd.DataFrame) -> Drawn:

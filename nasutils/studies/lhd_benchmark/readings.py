@@ -58,10 +58,10 @@ def trials(conditions: Conditions) -> str:
 def agreement(table: pd.DataFrame) -> str:
     """Of the figure of the same name, from its table."""
     parts = []
-    for (first, second), rows in table.groupby(["x_is", "y_is"], sort=False):
+    for compared, rows in table.groupby("compared", sort=False):
         overall, within = correlations(rows)
         parts.append(
-            f"{first[:1].upper()}{first[1:]} and {second}: rank correlation {overall.estimate:.2f}"
+            f"{compared}: rank correlation {overall.estimate:.2f}"
             f" [{overall.low:.2f}, {overall.high:.2f}], within methods {within.estimate:.2f}"
             f" [{within.low:.2f}, {within.high:.2f}] (n = {overall.n[0]})."
         )
@@ -83,8 +83,8 @@ def transfer(table: pd.DataFrame) -> str:
             parts.append(
                 f"Trained on {NAMES[target]}, the architectures that were searched there are"
                 f" better than those searched on {NAMES[source]} in"
-                f" {counted(int((differences > 0).sum()), len(differences))} methods, by"
-                f" {differences.mean():.1f} points in the mean; the two rankings agree by a"
+                f" {counted(int((differences > 0).sum()), len(differences))} methods (mean"
+                f" difference {differences.mean():+.1f} points); the two rankings agree by a"
                 f" Kendall's tau of {tau:.2f}."
             )
     return " ".join(parts)

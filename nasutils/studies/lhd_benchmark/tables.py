@@ -158,12 +158,13 @@ def main_table(results: Results) -> pd.DataFrame:
 
 def wide(table: pd.DataFrame) -> pd.DataFrame:
     """The same for display: a row per method, a column per condition such as `cifar10, base`:
-    `mean ± half interval (parameters in M)`.
+    `mean ± half interval (parameters in M)`. Without data sets whose images were not there.
     """
+    table = table[table["n"] > 0]
     half = (table["accuracy_high"] - table["accuracy"]).fillna(0)
     text = [
-        f"{a:.1f}{f' ± {h:.1f}' if h else ''} ({size:.3g} M)" if n else "images not at hand"
-        for a, h, size, n in zip(table["accuracy"], half, table["params"], table["n"], strict=True)
+        f"{a:.1f}{f' ± {h:.1f}' if h else ''} ({size:.3g} M)"
+        for a, h, size in zip(table["accuracy"], half, table["params"], strict=True)
     ]
     named = table.assign(text=text, condition=table["dataset"] + ", " + table["policy"])
     shown = named.pivot(index="method", columns="condition", values="text")
