@@ -99,6 +99,21 @@ def test_a_wide_table_scrolls_in_its_own_box(page, address):
     assert wide and set(wide) == {"auto"}
 
 
+def test_the_numbers_of_a_table_stay_on_one_line(page, address):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{address}/notebooks/sparsification.html")
+    toy = page.locator("article table", has_text="autograd").first
+    heights = toy.locator("tbody tr").evaluate_all("rows => rows.map(row => row.clientHeight)")
+    assert len(heights) == 5 and max(heights) < 40
+
+
+def test_the_contents_list_every_page_once(page, address):
+    page.goto(f"{address}/README.html")
+    links = page.locator(".sidebar-tree a.reference")
+    listed = links.evaluate_all("links => links.map(link => link.href)")
+    assert len(listed) > 15 and len({*listed}) == len(listed)
+
+
 def test_every_link_within_the_site_leads_somewhere():
     dead = [
         f"{name}: {link}"
