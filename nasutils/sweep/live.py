@@ -9,7 +9,9 @@ import html
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from math import ceil, isnan
+from statistics import fmean
 from time import monotonic
 from typing import Any, Protocol
 
@@ -27,7 +29,7 @@ SHOWN = 16
 """As many runs have a line of their own: those under way, then those that are over,
 the last ones first.
 """
-WIDTH, HEIGHT = 180, 24
+WIDTH, HEIGHT = 120, 24
 """Of a curve, in pixels."""
 
 
@@ -152,18 +154,19 @@ class Table:
 
     def _row(self, name: str, state: str, done: Progress) -> str:
         left = self._outlook.ends.get(name, float("nan"))
-        watched, values = curve(done.records, self._tasks[name].params().get("space", ""))
         cells = [
             html.escape(self._labels[name]),
             state,
             f"epoch {done.epochs} of {self._tasks[name].epochs}",
             "" if state != "running" or isnan(left) else f"{duration(left)} left",
-            sparkline(watched, values),
-            f"{values[-1]:.1f} % {watched}" if values else "",
         ]
+        with suppress(ValueError, TypeError, KeyError, AttributeError):  # an odd record
+            cells += _curves(done.records, self._tasks[name].params().get("space", ""))
         return (
             "<tr>"
-            + "".join(f'<td style="text-align: left">{cell}</td>' for cell in cells)
+            + "".join(
+                f'<td style="text-align: left; white-space: nowrap">{cell}</td>' for cell in cells
+            )
             + "</tr>"
         )
 
@@ -173,6 +176,25 @@ class Table:
 
 def _label(key: Any) -> str:
     return ", ".join(map(str, key)) if isinstance(key, tuple) else str(key)
+
+
+def _curves(records: Sequence[Record], space: str) -> list[str]:
+    """Curves of a run, each with its last value."""
+    watched, values = curve(records, space)
+    spread = entropies(records)
+    return [
+        sparkline(watched, values),
+        f"{values[-1]:.1f} % {watched}" if values else "",
+        sparkline("entropy", spread),
+        f"{spread[-1]:.2f} nats entropy" if spread else "",
+    ]
+
+
+def entropies(records: Sequence[Record]) -> list[float]:
+    """Entropy of the mixing weights (nats), the mean over the cell types of a search;
+    nothing of a final network.
+    """
+    return [fmean(record["entropy"].values()) for record in records if "entropy" in record]
 
 
 def curve(records: Sequence[Record], space: str) -> tuple[str, list[float]]:

@@ -84,6 +84,28 @@ def test_a_table_has_a_line_per_run_and_leaves_nothing_behind(tmp_path, shown):
     assert shown[-1] == ""
 
 
+@pytest.mark.parametrize("entropy", [{"cell": 0.5, "other": 1.0}, {}, 3.0])
+def test_a_table_shows_the_entropy_of_a_search_and_goes_on_where_a_record_is_odd(
+    entropy, tmp_path, shown
+):
+    home = written(tmp_path, ONE, 1)
+    with (home.path / "records.jsonl").open("a") as file:
+        for i in (1, 2):
+            record = {"epoch": i, "genotype": SKIPS, "entropy": entropy, "cost": {"seconds": 1.0}}
+            file.write(json.dumps(record) + "\n")
+    Table(TASKS, Machine(tmp_path))(RUNNING)
+    assert "epoch 3 of 3" in shown[-1]
+    assert ("0.75 nats entropy" in shown[-1]) == (entropy == {"cell": 0.5, "other": 1.0})
+
+
+def test_a_table_goes_on_where_a_genotype_is_none(tmp_path, shown):
+    home = written(tmp_path, ONE, 2)
+    text = (home.path / "records.jsonl").read_text()
+    (home.path / "records.jsonl").write_text(text.replace("skip_connect~0", "skip_cannect~0"))
+    Table(TASKS, Machine(tmp_path))(RUNNING)
+    assert "epoch 2 of 3" in shown[-1] and "<polyline" not in shown[-1]
+
+
 def test_a_table_is_drawn_at_most_once_a_second_and_shows_no_markup_of_labels(tmp_path, shown):
     table = Table(TASKS, Machine(tmp_path))
     for _ in range(3):
@@ -135,7 +157,7 @@ def test_what_is_watched_of_a_run(records, space, expected):
 
 
 def test_a_curve_runs_from_its_smallest_to_its_largest_value():
-    assert '"2.0,22.0 90.0,2.0 178.0,12.0"' in sparkline("accuracy", [10.0, 30.0, 20.0])
+    assert '"2.0,22.0 60.0,2.0 118.0,12.0"' in sparkline("accuracy", [10.0, 30.0, 20.0])
     assert sparkline("accuracy", [10.0]) == sparkline("", []) == ""
 
 
