@@ -22,22 +22,39 @@ GUIDES = {
 """What each prints, among other things."""
 
 
+def blocks(guide):
+    """The code of a guide, block by block."""
+    text = (ROOT / f"{guide}.md").read_text()
+    return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def said(folder, *command):
+    """What Python prints, run in a folder."""
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("guide", GUIDES)
 def test_the_code_of_a_guide_runs_as_it_stands(guide, tmp_path):
-    blocks = re.findall(
-        r"^```python\n(.*?)^```",
-        (ROOT / f"{guide}.md").read_text(),
-        re.DOTALL | re.MULTILINE,
-    )
-    (tmp_path / "guide.py").write_text("\n".join(blocks))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "guide.py"]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert GUIDES[guide] in done.stdout
+    (tmp_path / "guide.py").write_text("\n".join(blocks(guide)))
+    assert GUIDES[guide] in said(tmp_path, "guide.py")
+
+
+@pytest.mark.slow
+def test_the_code_of_the_package_runs_in_one_session(tmp_path):
+    """All but the last block, whose searches are of the papers' size."""
+    text = said(tmp_path, "-c", "\n".join(blocks("docs/package")[:-1]))
+    assert "4 of 4 runs finished" in text and "core-hours left" in text
+    assert (tmp_path / "cells.png").exists() and (tmp_path / "search.png").exists()
 
 
 def test_guides_are_reached_from_the_one_of_the_package():
