@@ -10,7 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
-from nasutils.measures import tables
+from nasutils.measures import comparisons, tables
 from nasutils.measures.comparisons import DRAWS
 from nasutils.measures.tables import Estimate
 
@@ -97,21 +97,20 @@ def _deviation_within(values: np.ndarray) -> np.ndarray:
     return np.sqrt(values.var(axis=-1, ddof=1).mean(axis=-1))
 
 
-def contrasts(values: np.ndarray) -> list[Estimate]:
+def contrasts(values: np.ndarray, more: np.ndarray | None = None) -> list[Estimate]:
     """Mean of each method but the first minus that of the first, the control.
 
-    values: (methods, searches). Intervals by Dunnett's test: at 95 % they all hold together; none
-    for one search per method.
+    values: (methods, searches). more: further values of the control, (networks,). Intervals at
+    95 % hold for all methods together, see `comparisons.over_control`; none for one search per
+    method.
     """
-    from scipy.stats import dunnett
-
-    control, *others = values
-    differences = [float(other.mean() - control.mean()) for other in others]
-    if len(control) < 2:
-        return [Estimate(d, math.nan, math.nan, len(control)) for d in differences]
-    found = dunnett(*others, control=control, random_state=0).confidence_interval(0.95)
-    rows = zip(differences, found.low, found.high, strict=True)
-    return [Estimate(d, float(low), float(high), len(control)) for d, low, high in rows]
+    searches = values.shape[1]
+    arms = [values[..., None], *([] if more is None else [more[:, None]])]
+    if searches < 2:
+        differences = values[1:, 0] - values[0, 0]
+        return [Estimate(float(d), math.nan, math.nan, searches) for d in differences]
+    found = [comparisons.over_control(arms, 0.0, m) for m in range(1, len(values))]
+    return [Estimate(f.estimate, f.low, f.high, searches) for f in found]
 
 
 # Groups

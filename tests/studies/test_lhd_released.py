@@ -3,7 +3,7 @@
 Run: pytest tests/studies/test_lhd_released.py
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 import matplotlib
@@ -117,15 +117,19 @@ def test_figures_of_the_pilot_can_be_drawn():
 
 
 def test_an_arm_is_shown_when_its_last_run_is_there(monkeypatch):
-    whole = study(REGISTERED, monkeypatch, ["CIFAR-10, base", "random LHD"])
+    arms = ["CIFAR-10, base", "CIFAR-10, base, random draws", "random LHD"]
+    whole = study(REGISTERED, monkeypatch, arms)
     assert list(whole.conditions) == ["CIFAR-10, base"] and list(whole.random) == ["random LHD"]
     base = whole.conditions["CIFAR-10, base"]
     assert base.accuracy.shape == (9, 5) and whole.random["random LHD"].shape == (200, 2)
     expected = np.mean([_accuracy("", plan.Trained("darts, trial 2", seed)) for seed in (1, 2)])
     assert base.accuracy[base.methods.index("DARTS"), 1] == pytest.approx(expected)
     assert (base.policy, base.searched, base.target) == ("base", "cifar10", "cifar10")
-    part = study(REGISTERED, monkeypatch, ["CIFAR-10, base"], without=1)
-    assert part.conditions == {}
+    assert base.draws.shape == (15,)
+    assert study(REGISTERED, monkeypatch, arms, without=1).conditions == {}
+    assert study(REGISTERED, monkeypatch, arms[:1]).conditions == {}  # its control waits
+    alone = study(REGISTERED, monkeypatch, ["CIFAR-10, 4out"]).conditions
+    assert alone["CIFAR-10, 4out"].draws is None
 
 
 def test_nothing_is_shown_of_a_plan_that_is_not_registered(monkeypatch):
@@ -207,6 +211,14 @@ def test_the_best_method_is_on_top_and_bars_join_those_not_told_apart():
     assert 0.2 < needed < 4
     thick = [line for line in figure.axes[0].lines if line.get_linewidth() == 2.2]
     assert [[round(y) for y in line.get_ydata()] for line in thick] == [[1, 2]]
+
+
+def test_further_draws_belong_to_the_control():
+    few = condition([44.0, 48.0, 44.2])
+    more = replace(few, draws=np.array([46.0, 46.5, 47.0, 46.2, 45.8]))
+    (_, table), (_, wider) = (figures.contrasts({"a": c}) for c in (few, more))
+    moved = table.set_index("method")["difference"] - wider.set_index("method")["difference"]
+    assert moved["DARTS"] == pytest.approx((46.3 - 44) / 2) and moved["Random"] == 0
 
 
 def test_reliability_is_that_of_the_registered_test():

@@ -50,8 +50,8 @@ def contrasts(conditions: Conditions) -> Drawn:
     """How much better each method's networks are than those of random architectures, a panel per
     condition, the best method on top.
 
-    Intervals by Dunnett's test. Bars on the right join methods that do not differ, by the
-    permutation's critical difference, which is drawn above.
+    Intervals hold for all methods together. Bars on the right join methods that do not differ, by
+    the permutation's critical difference, which is drawn above.
     """
     most = max(len(c.methods) for c in conditions.values())
     figure, axes = _grid(len(conditions), 1.3 + 0.18 * most)
@@ -66,8 +66,8 @@ def contrasts(conditions: Conditions) -> Drawn:
         ax.set_xlabel("accuracy minus that of Random (points)")
     plots.note(
         figure,
-        "means of five architectures and Dunnett's 95 % intervals; bars on the right join methods"
-        " that are not told apart from each other",
+        "means of five architectures and 95 % intervals for all methods together; bars on the"
+        " right join methods that are not told apart from each other",
     )
     return figure, pd.concat(tables, ignore_index=True)
 
@@ -77,13 +77,12 @@ def contrast_table(name: str, condition: Condition) -> pd.DataFrame:
     and the difference from which two methods are told apart.
     """
     control, *others = condition.methods
-    found = ranking.contrasts(condition.accuracy)
+    found = ranking.contrasts(condition.accuracy, condition.draws)
     rows = [{"method": m, **e.columns("difference")} for m, e in zip(others, found, strict=True)]
-    means = condition.accuracy.mean(axis=1)
     table = pd.DataFrame([{"method": control, "difference": 0.0}, *rows])
-    table = table.assign(condition=name, accuracy=means)
+    table = table.assign(condition=name, accuracy=condition.accuracy.mean(axis=1))
     table["told_apart_from"] = ranking.critical_difference_of_means(condition.accuracy)
-    return table.sort_values("accuracy", ascending=False, ignore_index=True)
+    return table.sort_values("difference", ascending=False, ignore_index=True)
 
 
 def _draw_contrasts(ax: Axes, table: pd.DataFrame) -> None:

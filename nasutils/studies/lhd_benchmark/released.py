@@ -24,6 +24,8 @@ from nasutils.studies.lhd_benchmark.variants import METHODS, Training
 PAPER = "lhd_benchmark"
 LABELS = {name: label for label, name in METHODS.items()}
 """Name of a method as in `methods.get` -> label."""
+DRAWS = "random draws"
+"""Ends the name of an arm of random architectures: `CIFAR-10, base, random draws`."""
 AS_PILOT = Training(channels=8, cells=4, capacity=30_000)
 """The size of the pilot's networks; how they were trained: `tables/README.md`."""
 POLICIES = {"base": "CIFAR-10, base", "1m": "CIFAR-10, 1m"}
@@ -36,7 +38,8 @@ class Condition:
 
     methods: labels, the control first. accuracy: of the test images after the last epoch (%), mean
     over the seeds of the training. parameters: of the networks. Both (methods, trials of the
-    search). searched, target: data set of the search, and of training and test.
+    search). searched, target: data set of the search, and of training and test. draws: accuracy of
+    further random architectures, which belong to the control: (networks,).
     """
 
     methods: tuple[str, ...]
@@ -45,6 +48,7 @@ class Condition:
     policy: str
     searched: str = "cifar10"
     target: str = "cifar10"
+    draws: np.ndarray | None = None
 
 
 Conditions = Mapping[str, Condition]
@@ -85,26 +89,35 @@ class Registered:
 
     @cached_property
     def conditions(self) -> dict[str, Condition]:
-        """Those whose arm is complete."""
+        """Those whose arm is complete, and that of the random draws which belong to it, if any."""
         found = {}
+        complete = {
+            arm.name: _measured(part, arm, "test_accuracy") for part, arm in self._complete()
+        }
+        planned = {arm.name for part in self.parts for arm in part.study.arms}
         for part, arm in self._complete():
-            if isinstance(arm.networks, Released):
+            draws = f"{arm.name}, {DRAWS}"
+            waits = draws in planned and draws not in complete
+            if isinstance(arm.networks, Released) and not waits:
                 accuracy, size = (
                     _measured(part, arm, name).mean(axis=-1)
                     for name in ("test_accuracy", "params")
                 )
                 labels = tuple(LABELS[name] for name in architectures.METHODS)
                 where = arm.networks.policy, arm.networks.searched, _target(part.study, arm)
-                found[arm.name] = Condition(labels, accuracy, size, *where)
+                control = complete[draws].mean(axis=-1) if draws in complete else None
+                found[arm.name] = Condition(labels, accuracy, size, *where, control)
         return found
 
     @cached_property
     def random(self) -> dict[str, np.ndarray]:
-        """Accuracies (%) of random networks by arm, those that are complete: (networks, seeds)."""
+        """Accuracies (%) of random networks of a space, by arm, those that are complete:
+        (networks, seeds).
+        """
         return {
             arm.name: _measured(part, arm, "test_accuracy")
             for part, arm in self._complete()
-            if isinstance(arm.networks, Drawn)
+            if isinstance(arm.networks, Drawn) and not arm.name.endswith(DRAWS)
         }
 
     def _complete(self) -> list[tuple[outcomes.Results, Networks]]:

@@ -194,7 +194,7 @@ def cost_table(results: Results) -> pd.DataFrame:
 def rank_table(results: Results) -> tuple[pd.DataFrame, dict[str, float]]:
     """A row per method, the best first: average rank over the conditions, how often first, and how
     much better its networks are than those of Random, by data set (points, mean of the policies;
-    intervals by Dunnett's test).
+    intervals hold for all methods together).
 
     The second value: what chance does to average ranks (`ranking.permuted`): difference from which
     two methods are told apart, p of their differing at all; and conditions, how many are complete
