@@ -295,6 +295,7 @@ def test_the_command_computes_a_comparison_and_brings_what_is_finished(
 ):
     kept, other = tmp_path / "kept", tmp_path / "other"
     tiny = ["--scale", "smoke", "--part", "skip_limit", "--workers", "1"]
+    monkeypatch.setattr(paths, "runs", lambda scale: tmp_path / "nothing is kept")
     call(monkeypatch, "run", *tiny, "--runs", str(kept))
     said = capsys.readouterr().out
     assert "finished: DARTS, seed 101 (" in said and "2 of 2\n" in said
