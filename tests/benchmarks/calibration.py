@@ -200,7 +200,10 @@ def _transferred(difference: float, ratio: float, shape: str) -> Draw:
 
 
 def _interacting(rng: np.random.Generator, deviation: float, conditions: int) -> np.ndarray:
-    """Effects of method and condition that are of neither alone: (methods, conditions)."""
+    """Effects of method and condition that are of neither alone: (methods, conditions).
+
+    The test's unit, the deviation of all networks, grows with them: large ones are covered less.
+    """
     effects = rng.normal(size=(9, conditions))
     effects -= effects.mean(axis=0)
     effects -= effects.mean(axis=1, keepdims=True)
