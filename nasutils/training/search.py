@@ -183,7 +183,7 @@ class Search:
     ) -> Tensor:
         """Mean cross entropy of a batch; see `methods.base.Problem`."""
         if fixed:
-            with evaluation_mode(self.net), frozen_weights(self.net):
+            with evaluation_mode(self.net), frozen(self.weights):
                 return self.loss(batch, mix, active, weights, log)
         if self.graphs is None or active is None or weights is not None:
             loss, logits = self._loss(batch.images, batch.labels, mix, active, weights)
@@ -265,7 +265,7 @@ class Search:
         self._move_alpha()
 
     def _alpha_step(self, train: Batch, valid: Batch) -> None:
-        with frozen_weights(self.net):
+        with frozen(self.weights):
             self.alpha_gradients = self.method.alpha_gradients(self, train, valid)
         self._move_alpha()
 
@@ -495,10 +495,15 @@ def evaluation_mode(net: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def frozen_weights(net: nn.Module) -> Iterator[None]:
-    """No gradients for the weights of a network; afterwards as before."""
-    trained = [weight for weight in net.parameters() if weight.requires_grad]
-    net.requires_grad_(False)
+def frozen(weights: Sequence[Tensor]) -> Iterator[None]:
+    """No gradients for these weights of a network; afterwards as before.
+
+    They are given as a list: to look for them in the modules of a supernet, at every step, took a
+    twentieth of a step in which few operations run (GDAS).
+    """
+    trained = [weight for weight in weights if weight.requires_grad]
+    for weight in trained:
+        weight.requires_grad_(False)
     try:
         yield
     finally:
