@@ -5,6 +5,7 @@ A cluster of its own: a head that computes nothing, and one node that does.
 Run: pytest tests/sweep/test_nodes.py
 """
 
+import os
 import secrets
 import shutil
 import tempfile
@@ -30,7 +31,8 @@ def cluster(monkeypatch):
     """The cluster, whose address is in the environment; its files are apart from those of others."""
     folder = tempfile.mkdtemp()  # of pytest's own the paths are too long for sockets
     monkeypatch.setenv("RAY_TMPDIR", folder)
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex())
+    # As `connected` does it; a process reads its token once, so that it stays after this test.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex())
     cluster = Cluster()
     try:
         with starting_ray():
