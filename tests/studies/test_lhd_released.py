@@ -196,7 +196,8 @@ def test_methods_above_and_below_chance_are_counted():
         {"a": condition([44.0, 48.0, 40.0]), "b": condition([44.0, 44.1, 44])}
     )
     assert (
-        "a: 1 of 2 methods find better networks than a random draw (DARTS by 4.0 points)" in text
+        "a: better networks than a random draw are found by 1 of 2 methods (DARTS by 4.0 points)"
+        in text
     )
     assert "1 find worse ones. b: none of 2 methods" in text and text.endswith(
         "none find worse ones."

@@ -34,8 +34,9 @@ def _contrasts(name: str, condition: Condition) -> str:
     named = [f"{row['method']} by {row['difference']:.1f}" for _, row in above.iterrows()]
     better = f" ({listed(named)} points)" if named else ""
     return (
-        f"{name}: {counted(len(above), len(others))} methods find better networks than a random"
-        f" draw{better}, {len(worse) or 'none'} find worse ones."
+        f"{name}: better networks than a random draw are found by"
+        f" {counted(len(above), len(others))} methods{better}, worse ones by"
+        f" {len(worse) or 'none'}."
     )
 
 
