@@ -108,11 +108,13 @@ def over_control(arms: Arms, above: float, method: int | None = None) -> Finding
     error = math.sqrt(variances[0] / len(control) + variances[1] / others.shape[1])
     differences = others.mean(axis=1) - control.mean()
     which = int(np.argmax(differences)) if method is None else method - 1
-    found = float(differences[which])
+    found, n = float(differences[which]), (others.shape[1], len(control))
+    if error == 0.0:
+        return Finding(found, math.nan, math.nan, math.nan, n)  # no spread, no test
     t = _studentised_nulls(others.shape, len(control), variances)
     p = (1 + int((t.max(axis=-1) >= (found - above) / error).sum())) / (1 + len(t))
     half = error * float(np.quantile(np.abs(t).max(axis=-1), BOTH_SIDES))
-    return Finding(found, found - half, found + half, p, (others.shape[1], len(control)))
+    return Finding(found, found - half, found + half, p, n)
 
 
 def _studentised_nulls(
