@@ -143,8 +143,10 @@ class Run:
 
     def _check_digest(self) -> None:
         kept = _content(self.path / DIGEST)
+        if kept is None:
+            return
         now = self.digest()
-        if kept is None or kept == now.encode():
+        if kept == now.encode():
             return
         changed = set(now.splitlines()) ^ set(kept.decode(errors="replace").splitlines())
         names = [name for name in SUMMED if any(line.endswith(name) for line in changed)]

@@ -14,6 +14,7 @@ is the variance of what is compared over that of the noise.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 from scipy import stats
@@ -117,13 +118,15 @@ def over_control(arms: Arms, above: float, method: int | None = None) -> Finding
     return Finding(found, found - half, found + half, p, n)
 
 
+@lru_cache(maxsize=1)
 def _studentised_nulls(
     shape: tuple[int, ...], control: int, variances: tuple[float, float]
 ) -> np.ndarray:
     """Differences over their error, of methods as good as the control: (draws, methods).
 
     shape: methods, searches of each; control: its number of networks; variances: of a network of
-    the control, of a search.
+    the control, of a search. They are the same for every method of a comparison, so they are kept
+    for the next one.
     """
     rng, draws = np.random.default_rng(0), 10 * DRAWS
     methods, searches = shape

@@ -34,6 +34,10 @@ class Finding:
     p: float
     n: tuple[int, ...]
 
+    def columns(self, name: str) -> dict[str, float]:
+        """For a table: `<name>`, `<name>_low` and `<name>_high`."""
+        return {name: self.estimate, f"{name}_low": self.low, f"{name}_high": self.high}
+
     def __str__(self) -> str:
         sizes = " and ".join(map(str, self.n))
         return f"{self.estimate:.3g} [{self.low:.3g}, {self.high:.3g}], n = {sizes}"

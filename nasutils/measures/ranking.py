@@ -42,7 +42,7 @@ def average_ranks(means: np.ndarray) -> np.ndarray:
 # no difference.
 
 
-def permuted(scores: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+def permuted(scores: np.ndarray, draws: int = DRAWS) -> np.ndarray:
     """Means over searches that were exchanged at random among the methods of each data set.
 
     The scores of a search under all policies move together.
@@ -53,7 +53,7 @@ def permuted(scores: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarra
         datasets, methods * searches, policies
     )
     places = np.broadcast_to(np.arange(methods * searches), (draws, *pool.shape[:2]))
-    order = np.random.default_rng(seed).permuted(places, axis=-1)
+    order = np.random.default_rng(0).permuted(places, axis=-1)
     drawn = np.take_along_axis(pool[None], order[..., None], axis=2)
     drawn = drawn.reshape(draws, datasets, methods, searches, policies)
     return np.swapaxes(mean(np.moveaxis(drawn, 3, -1)), 1, 2)
@@ -200,7 +200,7 @@ def over_pairs(values: np.ndarray) -> Estimate:
     return Estimate(whole, whole - half, whole + half, n)
 
 
-def resampled(scores: np.ndarray, draws: int = 1000, seed: int = 0) -> np.ndarray:
+def resampled(scores: np.ndarray, draws: int = 1000) -> np.ndarray:
     """Means over resampled search seeds: (methods, data sets, policies, seeds) -> (draws,
     and the same without seeds).
 
@@ -208,7 +208,7 @@ def resampled(scores: np.ndarray, draws: int = 1000, seed: int = 0) -> np.ndarra
     which share the searches. Seeds without a score are left out.
     """
     methods, datasets, _, seeds = scores.shape
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     drawn = random.integers(seeds, size=(draws, methods, datasets, 1, seeds))
     return mean(np.take_along_axis(scores[None], drawn, axis=-1))
 

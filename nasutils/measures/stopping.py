@@ -80,10 +80,10 @@ def first(condition: ArrayLike) -> int | None:
     return int(where[0]) if len(where) else None
 
 
-def local_means(values: ArrayLike, window: int) -> np.ndarray:
-    """Mean over the window around each value, which is cut off at both ends of the series."""
+def local_means(values: ArrayLike) -> np.ndarray:
+    """Mean over the ES_WINDOW values around each, cut off at both ends of the series."""
     x = np.asarray(values, dtype=float)
-    half = window // 2
+    half = ES_WINDOW // 2
     means = []
     for i in range(len(x)):
         first = max(i - half, 0)
@@ -104,7 +104,7 @@ def eigenvalue_stop(values: ArrayLike, start: int = 0) -> tuple[int, int] | None
     # The last means are left out: their windows are not complete yet. The first ones are cut off,
     # as released.
     complete = max(np.size(values) - half, 0)
-    means = local_means(values, ES_WINDOW)[:complete]
+    means = local_means(values)[:complete]
     before, after = means[:-ES_BACK], means[ES_BACK:]
     rises = (before > 0) & (after > ES_FACTOR * before)
     rises[:start] = False

@@ -24,6 +24,8 @@ from nasutils.spaces.nasbench201_table import DATASETS
 
 RANDOM_CELL = 87.06
 """Mean CIFAR-10 test accuracy (%) of all 15,625 cells: what a blindly drawn cell is worth."""
+STILL = 10
+"""Epochs at the end over which the alpha of a frozen edge does not move."""
 NOT_JUDGED = dict.fromkeys(("relaxed", "discretized", "discretized_recalibrated"), math.nan)
 
 
@@ -256,15 +258,15 @@ def summary(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def frozen_edges(records: Sequence[Mapping[str, Any]]) -> float:
-    """Share of edges whose alpha did not change by a single bit over the last ten epochs:
+    """Share of edges whose alpha did not change by a single bit over the last STILL epochs:
     saturation.
 
     nan if the search is not longer than that.
     """
-    if len(records) <= 10:
+    if len(records) <= STILL:
         return math.nan
     now = torch.tensor(records[-1]["alpha"]["cell"], dtype=torch.float64)
-    before = torch.tensor(records[-11]["alpha"]["cell"], dtype=torch.float64)
+    before = torch.tensor(records[-1 - STILL]["alpha"]["cell"], dtype=torch.float64)
     frozen = (now == before).all(dim=-1)
     return float(frozen.double().mean())
 

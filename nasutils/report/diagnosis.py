@@ -92,6 +92,6 @@ def _eigenvalue(ax: Axes, table: pd.DataFrame) -> None:
     logged = table.dropna(subset="eigenvalue")
     ax.set_ylabel("Hessian eigenvalue")
     ax.plot(logged["epoch"], logged["eigenvalue"], "--", color="0.5", marker=".", label="measured")
-    means = stopping.local_means(logged["eigenvalue"], stopping.ES_WINDOW)
+    means = stopping.local_means(logged["eigenvalue"])
     ax.plot(logged["epoch"], means, label="mean of five")
     _legend(ax, 2)

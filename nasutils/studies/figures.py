@@ -98,14 +98,18 @@ def accuracy(results: Results, labels: Iterable[str]) -> Drawn:
     return figure, rows[columns]
 
 
-def panel_grid(count: int, height: float, columns: int = 4) -> tuple[Figure, np.ndarray]:
-    """So many panels of one scale, at most `columns` a row; those left over are not seen."""
+def grid(count: int, height: float, columns: int, **kwargs: Any) -> tuple[Figure, np.ndarray]:
+    """So many panels, at most `columns` a row; those left over are not seen."""
     columns = min(count, columns) or 1
-    figure, axes = plots.panels(
-        -(-count // columns) or 1, columns, height, sharex=True, sharey=True
-    )
+    figure, axes = plots.panels(-(-count // columns) or 1, columns, height, **kwargs)
     for ax in axes.flat[count:]:
         ax.set_visible(False)
+    return figure, axes
+
+
+def panel_grid(count: int, height: float, columns: int = 4) -> tuple[Figure, np.ndarray]:
+    """The same of one scale, over epochs."""
+    figure, axes = grid(count, height, columns, sharex=True, sharey=True)
     for ax in axes.flat[:count]:
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     return figure, axes

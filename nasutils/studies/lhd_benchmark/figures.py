@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 
 from nasutils.measures import comparisons, ranking
 from nasutils.measures.tables import estimate
 from nasutils.report import plots
 from nasutils.spaces.lhd_cells import EDGES, NODES
-from nasutils.studies.figures import Drawn
+from nasutils.studies.figures import Drawn, grid, one_legend
 from nasutils.studies.lhd_benchmark import architectures as lhd_architectures
 from nasutils.studies.lhd_benchmark.released import LABELS, Condition, Conditions
 
@@ -37,15 +36,6 @@ def marked(method: str) -> dict[str, Any]:
     return {name: value for name, value in plots.look(method).items() if name != "linestyle"}
 
 
-def _grid(count: int, height: float, columns: int = 2, **kwargs: Any) -> tuple[Figure, list[Axes]]:
-    """So many panels, at most `columns` a row."""
-    columns = min(max(count, 1), columns)
-    figure, axes = plots.panels(-(-max(count, 1) // columns), columns, height, **kwargs)
-    for ax in axes.flat[count:]:
-        ax.set_visible(False)
-    return figure, list(axes.flat[:count])
-
-
 def contrasts(conditions: Conditions) -> Drawn:
     """How much better each method's networks are than those of random architectures, a panel per
     condition, the best method on top.
@@ -54,14 +44,16 @@ def contrasts(conditions: Conditions) -> Drawn:
     the permutation's critical difference, which is drawn above.
     """
     most = max(len(c.methods) for c in conditions.values())
-    figure, axes = _grid(len(conditions), 1.3 + 0.18 * most)
+    figure, axes = grid(len(conditions), 1.3 + 0.18 * most, 2)
     tables = []
-    for ax, (name, condition) in zip(axes, conditions.items(), strict=True):
+    for ax, (name, condition) in zip(
+        axes.flat[: len(conditions)], conditions.items(), strict=True
+    ):
         table = contrast_table(name, condition)
         _draw_contrasts(ax, table)
         ax.set_title(name)
         tables.append(table)
-    for ax in axes:
+    for ax in axes.flat:
         ax.set_ylim(most - 0.4, -2.4)
         ax.set_xlabel("accuracy minus that of Random (points)")
     plots.note(
@@ -121,9 +113,11 @@ def trials(conditions: Conditions) -> Drawn:
     a panel per condition.
     """
     most = max(len(c.methods) for c in conditions.values())
-    figure, axes = _grid(len(conditions), 0.9 + 0.22 * most)
+    figure, axes = grid(len(conditions), 0.9 + 0.22 * most, 2)
     tables = []
-    for ax, (name, condition) in zip(axes, conditions.items(), strict=True):
+    for ax, (name, condition) in zip(
+        axes.flat[: len(conditions)], conditions.items(), strict=True
+    ):
         order = np.argsort(-condition.accuracy.mean(axis=1), kind="stable")
         for y, m in enumerate(order):
             values, method = condition.accuracy[m], condition.methods[m]
@@ -149,9 +143,9 @@ def agreement(conditions: Conditions) -> Drawn:
     networks; a mark per architecture.
     """
     pairs = compared(conditions)
-    figure, axes = _grid(len(pairs), 2.7, 2)
+    figure, axes = grid(len(pairs), 2.7, 2)
     rows = []
-    for ax, (title, first, second) in zip(axes, pairs, strict=True):
+    for ax, (title, first, second) in zip(axes.flat[: len(pairs)], pairs, strict=True):
         table = _paired(first, second)
         for method, part in table.groupby("method", sort=False):
             style = marked(str(method))
@@ -159,7 +153,7 @@ def agreement(conditions: Conditions) -> Drawn:
         ax.set(xlabel=first[0], ylabel=second[0])
         ax.set_title(f"{title}:\n{_together(table)}")
         rows.append(table.assign(compared=title))
-    legend = max(axes, key=lambda ax: len(ax.lines)).get_legend_handles_labels()
+    legend = max(axes.flat, key=lambda ax: len(ax.lines)).get_legend_handles_labels()
     figure.legend(*legend, loc="outside upper center", ncols=5, fontsize="small")
     plots.note(figure, "marks: architectures; in the titles: Spearman's correlation")
     return figure, pd.concat(rows, ignore_index=True)
@@ -228,8 +222,8 @@ def transfer(table: pd.DataFrame) -> Drawn:
     table: see `tables.transferred`.
     """
     methods, targets = table["method"].unique(), table["target"].unique()
-    figure, axes = _grid(len(targets), 0.9 + 0.26 * len(methods), 2, sharey=True)
-    for ax, target in zip(axes, targets, strict=True):
+    figure, axes = grid(len(targets), 0.9 + 0.26 * len(methods), 2, sharey=True)
+    for ax, target in zip(axes.flat[: len(targets)], targets, strict=True):
         part = table[table["target"] == target]
         sources = part["searched"].unique()
         for k, source in enumerate(sources):
@@ -242,12 +236,9 @@ def transfer(table: pd.DataFrame) -> Drawn:
                 name = f"searched on {NAMES[source]}"
                 ax.plot(e.mean, y, marker, color=color, ms=5, label="" if place else name)
         ax.set(title=f"trained on {NAMES[target]}", xlabel="test accuracy (%)")
-    axes[0].set_yticks(range(len(methods)), methods)
-    axes[0].set_ylim(len(methods) - 0.4, -0.6)
-    found = {
-        name: h for ax in axes for h, name in zip(*ax.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(found.values(), found.keys(), loc="outside upper center", ncols=len(found))
+    axes[0, 0].set_yticks(range(len(methods)), methods)
+    axes[0, 0].set_ylim(len(methods) - 0.4, -0.6)
+    one_legend(figure, axes, table["searched"].nunique())
     plots.note(
         figure,
         "mean and 95 % interval over searches; guessing: 10 % on CIFAR-10, 1 % on CIFAR-100",

@@ -91,21 +91,17 @@ class Registered:
     def conditions(self) -> dict[str, Condition]:
         """Those whose arm is complete, and that of the random draws which belong to it, if any."""
         found = {}
-        complete = {
-            arm.name: _measured(part, arm, "test_accuracy") for part, arm in self._complete()
-        }
         planned = {arm.name for part in self.parts for arm in part.study.arms}
-        for part, arm in self._complete():
+        for part, arm in self._complete:
             draws = f"{arm.name}, {DRAWS}"
-            waits = draws in planned and draws not in complete
+            waits = draws in planned and draws not in self._accuracy
             if isinstance(arm.networks, Released) and not waits:
-                accuracy, size = (
-                    _measured(part, arm, name).mean(axis=-1)
-                    for name in ("test_accuracy", "params")
-                )
+                accuracy = self._accuracy[arm.name].mean(axis=-1)
+                size = _measured(part, arm, "params").mean(axis=-1)
                 labels = tuple(LABELS[name] for name in architectures.METHODS)
                 where = arm.networks.policy, arm.networks.searched, _target(part.study, arm)
-                control = complete[draws].mean(axis=-1) if draws in complete else None
+                further = self._accuracy.get(draws)
+                control = None if further is None else further.mean(axis=-1)
                 found[arm.name] = Condition(labels, accuracy, size, *where, control)
         return found
 
@@ -115,11 +111,17 @@ class Registered:
         (networks, seeds).
         """
         return {
-            arm.name: _measured(part, arm, "test_accuracy")
-            for part, arm in self._complete()
+            arm.name: self._accuracy[arm.name]
+            for _, arm in self._complete
             if isinstance(arm.networks, Drawn) and not arm.name.endswith(DRAWS)
         }
 
+    @cached_property
+    def _accuracy(self) -> dict[str, np.ndarray]:
+        """Of the test images (%), by complete arm, see `_measured`."""
+        return {arm.name: _measured(part, arm, "test_accuracy") for part, arm in self._complete}
+
+    @cached_property
     def _complete(self) -> list[tuple[outcomes.Results, Networks]]:
         """The arms of registered parts of which no run is missing."""
         registered = [part for part in self.parts if part.study.registered]

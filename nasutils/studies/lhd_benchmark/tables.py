@@ -139,15 +139,9 @@ def main_table(results: Results) -> pd.DataFrame:
         for d, dataset in enumerate(results.datasets):
             for p, policy in enumerate(POLICY_NAMES):
                 e = analysis.estimate(scores[m, d, p])
-                row = {
-                    "method": method,
-                    "dataset": dataset,
-                    "policy": policy,
-                    "n": e.n,
-                    "accuracy": e.mean,
-                }
+                row = {"method": method, "dataset": dataset, "policy": policy, "n": e.n}
                 size = params.get((method, dataset, policy), np.nan)
-                rows.append(row | {"accuracy_low": e.low, "accuracy_high": e.high, "params": size})
+                rows.append(row | e.columns("accuracy") | {"params": size})
         rows += [
             {"method": method, "dataset": name, "policy": policy, "n": 0}
             for name in results.missing
@@ -260,21 +254,8 @@ def agreement_table(results: Results) -> pd.DataFrame:
         single = ranking.over_pairs(single_seed_agreement(results, dataset, policy))
         pairs = (same[0] == dataset) & (same[1] == policy) & ~np.eye(len(conditions), dtype=bool)
         e = _mean_tau(matrix, draws, pairs, len(results.seeds))
-        row: dict[str, object] = {
-            "rankings differ in": name,
-            "tau": e.mean,
-            "tau_low": e.low,
-            "tau_high": e.high,
-        }
-        rows.append(
-            row
-            | {
-                "single": single.mean,
-                "single_low": single.low,
-                "single_high": single.high,
-                "n": single.n,
-            }
-        )
+        taus = e.columns("tau") | single.columns("single")
+        rows.append({"rankings differ in": name, **taus, "n": single.n})
     return pd.DataFrame(rows)
 
 
@@ -328,13 +309,8 @@ def budget_agreement(results: Results) -> pd.DataFrame:
             means = [ranking.mean(s)[:, d, 0] for s in scores]
             found = ranking.kendall(*(x[:, :, d, 0] for x in draws))
             e = ranking.interval(float(ranking.kendall(*means)), found, len(results.seeds))
-            row = {
-                "budgets": f"{first}, {kind}",
-                "dataset": dataset,
-                "tau": e.mean,
-                "tau_low": e.low,
-            }
-            rows.append(row | {"tau_high": e.high, "n": e.n})
+            row = {"budgets": f"{first}, {kind}", "dataset": dataset}
+            rows.append(row | e.columns("tau") | {"n": e.n})
     return pd.DataFrame(rows, columns=["budgets", "dataset", "tau", "tau_low", "tau_high", "n"])
 
 
@@ -393,12 +369,9 @@ def protocol_table(results: Results) -> pd.DataFrame:
         }
         row: dict[str, object] = {"dataset": dataset}
         for name, values in effects.items():
-            e = analysis.estimate(values)
-            row |= {name: e.mean, f"{name}_low": e.low, f"{name}_high": e.high}
+            row |= analysis.estimate(values).columns(name)
         tau = ranking.correlation(part["accuracy"].to_numpy(), part["best_released"].to_numpy())
-        rows.append(
-            row | {"tau": tau.mean, "tau_low": tau.low, "tau_high": tau.high, "n": len(part)}
-        )
+        rows.append(row | tau.columns("tau") | {"n": len(part)})
     return pd.DataFrame(rows)
 
 
@@ -422,15 +395,7 @@ def proxy_agreement(results: Results) -> pd.DataFrame:
     rows = []
     for kind in ("kendall", "spearman"):
         e = ranking.correlation(pairs["accuracy"].to_numpy(), pairs["longer"].to_numpy(), kind)
-        rows.append(
-            {
-                "correlation": kind,
-                "value": e.mean,
-                "value_low": e.low,
-                "value_high": e.high,
-                "n": e.n,
-            }
-        )
+        rows.append({"correlation": kind, **e.columns("value"), "n": e.n})
     return pd.DataFrame(rows)
 
 

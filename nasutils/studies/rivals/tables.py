@@ -79,8 +79,7 @@ def comparison(accuracy: pd.DataFrame, reference: str) -> pd.DataFrame:
 def _interval(name: str, values: pd.Series) -> dict[str, float]:
     if not len(values):
         return {name: math.nan, f"{name}_low": math.nan, f"{name}_high": math.nan}
-    found = estimates.median_only([values.to_numpy()])
-    return {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
+    return estimates.median_only([values.to_numpy()]).columns(name)
 
 
 def collapse(accuracy: pd.DataFrame, reference: str) -> pd.DataFrame:
@@ -93,8 +92,7 @@ def collapse(accuracy: pd.DataFrame, reference: str) -> pd.DataFrame:
         row = {"method": label, "collapsed": int(own.sum()), "n": len(own)}
         if label != reference:
             found = estimates.boschloo_test([_fallen(accuracy[reference]), own])
-            row |= {"fewer": found.estimate, "fewer_low": found.low, "fewer_high": found.high}
-            row |= {"p": found.p}
+            row |= found.columns("fewer") | {"p": found.p}
         rows.append(row)
     return pd.DataFrame(rows)
 
