@@ -151,8 +151,8 @@ def set_cell(cell: dict[str, Any]) -> None:
 
 def purpose(code: str) -> str:
     """The line that a cell's code is folded under: what it does, or how it begins."""
-    does = [words for pattern, words in PURPOSES.items() if re.search(pattern, code, re.MULTILINE)]
-    return f"Code: {does[0] if does else code.splitlines()[0]}"
+    does = (words for pattern, words in PURPOSES.items() if re.search(pattern, code, re.MULTILINE))
+    return f"Code: {next(does, None) or code.splitlines()[0]}"
 
 
 def with_width(cell: re.Match[str]) -> str:
@@ -170,7 +170,8 @@ def width(text: str) -> str:
 def set_widths(app: Sphinx, doctree: nodes.document) -> None:
     """Cells of tables have the class of their width."""
     for entry in doctree.findall(nodes.entry):
-        entry["classes"] += [name for name in [width(entry.astext())] if name]
+        if name := width(entry.astext()):
+            entry["classes"].append(name)
 
 
 def describe_images(app: Sphinx, doctree: nodes.document) -> None:

@@ -4,6 +4,7 @@ and a thread that kills the processes that compute them.
 
 import os
 import signal
+import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -59,12 +60,23 @@ def stamps(runs):
     return {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
 
 
-def until(condition, seconds=60):
+def until(condition, seconds=60, every=0.005):
     """Wait for a condition; whether it came to hold."""
     end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.005)
-    return condition()
+    while not (holds := condition()) and time.monotonic() < end:
+        time.sleep(every)
+    return holds
+
+
+def free_port():
+    """A port of this machine at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def no_pool(*arguments):
+    """In place of `open_pool`, where nothing is to be computed."""
+    raise AssertionError("a pool was opened")
 
 
 def holders(run):

@@ -13,12 +13,13 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import nbformat
 import pytest
-from jupyterlab.commands import get_app_dir
+
+from tests.sweeps import free_port, until
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted(path.stem for path in ROOT.glob("notebooks/*.ipynb"))
@@ -38,8 +39,13 @@ found = gather({"DARTS": search}, Machine(runs="searched"), workers=1)
 """A search of smoke size, in the folder of its notebook."""
 PATIENCE = 300
 """Seconds, on a busy machine."""
+patiently = partial(until, seconds=PATIENCE, every=0.2)
 PIXELS = """async image => {
-    await image.decode();
+    // A picture that is just being exchanged cannot be decoded.
+    for (let tries = 1; !(await image.decode().then(() => true, () => false)); tries++) {
+        if (tries === 100) throw new Error("the picture cannot be decoded");
+        await new Promise(done => setTimeout(done, 50));
+    }
     const size = [image.naturalWidth, image.naturalHeight];
     const canvas = new OffscreenCanvas(...size).getContext("2d");
     canvas.drawImage(image, 0, 0);
@@ -70,6 +76,8 @@ def checkout(tmp_path_factory):
 @pytest.fixture(scope="module")
 def lab(checkout, tmp_path_factory):
     """The address of a JupyterLab for the copy, with the settings of nobody."""
+    from jupyterlab.commands import get_app_dir  # takes seconds, which other tests need not wait
+
     own = tmp_path_factory.mktemp("jupyter")
     for name, values in SETTINGS.items():
         file = own / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
@@ -95,18 +103,12 @@ def lab(checkout, tmp_path_factory):
             stderr=log,
         )
     try:
-        until(lambda: answers(port) or server.poll() is not None)
+        patiently(lambda: answers(port) or server.poll() is not None)
         assert answers(port), (own / "log").read_text()
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
         server.wait()
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def answers(port):
@@ -149,14 +151,6 @@ def wait_for_cells(tab):
     tab.wait_for_function(f"!{prompts}.some(prompt => prompt.innerText.includes('*'))")
 
 
-def until(condition):
-    """Wait for a condition; whether it came to hold."""
-    end = time.monotonic() + PATIENCE
-    while not (holds := condition()) and time.monotonic() < end:
-        time.sleep(0.2)
-    return holds
-
-
 def errors(tab):
     """What a notebook shows in red."""
     shown = tab.locator('[data-mime-type$=".error"], [data-mime-type$=".stderr"]')
@@ -185,7 +179,7 @@ def test_every_control_of_a_notebook_moves_its_picture(name, opened):
         for control in controls:
             before = picture.evaluate(PIXELS)
             move(control)
-            changed = until(lambda b=before, p=picture: p.evaluate(PIXELS) != b)
+            changed = patiently(lambda b=before, p=picture: p.evaluate(PIXELS) != b)
             assert changed, f"{control.inner_text()} moves nothing"
     assert errors(tab) == []
 
@@ -214,13 +208,13 @@ def test_an_interrupted_search_goes_on_from_its_checkpoint(lab, checkout, page):
         return [line for file in runs.glob("*/records.jsonl") for line in file.open()]
 
     runs = checkout / "notebooks" / "searched"
-    assert until(lambda: len(records()) >= 3 or errors(tab)) and errors(tab) == []
+    assert patiently(lambda: len(records()) >= 3 or errors(tab)) and errors(tab) == []
     choose(tab, "Kernel", "Interrupt Kernel")
     wait_for_cells(tab)
     assert "Interrupted: 0 of 1 runs are finished" in tab.locator(".jp-OutputArea").inner_text()
     before = records()
     choose(tab, "Run", "Run All Cells")
-    assert until(lambda: [*runs.glob("*/result.json")])
+    assert patiently(lambda: [*runs.glob("*/result.json")])
     wait_for_cells(tab)
     assert "1 of 1 runs finished" in tab.locator(".jp-OutputArea").inner_text()
     kept = before[:-1]  # the search may have been ended before it kept the state of the last one

@@ -19,7 +19,7 @@ from nasutils.sweep.launch import finished, gather, name_of, sweep
 from nasutils.sweep.planning import Outlook, plan
 from nasutils.training.experiment import Machine
 from tests.faults import series
-from tests.sweeps import LONG, ONE, TWO
+from tests.sweeps import LONG, ONE, TWO, no_pool
 
 PARAMS = {"kind": "test", "seed": 1}
 
@@ -272,7 +272,7 @@ def test_a_damaged_run_stops_no_other_and_is_left_as_it_is(name, root, capsys, m
         f"2 of 3 runs finished (2 on {stamp()['device']}); failed: {{'one': 'BadRun:"
         f" {file.parent}/"
     )
-    monkeypatch.setattr(launch, "open_pool", lambda *_: pytest.fail("a pool was opened"))
+    monkeypatch.setattr(launch, "open_pool", no_pool)
     gather({"one": ONE, "two": TWO}, Machine(root))
 
 

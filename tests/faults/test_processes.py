@@ -25,7 +25,7 @@ from nasutils.sweep.cluster import connected
 from nasutils.sweep.launch import gather, name_of, sweep
 from nasutils.sweep.pool import Ended, Event, cause, events
 from nasutils.training.experiment import Machine
-from tests.sweeps import ENDLESS, LONG, ONE, TWO, Killer, holders, trace, until
+from tests.sweeps import ENDLESS, LONG, ONE, TWO, Killer, free_port, holders, trace, until
 
 
 @dataclass(frozen=True)
@@ -198,11 +198,6 @@ def test_an_address_where_no_cluster_answers_is_an_error(asked, monkeypatch):
     with pytest.raises(ConnectionError, match=f"no Ray cluster answers at {address}"), connected():
         pass
     assert asked == []
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 # A notebook

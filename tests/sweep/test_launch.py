@@ -26,6 +26,7 @@ from tests.sweeps import (
     experiment,
     holders,
     killed_sweep,
+    no_pool,
     stamps,
     trace,
     until,
@@ -92,10 +93,6 @@ def test_the_watch_hears_of_every_run(swept):
 
 def test_each_process_uses_one_thread(swept):
     assert '"threads": 1' in (swept[1][0].path / "stamp.json").read_text()
-
-
-def no_pool(*arguments):
-    raise AssertionError("a pool was opened")
 
 
 @pytest.mark.parametrize("engine", pool.ENGINES)
