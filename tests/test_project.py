@@ -116,6 +116,16 @@ print(*{name.partition(".")[0] for name in sys.modules.keys() - known})
     assert set(output(sys.executable, "-c", code).split()) & set(heavy.split()) == set()
 
 
+def test_runs_of_a_plan_are_computed_where_no_notebook_is():
+    code = """
+import sys
+import nasutils.studies.confirmation.campaign, nasutils.sweep.launch
+print(*{name.partition(".")[0] for name in sys.modules})
+"""
+    notebook = "IPython ipywidgets matplotlib seaborn"
+    assert set(output(sys.executable, "-c", code).split()) & set(notebook.split()) == set()
+
+
 def test_citation_names_the_four_papers():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == PROJECT["version"]

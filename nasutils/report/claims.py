@@ -5,13 +5,15 @@ and the verdict.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from IPython.display import Markdown
 
 from nasutils.errors import choose
 from nasutils.measures.tables import Estimate
+
+if TYPE_CHECKING:  # plans name claims, and are computed where no notebook is
+    from IPython.display import Markdown
 
 SEEDS_NEEDED = 5
 
@@ -52,10 +54,12 @@ def verdict(estimate: Estimate, threshold: float, scale: str) -> str:
     return "not supported" if estimate.high < threshold else "inconclusive"
 
 
-def tested(claims: Sequence[Claim], results: Any, scale: str, *names: str) -> Markdown:
+def tested(claims: Sequence[Claim], results: Any, scale: str, *names: str) -> "Markdown":
     """Some claims as a reader meets them: sentence, statistic, test, and what came of it.
     No names: all of them.
     """
+    from IPython.display import Markdown
+
     by_name = {claim.name: claim for claim in claims}
     told = []
     for name in names or by_name:
