@@ -76,9 +76,12 @@ class Gallery:
         foot = textwrap.fill("; ".join(filter(None, [caption or self.caption, note])), CAPTION)
         figure.supxlabel(foot, fontsize="small", color="0.3", x=0.01, ha="left")
         alt = alternative_text(figure, f"{reading} {note[:1].upper()}{note[1:]}")
-        figure.savefig(self.folder / f"{name}.png", metadata={"Description": alt})
-        figure.savefig(self.folder / f"{name}.svg", metadata={"Date": None, "Title": alt})
-        self.table(name, table, caption)
+        files = {
+            "png": _drawn(figure, "png", {"Description": alt}),
+            "svg": _drawn(figure, "svg", {"Date": None, "Title": alt}),
+            "csv": _written(table),
+        }
+        self._save(name, files, caption or self.caption)
         display(Shown(name, figure, table, alt))
         if reading:
             display(Markdown(f"**Reading.** {reading}"))
@@ -86,17 +89,31 @@ class Gallery:
 
     def table(self, name: str, table: pd.DataFrame, caption: str | None = None) -> pd.DataFrame:
         """Save <name>.csv (six significant digits); returns the table for display."""
-        table.to_csv(self.folder / f"{name}.csv", index=False, float_format="%.6g")
-        self._stamp(name, caption or self.caption)
+        self._save(name, {"csv": _written(table)}, caption or self.caption)
         return table
 
-    def _stamp(self, name: str, caption: str) -> None:
-        """Note how a file was made: stamp.json has an entry for all made the same way."""
+    def _save(self, name: str, files: Mapping[str, bytes], caption: str) -> None:
+        """Write <name>.<kind> where the content is another one than before, and stamp it then.
+
+        What came out as it was keeps its stamp, which names the commit that drew it first.
+        """
+        changed = [_replace(self.folder / f"{name}.{kind}", files[kind]) for kind in files]
+        stamps = self.folder / "stamp.json"
+        entries = json.loads(stamps.read_text()) if stamps.exists() else []
+        known = any(name in entry["files"] and entry["what"] == caption for entry in entries)
+        if any(changed) or not known:
+            kept = self._stamped(entries, name, caption)
+            stamps.write_text(json.dumps(kept, indent=1) + "\n")
+
+    def _stamped(
+        self, entries: list[dict[str, Any]], name: str, caption: str
+    ) -> list[dict[str, Any]]:
+        """The entries of stamp.json, with how a file was made now; what was made the same way
+        shares an entry.
+        """
         made: dict[str, Any] = {"files": [], "what": caption, **self._made}
         if self.departures:
             made["other parameters"] = self.departures
-        file = self.folder / "stamp.json"
-        entries = json.loads(file.read_text()) if file.exists() else []
         for entry in entries:
             entry["files"] = [other for other in entry["files"] if other != name]
         same = next((entry for entry in entries if {**entry, "files": []} == made), None)
@@ -104,8 +121,27 @@ class Gallery:
             same = made
             entries.append(same)
         same["files"].append(name)
-        kept = [entry for entry in entries if entry["files"]]
-        file.write_text(json.dumps(kept, indent=1) + "\n")
+        return [entry for entry in entries if entry["files"]]
+
+
+def _drawn(figure: Figure, kind: str, metadata: dict[str, str | None]) -> bytes:
+    """A picture's file."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format=kind, metadata=metadata)
+    return picture.getvalue()
+
+
+def _written(table: pd.DataFrame) -> bytes:
+    """A table's file: CSV with six significant digits."""
+    return table.to_csv(index=False, float_format="%.6g").encode()
+
+
+def _replace(file: Path, content: bytes) -> bool:
+    """Write a file unless that is what it holds; returns whether it was written."""
+    if file.exists() and file.read_bytes() == content:
+        return False
+    file.write_bytes(content)
+    return True
 
 
 class Shown:

@@ -87,6 +87,7 @@ class Parameters:
 
 @pytest.fixture
 def gallery(tmp_path, monkeypatch):
+    monkeypatch.setitem(matplotlib.rcParams, "svg.hashsalt", "nasutils")  # as in notebooks
     monkeypatch.setattr(galleries.paths, "ROOT", tmp_path)
     monkeypatch.setattr(galleries.params, "departures", lambda p, notebook, scale: p.departures)
     return lambda caption, **departures: galleries.Gallery(
@@ -119,6 +120,39 @@ def test_the_stamp_says_how_each_file_was_made(gallery, tmp_path):
     assert {file.name for file in second.folder.iterdir()} == {
         *("stamp.json", "one.csv", "two.csv", "drawn.csv", "drawn.png", "drawn.svg")
     }
+
+
+def test_what_is_drawn_again_as_it_was_keeps_its_stamp(gallery, monkeypatch):
+    """So a rerun from another commit changes only the stamps of what came out otherwise."""
+
+    def draw(commit, **values):
+        monkeypatch.setattr(galleries.runs, "stamp", lambda: {"commit": commit})
+        shown = gallery("any")
+        for name, value in values.items():
+            figure, table = plt.figure(), pd.DataFrame({"a": [value]})
+            figure.gca().set_title(name)
+            shown.figure(name, figure, table)
+            shown.table(f"{name}_table", table)
+        stamps = json.loads((shown.folder / "stamp.json").read_text())
+        return {name: entry["drawn on"]["commit"] for entry in stamps for name in entry["files"]}
+
+    def of(**commits):
+        return {name + end: commit for name, commit in commits.items() for end in ("", "_table")}
+
+    assert draw("first", one=1, two=2) == of(one="first", two="first")
+    assert draw("second", one=1, two=2) == of(one="first", two="first")
+    assert draw("third", one=1, two=3) == of(one="first", two="third")
+
+
+def test_a_picture_that_changed_is_stamped_anew_though_its_table_did_not(gallery, monkeypatch):
+    shown, table, commits = gallery("any"), pd.DataFrame({"a": [1]}), []
+    for title in ("before", "before", "after"):
+        figure = plt.figure()
+        figure.gca().set_title(title)
+        monkeypatch.setitem(shown._made, "drawn on", f"commit {len(commits)}")
+        shown.figure("drawn", figure, table)
+        commits.append(json.loads((shown.folder / "stamp.json").read_text())[0]["drawn on"])
+    assert commits == ["commit 0", "commit 0", "commit 2"]
 
 
 def test_the_text_of_a_figure_tells_when_its_numbers_change(gallery, capsys):
