@@ -10,8 +10,14 @@ SCALES = ("paper", "laptop", "smoke")
 
 
 def notebook(name: str) -> Path:
-    """notebooks/<name>.ipynb."""
-    return ROOT / "notebooks" / f"{name}.ipynb"
+    """notebooks/<name>.ipynb. Raises FileNotFoundError where the package lies in no checkout."""
+    file = ROOT / "notebooks" / f"{name}.ipynb"
+    if not file.exists():
+        raise FileNotFoundError(
+            f"no notebook {file}: notebooks, their parameters and figures lie in a checkout, from"
+            " which the package must be installed with pip install -e ."
+        )
+    return file
 
 
 def params(scale: str, notebook: str) -> Path:

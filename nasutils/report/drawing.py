@@ -125,7 +125,7 @@ def genotype_figure(named: Mapping[str, Genotype | str]) -> Figure:
     """A row per genotype (or its text), its cells side by side;
     those of one cell share a row. Titles: their names.
     """
-    genotypes = {name: Genotype.parse(g) if isinstance(g, str) else g for name, g in named.items()}
+    genotypes = {name: Genotype.of(given) for name, given in named.items()}
     single = all(len(g.cells) == 1 for g in genotypes.values())
     rows = math.ceil(len(genotypes) / 2) if single else len(genotypes)
     figure, axes = plots.panels(rows, 2, 1.7)

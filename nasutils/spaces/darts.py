@@ -122,7 +122,7 @@ class DARTS(Space):
         self._checked(genotype)
 
     def _checked(self, genotype: Genotype | str) -> Genotype:
-        genotype = Genotype.parse(genotype) if isinstance(genotype, str) else genotype
+        genotype = Genotype.of(genotype)
         handmade = HANDMADE_OPS if self.name == "darts" else ()
         check_genotype(genotype, self.name, self.edge_ops, handmade)
         return genotype

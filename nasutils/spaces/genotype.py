@@ -48,6 +48,11 @@ class Genotype:
     cells: tuple[Cell, ...]
 
     @classmethod
+    def of(cls, given: "Genotype | str") -> "Genotype":
+        """A genotype as it is, or that of a text, see `parse`."""
+        return cls.parse(given) if isinstance(given, str) else given
+
+    @classmethod
     def parse(cls, text: str) -> "Genotype":
         """Read either text form, without evaluating it.
         Raises ValueError saying what was expected and found.

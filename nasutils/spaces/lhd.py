@@ -168,7 +168,7 @@ class LHD(Space):
 
 
 def _checked(genotype: Genotype | str) -> Genotype:
-    genotype = Genotype.parse(genotype) if isinstance(genotype, str) else genotype
+    genotype = Genotype.of(genotype)
     check_genotype(genotype)
     return genotype
 

@@ -28,7 +28,7 @@ from nasutils.sweep.pool import (
     devices,
     events,
     fitting,
-    home_of,
+    home_named,
     name_of,
 )
 from nasutils.training.experiment import Machine, tell_changes
@@ -66,11 +66,12 @@ def sweep(
     failure cannot be recorded (a full disk).
     """
     check_sweep(machine, workers, engine, gpus)
-    named = {name_of(task): task for task in tasks}
+    names = [name_of(task) for task in tasks]
+    named = dict(zip(names, tasks, strict=True))
     states = _at_first(named, machine)
     opened = partial(open_pool, machine, workers, engine, gpus)
     _run_waiting(named, states, machine, opened, watch or _unwatched)
-    return [home_of(task, machine) for task in tasks]
+    return [home_named(name, machine) for name in names]
 
 
 def open_pool(machine: Machine, workers: int | None, engine: str, gpus: float) -> Pool:
@@ -83,23 +84,21 @@ def open_pool(machine: Machine, workers: int | None, engine: str, gpus: float) -
     """
     if engine == "ray":
         return Cluster(machine, workers, gpus)
-    cores, count = os.cpu_count() or 1, torch.cuda.device_count() if gpus else 0
-    return Local(
-        machine,
-        devices(machine.device, gpus, count, workers or (fitting(gpus, count) if gpus else cores)),
-    )
+    count = torch.cuda.device_count() if gpus else 0
+    most = fitting(gpus, count) if gpus else os.cpu_count() or 1
+    return Local(machine, devices(machine.device, gpus, count, workers or most))
 
 
 def _unwatched(states: States) -> None:
     """Nobody is told."""
 
 
-def _at_first(named: Mapping[str, Task], machine: Machine) -> dict[str, State]:
+def _at_first(names: Iterable[str], machine: Machine) -> dict[str, State]:
     """The state of every run before a sweep."""
     states: dict[str, State] = {}
-    for name, task in named.items():
+    for name in names:
         try:
-            result = home_of(task, machine).result
+            result = home_named(name, machine).result
             states[name] = "waiting" if result is None else "cached"
         except BadRun:
             states[name] = "failed"
@@ -123,7 +122,7 @@ def _run_waiting(
             if event:
                 states[event.name] = event.state
                 if event.error is not None:
-                    _record(home_of(todo[event.name], machine), event.error)
+                    _record(home_named(event.name, machine), event.error)
             report(states)
 
 
@@ -157,12 +156,13 @@ def gather(
     and the next call goes on.
     """
     check_sweep(machine, workers, engine, gpus)
-    named = {name_of(task): task for task in tasks.values()}
+    names = {key: name_of(task) for key, task in tasks.items()}
+    named = {names[key]: task for key, task in tasks.items()}
     states = _at_first(named, machine)
     _check_possible([task for name, task in named.items() if states[name] == "waiting"], machine)
     tell_changes((task.params() for task in named.values()), machine)
     opened = partial(open_pool, machine, workers, engine, gpus)
-    found = {key: home_of(task, machine) for key, task in tasks.items()}
+    found = {key: home_named(name, machine) for key, name in names.items()}
     try:
         if "waiting" in states.values():
             with closing(view(tasks, machine)) as watch:
@@ -170,17 +170,20 @@ def gather(
     except KeyboardInterrupt:
         homes = set(found.values())
         raise Interrupted(sum(home.finished for home in homes), len(homes)) from None
+    _print_outcome(found)
+    return found
+
+
+def _print_outcome(found: dict[K, Run]) -> None:
+    """The last line of `gather`. Equal tasks are one run, which has the key of the first."""
     unique = {run: key for key, run in reversed(found.items())}
     failed = {key: failure["error"] for run, key in unique.items() if (failure := run.failure)}
-    where = (
-        ", ".join(f"{count} on {device}" for device, count in computed_on(unique).items())
-        or "none"
-    )
+    machines = [f"{count} on {device}" for device, count in computed_on(unique).items()]
+    where = ", ".join(machines) or "none"
     print(
         f"{len(unique) - len(failed)} of {len(unique)} runs finished ({where}); failed:"
         f" {failed or 'none'}"
     )
-    return found
 
 
 class Interrupted(KeyboardInterrupt):

@@ -16,7 +16,6 @@ from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from threading import Thread
 from typing import Literal, NamedTuple, Protocol
 
@@ -69,9 +68,14 @@ def name_of(task: Task) -> str:
     return runs.key(task.params())
 
 
+def home_named(name: str, machine: Machine) -> Run:
+    """The run folder of that name on a machine."""
+    return Run(machine.runs / name)
+
+
 def home_of(task: Task, machine: Machine) -> Run:
     """The run folder of a task on a machine."""
-    return Run(Path(machine.runs) / name_of(task))
+    return home_named(name_of(task), machine)
 
 
 class Ended(NamedTuple):

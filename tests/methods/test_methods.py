@@ -6,6 +6,7 @@ Run: pytest tests/methods/test_methods.py
 
 import copy
 import json
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import torch
 import torch.nn.functional as F
 
 from nasutils import methods, spaces
-from nasutils.methods import relax, schedules
+from nasutils.methods import base, relax, schedules
+from nasutils.methods.base import Method
 from nasutils.methods.darts import unrolled_gradients
 from nasutils.spaces.base import everything
 from tests.toys import toy_space
@@ -47,6 +49,22 @@ def set_alpha(method, **values):
 
 
 # Names and options
+
+
+def test_the_contract_of_a_method_lists_all_that_any_of_ours_overrides():
+    """The table in `methods.base`: a row per hook."""
+    (table,) = re.findall(r"\n    to change .*?\n\n", base.__doc__, re.DOTALL)
+    rows = [re.split(r" {2,}", row.strip()) for row in table.strip().splitlines()[2:]]
+    hooks = {hook.partition(",")[0] for _, hook, _ in rows}
+    assert hooks <= vars(Method).keys()
+    overridden = set()
+    for name in methods.names:
+        above = type(make(name, NB201)).__mro__
+        for kind in above[: above.index(Method)]:
+            overridden |= vars(kind).keys() & vars(Method).keys()
+    fields = {"name", "temperature", "orders", "partial", "extra"}
+    dunders = {name for name in overridden if name.startswith("__") or name == "_abc_impl"}
+    assert overridden - dunders - fields - {"load_state_dict"} <= hooks
 
 
 @pytest.mark.parametrize("name", methods.names)

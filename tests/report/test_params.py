@@ -10,6 +10,7 @@ import yaml
 
 from nasutils import paths
 from nasutils.report import params
+from nasutils.report.gallery import Gallery
 
 NOTEBOOKS = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
 FILES = sorted((paths.ROOT / "params").glob("*/*.yaml"))
@@ -97,6 +98,16 @@ def test_what_departs_from_the_params_file_is_named(file, monkeypatch):
     assert params.departures(usual, file.stem, file.parent.name) == {}
     other = params.validate(declared(file.stem), values | {"seeds": [7, 8], "epochs": 3})
     assert params.departures(other, file.stem, file.parent.name) == {"seeds": [7, 8], "epochs": 3}
+
+
+def test_a_package_installed_without_its_checkout_says_so_before_a_figure_is_lost(
+    tmp_path, monkeypatch
+):
+    usual = params.at_scale("lr_swap", "smoke")
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no notebook .*lr_swap.*pip install -e \."):
+        Gallery(usual, "lr_swap", "a caption")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_injected_names_are_found_and_others_ignored():

@@ -42,8 +42,8 @@ ON_THE_SHEET = {
     **{f"warmup{n}": f"warm-up {n}, as released" for n in (10, 20, 30, 100)},
 }
 """Name of a setting in the truth (the others there are of other papers) -> label."""
-# Specification 4.1 and 4.2: label -> weight rate, what it ends at, alpha rate, alpha decay, of 50
-# epochs.
+# The authors' experiment sheet: label -> weight rate, what it ends at, alpha rate, alpha decay, of
+# 50 epochs.
 TABLE = {
     "DARTS": (0.025, 0.001, 3e-4, 1e-3),
     "alpha decay x 5": (0.025, 0.001, 3e-4, 5e-3),

@@ -106,7 +106,7 @@ def without_cost(records):
 # The protocol
 
 
-def test_protocols_are_those_of_the_specification():
+def test_protocols_are_those_of_the_papers_and_their_code():
     assert asdict(PROTOCOLS["darts"]) == {
         **{
             "epochs": 600,
@@ -161,7 +161,7 @@ def test_protocols_are_those_of_the_specification():
         ("svhn", 0.02, 0.03, {"drop_path_growth": "lhd-svhn", "augment": False, "cutout": 0}),
     ],
 )
-def test_protocols_of_lhd_are_those_of_its_specification(dataset, drop_path, of_1m, changed):
+def test_protocols_of_lhd_are_those_of_its_code(dataset, drop_path, of_1m, changed):
     usual = replace(
         PROTOCOLS["darts"], batch=64, drop_path=drop_path, drop_path_per_output=True, **changed
     )
