@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasutils.spaces.sharing import Node, from_lattice, normed
+from nasutils.spaces.sharing import Node, from_lattice, normed, thinned
 
 
 class ReLUConvBN(nn.Module):
@@ -177,7 +177,7 @@ class FactorizedReduction(nn.Module):
         self.bn = nn.BatchNorm2d(c_out, affine=affine)
 
     def forward(self, node: Node, scale: Tensor | None = None) -> Tensor:
-        odd = node.activated[:, :, 1::2, 1::2]
+        odd = thinned(node.activated, 1)
         halves = [self.even(node.even), self.odd(odd)]
         return normed(self.bn, torch.cat(halves, dim=1), scale)
 

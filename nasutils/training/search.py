@@ -83,6 +83,7 @@ class Search:
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
             nesterov=recipe.nesterov,
+            foreach=True,  # the default on a GPU; on a CPU the same bits, without a loop in Python
         )
         self.alpha_gradients = [torch.zeros_like(a) for a in method.alphas.values()]
         self.graphs = Graphs(self._loss, net) if self.weights[0].is_cuda else None

@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
 from nasutils import Genotype, methods, spaces
 from nasutils.spaces import catalogue, darts_policies
@@ -22,7 +23,7 @@ from nasutils.spaces.darts_cells import EDGES
 from nasutils.spaces.finalnets import AuxiliaryHead, dropped
 from nasutils.spaces.genotype import Cell
 from nasutils.spaces.ops import DilatedConv, RandomDraws
-from nasutils.spaces.sharing import Node, from_lattice
+from nasutils.spaces.sharing import Node, from_lattice, mixed_sum, thinned
 from nasutils.spaces.size import count_parameters
 from tests.naive_darts import Supernet as NaiveSupernet
 
@@ -309,6 +310,27 @@ def test_dilated_convolution_on_sub_lattices(kernel, stride):
 def test_lattice_is_a_permutation():
     x = torch.rand(2, 3, 6, 4)
     torch.testing.assert_close(from_lattice(Node(x).lattice), x, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_every_second_pixel_is_that_of_indexing_with_a_gradient_laid_out_as_the_image(first):
+    x = torch.randn(2, 3, 6, 4).to(memory_format=torch.channels_last).requires_grad_()
+    ours, plain = thinned(x, first), x[:, :, first::2, first::2]
+    g = torch.randn_like(plain)
+    (gradient,), (expected,) = (torch.autograd.grad(y, x, g) for y in (ours, plain))
+    assert torch.equal(ours, plain) and torch.equal(gradient, expected)
+    assert gradient.is_contiguous(memory_format=torch.channels_last)
+    small = torch.randn(1, 2, 4, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda x: thinned(x, first) ** 3, small)
+
+
+def test_the_sum_of_a_node_makes_no_product_for_a_term_without_gradient():
+    term, constant = torch.rand(2, 2, 2, 2, requires_grad=True), torch.ones(2, 2, 2, 2)
+    out = mixed_sum([], [term, constant], torch.tensor([0.5, 0.25], requires_grad=True))
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        (gradient,) = torch.autograd.grad(out, term, torch.ones_like(out))
+    products = [event for event in seen.events() if event.name == "aten::mul"]
+    assert len(products) == 1 and torch.equal(gradient, torch.full_like(term, 0.5))
 
 
 # Noise and dropped paths

@@ -491,6 +491,17 @@ def test_the_order_of_the_two_updates(order, expected):
     assert seen == expected
 
 
+@pytest.mark.parametrize("method", ["darts", "gdas"])
+def test_weights_that_move_all_at_once_move_as_one_by_one_bit_for_bit(method):
+    found = []
+    for together in (True, False):
+        search = tiny(method, precision="float32")
+        search.optimizer.param_groups[0]["foreach"] = together
+        list(search.run())
+        found.append([w.detach().clone() for w in search.weights])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
 def test_the_order_changes_the_result():
     assert not torch.equal(
         *(next(iter(_weights_after(order))) for order in ("alpha-first", "weights-first"))
