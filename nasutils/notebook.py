@@ -5,6 +5,7 @@ What belongs to one study alone is imported from `nasutils.studies.<notebook>`.
 """
 
 import inspect
+from functools import partial
 
 from IPython.display import Image, Markdown, display
 
@@ -84,6 +85,7 @@ __all__ = [
     "gather",
     "inspect",
     "page",
+    "partial",
     "paths",
     "plots",
     "read",

@@ -54,21 +54,33 @@ def verdict(estimate: Estimate, threshold: float, scale: str) -> str:
     return "not supported" if estimate.high < threshold else "inconclusive"
 
 
-def tested(claims: Sequence[Claim], results: Any, scale: str, *names: str) -> "Markdown":
+def told(
+    claims: Sequence[Claim],
+    results: Any,
+    scale: str,
+    *names: str,
+    registered: Mapping[str, Sequence[str]] | None = None,
+) -> "Markdown":
     """Some claims as a reader meets them: sentence, statistic, test, and what came of it.
     No names: all of them.
+
+    registered: by claim, what a study of its own says of it, in Markdown; it stands first.
     """
     from IPython.display import Markdown
 
     by_name = {claim.name: claim for claim in claims}
-    told = []
+    lines = []
     for name in names or by_name:
         claim = by_name[choose("claim", name, by_name)]
-        told.append(_claim_told(claim, claim.measure(results), scale))
-    return Markdown("\n".join(told))
+        lines += [
+            f"- **Claim {claim.name}:** *{claim.sentence}*",
+            *(f"  - {text}" for text in (registered or {}).get(name, ())),
+            f"  - *This run:* {_in_words(claim, claim.measure(results), scale)}",
+        ]
+    return Markdown("\n".join(lines))
 
 
-def _claim_told(claim: Claim, e: Estimate, scale: str) -> str:
+def _in_words(claim: Claim, e: Estimate, scale: str) -> str:
     if e.n == 0:
         found = "not measured"
     elif math.isnan(e.low):
@@ -77,9 +89,8 @@ def _claim_told(claim: Claim, e: Estimate, scale: str) -> str:
         found = str(e)
     caveat = f" It can refute the claim, not support it: {claim.caveat}." if claim.caveat else ""
     return (
-        f"- **Claim {claim.name}:** *{claim.sentence}* Measured: {claim.statistic}. Test:"
-        f" supported if the whole 95 % interval ({claim.interval}) lies above"
-        f" {claim.threshold:g}.{caveat} Found: {found}; **{claim.verdict(e, scale)}**."
+        f"{claim.statistic}: {found}; **{claim.verdict(e, scale)}** (supported if the whole"
+        f" 95 % interval, {claim.interval}, lies above {claim.threshold:g}).{caveat}"
     )
 
 

@@ -35,14 +35,14 @@ def test_the_interval_of_the_median_are_order_statistics():
 
 def test_a_claim_is_told_with_its_test_and_what_came_of_it():
     claim = claims.Claim("1 gap", "It gapes.", "a gap, points", 5.0, lambda results: results)
-    text = claims.tested([claim], Estimate(7, 6, 8, 5), "laptop").data
+    text = claims.told([claim], Estimate(7, 6, 8, 5), "laptop").data
     assert (
         "*It gapes.*" in text
-        and "above 5." in text
+        and "above 5)." in text
         and "7.00 [6.00, 8.00], n = 5; **supported**" in text
     )
     with pytest.raises(ValueError, match="unknown claim '1 gape'.*did you mean '1 gap'"):
-        claims.tested([claim], Estimate(7, 6, 8, 5), "laptop", "1 gape")
+        claims.told([claim], Estimate(7, 6, 8, 5), "laptop", "1 gape")
 
 
 @pytest.mark.parametrize(

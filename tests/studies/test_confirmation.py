@@ -13,7 +13,9 @@ from pydantic import ValidationError
 
 from nasutils import paths
 from nasutils.measures.estimates import Finding
+from nasutils.measures.tables import Estimate
 from nasutils.methods import schedules
+from nasutils.report.claims import Claim
 from nasutils.runs import Run, key, stamp
 from nasutils.studies import bypass_leakage, lr_swap, sparsification
 from nasutils.studies.confirmation import outcomes, page, plan
@@ -442,6 +444,26 @@ def test_the_page_says_what_became_of_each_claim():
         "- *supported*: Pruning the relaxed supernet" in text
         and "1 of 1 claims wait for runs." in text
     )
+
+
+def test_a_notebook_tells_the_registered_outcome_before_that_of_its_own_run():
+    gap, collapse = SEARCHES.claims["sparsification"][:2]
+    found = [
+        outcomes.Outcome(gap, (finding(20, 40, 1e-6),), 1e-6, 9e-6, SUPPORTED),
+        outcomes.Outcome(collapse, (), math.nan, math.nan, "35 of 40 runs"),
+    ]
+    measured = [
+        Claim("1 gap", gap.sentence, "a gap", 5.0, lambda results: results),
+        Claim("2 collapse", "Another sentence.", "a share", 0.0, lambda results: results),
+    ]
+    lines = page.told(found, measured, Estimate(7, 6, 8, 5), "laptop").data.splitlines()
+    assert lines[0] == f"- **Claim 1 gap:** *{gap.sentence}*"
+    registered = "30 [20, 40], n = 20 (Wilcoxon); **supported**."
+    assert lines[1] == f"  - *Registered study, 1 gap:* {gap.statistic}: {registered}"
+    assert lines[2].startswith("  - *This run:* a gap: 7.00 [6.00, 8.00], n = 5; **supported**")
+    said = f"*{collapse.sentence}* {collapse.statistic}: waiting for runs."
+    assert lines[4] == f"  - *Registered study, 2 collapse:* {said}"  # no count, no half an arm
+    assert page.state(found).endswith("primary claims: 1 supported, 1 waiting for runs.")
 
 
 def test_the_page_names_the_machines_of_the_runs(computed):

@@ -7,12 +7,13 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from nasutils import paths
 from nasutils.measures import comparisons
+from nasutils.report import claims
 from nasutils.studies.confirmation import plan
 from nasutils.studies.confirmation.campaign import Campaign
 from nasutils.studies.confirmation.outcomes import (
@@ -27,6 +28,9 @@ from nasutils.studies.confirmation.outcomes import (
 from nasutils.studies.confirmation.plan import Study
 from nasutils.studies.lhd_benchmark import architectures
 from nasutils.training.experiment import Machine
+
+if TYPE_CHECKING:
+    from IPython.display import Markdown
 
 TITLES = {
     "sparsification": "Small Temperature is All You Need for DARTS",
@@ -123,7 +127,7 @@ def current() -> dict[Path, str]:
     """What `write` writes, by file."""
     parts = [committed(study) for study in plan.read().values()]
     papers = dict.fromkeys(paper for results in parts for paper in results.study.claims)
-    ended = {paper: _ended(paper, parts) for paper in papers}
+    ended = {paper: _of_parts(paper, parts) for paper in papers}
     readme = paths.ROOT / "README.md"
     return {
         paths.ROOT / "figures" / "README.md": page(parts, ended),
@@ -131,7 +135,7 @@ def current() -> dict[Path, str]:
     }
 
 
-def _ended(paper: str, parts: Sequence[Results]) -> list[Outcome]:
+def _of_parts(paper: str, parts: Sequence[Results]) -> list[Outcome]:
     """The outcomes of a paper's claims in all parts of the plan;
     each part corrects its primary claims by itself.
     """
@@ -152,10 +156,60 @@ def committed(study: Study) -> Results:
     return Results(study, laptop.searches | paper.searches, laptop.networks | paper.networks)
 
 
-def section(paper: str) -> str:
-    """What the page says of one paper, as Markdown for its notebook: without the heading."""
+def ended(paper: str) -> list[Outcome]:
+    """The outcomes of a paper's claims on the committed runs, in the plan's order."""
     parts = [committed(study) for study in plan.read().values() if paper in study.claims]
-    _, _, text = _paper(paper, _ended(paper, parts)).partition("</a>\n\n")
+    return _of_parts(paper, parts)
+
+
+# What a notebook shows of them
+
+
+def state(found: Sequence[Outcome]) -> str:
+    """How far the registered study of a paper is, as Markdown: its primary claims by outcome."""
+    words = _outcomes([o for o in found if o.claim.role == "primary"])
+    counts = ", ".join(f"{words[word]} {word}" for word in WORDS if words[word])
+    return f"**Registered study**, primary claims: {counts}."
+
+
+def told(
+    found: Sequence[Outcome],
+    measured: Sequence[claims.Claim],
+    results: Any,
+    scale: str,
+    *names: str,
+) -> "Markdown":
+    """Claims of a notebook's own run, see `report.claims.told`,
+    each under what the registered study says of it.
+    """
+    sentences = {claim.name: claim.sentence for claim in measured}
+    beside = defaultdict(list)
+    for outcome in found:
+        for name in outcome.claim.pilot:
+            beside[name].append(_told(outcome, sentences[name]))
+    return claims.told(measured, results, scale, *names, registered=beside)
+
+
+def _told(outcome: Outcome, sentence: str) -> str:
+    """An outcome in a line; sentence: of the claim under which it stands.
+
+    While runs are missing it says no more than that, so a notebook changes only with an outcome.
+    """
+    claim = outcome.claim
+    said = f"*{claim.sentence}* " if claim.sentence != sentence else ""
+    start = f"*Registered study, {claim.claim}:* {said}{claim.statistic}"
+    if not outcome.findings:
+        return f"{start}: {WAITS}."
+    tests = [
+        f"{finding} ({TEST_NAMES[hypothesis.test]})"
+        for hypothesis, finding in zip(claim.tests, outcome.findings, strict=True)
+    ]
+    return f"{start}: {' and '.join(tests)}; **{outcome.outcome}**."
+
+
+def section(paper: str, found: Sequence[Outcome]) -> str:
+    """What the page says of one paper, as Markdown for its notebook: without the heading."""
+    _, _, text = _paper(paper, found).partition("</a>\n\n")
     return text
 
 

@@ -133,7 +133,8 @@ class Registered:
         ]
 
     @cached_property
-    def _outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[Outcome]:
+        """Of all claims, in the plan's order."""
         return [o for part in self.parts for o in outcomes.outcomes(part.study, PAPER, part)]
 
     def told(self, *numbers: str) -> Markdown:
@@ -142,21 +143,13 @@ class Registered:
         A line for each primary claim, one for all secondary ones, which stand in the table of
         `page.section`.
         """
-        found = [o for o in self._outcomes if _number(o.claim.claim) in numbers]
+        found = [o for o in self.outcomes if _number(o.claim.claim) in numbers]
         primary = [o for o in found if o.claim.role == "primary"]
         others = [o.outcome if o.findings else page.WAITS for o in found if o not in primary]
         lines = ["**Registered study:**", "", *(_told(o) for o in primary)]
         if others:
             lines.append(f"- Secondary claims: {_counted(others)}.")
         return Markdown("\n".join(lines))
-
-    def state(self) -> Markdown:
-        """How far it is: outcomes of all primary claims."""
-        primary = [o for o in self._outcomes if o.claim.role == "primary"]
-        words = [o.outcome if o.findings else page.WAITS for o in primary]
-        registered = all(part.study.registered for part in self.parts)
-        note = "" if registered else " A part of its plan is not registered yet."
-        return Markdown(f"**Registered study**, primary claims: {_counted(words)}.{note}")
 
 
 def _target(study: plan.Study, arm: Networks) -> str:
