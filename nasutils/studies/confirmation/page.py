@@ -224,13 +224,12 @@ def counted(text: str, found: Mapping[str, Sequence[Outcome]]) -> str:
     return re.sub(r"(<!-- counts: (\w+) -->).*?(<!-- end -->)", counts, text)
 
 
-def _in_words(paper: str, ended: Sequence[Outcome]) -> str:
-    """Pilot, and where there is one, confirmation: how many claims came to what."""
-    pilot = Counter(pilot_verdicts(paper)["verdict"])
-    before = ", ".join(f"{pilot[word]} {word}" for word in PILOT_WORDS if pilot[word])
-    count = _outcomes(ended)
+def _in_words(paper: str, found: Sequence[Outcome]) -> str:
+    """Registered study, where there is one, and pilot: how many claims came to what."""
+    pilot, count = Counter(pilot_verdicts(paper)["verdict"]), _outcomes(found)
     now = ", ".join(f"{count[word]} {word}" for word in WORDS if count[word])
-    return f"pilot: {before}" + (f"; confirmation: {now}" if now else "")
+    before = ", ".join(f"{pilot[word]} {word}" for word in PILOT_WORDS if pilot[word])
+    return (f"{now}; " if now else "") + f"pilot: {before}"
 
 
 def _outcomes(ended: Sequence[Outcome]) -> Counter[str]:
