@@ -38,6 +38,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 88
 add_module_names = False
+highlight_language = "none"  # of blocks that name no language
 templates_path = ["site/templates"]
 
 html_theme = "furo"
@@ -65,6 +66,9 @@ PURPOSES = {
     r"show\(|gallery\.table\(": "makes the table",
     r"claims\.tested\(": "tests the claim",
     r"page\.section\(": "reads the results",
+    r"widgets\.\w+_explorer\(": "what can be moved in JupyterLab",
+    r"^machine = ": "says where runs lie and where they are computed",
+    r"^expected = ": "counts the runs and what they cost",
 }
 """What a cell of a notebook does, by the first of the patterns that its code has."""
 

@@ -66,6 +66,8 @@ def test_a_page_stays_within_its_host_and_the_screen(name, reader, address):
     assert said == []
     width = reader.viewport_size["width"]
     assert reader.evaluate("document.documentElement.scrollWidth") <= width
+    beyond = "(c => c.scrollWidth - c.clientWidth)(document.querySelector('.content'))"
+    assert reader.evaluate(beyond) <= 0, "what only scrolling the whole text would show"
     images = reader.evaluate("[...document.images].map(i => [i.alt, i.naturalWidth, i.src])")
     assert [src for alt, pixels, src in images if len(alt.strip()) < 10 or not pixels] == []
 
@@ -97,6 +99,15 @@ def test_a_wide_table_scrolls_in_its_own_box(page, address):
     widths = page.evaluate(f"[...document.querySelectorAll('.table-wrapper')].map({measured})")
     wide = [style for inner, outer, style in widths if inner > outer]
     assert wide and set(wide) == {"auto"}
+
+
+def test_tables_have_the_room_beside_the_text(page, address):
+    page.set_viewport_size({"width": 1280, "height": 844})
+    page.goto(f"{address}/figures/README.html")
+    widths = page.evaluate(
+        "['article p', '.table-wrapper'].map(s => document.querySelector(s).clientWidth)"
+    )
+    assert widths[0] < 0.85 * widths[1]
 
 
 def test_the_numbers_of_a_table_stay_on_one_line(page, address):
