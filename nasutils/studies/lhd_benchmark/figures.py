@@ -90,7 +90,9 @@ def _draw_contrasts(ax: Axes, table: pd.DataFrame) -> None:
         return
     ax.plot([0, needed], [-1.0, -1.0], color="0.15", lw=1.2, marker="|", ms=7)
     text = f"two methods are told apart from {needed:.1f} points on"
-    ax.text(0.02, -1.3, text, fontsize="x-small", va="bottom", transform=ax.get_yaxis_transform())
+    ground = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # over the line of zero
+    place = ax.get_yaxis_transform()
+    ax.text(0.02, -1.35, text, fontsize="x-small", va="bottom", transform=place, bbox=ground)
     draw_cliques(ax, ranking.cliques([-d for d in table["difference"]], needed))
 
 

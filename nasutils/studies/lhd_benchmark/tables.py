@@ -166,7 +166,7 @@ def wide(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def cost_table(results: Results) -> pd.DataFrame:
-    """What was measured: minutes of a search, peak memory of its process (MiB),
+    """What was measured: minutes of a search, peak memory of its process (GiB),
     minutes of a final network.
     """
     rows = [
@@ -175,7 +175,7 @@ def cost_table(results: Results) -> pd.DataFrame:
             "method": key.method,
             "search_minutes": planning.seconds(run.records) / 60,
             "peak_memory": (
-                max((r["cost"]["peak_memory_bytes"] for r in run.records), default=np.nan) / 2**20
+                max((r["cost"]["peak_memory_bytes"] for r in run.records), default=np.nan) / 2**30
             ),
         }
         for key, (_, run) in results.searches.items()

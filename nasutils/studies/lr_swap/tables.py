@@ -1,6 +1,5 @@
 """Tables of `notebooks/lr_swap.ipynb`: functions of results."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -178,8 +177,7 @@ def cost_table(results: Results) -> pd.DataFrame:
 
     share: of the search until nothing could change its decision; seconds: the same. online_share:
     until it stops a running search, where a maximum counts as found once a fifth of the search has
-    passed without a higher one; online_cifar10: of the cell that it then takes. judging_ms: to
-    judge the whole record.
+    passed without a higher one; online_cifar10: of the cell that it then takes.
     """
     rows = []
     for (method, _), run in results.runs.items():
@@ -191,16 +189,12 @@ def cost_table(results: Results) -> pd.DataFrame:
             found = results.stops("DARTS", name)
             if found["epoch"].isna().any():
                 continue
-            start = time.perf_counter()
-            stopping.stop(records, name, space=SPACE, operation=results.operation)
-            row = {"criterion": name, "judging_ms": 1e3 * (time.perf_counter() - start)}
             try:
                 count, taken = online(records, name, results.operation, patience)
-                row |= {"online_share": count / len(records), "online_cifar10": taken}
             except ValueError:  # its first eigenvalue comes too late for its patience
-                row |= {"online_share": np.nan, "online_cifar10": np.nan}
-            rows.append(row)
-    columns = ["criterion", "judging_ms", "online_share", "online_cifar10"]
+                count, taken = np.nan, np.nan
+            rows.append((name, count / len(records), taken))
+    columns = ["criterion", "online_share", "online_cifar10"]
     measured = pd.DataFrame(rows, columns=columns).groupby("criterion", sort=False).mean()
     own = results.decisions[results.decisions["method"] == "DARTS"]
     own = own[own["operation"].isna() | (own["operation"] == results.operation)]
