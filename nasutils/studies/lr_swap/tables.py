@@ -191,9 +191,9 @@ def cost_table(results: Results) -> pd.DataFrame:
                 continue
             try:
                 count, taken = online(records, name, results.operation, patience)
+                rows.append((name, count / len(records), taken))
             except ValueError:  # its first eigenvalue comes too late for its patience
-                count, taken = np.nan, np.nan
-            rows.append((name, count / len(records), taken))
+                rows.append((name, np.nan, np.nan))
     columns = ["criterion", "online_share", "online_cifar10"]
     measured = pd.DataFrame(rows, columns=columns).groupby("criterion", sort=False).mean()
     own = results.decisions[results.decisions["method"] == "DARTS"]
