@@ -42,6 +42,7 @@ from nasutils.spaces.nasbench201 import EDGES, OPS
 from nasutils.studies import figures as shared
 from nasutils.studies import readings as read
 from nasutils.studies import small_spaces
+from nasutils.studies.confirmation import figures as confirmation
 from nasutils.studies.confirmation import page
 from nasutils.sweep.launch import finished, gather
 from nasutils.training.experiment import Machine
@@ -79,6 +80,7 @@ __all__ = [
     "best_picture",
     "check",
     "claims",
+    "confirmation",
     "diagnosis",
     "display",
     "finished",

@@ -5,6 +5,7 @@ Run: pytest tests/studies/test_confirmation.py
 
 import math
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from nasutils.methods import schedules
 from nasutils.report.claims import Claim
 from nasutils.runs import Run, key, stamp
 from nasutils.studies import bypass_leakage, lr_swap, sparsification
-from nasutils.studies.confirmation import outcomes, page, plan
+from nasutils.studies.confirmation import figures, outcomes, page, plan
 from nasutils.studies.confirmation.campaign import Campaign
 from nasutils.studies.confirmation.outcomes import REFUTED, SUPPORTED, UNRESOLVED
 from nasutils.studies.confirmation.plan import Hypothesis, Study
@@ -464,6 +465,25 @@ def test_a_notebook_tells_the_registered_outcome_before_that_of_its_own_run():
     said = f"*{collapse.sentence}* {collapse.statistic}: waiting for runs."
     assert lines[4] == f"  - *Registered study, 2 collapse:* {said}"  # no count, no half an arm
     assert page.state(found).endswith("primary claims: 1 supported, 1 waiting for runs.")
+
+
+def test_only_complete_arms_of_the_papers_claims_are_drawn():
+    def ended(op):
+        cell = f"|{op}~0|+|{op}~0|{op}~1|+|{op}~0|{op}~1|{op}~2|"
+        return SimpleNamespace(records=[{"genotype": cell}])
+
+    seeds = SEARCHES.arm("EX-DARTS").seeds()
+    found = {("EX-DARTS", seed): ended("nor_conv_3x3") for seed in seeds}
+    found |= {("DARTS", seed): ended("skip_connect") for seed in seeds}  # 25 of 40
+    found |= {("small T", seed): ended("none") for seed in SEARCHES.arm("small T").seeds()}
+    parts = [SimpleNamespace(study=SEARCHES, searches=found)]
+    cells = figures.last_cells(parts, "lr_swap")
+    assert set(cells["arm"]) == {"EX-DARTS"} and list(cells["seed"]) == seeds
+    drawn, table = figures.strips(cells)
+    (points,) = [c for c in drawn.axes[0].collections if len(c.get_offsets()) == len(seeds)]
+    assert set(points.get_offsets()[:, 0]) == set(table["accuracy"]) == {93.76}
+    assert figures.reading(cells).startswith("EX-DARTS: median 93.8 %, 0% below the median cell.")
+    assert figures.last_cells([], "lr_swap").empty
 
 
 def test_the_page_names_the_machines_of_the_runs(computed):

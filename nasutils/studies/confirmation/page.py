@@ -127,16 +127,16 @@ def current() -> dict[Path, str]:
     """What `write` writes, by file."""
     parts = [committed(study) for study in plan.read().values()]
     papers = dict.fromkeys(paper for results in parts for paper in results.study.claims)
-    ended = {paper: _of_parts(paper, parts) for paper in papers}
+    found = {paper: ended(paper, parts) for paper in papers}
     readme = paths.ROOT / "README.md"
     return {
-        paths.ROOT / "figures" / "README.md": page(parts, ended),
-        readme: counted(readme.read_text(), ended),
+        paths.ROOT / "figures" / "README.md": page(parts, found),
+        readme: counted(readme.read_text(), found),
     }
 
 
-def _of_parts(paper: str, parts: Sequence[Results]) -> list[Outcome]:
-    """The outcomes of a paper's claims in all parts of the plan;
+def ended(paper: str, parts: Sequence[Results]) -> list[Outcome]:
+    """The outcomes of a paper's claims in these parts of the plan, in its order;
     each part corrects its primary claims by itself.
     """
     return [
@@ -156,10 +156,9 @@ def committed(study: Study) -> Results:
     return Results(study, laptop.searches | paper.searches, laptop.networks | paper.networks)
 
 
-def ended(paper: str) -> list[Outcome]:
-    """The outcomes of a paper's claims on the committed runs, in the plan's order."""
-    parts = [committed(study) for study in plan.read().values() if paper in study.claims]
-    return _of_parts(paper, parts)
+def parts_of(paper: str) -> list[Results]:
+    """What is finished and committed of the parts of the plan that test a paper's claims."""
+    return [committed(study) for study in plan.read().values() if paper in study.claims]
 
 
 # What a notebook shows of them
@@ -201,7 +200,9 @@ def _told(outcome: Outcome, sentence: str) -> str:
     if not outcome.findings:
         return f"{start}: {WAITS}."
     tests = [
-        f"{finding} ({TEST_NAMES[hypothesis.test]})"
+        str(finding)
+        if hypothesis.test == "described"
+        else f"{finding} ({TEST_NAMES[hypothesis.test]})"
         for hypothesis, finding in zip(claim.tests, outcome.findings, strict=True)
     ]
     return f"{start}: {' and '.join(tests)}; **{outcome.outcome}**."

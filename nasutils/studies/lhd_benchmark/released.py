@@ -84,8 +84,7 @@ class Registered:
     @classmethod
     def read(cls) -> "Registered":
         """From the committed runs."""
-        studies = [study for study in plan.read().values() if PAPER in study.claims]
-        return cls([page.committed(study) for study in studies])
+        return cls(page.parts_of(PAPER))
 
     @cached_property
     def conditions(self) -> dict[str, Condition]:
@@ -135,7 +134,7 @@ class Registered:
     @cached_property
     def outcomes(self) -> list[Outcome]:
         """Of all claims, in the plan's order."""
-        return [o for part in self.parts for o in outcomes.outcomes(part.study, PAPER, part)]
+        return page.ended(PAPER, self.parts)
 
     def told(self, *numbers: str) -> Markdown:
         """What became of the claims of these numbers: `5` is 5a, 5b, ...
