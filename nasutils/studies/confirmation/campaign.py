@@ -27,9 +27,9 @@ from nasutils.training.experiment import Experiment, Machine
 from nasutils.training.finalnet import Evaluation
 
 
-def scale_of(task: Task) -> str:
+def scale_of(task: Experiment | Evaluation) -> str:
     """Where a run of the plan is kept: those on full-size images are of paper scale."""
-    return "laptop" if task.params()["resolution"] else "paper"
+    return "laptop" if task.resolution else "paper"
 
 
 @dataclass(frozen=True)
