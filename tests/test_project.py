@@ -119,7 +119,7 @@ print(*{name.partition(".")[0] for name in sys.modules.keys() - known})
 def test_runs_of_a_plan_are_computed_where_no_notebook_is():
     code = """
 import sys
-import nasutils.studies.confirmation.campaign, nasutils.sweep.launch
+import nasutils.studies.confirmation.__main__
 print(*{name.partition(".")[0] for name in sys.modules})
 """
     notebook = "IPython ipywidgets matplotlib seaborn"

@@ -482,7 +482,7 @@ def test_only_complete_arms_of_the_papers_claims_are_drawn():
     drawn, table = figures.strips(cells)
     (points,) = [c for c in drawn.axes[0].collections if len(c.get_offsets()) == len(seeds)]
     assert set(points.get_offsets()[:, 0]) == set(table["accuracy"]) == {93.76}
-    assert figures.reading(cells).startswith("EX-DARTS: median 93.8 %, 0% below the median cell.")
+    assert figures.reading(cells).startswith("EX-DARTS: median 93.8 %, 0 % below the median cell.")
     assert figures.last_cells([], "lr_swap").empty
 
 

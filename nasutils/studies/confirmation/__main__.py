@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from nasutils import paths
-from nasutils.studies.confirmation import page, plan
+from nasutils.studies.confirmation import plan
 from nasutils.studies.confirmation.campaign import Campaign
 from nasutils.training.experiment import Machine
 
@@ -45,6 +45,8 @@ def main() -> None:
     elif given.action == "status":
         print(campaign.status(given.workers))
     else:
+        from nasutils.studies.confirmation import page  # draws, which computing does not need
+
         page.write()
 
 

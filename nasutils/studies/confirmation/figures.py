@@ -69,6 +69,8 @@ def reading(cells: pd.DataFrame) -> str:
     """Of each arm of `last_cells`, in words: the median, the share below the median cell."""
     told = []
     for arm, accuracy in cells.groupby("arm", sort=False)["accuracy"]:
-        below = (accuracy < median_cell()).mean()
-        told.append(f"{arm}: median {accuracy.median():.1f} %, {below:.0%} below the median cell")
+        below = 100 * (accuracy < median_cell()).mean()
+        told.append(
+            f"{arm}: median {accuracy.median():.1f} %, {below:.0f} % below the median cell"
+        )
     return f"{'; '.join(told)}. A cell drawn blindly is below it with probability 1/2."

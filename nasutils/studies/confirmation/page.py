@@ -14,7 +14,7 @@ import pandas as pd
 from nasutils import paths
 from nasutils.measures import comparisons
 from nasutils.report import claims
-from nasutils.studies.confirmation import plan
+from nasutils.studies.confirmation import figures, plan
 from nasutils.studies.confirmation.campaign import Campaign
 from nasutils.studies.confirmation.outcomes import (
     DESCRIBED,
@@ -93,7 +93,8 @@ def page(parts: Sequence[Results], found: Mapping[str, Sequence[Outcome]]) -> st
     found: the outcomes by paper.
     """
     sections = [HEAD, _counts(found)]
-    sections += [_paper(paper, ended) for paper, ended in found.items()]
+    for paper, ended in found.items():
+        sections += [_paper(paper, ended), *_picture(paper)]
     sections += [_pilot_only(paper) for paper in TITLES if paper not in found]
     sections += [_machines(parts), *(_deviations(results.study) for results in parts)]
     return "\n".join(sections)
@@ -275,6 +276,16 @@ def _paper(paper: str, ended: Sequence[Outcome]) -> str:
         _markdown_table(head, rows),
     ]
     return "\n".join([f"## {TITLES[paper]}", "", anchor, "", *text])
+
+
+def _picture(paper: str) -> list[str]:
+    """The registered searches as the paper's notebook has drawn them, if it has."""
+    folder = paths.figures("laptop", paper)
+    if not (folder / "registered.png").exists():
+        return []
+    told = figures.reading(pd.read_csv(folder / "registered.csv"))
+    where = (folder / "registered.png").relative_to(paths.ROOT / "figures").as_posix()
+    return [f"![The last cell of every search]({where})\n\n*The registered searches.* {told}\n"]
 
 
 def _released_pilot() -> list[str]:
