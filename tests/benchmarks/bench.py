@@ -1,7 +1,7 @@
 """Our search step against the naive one of the field, per space:
 paired and interleaved in one process.
 
-Run: python tests/benchmarks/bench.py [--quick] [--device cuda]
+Run: python tests/benchmarks/bench.py [--quick] [--device cuda] [--peer PATH ...]
 
 * A step is one weight update on a training batch and one first-order alpha update on a validation
   batch. The naive step back-propagates into weights and alpha in both, as the field's code does.
@@ -17,6 +17,12 @@ Run: python tests/benchmarks/bench.py [--quick] [--device cuda]
   weights.
 * `error` is relative to the largest number, in float64, on a batch of 4. Where one operation per
   edge is left, the exact alpha gradient is 0 unless noise is added to it (sparse-noisy softmax).
+* `--peer PATH` measures something else, and only that: our steps against the one that another
+  project's own code makes, from a checkout of it. Known are the LHD authors', the DARTS authors'
+  and AutoDL-Projects (`peers.py`, which says how to add one). A checkout's code runs in this
+  process. A second table says in which parts a step spends its time. The LHD authors' GDAS samples
+  one operation per node of a cell, five in all; the published rule, ours unless told otherwise,
+  one per edge, twenty in all: rows of both stand beside theirs.
 * The float32 convolutions of a GPU use TF32, PyTorch's default, in both. There our steps replay
   CUDA graphs, as in a search; `launched one by one` is the same step without.
 """
@@ -34,6 +40,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
+from torch.autograd.profiler_util import FunctionEvent
+from torch.profiler import ProfilerActivity, profile
 from torchvision import transforms
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -41,6 +49,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from nasutils import data, runs, spaces
 from nasutils.training.graphs import SEEN
 from nasutils.training.loop import Batch
+from tests.benchmarks.peers import Layout, Peer, layout
 from tests.benchmarks.variants import (
     SMALL_T,
     SMALL_T_NOISY,
@@ -341,6 +350,82 @@ def _head(setting: Setting, machine: Machine, row: str, reference: str, variant:
     )
 
 
+# Against other projects' own code
+
+
+def against(
+    path: Path, known: Layout, setting: Setting, machine: Machine
+) -> tuple[list[Row], str]:
+    """The rows of a checkout, and the table of the parts of their steps."""
+    variants: dict[str, list[Variant]] = {}
+    references = {}
+    for name, network in known.networks.items():
+        theirs = f"{name}, {known.project}"
+        variants[theirs] = [Peer(path, network, setting, machine)]
+        for row, step in network.rivals.items():
+            variants[row] = [Ours(setting, machine, step)]
+            references[row] = theirs
+    steps = timed_steps(variants, setting)
+    times = interleave(steps, setting.rounds, machine)
+    rows = [
+        Row(*_head(setting, machine, row, theirs, variants[row][0]), **paired(times, row, theirs))
+        for row, theirs in references.items()
+    ]
+    return rows, parts_table(setting, steps) if machine.device == "cpu" else ""
+
+
+PEERS = """Our search step against other projects' own code (`bench.py --peer PATH`), the same
+batches, paired and interleaved; seconds are medians over rounds. The LHD authors' GDAS samples one
+operation per node, 5 of a cell, as our `released` rule does; the published rule samples one per
+edge, 20 of a cell."""
+SHARES = """What the CPU time of a step's operators goes to (torch.profiler, mean of three steps), and
+how many convolutions both of its forward passes run."""
+PARTS = {
+    "convolutions": ("conv",),
+    "batch norms": ("batch_norm", "BatchNorm"),
+    "pools": ("pool",),
+    "ReLU": ("relu", "Relu", "threshold", "clamp_min"),
+    "optimizers and clipping": ("Optimizer", "foreach", "vector_norm"),
+}
+"""Part of a step -> what the names of its operators have in them, or those they were called by."""
+REST = "sums, products, copies, autograd"
+PROFILED = 3
+
+
+def parts(step: Callable[[], object]) -> tuple[dict[str, float], int]:
+    """Share of each part in the CPU time that the operators of a step take, and how many
+    convolutions its two forward passes run; means over PROFILED steps.
+    """
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        for _ in range(PROFILED):
+            step()
+    spent = dict.fromkeys((*PARTS, REST), 0.0)
+    for event in seen.events():
+        spent[_part(event)] += event.self_cpu_time_total
+    run = sum(event.name == "aten::conv2d" for event in seen.events())
+    total = sum(spent.values())
+    return {part: time / total for part, time in spent.items()}, round(run / PROFILED)
+
+
+def _part(event: FunctionEvent | None) -> str:
+    """Of the nearest operator, from this one upwards, that belongs to a part."""
+    while event is not None:
+        for part, names in PARTS.items():
+            if any(name in event.name for name in names):
+                return part
+        event = event.cpu_parent
+    return REST
+
+
+def parts_table(setting: Setting, steps: Mapping[str, Sequence[Callable[[], object]]]) -> str:
+    header = ("setting", "step", "convolutions run forward", *PARTS, REST)
+    cells = []
+    for row, (step, *_) in steps.items():
+        shares, run = parts(step)
+        cells.append([setting.name, row, str(run), *(f"{100 * s:.0f} %" for s in shares.values())])
+    return table(header, cells)
+
+
 def sweep(base: Setting, machine: Machine) -> list[Row]:
     """Naive and dense with one factor changed at a time."""
     rows = []
@@ -427,7 +512,15 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("figures/bench"), help="folder of the tables"
+        "--out", type=Path, help="folder of the tables (figures/bench; of peers its folder peers)"
+    )
+    parser.add_argument(
+        "--peer",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a checkout of another project: only rows against its own code; may be repeated",
     )
     parser.add_argument(
         "--pairs", type=int, default=5, help="rounds; at most 3 of the paper's setting on a CPU"
@@ -445,6 +538,12 @@ def arguments() -> argparse.Namespace:
         parser.error("--pairs and --threads must be at least 1")
     if given.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: no CUDA device found")
+    if given.out is None:
+        given.out = Path("figures/bench/peers" if given.peer else "figures/bench")
+    try:
+        given.peer = [(path, layout(path)) for path in given.peer]
+    except ValueError as error:
+        parser.error(f"--peer: {error}")
     return given
 
 
@@ -462,20 +561,41 @@ def main() -> None:
         Setting("LHD, paper", "lhd", 16, 8, size, 32, few),
         Setting("S2, paper", "s2", 16, 8, size, 32, few),
     ]
+    settings = [setting for setting in settings if given.only in setting.name]
     stamp = runs.stamp(machine.device)
-    rows: list[Row] = []
-    head = f"# Search step, {stamp['device']}\n\n{_how(machine, stamp)}\n\n{LEGEND}"
+    head = f"# Search step, {stamp['device']}\n\n{_how(machine, stamp)}"
+    if given.peer:
+        rows, report = peers(given.peer, settings, machine)
+        write(given.out, rows, f"{head}\n\n{report}\n", stamp)
+        print(report)
+        return
+    rows = []
+    head += f"\n\n{LEGEND}"
     report = f"{head}\n"
     for setting in settings:
-        if given.only in setting.name:
-            rows += measure(setting, machine)
-            report = f"{head}\n\n{main_table(rows)}\n"
-            write(given.out, rows, report, stamp)
-    if not given.quick and given.only in laptop.name:
+        rows += measure(setting, machine)
+        report = f"{head}\n\n{main_table(rows)}\n"
+        write(given.out, rows, report, stamp)
+    if not given.quick and laptop in settings:
         swept = sweep(laptop, machine)
         report += f"\n{sweep_table(swept)}\n"
         write(given.out, rows + swept, report, stamp)
     print(report)
+
+
+def peers(
+    checkouts: Sequence[tuple[Path, Layout]], settings: Sequence[Setting], machine: Machine
+) -> tuple[list[Row], str]:
+    """All rows against other projects' code, and the tables."""
+    rows: list[Row] = []
+    tables = []
+    for path, known in checkouts:
+        for setting in settings:
+            if setting.space == known.space:
+                found, shares = against(path, known, setting, machine)
+                rows += found
+                tables.append(shares)
+    return rows, "\n\n".join([PEERS, main_table(rows), SHARES, *tables])
 
 
 def _how(machine: Machine, stamp: Mapping) -> str:

@@ -3,7 +3,7 @@ in one setting on one machine.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nasutils import methods, spaces
 from nasutils.data import Data, ImageSet
+from nasutils.methods import Recipe
 from nasutils.spaces import Space
 from nasutils.spaces.base import Active
 from nasutils.training.experiment import supernet_options
@@ -22,9 +23,11 @@ from tests import naive, naive_darts, naive_lhd
 
 Ops = Mapping[str, Sequence[int]]
 """Per cell type, an operation for every edge."""
-PLAIN = ("darts", {})
-SMALL_T = ("darts", {"temperature": 1e-3})
-SMALL_T_NOISY = ("pcd-darts", {"schedule": "constant", "warmup": 0, "fixed": 1e-3})
+Step = tuple[str, Mapping]
+"""Of ours: method and options."""
+PLAIN: Step = ("darts", {})
+SMALL_T: Step = ("darts", {"temperature": 1e-3})
+SMALL_T_NOISY: Step = ("pcd-darts", {"schedule": "constant", "warmup": 0, "fixed": 1e-3})
 
 
 def drawn(space: Space) -> list[Ops]:
@@ -99,7 +102,7 @@ class Ours:
         self,
         setting: Setting,
         machine: Machine,
-        kind: tuple[str, Mapping] = PLAIN,
+        kind: Step = PLAIN,
         ops: Ops | None = None,
         precision: str = "float32",
         graphs: bool = True,
@@ -163,27 +166,22 @@ def naive_network(setting: Setting) -> tuple[nn.Module, Callable[[Mapping], dict
     return naive_darts.Supernet(spaces.get(setting.space).edge_ops, *size), dict  # type: ignore[attr-defined]
 
 
-class Naive:
-    """The field's step: one module per operation,
-    and both updates back-propagate into everything.
-    """
+class Plain:
+    """The field's step, of any network: both updates back-propagate into everything."""
 
     layout = "NCHW"
+    dtype: str
 
-    def __init__(self, setting: Setting, machine: Machine, ours: Ours) -> None:
-        recipe = ours.method.recipe
-        self.clip, self.dtype, self.space = recipe.clip, ours.dtype, ours.method.space
-        self.net, self.unstack = naive_network(setting)
-        self.net.to(machine.device, ours.search.dtype)
-        self.net.load_state_dict(self.unstack(ours.net.state_dict()), strict=False)
-        self.alphas = {
-            k: a.detach().clone().requires_grad_() for k, a in ours.method.alphas.items()
-        }
+    def __init__(self, net: nn.Module, alphas: Iterable[Tensor], recipe: Recipe) -> None:
+        self.net, self.clip = net, recipe.clip
+        alphas = list(alphas)
+        weights = [w for w in net.parameters() if all(w is not alpha for alpha in alphas)]
+        self.weights = weights
         self.alpha_optimizer = torch.optim.Adam(
-            self.alphas.values(), 3e-4, betas=(0.5, 0.999), weight_decay=1e-3
+            alphas, 3e-4, betas=(0.5, 0.999), weight_decay=1e-3
         )
         self.weight_optimizer = torch.optim.SGD(
-            self.net.parameters(),
+            weights,
             recipe.weight_lr,
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
@@ -191,10 +189,7 @@ class Naive:
         )
 
     def loss(self, batch: Batch) -> Tensor:
-        logits = self.net(
-            batch.images, self.space.relax(self.alphas, lambda a: torch.softmax(a, dim=-1))
-        )
-        return F.cross_entropy(logits, batch.labels)
+        raise NotImplementedError
 
     def losses(self, batch: Batch) -> list[Callable[[], Tensor]]:
         return [lambda: self.loss(batch)]
@@ -202,14 +197,34 @@ class Naive:
     def step(self, train: Batch, valid: Batch) -> None:
         self.weight_optimizer.zero_grad()
         self.loss(train).backward()
-        nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
+        nn.utils.clip_grad_norm_(self.weights, self.clip)
         self.weight_optimizer.step()
         self.alpha_optimizer.zero_grad()
         self.loss(valid).backward()
         self.alpha_optimizer.step()
 
 
-Variant = Ours | Naive
+class Naive(Plain):
+    """The field's step, written once more: one module per operation."""
+
+    def __init__(self, setting: Setting, machine: Machine, ours: Ours) -> None:
+        self.dtype, self.space = ours.dtype, ours.method.space
+        net, self.unstack = naive_network(setting)
+        net.to(machine.device, ours.search.dtype)
+        net.load_state_dict(self.unstack(ours.net.state_dict()), strict=False)
+        self.alphas = {
+            k: a.detach().clone().requires_grad_() for k, a in ours.method.alphas.items()
+        }
+        super().__init__(net, self.alphas.values(), ours.method.recipe)
+
+    def loss(self, batch: Batch) -> Tensor:
+        logits = self.net(
+            batch.images, self.space.relax(self.alphas, lambda a: torch.softmax(a, dim=-1))
+        )
+        return F.cross_entropy(logits, batch.labels)
+
+
+Variant = Ours | Plain
 
 
 def in_layout(variant: Variant, batch: Batch) -> Batch:
