@@ -11,7 +11,7 @@ import torch
 from tests.benchmarks import bench, peers
 from tests.benchmarks.variants import Machine, Ours, Setting
 
-TINY = Setting("DARTS, tiny", "darts", 4, 3, 2, 8, 1)
+TINY = Setting("tiny", "nasbench201", 2, 1, 2, 8, 1)
 CPU = Machine("cpu", 1)
 MODEL = """
 import torch
