@@ -17,7 +17,7 @@ PART     ?= searches
 
 KATEX := build/katex/static/katex.min.css
 
-.PHONY: setup constraints figures $(FOLDERS) confirmation rivals results test lint lab site bench clean
+.PHONY: setup constraints figures $(FOLDERS) confirmation rivals unreleased results test lint lab site bench clean
 
 # make setup                            the versions that the tests last passed with (constraints.txt); LATEST=1: the newest ones
 setup: $(INSTALLED)
@@ -42,6 +42,10 @@ confirmation: $(INSTALLED)
 # make rivals                           computes what "Beyond the paper" compares in three notebooks; STATUS=1 only says what is left
 rivals: $(INSTALLED)
 	.venv/bin/python -m nasutils.studies.rivals $(if $(STATUS),status,run) --scale $(EVIDENCE) --runs $(RUNS) --workers $(WORKERS)
+
+# make unreleased                       searches LHD's three methods of which nothing was released, at the rung that a ladder chooses (43 core-hours)
+unreleased: $(INSTALLED)
+	.venv/bin/python -m nasutils.studies.lhd_benchmark.unreleased $(if $(STATUS),status,run) --scale $(EVIDENCE) --runs $(RUNS) --workers $(WORKERS)
 
 results: $(INSTALLED)
 	.venv/bin/python -m nasutils.studies.confirmation results

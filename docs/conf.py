@@ -22,7 +22,7 @@ author = "the nasutils authors"
 html_title = project
 root_doc = "README"
 include_patterns = ["README.md", "docs/**", "notebooks/*.ipynb", "figures/README.md"]
-include_patterns += ["figures/bench/*.md", "figures/bench/cuda/*.md", "nasutils/tables/README.md"]
+include_patterns += ["figures/bench/*.md", "figures/bench/cuda/*.md", "figures/bench/peers/*.md", "nasutils/tables/README.md"]
 exclude_patterns = ["build", "docs/site", "figures/*/runs", "**/.*"]
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary"]
@@ -112,6 +112,7 @@ docs/faults
 docs/reference/api
 figures/bench/bench
 figures/bench/cuda/bench
+figures/bench/peers/bench
 nasutils/tables/README
 ```
 """

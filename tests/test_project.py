@@ -28,7 +28,18 @@ CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
 MAKEFILE = (ROOT / "Makefile").read_text()
 NOTEBOOKS = sorted(path.stem for path in ROOT.glob("notebooks/*.ipynb"))
 PARAMS = sorted(path.relative_to(ROOT) for path in ROOT.glob("params/*/*.yaml"))
-TARGETS = ["setup", "figures", "rivals", "test", "lint", "lab", "site", "bench", "clean"]
+TARGETS = [
+    "setup",
+    "figures",
+    "rivals",
+    "unreleased",
+    "test",
+    "lint",
+    "lab",
+    "site",
+    "bench",
+    "clean",
+]
 INHERITED = {"MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "SCALE", "NOTEBOOK"}
 
 

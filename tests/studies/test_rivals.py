@@ -16,7 +16,7 @@ from nasutils import paths, spaces
 from nasutils.measures import searches
 from nasutils.report import params
 from nasutils.spaces.genotype import Genotype
-from nasutils.studies import rivals
+from nasutils.studies import exploratory, rivals
 from nasutils.studies.confirmation import plan
 from nasutils.studies.rivals import __main__ as command
 from nasutils.studies.rivals import tasks
@@ -269,7 +269,7 @@ def test_what_is_not_there_is_not_computed_unless_it_is_asked_for(small, tmp_pat
 def test_half_a_comparison_is_none(small, tmp_path):
     machine = Machine(runs=tmp_path)
     run(small.searches, machine)
-    assert not small.complete(machine) and small.runs(machine, compute=False) is None
+    assert not exploratory.complete(small, machine) and small.runs(machine, compute=False) is None
 
 
 def test_what_is_asked_for_is_computed_and_read_from_then_on(small, machine):
@@ -278,7 +278,7 @@ def test_what_is_asked_for_is_computed_and_read_from_then_on(small, machine):
         tasks.CURES
     )
     assert all(run.finished for run in (*searched.values(), *followed.values()))
-    assert small.complete(machine)
+    assert exploratory.complete(small, machine)
     assert small.runs(machine, compute=False) == (searched, followed)
 
 

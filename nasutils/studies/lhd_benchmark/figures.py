@@ -4,7 +4,7 @@ functions of what networks reach that return figure and table.
 Those of conditions (`released.Conditions`) are drawn of the pilot and of the registered study.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from nasutils.spaces.lhd_cells import EDGES, NODES
 from nasutils.studies.figures import Drawn, grid, one_legend
 from nasutils.studies.lhd_benchmark import architectures as lhd_architectures
 from nasutils.studies.lhd_benchmark.released import LABELS, Condition, Conditions
+from nasutils.studies.lhd_benchmark.variants import CLASSES
+from nasutils.studies.readings import listed
 
 NAMES = {"digits": "digits", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "svhn": "SVHN"}
 SEARCHED = {
@@ -115,7 +117,7 @@ def trials(conditions: Conditions) -> Drawn:
     a panel per condition.
     """
     most = max(len(c.methods) for c in conditions.values())
-    figure, axes = grid(len(conditions), 0.9 + 0.22 * most, 2)
+    figure, axes = grid(len(conditions), 1.1 + 0.22 * most, 2)
     tables = []
     for ax, (name, condition) in zip(
         axes.flat[: len(conditions)], conditions.items(), strict=True
@@ -128,10 +130,11 @@ def trials(conditions: Conditions) -> Drawn:
             rows = {"trial": range(1, len(values) + 1), "accuracy": values}
             tables.append(pd.DataFrame({"condition": name, "method": method, **rows}))
         ax.set_yticks(range(len(order)), [condition.methods[m] for m in order])
-        ax.set(title=f"{name}: {_reliable(condition)}", xlabel="test accuracy (%)")
+        ax.set(title=f"{name}:\n{_reliable(condition)}", xlabel="test accuracy (%)")
         ax.set_ylim(most - 0.4, -0.6)
         ax.grid(axis="y", lw=0.3)
-    plots.note(figure, "marks: architectures; bars: mean and 95 % interval; guessing: 10 %")
+    targets = {condition.target for condition in conditions.values()}
+    plots.note(figure, f"marks: architectures; bars: mean and 95 % interval; {_guessing(targets)}")
     return figure, pd.concat(tables, ignore_index=True)
 
 
@@ -241,11 +244,14 @@ def transfer(table: pd.DataFrame) -> Drawn:
     axes[0, 0].set_yticks(range(len(methods)), methods)
     axes[0, 0].set_ylim(len(methods) - 0.4, -0.6)
     one_legend(figure, axes, table["searched"].nunique())
-    plots.note(
-        figure,
-        "mean and 95 % interval over searches; guessing: 10 % on CIFAR-10, 1 % on CIFAR-100",
-    )
+    plots.note(figure, f"mean and 95 % interval over searches; {_guessing(targets)}")
     return figure, table
+
+
+def _guessing(targets: Iterable[str]) -> str:
+    """What guessing reaches on these data sets."""
+    known = [name for name in NAMES if name in targets]
+    return f"guessing: {listed(f'{100 / CLASSES[name]:.0f} % on {NAMES[name]}' for name in known)}"
 
 
 def spread(networks: Mapping[str, np.ndarray]) -> Drawn:

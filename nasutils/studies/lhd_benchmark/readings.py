@@ -1,6 +1,6 @@
 """What the figures of `notebooks/lhd_benchmark.ipynb` say, computed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -21,9 +21,14 @@ def toy(table: pd.DataFrame) -> str:
     return f"`base` keeps {places}; the weaker one leads the next by a weight of {margin:.3f}."
 
 
+def _told(parts: Sequence[str]) -> str:
+    """Sentences on several conditions: more than three are a list."""
+    return " ".join(parts) if len(parts) <= 3 else "\n\n" + "\n".join(f"- {p}" for p in parts)
+
+
 def contrasts(conditions: Conditions) -> str:
     """Of the figure of the same name."""
-    return " ".join(_contrasts(name, condition) for name, condition in conditions.items())
+    return _told([_contrasts(name, condition) for name, condition in conditions.items()])
 
 
 def _contrasts(name: str, condition: Condition) -> str:
@@ -53,7 +58,7 @@ def trials(conditions: Conditions) -> str:
             f" of the pairs of methods are told apart (Welch; by chance 5 %); searches of one"
             f" method deviate by {within.min():.1f} to {within.max():.1f} points."
         )
-    return " ".join(parts)
+    return _told(parts)
 
 
 def agreement(table: pd.DataFrame) -> str:
@@ -66,7 +71,7 @@ def agreement(table: pd.DataFrame) -> str:
             f" [{overall.low:.2f}, {overall.high:.2f}], within methods {within.estimate:.2f}"
             f" [{within.low:.2f}, {within.high:.2f}] (n = {overall.n[0]})."
         )
-    return " ".join(parts)
+    return _told(parts)
 
 
 def transfer(table: pd.DataFrame) -> str:
@@ -88,7 +93,7 @@ def transfer(table: pd.DataFrame) -> str:
                 f" difference {differences.mean():+.1f} points); the two rankings agree by a"
                 f" Kendall's tau of {tau:.2f}."
             )
-    return " ".join(parts)
+    return _told(parts)
 
 
 def spread(networks: Mapping[str, np.ndarray]) -> str:
@@ -99,7 +104,7 @@ def spread(networks: Mapping[str, np.ndarray]) -> str:
         for name, scores in networks.items()
         if len(scores) > 1
     ]
-    return " ".join(parts)
+    return _told(parts)
 
 
 def _noise(scores: np.ndarray) -> str:

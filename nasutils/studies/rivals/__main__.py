@@ -4,71 +4,13 @@ One after the other, the cheapest first. What is finished in the repository is n
 a run that was killed goes on, one that failed is tried again.
 """
 
-import argparse
-import shutil
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-
-from nasutils import paths
-from nasutils.report import params
-from nasutils.runs import Run
-from nasutils.studies.rivals.tasks import COMPARISONS, Comparison
-from nasutils.sweep.launch import sweep
-from nasutils.sweep.live import Lines
-from nasutils.sweep.pool import Task, home_of, name_of
-from nasutils.training.experiment import Machine
+from nasutils.studies import exploratory
+from nasutils.studies.rivals.tasks import COMPARISONS
 
 
 def main() -> None:
     """Parse and do."""
-    parser = argparse.ArgumentParser(prog="python -m nasutils.studies.rivals", description=__doc__)
-    parser.add_argument("action", choices=["run", "status"])
-    parser.add_argument("--part", choices=list(COMPARISONS), help="only this comparison")
-    parser.add_argument("--runs", type=Path, help="folder of the runs (figures/<scale>/runs)")
-    parser.add_argument("--data", type=Path, help="folder of the data sets (NASUTILS_DATA)")
-    parser.add_argument("--scale", default="laptop", choices=paths.SCALES)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--workers", type=int, default=2, help="runs side by side")
-    given = parser.parse_args()
-    kept = paths.runs(given.scale)
-    machine = Machine(given.runs or kept, given.data, device=given.device)
-    for name in [given.part] if given.part else COMPARISONS:
-        notebook, made_of = COMPARISONS[name]
-        comparison = made_of(params.at_scale(notebook, given.scale, device=given.device))
-        print(f"{name} (notebook {notebook}): {comparison.cost}", flush=True)
-        if given.action == "run":
-            compute(comparison, machine, kept, given.workers)
-        print("\n".join(status(comparison, machine)), flush=True)
-
-
-def compute(comparison: Comparison, machine: Machine, kept: Path, workers: int) -> None:
-    """Compute what is missing, `workers` runs side by side; kept: folder of runs that are used."""
-    for tasks in comparison.stages(machine):
-        bring(tasks.values(), machine, kept)
-        # Of equal tasks, which are one run, the first one names it.
-        named = {name_of(task): key for key, task in reversed([*tasks.items()])}
-        labels = {name: f"{label}, seed {seed}" for name, (label, seed) in named.items()}
-        sweep(list(tasks.values()), machine, workers, watch=Lines(labels))
-
-
-def bring(tasks: Iterable[Task], machine: Machine, kept: Path) -> None:
-    """Copy the finished runs of these tasks from `kept` to the machine's folder, if not there."""
-    for task in tasks:
-        home, other = home_of(task, machine), Run(kept / name_of(task))
-        if not home.finished and other.finished:
-            shutil.copytree(other.path, home.path, dirs_exist_ok=True)
-
-
-def status(comparison: Comparison, machine: Machine) -> Iterator[str]:
-    """In words: how many runs of each stage are finished, and what failed."""
-    for stage, tasks in zip(("searches", "followed"), comparison.stages(machine), strict=True):
-        homes = {key: home_of(task, machine) for key, task in tasks.items()}
-        done = sum(home.finished for home in homes.values())
-        if tasks:
-            yield f"  {stage}: {done} of {len(homes)} finished"
-        for (label, seed), home in homes.items():
-            if failure := home.failure:
-                yield f"  failed: {label}, seed {seed} ({home.path.name}): {failure['error']}"
+    exploratory.main("nasutils.studies.rivals", __doc__, COMPARISONS)
 
 
 if __name__ == "__main__":

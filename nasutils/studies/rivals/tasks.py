@@ -7,14 +7,15 @@ own.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from nasutils import spaces
 from nasutils.measures import stopping
 from nasutils.runs import Run
-from nasutils.studies import small_spaces, variants
+from nasutils.studies import exploratory, small_spaces, variants
+from nasutils.studies.exploratory import Key
 from nasutils.studies.variants import Variant, Variants
 from nasutils.sweep.launch import finished, gather
 from nasutils.sweep.pool import Task, home_of
@@ -29,8 +30,6 @@ FIRST_S2_SEED = 100
 TUNE_EPOCHS = 5
 """Between two rounds of choices, as in DARTS-PT."""
 
-Key = tuple[str, int]
-"""Label and seed."""
 Runs = Mapping[Key, Run]
 
 
@@ -46,6 +45,8 @@ class Comparison:
     follow: Callable[[Runs], Mapping[Key, Task]]
     cost: str
     core_hours: int
+    names: ClassVar = ("searches", "followed")
+    """Of the stages."""
 
     def stages(self, machine: Machine) -> Iterator[Mapping[Key, Task]]:
         """The searches, then what follows from those that are finished by the time it is asked."""
@@ -53,18 +54,13 @@ class Comparison:
         homes = {key: home_of(search, machine) for key, search in self.searches.items()}
         yield self.follow({key: home for key, home in homes.items() if home.finished})
 
-    def complete(self, machine: Machine) -> bool:
-        """Whether all runs are finished."""
-        tasks = (task for stage in self.stages(machine) for task in stage.values())
-        return all(home_of(task, machine).finished for task in tasks)
-
     def runs(self, machine: Machine, compute: bool, **how: Any) -> tuple[Runs, Runs] | None:
         """The finished searches, and what followed from them.
 
         compute: whether what is missing is computed; if not, half a comparison is none: None is
         returned, and a sentence says so. how: arguments of `gather`.
         """
-        if not compute and not self.complete(machine):
+        if not compute and not exploratory.complete(self, machine):
             hours = f"about {self.core_hours} h of one core at laptop scale"
             print(f"Not computed yet: `make rivals` computes it ({hours}).")
             return None

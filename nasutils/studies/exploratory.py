@@ -1,0 +1,96 @@
+"""Campaigns beside the registered plan, from the command line: computed stage by stage, runs side
+by side. What is finished in the repository is not computed again; a run that was killed goes on,
+one that failed is tried again.
+"""
+
+import argparse
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from nasutils import paths
+from nasutils.report import params
+from nasutils.runs import Run
+from nasutils.sweep.launch import sweep
+from nasutils.sweep.live import Lines
+from nasutils.sweep.pool import Task, home_of, name_of
+from nasutils.training.experiment import Machine
+
+Key = tuple[str, int]
+"""Label and seed."""
+
+
+class Campaign(Protocol):
+    """Runs in stages. cost: of all of it, in words. names: of the stages."""
+
+    @property
+    def cost(self) -> str: ...
+
+    @property
+    def names(self) -> Sequence[str]: ...
+
+    def stages(self, machine: Machine) -> Iterator[Mapping[Key, Task]]:
+        """The runs of each, made of those that are finished by the time it is asked."""
+
+
+Parts = Mapping[str, tuple[str, Callable[[Any], Campaign]]]
+"""Name of a campaign -> the notebook of whose parameters it is made, and by what."""
+
+
+def main(module: str, about: str | None, parts: Parts) -> None:
+    """The command `python -m MODULE run | status`."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=about)
+    parser.add_argument("action", choices=["run", "status"])
+    parser.add_argument("--part", choices=list(parts), help="only this one")
+    parser.add_argument("--runs", type=Path, help="folder of the runs (figures/<scale>/runs)")
+    parser.add_argument("--data", type=Path, help="folder of the data sets (NASUTILS_DATA)")
+    parser.add_argument("--scale", default="laptop", choices=paths.SCALES)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=2, help="runs side by side")
+    given = parser.parse_args()
+    kept = paths.runs(given.scale)
+    machine = Machine(given.runs or kept, given.data, device=given.device)
+    for name in [given.part] if given.part else parts:
+        notebook, made_of = parts[name]
+        campaign = made_of(params.at_scale(notebook, given.scale, device=given.device))
+        print(f"{name} (notebook {notebook}): {campaign.cost}", flush=True)
+        if given.action == "run":
+            compute(campaign, machine, kept, given.workers)
+        print("\n".join(status(campaign, machine)), flush=True)
+
+
+def compute(campaign: Campaign, machine: Machine, kept: Path, workers: int) -> None:
+    """Compute what is missing, `workers` runs side by side; kept: folder of runs that are used."""
+    for tasks in campaign.stages(machine):
+        bring(tasks.values(), machine, kept)
+        # Of equal tasks, which are one run, the first one names it.
+        named = {name_of(task): key for key, task in reversed([*tasks.items()])}
+        labels = {name: f"{label}, seed {seed}" for name, (label, seed) in named.items()}
+        sweep(list(tasks.values()), machine, workers, watch=Lines(labels))
+
+
+def bring(tasks: Iterable[Task], machine: Machine, kept: Path) -> None:
+    """Copy the finished runs of these tasks from `kept` to the machine's folder, if not there."""
+    for task in tasks:
+        home, other = home_of(task, machine), Run(kept / name_of(task))
+        if not home.finished and other.finished:
+            shutil.copytree(other.path, home.path, dirs_exist_ok=True)
+
+
+def status(campaign: Campaign, machine: Machine) -> Iterator[str]:
+    """In words: how many runs of each stage are finished, and what failed."""
+    for stage, tasks in zip(campaign.names, campaign.stages(machine), strict=True):
+        homes = {key: home_of(task, machine) for key, task in tasks.items()}
+        done = sum(home.finished for home in homes.values())
+        if tasks:
+            yield f"  {stage}: {done} of {len(homes)} finished"
+        for (label, seed), home in homes.items():
+            if failure := home.failure:
+                yield f"  failed: {label}, seed {seed} ({home.path.name}): {failure['error']}"
+
+
+def complete(campaign: Campaign, machine: Machine) -> bool:
+    """Whether all runs are finished."""
+    tasks = (task for stage in campaign.stages(machine) for task in stage.values())
+    return all(home_of(task, machine).finished for task in tasks)
