@@ -5,6 +5,7 @@ Run: pytest tests/studies/test_lhd_unreleased.py
 
 import sys
 from dataclasses import replace
+from functools import partial
 
 import matplotlib
 import numpy as np
@@ -13,26 +14,20 @@ import pytest
 
 matplotlib.use("Agg")
 
-from nasutils import paths
+from nasutils import methods, paths, runs
 from nasutils.report import params
-from nasutils.studies import exploratory
 from nasutils.studies.confirmation import plan
 from nasutils.studies.lhd_benchmark import figures, unreleased
 from nasutils.studies.lhd_benchmark.released import Condition
+from nasutils.studies.lhd_benchmark.variants import SPACE
 from nasutils.sweep.pool import home_of, name_of
-from nasutils.training.experiment import Machine
+from nasutils.training.experiment import Experiment, Machine
 
 COMMITTED = Machine(paths.runs("laptop"))
 
 
 def made(scale="laptop"):
     return unreleased.campaign(params.at_scale("lhd_benchmark", scale, device="cpu"))
-
-
-@pytest.fixture
-def tiny():
-    """Of two trials on two rungs."""
-    return replace(made("smoke"), trials=range(2))
 
 
 # What is computed
@@ -118,31 +113,56 @@ def test_the_reading_names_the_rung_and_what_all_methods_reach():
 # Computing it
 
 
-def call(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["unreleased", *arguments])
-    unreleased.main()
+def finish(campaign, machine):
+    """Made-up runs, stage by stage: searches that end in weights of their seed, and networks."""
+    for tasks in campaign.stages(machine):
+        for task in tasks.values():
+            runs.run(partial(make_up, task), task.params(), machine.runs)
 
 
-def test_the_ladder_is_climbed_then_the_three_methods_are_searched(
-    tiny, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setattr(unreleased, "PARTS", {"unreleased": ("lhd_benchmark", lambda p: tiny)})
-    monkeypatch.setattr(paths, "runs", lambda scale: tmp_path / "nothing is kept")
-    machine, where = Machine(tmp_path), ["--scale", "smoke", "--runs", str(tmp_path)]
-    assert tiny.found(machine) is None
+def make_up(task, params, home):
+    if isinstance(task, Experiment):
+        home.append(record(task), {})
+        return {"genotype": ""}
+    return {"test_accuracy": 40.0 + len(task.genotype) % 7, "params": 1000}
+
+
+def record(search):
+    mix = methods.get("random", SPACE, seed=search.seed).inference()
+    return {
+        "mix": {name: rows.tolist() for name, rows in mix.items()},
+        "cost": {"cpu_seconds": 36.0 * search.epochs, "seconds": 0.0},
+    }
+
+
+def test_ours_are_shown_when_all_runs_are_there(tmp_path, monkeypatch, capsys):
+    small, machine = replace(made(), trials=range(3)), Machine(tmp_path)
+    assert small.found(machine) is None
     assert capsys.readouterr().out.startswith("Not computed yet: `make unreleased` computes it")
-
-    call(monkeypatch, "run", *where, "--workers", "1")
-    said = capsys.readouterr().out
-    stages = ["ladder: 12 of 12", "its networks: 24 of 24", "searches: 6 of 6"]
-    for stage in [*stages, "their networks: 12 of 12"]:
-        assert f"  {stage} finished\n" in said
-    ladder, conditions = tiny.found(machine)
-    assert ladder["rung"].tolist() == [1, 2] and ladder["affordable"].all()
+    finish(small, machine)
+    ladder, conditions = small.found(machine)
+    assert ladder["rung"].tolist() == [1, 2, 3, 4]
+    assert ladder["core_hours"].tolist() == pytest.approx([0.06, 0.12, 0.24, 0.48])
     ((name, both),) = conditions.items()
-    assert name == f"rung {tiny.chosen(machine) + 1}" and both.accuracy.shape == (6, 2)
+    assert name == f"rung {small.chosen(machine) + 1}" and both.accuracy.shape == (6, 3)
     assert unreleased.reading(ladder, conditions)
 
-    lost = next(iter(tiny.searches(unreleased.OURS, tiny.chosen(machine)).values()))
+    monkeypatch.setattr(unreleased, "PARTS", {"unreleased": ("lhd_benchmark", lambda p: small)})
+    monkeypatch.setattr(sys, "argv", ["unreleased", "status", "--runs", str(tmp_path)])
+    unreleased.main()
+    said = capsys.readouterr().out
+    stages = ["ladder: 36 of 36", "its networks: 72 of 72", "searches: 9 of 9"]
+    for stage in [*stages, "their networks: 18 of 18"]:
+        assert f"  {stage} finished\n" in said
+
+    lost = next(iter(small.searches(unreleased.OURS, small.chosen(machine)).values()))
     (tmp_path / name_of(lost)).rename(tmp_path / "elsewhere")
-    assert tiny.found(machine) is None and not exploratory.complete(tiny, machine)
+    assert small.found(machine) is None
+
+
+def test_a_ladder_at_smoke_scale_can_be_computed(tmp_path):
+    tiny, machine = replace(made("smoke"), trials=range(1), rungs=((1, 1),)), Machine(tmp_path)
+    search = next(iter(tiny.searches(["GDAS"], 0).values()))
+    search.run(machine)
+    network, _ = tiny.networks(tiny.searches(["GDAS"], 0), machine).values()
+    assert network.run(machine).result["test_accuracy"] >= 0
