@@ -22,7 +22,12 @@ author = "the nasutils authors"
 html_title = project
 root_doc = "README"
 include_patterns = ["README.md", "docs/**", "notebooks/*.ipynb", "figures/README.md"]
-include_patterns += ["figures/bench/*.md", "figures/bench/cuda/*.md", "figures/bench/peers/*.md", "nasutils/tables/README.md"]
+include_patterns += [
+    "figures/bench/*.md",
+    "figures/bench/cuda/*.md",
+    "figures/bench/peers/*.md",
+    "nasutils/tables/README.md",
+]
 exclude_patterns = ["build", "docs/site", "figures/*/runs", "**/.*"]
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary"]

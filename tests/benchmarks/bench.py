@@ -563,7 +563,8 @@ def main() -> None:
     ]
     settings = [setting for setting in settings if given.only in setting.name]
     stamp = runs.stamp(machine.device)
-    head = f"# Search step, {stamp['device']}\n\n{_how(machine, stamp)}"
+    title = "Search step against other projects' own code" if given.peer else "Search step"
+    head = f"# {title}, {stamp['device']}\n\n{_how(machine, stamp)}"
     if given.peer:
         rows, report = peers(given.peer, settings, machine)
         write(given.out, rows, f"{head}\n\n{report}\n", stamp)
