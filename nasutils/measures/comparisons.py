@@ -46,7 +46,8 @@ def reliability(arms: Arms, above: float) -> Finding:
     means = np.mean([v.mean(axis=1) - v.mean() for v in values], axis=0)
     variances = np.concatenate([v.var(axis=1, ddof=1) for v in values])
     freedom = methods - 1, _freedom(variances, searches)
-    f = len(values) * searches * (means**2).sum() / freedom[0] / variances.mean()
+    between = len(values) * searches * (means**2).sum() / freedom[0]
+    f = between / variances.mean()
 
     def reliable(ratio: float) -> float:
         """ratio: of the variance of means over that of their noise, in all arms."""
@@ -57,7 +58,8 @@ def reliability(arms: Arms, above: float) -> Finding:
     else:
         p = stats.f.sf(f, *freedom)
     low, high = (reliable(ratio) for ratio in _ratios(f, freedom))
-    return Finding(reliable(max(f - 1, 0.0)), low, high, float(p), tuple(v.size for v in values))
+    sizes = tuple(v.size for v in values)
+    return Finding(reliable(max(f - 1, 0.0)), low, high, float(p), sizes)
 
 
 def _freedom(variances: np.ndarray, searches: int) -> float:
@@ -69,12 +71,15 @@ def _freedom(variances: np.ndarray, searches: int) -> float:
     """
     most = len(variances) * (searches - 1)
     squared_error = variances.var(ddof=1) / len(variances)
-    return float(min(most, 2 * variances.mean() ** 2 / squared_error)) if squared_error else most
+    if squared_error == 0:
+        return most
+    return float(min(most, 2 * variances.mean() ** 2 / squared_error))
 
 
 def _ratios(f: float, freedom: tuple[int, float]) -> tuple[float, float]:
     """The 95 % interval of the noncentrality of an F over its first degrees of freedom."""
-    low, high = (_noncentrality(f, freedom, p) for p in (1 - LEVEL, LEVEL))
+    low = _noncentrality(f, freedom, 1 - LEVEL)
+    high = _noncentrality(f, freedom, LEVEL)
     return low / freedom[0], high / freedom[0]
 
 
@@ -104,18 +109,22 @@ def over_control(arms: Arms, above: float, method: int | None = None) -> Finding
     parametric bootstrap, as Krishnamoorthy, Lu and Mathew (2007) do for unequal variances.
     """
     values, *more = _searches(arms)
-    control, others = np.concatenate([values[0], *more]), values[1:]
+    control = np.concatenate([values[0], *more])
+    others = values[1:]
+    networks, searches = len(control), others.shape[1]
     variances = control.var(ddof=1), float(others.var(axis=1, ddof=1).mean())
-    error = math.sqrt(variances[0] / len(control) + variances[1] / others.shape[1])
+    error = math.sqrt(variances[0] / networks + variances[1] / searches)
     differences = others.mean(axis=1) - control.mean()
     which = int(np.argmax(differences)) if method is None else method - 1
-    found, n = float(differences[which]), (others.shape[1], len(control))
-    if error == 0.0:
-        return Finding(found, math.nan, math.nan, math.nan, n)  # no spread, no test
-    t = _studentised_nulls(others.shape, len(control), variances)
-    p = (1 + int((t.max(axis=-1) >= (found - above) / error).sum())) / (1 + len(t))
-    half = error * float(np.quantile(np.abs(t).max(axis=-1), BOTH_SIDES))
-    return Finding(found, found - half, found + half, p, n)
+    found = float(differences[which])
+    sizes = searches, networks
+    if error == 0.0:  # no spread, no test
+        return Finding(found, math.nan, math.nan, math.nan, sizes)
+    nulls = _studentised_nulls(others.shape, networks, variances)
+    reached = nulls.max(axis=-1) >= (found - above) / error
+    p = (1 + int(reached.sum())) / (1 + len(nulls))
+    half = error * float(np.quantile(np.abs(nulls).max(axis=-1), BOTH_SIDES))
+    return Finding(found, found - half, found + half, p, sizes)
 
 
 @lru_cache(maxsize=1)
@@ -128,14 +137,15 @@ def _studentised_nulls(
     the control, of a search. They are the same for every method of a comparison, so they are kept
     for the next one.
     """
-    rng, draws = np.random.default_rng(0), 10 * DRAWS
+    rng = np.random.default_rng(0)
+    draws = 10 * DRAWS
     methods, searches = shape
     noise = np.array([variances[0] / control, variances[1] / searches])  # of the two means
     freedom = np.array([control - 1, methods * (searches - 1)])
     of_control = math.sqrt(noise[0]) * rng.normal(size=(draws, 1))
     of_methods = math.sqrt(noise[1]) * rng.normal(size=(draws, methods))
-    estimated = rng.chisquare(freedom, (draws, 2)) @ (noise / freedom)
-    return (of_methods - of_control) / np.sqrt(estimated)[:, None]
+    error = np.sqrt(rng.chisquare(freedom, (draws, 2)) @ (noise / freedom))
+    return (of_methods - of_control) / error[:, None]
 
 
 def difference_within(arms: Arms, above: float = 0.0) -> Finding:
@@ -146,11 +156,11 @@ def difference_within(arms: Arms, above: float = 0.0) -> Finding:
     first, second = _searches(arms)
     squares, freedom = [], []
     for v in (first, second):
+        methods, searches = v.shape
         squares.append(v.var(axis=1, ddof=1).mean() / v.size)
-        freedom.append(v.shape[0] * (v.shape[1] - 1))
-    return _t(
-        float(first.mean() - second.mean()), squares, freedom, above, (first.size, second.size)
-    )
+        freedom.append(methods * (searches - 1))
+    difference = float(first.mean() - second.mean())
+    return _t(difference, squares, freedom, above, (first.size, second.size))
 
 
 def _t(
@@ -162,7 +172,8 @@ def _t(
 ) -> Finding:
     """Of a difference with these squared errors of its two parts; degrees of freedom by Welch."""
     error = math.sqrt(sum(squares))
-    t = stats.t(error**4 / sum(q**2 / f for q, f in zip(squares, freedom, strict=True)))
+    parts = sum(square**2 / f for square, f in zip(squares, freedom, strict=True))
+    t = stats.t(error**4 / parts)
     half = t.ppf(1 - LEVEL) * error
     p = float(t.sf((difference - above) / error))
     return Finding(difference, float(difference - half), float(difference + half), p, sizes)
@@ -192,16 +203,17 @@ def interaction_within(arms: Arms, above: float = 0.0) -> Finding:
         v = v - v.mean(axis=-1, keepdims=True)
         v = v - v.mean(axis=(-3, -2), keepdims=True)
         cells = v.mean(axis=-2, keepdims=True)
-        rest = ((v - cells) ** 2).sum(axis=(-3, -2, -1)) / freedom[1]
-        return searches * (cells**2).sum(axis=(-3, -2, -1)) / freedom[0], rest
+        effect = searches * (cells**2).sum(axis=(-3, -2, -1))
+        rest = ((v - cells) ** 2).sum(axis=(-3, -2, -1))
+        return effect / freedom[0], rest / freedom[1]
 
     standardised = _standardised(values, (-3, -2))
     main = standardised.mean(axis=-1, keepdims=True)
     left = standardised - main
     left = left - left.mean(axis=(0, 1))
     drawn = np.broadcast_to(left, (DRAWS, *left.shape))
-    permuted = main + np.random.default_rng(0).permuted(drawn, axis=-1)
-    return _interaction(squares, values, permuted, freedom, searches, above)
+    permuted = np.random.default_rng(0).permuted(drawn, axis=-1)
+    return _interaction(squares, values, main + permuted, freedom, searches, above)
 
 
 def interaction_between(arms: Arms, above: float = 0.0) -> Finding:
@@ -221,10 +233,11 @@ def interaction_between(arms: Arms, above: float = 0.0) -> Finding:
         """
         v = _standardised(v, (-3, -1))
         cells = v.mean(axis=-1)
-        rest = ((v - cells[..., None]) ** 2).sum(axis=(-3, -2, -1)) / freedom[1]
+        rest = ((v - cells[..., None]) ** 2).sum(axis=(-3, -2, -1))
         cells = cells - cells.mean(axis=-1, keepdims=True) - cells.mean(axis=-2, keepdims=True)
         cells = cells - cells.mean(axis=(-2, -1), keepdims=True)
-        return searches * (cells**2).sum(axis=(-2, -1)) / freedom[0], rest
+        effect = searches * (cells**2).sum(axis=(-2, -1))
+        return effect / freedom[0], rest / freedom[1]
 
     standardised = _standardised(values, (-3, -1))
     main = standardised.mean(axis=(1, 2), keepdims=True)
@@ -257,9 +270,11 @@ def _interaction(
     effect, rest = squares(values)
     effects, rests = squares(permuted)
     f = float(effect / rest)
-    p = (1 + int((effects / rests >= f).sum())) / (1 + len(permuted))
+    reached = effects / rests >= f
+    p = (1 + int(reached.sum())) / (1 + len(permuted))
     low, high = (math.sqrt(ratio * rest / searches) for ratio in _ratios(f, freedom))
-    return Finding(math.sqrt(max(f - 1, 0.0) * rest / searches), low, high, p, (values.size,))
+    found = math.sqrt(max(f - 1, 0.0) * rest / searches)
+    return Finding(found, low, high, p, (values.size,))
 
 
 # Do two measures of the same networks go together?
@@ -277,9 +292,12 @@ def correlation_within(arms: Arms, above: float = 0.0) -> Finding:
     """The same within methods: the partial correlation of ranks over all networks,
     given the method.
     """
-    ranked = [stats.rankdata(v).reshape(v.shape) for v in _searches(arms)]
-    first, second = ((v - v.mean(axis=1, keepdims=True)).ravel() for v in ranked)
-    return _correlation(first, second, len(ranked[0]) - 1, above)
+    residuals = []
+    for values in _searches(arms):
+        ranked = stats.rankdata(values).reshape(values.shape)
+        residuals.append((ranked - ranked.mean(axis=1, keepdims=True)).ravel())
+    first, second = residuals
+    return _correlation(first, second, len(arms[0]) - 1, above)
 
 
 def _correlation(first: np.ndarray, second: np.ndarray, given: int, above: float) -> Finding:
@@ -287,10 +305,8 @@ def _correlation(first: np.ndarray, second: np.ndarray, given: int, above: float
     1.06 is Fieller's factor for ranks.
     """
     found = float(stats.pearsonr(first, second).statistic)
-    z, deviation = (
-        np.arctanh(np.clip(found, -0.999, 0.999)),
-        math.sqrt(1.06 / (len(first) - given - 3)),
-    )
+    z = np.arctanh(np.clip(found, -0.999, 0.999))
+    deviation = math.sqrt(1.06 / (len(first) - given - 3))
     half = stats.norm.ppf(1 - LEVEL) * deviation
     p = stats.norm.sf((z - math.atanh(above)) / deviation)
     return Finding(found, math.tanh(z - half), math.tanh(z + half), float(p), (len(first),))
@@ -304,7 +320,8 @@ def deviation(networks: np.ndarray) -> np.ndarray:
     at least 1e-9.
     """
     noise = networks.var(axis=-1, ddof=1).mean(axis=-1) / networks.shape[-1]
-    return np.sqrt(np.maximum(networks.mean(axis=-1).var(axis=-1, ddof=1) - noise, 1e-18))
+    between = networks.mean(axis=-1).var(axis=-1, ddof=1)
+    return np.sqrt(np.maximum(between - noise, 1e-18))
 
 
 def repeatability(networks: np.ndarray) -> np.ndarray:

@@ -192,8 +192,10 @@ def _rivals(mix: Mapping[str, Any], space: Space) -> list[Tensor]:
     ascending, (K,) each.
     """
     weights = {name: torch.as_tensor(rows, dtype=torch.float64) for name, rows in mix.items()}
-    groups = space.competing(weights)[stopping.cell_of(space)]
-    return [row.sort().values for group in groups for row in group]
+    rivals = []
+    for group in space.competing(weights)[stopping.cell_of(space)]:
+        rivals += list(group.sort(dim=-1).values)
+    return rivals
 
 
 def lasting_from(condition: ArrayLike) -> int | None:

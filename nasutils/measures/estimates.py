@@ -100,7 +100,8 @@ def signed_rank_test(arms: Arms, above: float) -> Finding:
     below = _bisect(lambda i: p(between[i], "greater") > LEVEL, len(between))
     beyond = _bisect(lambda i: p(between[-1 - i], "less") > LEVEL, len(between))
     low, high = float(means[below]), float(means[-1 - beyond])
-    return Finding(float(np.median(pairs)), low, high, p(above, "greater"), (len(values),))
+    centre = float(np.median(pairs))
+    return Finding(centre, low, high, p(above, "greater"), (len(values),))
 
 
 def _bisect(holds: Callable[[int], bool], size: int) -> int:
@@ -119,9 +120,9 @@ def t_test(arms: Arms, above: float) -> Finding:
     """Mean of a distribution with one hump: Student's t."""
     (values,) = arms
     tested = stats.ttest_1samp(values, above, alternative="greater")
-    low, high = stats.ttest_1samp(values, 0.0).confidence_interval(BOTH_SIDES)
-    mean, p = float(values.mean()), float(tested.pvalue)
-    return Finding(mean, float(low), float(high), p, (len(values),))
+    interval = stats.ttest_1samp(values, 0.0).confidence_interval(BOTH_SIDES)
+    low, high = (float(end) for end in interval)
+    return Finding(float(values.mean()), low, high, float(tested.pvalue), (len(values),))
 
 
 def fisher_t_test(arms: Arms, above: float) -> Finding:
@@ -153,7 +154,8 @@ def boschloo_test(arms: Arms, above: float = 0.0) -> Finding:
 
     if above:
         raise ValueError(f"two shares are compared with a difference of 0, not of {above}")
-    (a, m), (b, n) = ((int(values.sum()), len(values)) for values in arms)
+    a, b = (int(values.sum()) for values in arms)
+    m, n = (len(values) for values in arms)
     tested = stats.boschloo_exact([[a, b], [m - a, n - b]], alternative="greater")
     low, high = confint_proportions_2indep(
         a, m, b, n, method="newcomb", compare="diff", alpha=2 * LEVEL
@@ -183,10 +185,10 @@ def brunner_munzel_test(arms: Arms, above: float = 0.5) -> Finding:
         p = 1 / math.comb(sum(sizes), len(x)) if value == 1 else 1.0
         return Finding(value, low, high, p, sizes)
     p = float(stats.t.sf((value - 0.5) / deviation, found.df))
-    centre = math.log(value / (1 - value))
+    logit = math.log(value / (1 - value))
     half = stats.t.ppf(1 - LEVEL, found.df) * deviation / (value * (1 - value))
-    low = 1 / (1 + math.exp(-(centre - half)))
-    high = 1 / (1 + math.exp(-(centre + half)))
+    low = 1 / (1 + math.exp(-(logit - half)))
+    high = 1 / (1 + math.exp(-(logit + half)))
     return Finding(value, low, high, p, sizes)
 
 
@@ -212,9 +214,10 @@ def welch_test(arms: Arms, above: float = 0.0) -> Finding:
     """Mean of the first arm minus that of the second, of values with one hump: Welch's t."""
     first, second = arms
     tested = stats.ttest_ind(first - above, second, equal_var=False, alternative="greater")
-    low, high = stats.ttest_ind(first, second, equal_var=False).confidence_interval(BOTH_SIDES)
-    difference, p = float(first.mean() - second.mean()), float(tested.pvalue)
-    return Finding(difference, float(low), float(high), p, (len(first), len(second)))
+    interval = stats.ttest_ind(first, second, equal_var=False).confidence_interval(BOTH_SIDES)
+    difference = float(first.mean() - second.mean())
+    low, high = (float(end) for end in interval)
+    return Finding(difference, low, high, float(tested.pvalue), (len(first), len(second)))
 
 
 def fisher_welch_test(arms: Arms, above: float = 0.0) -> Finding:

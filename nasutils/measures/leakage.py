@@ -40,6 +40,7 @@ from nasutils.measures.curvature import LossOfMix, curvature
 from nasutils.methods import relax
 from nasutils.spaces.base import EdgeOps, Mix, nonzero
 from nasutils.spaces.graph import Edges
+from nasutils.spaces.sharing import added
 
 FREE_OPS = frozenset({"none", "skip_connect", "avg_pool_3x3", "max_pool_3x3", "noise"})
 """Operations without parameters (a skip connection of stride 2, which has some,
@@ -457,8 +458,7 @@ def unroll(
             branches[edge] = cell.branches(edge, states[source])
             for weight, branch in zip(weights[edge], branches[edge], strict=True):
                 terms.append(weight * branch)
-        total = sum(terms[1:], start=terms[0])
-        states.append(total.detach().requires_grad_())
+        states.append(added(terms).detach().requires_grad_())
     return states, branches
 
 

@@ -49,14 +49,15 @@ def permuted(scores: np.ndarray, draws: int = DRAWS) -> np.ndarray:
     (methods, data sets, policies, searches) -> (draws, methods, data sets, policies).
     """
     methods, datasets, policies, searches = scores.shape
-    pool = np.moveaxis(scores, (1, 0, 3), (0, 1, 2)).reshape(
-        datasets, methods * searches, policies
-    )
+    # A pool of searches per data set, each with its scores under all policies.
+    by_search = np.moveaxis(scores, (1, 0, 3), (0, 1, 2))
+    pool = by_search.reshape(datasets, methods * searches, policies)
     places = np.broadcast_to(np.arange(methods * searches), (draws, *pool.shape[:2]))
     order = np.random.default_rng(0).permuted(places, axis=-1)
     drawn = np.take_along_axis(pool[None], order[..., None], axis=2)
     drawn = drawn.reshape(draws, datasets, methods, searches, policies)
-    return np.swapaxes(mean(np.moveaxis(drawn, 3, -1)), 1, 2)
+    means = mean(np.moveaxis(drawn, 3, -1))
+    return np.swapaxes(means, 1, 2)
 
 
 def critical_difference(chance: np.ndarray) -> float:
@@ -85,8 +86,10 @@ def critical_difference_of_means(values: np.ndarray) -> float:
     if values.shape[1] < 2:
         return math.nan
     pool = np.broadcast_to(values.ravel(), (DRAWS, values.size))
-    drawn = np.random.default_rng(0).permuted(pool, axis=-1).reshape(DRAWS, *values.shape)
-    own, chance = (_deviation_within(v) for v in (values, drawn))
+    shuffled = np.random.default_rng(0).permuted(pool, axis=-1)
+    drawn = shuffled.reshape(DRAWS, *values.shape)
+    own = _deviation_within(values)
+    chance = _deviation_within(drawn)
     if not np.all(chance):
         return math.nan
     return float(own) * critical_difference(drawn.mean(axis=-1) / chance[:, None])
@@ -105,12 +108,17 @@ def contrasts(values: np.ndarray, more: np.ndarray | None = None) -> list[Estima
     method.
     """
     searches = values.shape[1]
-    arms = [values[..., None], *([] if more is None else [more[:, None]])]
     if searches < 2:
         differences = values[1:, 0] - values[0, 0]
         return [Estimate(float(d), math.nan, math.nan, searches) for d in differences]
-    found = [comparisons.over_control(arms, 0.0, m) for m in range(1, len(values))]
-    return [Estimate(f.estimate, f.low, f.high, searches) for f in found]
+    arms = [values[..., None]]
+    if more is not None:
+        arms.append(more[:, None])
+    estimates = []
+    for method in range(1, len(values)):
+        found = comparisons.over_control(arms, 0.0, method)
+        estimates.append(Estimate(found.estimate, found.low, found.high, searches))
+    return estimates
 
 
 # Groups
@@ -139,8 +147,11 @@ def told_apart(scores: np.ndarray) -> float:
     without any difference the share is 5 %. nan with less than two seeds of any two methods. Two
     constants differ unless they are equal.
     """
-    columns = [column[~np.isnan(column)] for column in np.asarray(scores, dtype=float).T]
-    tested = [column for column in columns if len(column) > 1]
+    tested = []
+    for column in np.asarray(scores, dtype=float).T:
+        own = column[~np.isnan(column)]
+        if len(own) > 1:
+            tested.append(own)
     found = [_differ(a, b) for a, b in combinations(tested, 2)]
     return float(np.mean(found)) if found else math.nan
 
@@ -172,8 +183,8 @@ def kendall(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def _signs(scores: np.ndarray) -> np.ndarray:
     """Which of each pair of methods is better: (..., methods) -> (..., pairs) of -1, 0, 1."""
-    i, j = np.triu_indices(scores.shape[-1], 1)
-    return np.sign(scores[..., i] - scores[..., j])
+    first, second = np.triu_indices(scores.shape[-1], 1)
+    return np.sign(scores[..., first] - scores[..., second])
 
 
 def over_pairs(values: np.ndarray) -> Estimate:
@@ -249,7 +260,8 @@ def correlation(
 
 
 def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    a, b = _centred_ranks(first), _centred_ranks(second)
+    a = _centred_ranks(first)
+    b = _centred_ranks(second)
     variances = (a**2).sum(axis=-1) * (b**2).sum(axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return (a * b).sum(axis=-1) / np.sqrt(variances)

@@ -73,10 +73,12 @@ def central(values: ArrayLike) -> Estimate:
 
     x = np.sort(np.asarray(values, dtype=float))
     x = x[~np.isnan(x)]
-    if len(x) < 2:
+    n = len(x)
+    if n < 2:
         return estimate(x)
-    skipped = max(int(binom.ppf(0.025, len(x), 0.5)) - 1, 0)
-    return Estimate(float(np.median(x)), float(x[skipped]), float(x[-1 - skipped]), len(x))
+    skipped = max(int(binom.ppf(0.025, n, 0.5)) - 1, 0)
+    low, high = x[skipped], x[-1 - skipped]
+    return Estimate(float(np.median(x)), float(low), float(high), n)
 
 
 def epochs_table(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
@@ -237,10 +239,9 @@ def correlations(table: pd.DataFrame, first: str, second: str) -> pd.Series:
     """
     found = {}
     for seed, part in table.groupby("seed"):
-        both_change = (part[[first, second]].nunique() > 1).all()
-        found[seed] = (
-            part[first].corr(part[second], method="spearman") if both_change else math.nan
-        )
+        found[seed] = math.nan
+        if (part[[first, second]].nunique() > 1).all():
+            found[seed] = part[first].corr(part[second], method="spearman")
     return pd.Series(found, dtype=float)
 
 

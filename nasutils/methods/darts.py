@@ -21,6 +21,7 @@ from nasutils.methods import relax
 from nasutils.methods.base import Method, Problem
 from nasutils.methods.recipes import Recipe, constant_rate
 from nasutils.spaces.base import Mix, Space, everything
+from nasutils.spaces.sharing import added
 
 
 class DARTS(Method):
@@ -87,6 +88,5 @@ def unrolled_gradients(problem: Problem, method: DARTS, train: Any, valid: Any) 
 
     # Through w': the derivative in alpha of <train gradient, v>, a Hessian-vector product.
     products = [(g * v).sum() for g, v in zip(train_gradients, toward, strict=True)]
-    along = sum(products[1:], start=products[0])
-    implicit = torch.autograd.grad(along, alphas, materialize_grads=True)
+    implicit = torch.autograd.grad(added(products), alphas, materialize_grads=True)
     return [d - factor * i for d, i in zip(direct, implicit, strict=True)]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from nasutils.spaces.finalnets import StackedCells, conv_stem, dropped
+from nasutils.spaces.finalnets import StackedCells, conv_stem, dropped, final_operations
 from nasutils.spaces.genotype import Cell
 from nasutils.spaces.graph import edge_stride
 from nasutils.spaces.ops import (
@@ -14,7 +14,6 @@ from nasutils.spaces.ops import (
     PointwiseConv,
     RandomDraws,
     SeparableConv,
-    make_operation,
 )
 from nasutils.spaces.pools import POOLS
 from nasutils.spaces.sharing import Node
@@ -47,19 +46,14 @@ class FinalCell(nn.Module):
         take = FactorizedReduction if halved else PointwiseConv
         self.enter0 = take(inputs[0], channels, affine=True)
         self.enter1 = PointwiseConv(inputs[1], channels, affine=True)
-        self.ops = nn.ModuleDict()
-        for target, pairs in enumerate(cell.nodes, start=2):
-            for i, (op, source) in enumerate(pairs):
-                stride = edge_stride(self.cell_type, source)
-                module = make_operation(op, channels, stride, affine=True, convs=FINAL_CONVS)
-                if module is not None:
-                    self.ops[f"{target}_{i}"] = module
+        self.ops = final_operations(cell, self.cell_type, channels, FINAL_CONVS)
 
     def forward(self, first: Node, second: Node, drop_path: float) -> tuple[Node, Node]:
         nodes = [Node(self.enter0(first)), Node(self.enter1(second))]
-        for target, pairs in enumerate(self.cell.nodes, start=2):
-            a, b = (self._edge(target, i, nodes, drop_path) for i in range(len(pairs)))
-            nodes.append(Node(a + b))
+        for target in range(2, 2 + len(self.cell.nodes)):
+            left = self._edge(target, 0, nodes, drop_path)
+            right = self._edge(target, 1, nodes, drop_path)
+            nodes.append(Node(left + right))
         outputs = [nodes[number].x for number in self.cell.output]
         return second, Node(torch.cat(outputs, dim=1))
 

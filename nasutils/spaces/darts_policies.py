@@ -55,7 +55,7 @@ def derive(
     """The genotype of mixing weights (14, operations) by cell type; none is never taken."""
     cells = []
     for name in ("normal", "reduce"):
-        rows: Weights = [[_rounded(w, policy) for w in row] for row in weights[name]]
+        rows = _rounded(weights[name], policy)
         if name == "normal" and policy.skips is not None:
             rows = restricted(rows, edge_ops[name], policy)
         cells.append(_derive_cell(name, rows, edge_ops[name], policy))
@@ -71,13 +71,13 @@ def restricted(rows: Weights, edge_ops: EdgeOps, policy: Policy) -> Weights:
     """
     assert policy.skips is not None
     left = [list(row) for row in rows]
-    while len(kept := _kept_skips(left, edge_ops, policy)) > policy.skips:
+    while True:
+        kept = _kept_skips(left, edge_ops, policy)
         droppable = [(edge, k) for edge, k in kept if left[edge][k] > -math.inf]
-        if not droppable:
-            break
+        if len(kept) <= policy.skips or not droppable:
+            return left
         edge, k = min(droppable, key=lambda place: left[place[0]][place[1]])
         left[edge][k] = -math.inf
-    return left
 
 
 def _kept_skips(rows: Weights, edge_ops: EdgeOps, policy: Policy) -> list[tuple[int, int]]:
@@ -100,8 +100,10 @@ def _derive_cell(name: str, rows: Weights, edge_ops: EdgeOps, policy: Policy) ->
     return Cell(name, nodes, output)
 
 
-def _rounded(weight: float, policy: Policy) -> float:
-    return weight if policy.decimals is None else round(weight, policy.decimals)
+def _rounded(rows: Weights, policy: Policy) -> Weights:
+    if policy.decimals is None:
+        return rows
+    return [[round(weight, policy.decimals) for weight in row] for row in rows]
 
 
 def _top2(rows: Weights, edge_ops: EdgeOps, edges: Sequence[int], policy: Policy) -> Pairs:
@@ -109,11 +111,19 @@ def _top2(rows: Weights, edge_ops: EdgeOps, edges: Sequence[int], policy: Policy
     with those operations.
     """
     scanned = list(reversed(edges)) if policy.later else edges
-    best = {e: _best(rows[e], edge_ops[e], policy.last) for e in scanned}
-    weights = {e: rows[e][op] for e, op in best.items()}
-    # The sort is stable, so equal edges stay in the order in which they were scanned.
-    strongest = sorted(scanned, key=lambda e: -weights[e])[:2]
-    return tuple((edge_ops[e][best[e]], EDGES[e][0]) for e in strongest)
+    best = {}
+    weights = {}
+    for edge in scanned:
+        best[edge] = _best(rows[edge], edge_ops[edge], policy.last)
+        weights[edge] = rows[edge][best[edge]]
+    # The sort is stable, also reversed, so equal edges stay in the order in which they were
+    # scanned.
+    strongest = sorted(scanned, key=weights.__getitem__, reverse=True)[:2]
+    pairs = []
+    for edge in strongest:
+        source, _ = EDGES[edge]
+        pairs.append((edge_ops[edge][best[edge]], source))
+    return tuple(pairs)
 
 
 def _best(row: Sequence[float], names: Sequence[str], last: bool) -> int:

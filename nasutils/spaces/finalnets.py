@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from nasutils.errors import choose
 from nasutils.spaces.base import check_network
 from nasutils.spaces.genotype import Cell, Genotype
-from nasutils.spaces.graph import cell_widths
-from nasutils.spaces.ops import RandomDraws
+from nasutils.spaces.graph import INPUTS, cell_widths, edge_stride
+from nasutils.spaces.ops import Convs, RandomDraws, make_operation
 from nasutils.spaces.sharing import Node, channels_last
 
 STEMS = ("cifar", "imagenet")
@@ -60,18 +60,15 @@ class StackedCells(nn.Module, ABC):
         normal, reduce = genotype.cells
         # whether the older of the two inputs has twice the resolution of the newer one
         halved = imagenet
-        for i, (reduction, width) in enumerate(
-            [(True, channels)] * stem_cells + [*cell_widths(cells, channels)]
-        ):
-            cell, outputs = self.cell(
-                reduce if reduction else normal, inputs, width, reduction, halved
-            )
+        widths = [(True, channels)] * stem_cells + [*cell_widths(cells, channels)]
+        for i, (reduction, width) in enumerate(widths):
+            kind = reduce if reduction else normal
+            cell, inputs = self.cell(kind, inputs, width, reduction, halved)
             self.cells.append(cell)
-            inputs, halved = outputs, reduction
+            halved = reduction
             if auxiliary and i == self.auxiliary_after:
-                self.auxiliary = AuxiliaryHead(
-                    sum(inputs[self.classified :]), num_classes, imagenet
-                )
+                features = sum(inputs[self.classified :])
+                self.auxiliary = AuxiliaryHead(features, num_classes, imagenet)
         self.linear = nn.Linear(sum(inputs[self.classified :]), num_classes)
         channels_last(self)
 
@@ -131,6 +128,18 @@ class AuxiliaryHead(nn.Module):
         x = F.relu(self.bn1(self.conv1(x)))
         x = F.relu(self.bn2(self.conv2(x)))
         return self.linear(x.flatten(1))
+
+
+def final_operations(cell: Cell, cell_type: str, channels: int, convs: Convs) -> nn.ModuleDict:
+    """The operations of a cell that have weights: `<target>_<i>` is that of a node's i-th pair."""
+    operations = nn.ModuleDict()
+    for target, pairs in enumerate(cell.nodes, start=INPUTS):
+        for i, (op, source) in enumerate(pairs):
+            stride = edge_stride(cell_type, source)
+            module = make_operation(op, channels, stride, affine=True, convs=convs)
+            if module is not None:
+                operations[f"{target}_{i}"] = module
+    return operations
 
 
 def dropped(x: Tensor, probability: float, random: RandomDraws) -> Tensor:

@@ -6,13 +6,13 @@ Source: chaoji90/LHD, eval/multi_path_concat_sum.py and eval/imagenet.
 import torch
 from torch import Tensor, nn
 
-from nasutils.spaces.finalnets import StackedCells, conv_stem, dropped
+from nasutils.spaces.finalnets import StackedCells, conv_stem, dropped, final_operations
 from nasutils.spaces.genotype import Cell, Genotype
 from nasutils.spaces.graph import cell_widths, edge_stride
 from nasutils.spaces.lhd_policies import Policy
-from nasutils.spaces.ops import THIN_CONVS, PointwiseConv, RandomDraws, make_operation
+from nasutils.spaces.ops import THIN_CONVS, PointwiseConv, RandomDraws
 from nasutils.spaces.pools import POOLS
-from nasutils.spaces.sharing import Node
+from nasutils.spaces.sharing import Node, added
 
 
 class FinalCell(nn.Module):
@@ -31,18 +31,15 @@ class FinalCell(nn.Module):
         super().__init__()
         self.cell, self.random = cell, random
         self.cell_type = "reduce" if reduction else "normal"
-        self.enter0 = (
-            PointwiseConv(inputs[0], channels, affine=True) if inputs[0] != channels else None
-        )
+        self.enter0: nn.Module | None = None
+        if inputs[0] != channels:
+            self.enter0 = PointwiseConv(inputs[0], channels, affine=True)
         self.enter1 = PointwiseConv(inputs[1], channels, affine=True)
-        self.ops, self.norms = nn.ModuleDict(), nn.ModuleDict()
-        for target, pairs in enumerate(cell.nodes, start=2):
-            for i, (op, source) in enumerate(pairs):
-                stride = edge_stride(self.cell_type, source)
-                module = make_operation(op, channels, stride, affine=True, convs=THIN_CONVS)
-                if module is not None:
-                    self.ops[f"{target}_{i}"] = module
-                elif op in POOLS:
+        self.ops = final_operations(cell, self.cell_type, channels, THIN_CONVS)
+        self.norms = nn.ModuleDict()
+        for pairs in cell.nodes:
+            for op, source in pairs:
+                if op in POOLS:
                     self.norms[f"{source}_{op}"] = nn.BatchNorm2d(channels, affine=False)
 
     def forward(self, first: Node, second: Node, drop_path: float) -> tuple[Node, Node]:
@@ -57,10 +54,10 @@ class FinalCell(nn.Module):
                 key = f"{target}_{i}"
                 terms.append(self._edge(key, op, source, nodes[source], pooled, drop_path))
             if terms:
-                nodes[target] = Node(sum(terms[1:], start=terms[0]))
-        summed = [nodes[n].x for n in self.cell.sum]
-        joined = [nodes[n].x for n in self.cell.output]
-        return Node(sum(summed[1:], start=summed[0])), Node(torch.cat(joined, dim=1))
+                nodes[target] = Node(added(terms))
+        summed = added([nodes[number].x for number in self.cell.sum])
+        joined = torch.cat([nodes[number].x for number in self.cell.output], dim=1)
+        return Node(summed), Node(joined)
 
     def _edge(
         self,
@@ -125,11 +122,8 @@ def finalnet_parameters(genotype: Genotype, channels: int, cells: int, num_class
     """
     normal, reduce = genotype.cells
     total = 116 * channels
-    # channels of the two outputs, C_s and C_c; at first of the stems
-    summed, joined = (
-        channels,
-        3 * channels,
-    )
+    # C_s and C_c, the channels of the two outputs; at first those of the stems
+    summed, joined = channels, 3 * channels
     for reduction, width in cell_widths(cells, channels):
         cell = reduce if reduction else normal
         total += joined * width + 2 * width

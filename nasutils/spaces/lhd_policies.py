@@ -74,10 +74,14 @@ def _largest(rows: Sequence[Sequence[float]], edges: Sequence[int], ops: int) ->
     """The largest weights of all edges into a node,
     in the order of their sources and operations.
     """
-    weights = {(e, k): rows[e][k] for e in edges for k in range(len(OPS))}
-    # The sort is stable, so the first one of equals is taken.
-    strongest = sorted(weights, key=lambda place: -weights[place])[:ops]
-    return tuple((OPS[k], EDGES[e][0]) for e, k in sorted(strongest))
+    weights: dict[tuple[int, int], float] = {}
+    for edge in edges:
+        for op, weight in enumerate(rows[edge]):
+            weights[edge, op] = weight
+    # The sort is stable, also reversed, so the first one of equals is taken.
+    ranked = sorted(weights, key=weights.__getitem__, reverse=True)
+    kept = sorted(ranked[:ops])
+    return tuple((OPS[op], EDGES[edge][0]) for edge, op in kept)
 
 
 def _chosen(weights: Tensor, threshold: Tensor, count: int | None) -> tuple[int, ...]:

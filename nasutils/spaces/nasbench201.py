@@ -24,7 +24,7 @@ from nasutils.spaces.genotype import Genotype
 from nasutils.spaces.nasbench201_table import EDGES, OPS, arch_of, num_architectures, query
 from nasutils.spaces.ops import ReLUConvBN, ResidualReduction
 from nasutils.spaces.pools import avg_pool_3x3
-from nasutils.spaces.sharing import Fan, Node, PartialNode, channels_last, mixed_sum, pick
+from nasutils.spaces.sharing import Fan, Node, PartialNode, added, channels_last, mixed_sum, pick
 
 __all__ = ["EDGES", "OPS", "FinalNet", "NASBench201", "Supernet", "query"]
 
@@ -262,8 +262,10 @@ class Supernet(_Network):
     """
 
     def __init__(self, channels: int, cells: int, num_classes: int, partial: int = 1) -> None:
-        cell, options = (PartialCell, (partial,)) if partial > 1 else (SupernetCell, ())
-        super().__init__(cell, channels, cells, num_classes, *options)
+        if partial > 1:
+            super().__init__(PartialCell, channels, cells, num_classes, partial)
+        else:
+            super().__init__(SupernetCell, channels, cells, num_classes)
         self.partial = partial
 
     def forward(self, images: Tensor, mix: Mix, active: Active | None = None) -> Tensor:
@@ -297,7 +299,7 @@ class FinalCell(nn.Module):
             for op, source in pairs:
                 if op != "none":
                     terms.append(self._edge(op, states[source], f"{source}-{target}"))
-            states.append(sum(terms[1:], start=terms[0]) if terms else torch.zeros_like(x))
+            states.append(added(terms) if terms else torch.zeros_like(x))
         return states[-1]
 
     def _edge(self, op: str, x: Tensor, name: str) -> Tensor:

@@ -111,18 +111,18 @@ class DilatedConv(nn.Module):
     def forward(self, node: Node, scale: Tensor | None = None) -> Tensor:
         if not self.strided and node.has_lattice:
             return from_lattice(self.on_lattice(node, scale))
-        y = (
-            self.depthwise(node.even, thinned=True)
-            if self.strided
-            else self.depthwise(node.activated)
-        )
+        if self.strided:
+            y = self.depthwise(node.even, thinned=True)
+        else:
+            y = self.depthwise(node.activated)
         return normed(self.bn, self.pointwise(y), scale)
 
     def on_lattice(self, node: Node, scale: Tensor | None = None) -> Tensor:
         """The same on the sub-lattices, of stride 1:
         (4 * batch, C, H/2, W/2), see `from_lattice`.
         """
-        return normed(self.bn, self.pointwise(self.depthwise(node.lattice, thinned=True)), scale)
+        y = self.depthwise(node.lattice, thinned=True)
+        return normed(self.bn, self.pointwise(y), scale)
 
 
 class ThinSeparableConv(nn.Module):
@@ -266,11 +266,8 @@ class RandomDraws(nn.Module):
         self.generator.set_state(state["state"])
 
     def __getstate__(self) -> dict[str, Any]:
-        # a generator cannot be copied
-        return {
-            **super().__getstate__(),
-            "generator": self.get_extra_state(),
-        }
+        # A generator cannot be copied, its state can.
+        return {**super().__getstate__(), "generator": self.get_extra_state()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

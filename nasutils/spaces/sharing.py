@@ -163,9 +163,14 @@ def normed(bn: nn.BatchNorm2d, y: Tensor, scale: Tensor | None = None) -> Tensor
     """bn(y); scale (C,), if given, is the weight of a batch norm without parameters."""
     if scale is None:
         return bn(y)
-    momentum = bn.momentum or 0.0
     return F.batch_norm(
-        y, bn.running_mean, bn.running_var, scale, None, bn.training, momentum, bn.eps
+        y,
+        bn.running_mean,
+        bn.running_var,
+        weight=scale,
+        training=bn.training,
+        momentum=bn.momentum or 0.0,
+        eps=bn.eps,
     )
 
 
@@ -174,8 +179,13 @@ def mixed_sum(branches: list[Tensor], shared: list[Tensor], weights: Tensor) -> 
     no product is kept.
     """
     if not shared:
-        return sum(branches[1:], start=branches[0])
+        return added(branches)
     return _MixedSum.apply(weights, len(branches), *branches, *shared)
+
+
+def added(terms: Sequence[Tensor]) -> Tensor:
+    """The sum of at least one term, without the 0 that `sum` starts from: one addition less."""
+    return sum(terms[1:], start=terms[0])
 
 
 class _MixedSum(torch.autograd.Function):
