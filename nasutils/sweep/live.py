@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from math import ceil, isnan
+from math import ceil, isnan, nan
 from statistics import fmean
 from time import monotonic
 from typing import Any, Protocol
@@ -87,10 +87,12 @@ class Bar:
 
     def __call__(self, states: Mapping[str, str]) -> None:
         left = self._outlook(states)
-        over = sum(self._epochs[name] for name, state in states.items() if state in OVER)
-        under_way = sum(done.epochs for done in self._outlook.under_way.values())
-        # a run may have ended since it was looked at
-        self._bar.n = min(over + under_way, self._bar.total)
+        done = sum(progress.epochs for progress in self._outlook.under_way.values())
+        for name, state in states.items():
+            if state in OVER:
+                done += self._epochs[name]
+        # A run may have ended since it was looked at, and be counted twice.
+        self._bar.n = min(done, self._bar.total)
         self._bar.set_postfix_str(caption(states, left))
 
     def close(self) -> None:
@@ -120,10 +122,15 @@ class Table:
     def __init__(self, tasks: Mapping[Any, Task], machine: Machine) -> None:
         from IPython.display import HTML, display
 
-        self._html, self._next = HTML, 0.0
+        self._html = HTML
+        self._next = 0.0
         self._outlook = Outlook(tasks.values(), machine)
-        self._tasks = {name_of(task): task for task in tasks.values()}
-        self._labels = {name_of(task): _label(key) for key, task in reversed([*tasks.items()])}
+        self._tasks: dict[str, Task] = {}
+        self._labels: dict[str, str] = {}
+        for key, task in tasks.items():
+            name = name_of(task)
+            self._tasks[name] = task
+            self._labels.setdefault(name, _label(key))  # equal tasks are one run
         self._over: dict[str, str] = {}
         """Lines of the runs that are over, which do not change any more."""
         self._handle = display(HTML(""), display_id=True)
@@ -137,12 +144,12 @@ class Table:
         self._next = monotonic() + max(1.0, SHARE * (monotonic() - started))
 
     def _drawn(self, states: Mapping[str, str], left: float) -> str:
-        over = sum(state in OVER for state in states.values())
+        over = [name for name, state in states.items() if state in OVER]
         running = [name for name, state in states.items() if state == "running"]
-        ended = [name for name, state in states.items() if state in ("finished", "failed")]
-        shown = [*running, *reversed(ended)][:SHOWN]
-        lines = "".join(self._line(name, states[name]) for name in shown)
-        head = f"{over} of {len(states)} runs are over; {caption(states, left)}"
+        ended = [name for name in over if states[name] != "cached"]
+        shown = [*running, *reversed(ended)]
+        lines = "".join(self._line(name, states[name]) for name in shown[:SHOWN])
+        head = f"{len(over)} of {len(states)} runs are over; {caption(states, left)}"
         return f"<p>{head}</p><table>{lines}</table>"
 
     def _line(self, name: str, state: str) -> str:
@@ -153,22 +160,16 @@ class Table:
         return self._over[name]
 
     def _row(self, name: str, state: str, done: Progress) -> str:
-        left = self._outlook.ends.get(name, float("nan"))
-        cells = [
-            html.escape(self._labels[name]),
-            state,
-            f"epoch {done.epochs} of {self._tasks[name].epochs}",
-            "" if state != "running" or isnan(left) else f"{duration(left)} left",
-        ]
+        task = self._tasks[name]
+        cells = [html.escape(self._labels[name]), state, f"epoch {done.epochs} of {task.epochs}"]
+        left = self._outlook.ends.get(name, nan)
+        known = state == "running" and not isnan(left)
+        cells.append(f"{duration(left)} left" if known else "")
         with suppress(ValueError, TypeError, KeyError, AttributeError):  # an odd record
-            cells += _curves(done.records, self._tasks[name].params().get("space", ""))
-        return (
-            "<tr>"
-            + "".join(
-                f'<td style="text-align: left; white-space: nowrap">{cell}</td>' for cell in cells
-            )
-            + "</tr>"
-        )
+            cells += _curves(done.records, task.params().get("space", ""))
+        style = "text-align: left; white-space: nowrap"
+        row = "".join(f'<td style="{style}">{cell}</td>' for cell in cells)
+        return f"<tr>{row}</tr>"
 
     def close(self) -> None:
         self._handle.update(self._html(""))
@@ -204,15 +205,13 @@ def curve(records: Sequence[Record], space: str) -> tuple[str, list[float]]:
     the supernet, or of a final network on the test images; else that of training.
     """
     if space == "nasbench201" and records and "genotype" in records[0]:
-        return "accuracy of the current cell", [
-            cell_accuracy(record["genotype"]) for record in records
-        ]
+        cells = [cell_accuracy(record["genotype"]) for record in records]
+        return "accuracy of the current cell", cells
     for name in ("supernet_accuracy", "test_accuracy", "train_accuracy"):
         found = [record[name] for record in records if record.get(name) is not None]
         if found:
-            return name.replace("_", " "), [
-                v["relaxed"] if isinstance(v, dict) else v for v in found
-            ]
+            values = [value["relaxed"] if isinstance(value, dict) else value for value in found]
+            return name.replace("_", " "), values
     return "", []
 
 
@@ -224,10 +223,10 @@ def sparkline(name: str, values: Sequence[float]) -> str:
         return ""
     low, high = min(values), max(values)
     step = (WIDTH - 4) / (len(values) - 1)
-    points = [
-        f"{2 + i * step:.1f},{HEIGHT - 2 - (HEIGHT - 4) * (value - low) / (high - low or 1):.1f}"
-        for i, value in enumerate(values)
-    ]
+    points = []
+    for i, value in enumerate(values):
+        share = (value - low) / (high - low or 1)  # from the bottom, 0 to 1
+        points.append(f"{2 + i * step:.1f},{HEIGHT - 2 - (HEIGHT - 4) * share:.1f}")
     line = (
         f'<polyline points="{" ".join(points)}" fill="none" stroke="currentColor"'
         ' stroke-width="1.5"/>'

@@ -88,7 +88,9 @@ class Outlook:
         if self._before is None:
             asked = {self._kinds[name] for name, state in states.items() if state != "cached"}
             kept = _measured(self._root, self._unit, asked) if asked else {}
-            self._before = {kind: fmean(cost for cost, _ in costs) for kind, costs in kept.items()}
+            self._before = {}
+            for kind, costs in kept.items():
+                self._before[kind] = fmean(cost for cost, _ in costs)
         return self._before
 
     def __call__(self, states: Mapping[str, str]) -> float:
@@ -109,14 +111,11 @@ class Outlook:
         so_far = {name: (done.seconds, done.epochs) for name, done in self.under_way.items()}
         # What is known best comes last: it replaces what comes before it.
         paces = self._paces_before(states) | self._paces(so_far) | self._paces(self._finished)
-
-        def cost(name: str) -> float:
-            return paces.get(self._kinds[name], nan) * self._epochs[name]
-
-        self.ends = {}
-        for name, (seconds, epochs) in so_far.items():
-            self.ends[name] = self._end(name, cost(name), seconds, epochs)
-        return time_left(self.ends.values(), [cost(name) for name in waiting])
+        costs = {}
+        for name in (*running, *waiting):
+            costs[name] = paces.get(self._kinds[name], nan) * self._epochs[name]
+        self.ends = {name: self._end(name, costs[name]) for name in running}
+        return time_left(self.ends.values(), [costs[name] for name in waiting])
 
     def progress(self, name: str) -> Progress:
         """How far a run is now; nothing where it cannot be read: a view stops no sweep,
@@ -138,14 +137,15 @@ class Outlook:
         known = [kind for kind in epochs if epochs[kind] and seconds[kind]]
         return {kind: seconds[kind] / epochs[kind] for kind in known}
 
-    def _end(self, name: str, cost: float, seconds: float, epochs: int) -> float:
-        """The seconds that are left of a run under way;
-        its own records tell more than its kind.
+    def _end(self, name: str, cost: float) -> float:
+        """The seconds that are left of a run under way.
+
+        cost: of all of it, by its kind; its own records tell more.
         """
-        whole = cost
-        if epochs:
-            whole = seconds / epochs * self._epochs[name]
-        return whole if isnan(whole) else max(whole - seconds, 0.0)
+        done = self.under_way[name]
+        if done.epochs:
+            cost = done.seconds / done.epochs * self._epochs[name]
+        return cost if isnan(cost) else max(cost - done.seconds, 0.0)
 
 
 def time_left(under_way: Iterable[float], waiting: Iterable[float]) -> float:
@@ -230,10 +230,10 @@ def kind(params: Params) -> str:
     a final network by its protocol.
     """
     of = params.get("search", params)
-    dataset = of["dataset"]
-    images = (
-        f"own images {dataset[len(CONTENT) :][:8]}" if dataset.startswith(CONTENT) else dataset
-    )
+    images = of["dataset"]
+    if images.startswith(CONTENT):
+        digest = images.removeprefix(CONTENT)
+        images = f"own images {digest[:8]}"
     return f"{params['kind']} {of.get('method', of['preset'])} on {of['space']}, {images}"
 
 
@@ -265,11 +265,12 @@ def _measured(root: Path, unit: str, settings: set[str]) -> dict[str, list[tuple
             setting = _setting(run.params or {})
             if setting not in settings or run.result is None:
                 continue
-            if run.stamp.get("type", "cpu") != unit:
+            stamp = run.stamp
+            if stamp.get("type", "cpu") != unit:
                 continue
             done = progress(run)
             cost = done.seconds / max(done.epochs, 1)
-            found[setting].append((cost, run.stamp.get("device", "unknown")))
+            found[setting].append((cost, stamp.get("device", "unknown")))
         except BadRun as error:
             print(f"left out: {error}")
     return found

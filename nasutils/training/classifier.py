@@ -22,7 +22,9 @@ class Relaxed(nn.Module):
 
     def __init__(self, net: nn.Module, mix: Mix) -> None:
         super().__init__()
-        self.net, self.cell_types, self.active = net, tuple(mix), nonzero(mix)
+        self.net = net
+        self.cell_types = tuple(mix)
+        self.active = nonzero(mix)
         for kind, weights in mix.items():
             self.register_buffer(f"mix_{kind}", weights.detach().clone())
 
@@ -57,12 +59,10 @@ class Classifier(nn.Module):
         classes: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.net, self.genotype, self.resolution, self.classes = (
-            net,
-            genotype,
-            resolution,
-            tuple(classes),
-        )
+        self.net = net
+        self.genotype = genotype
+        self.resolution = resolution
+        self.classes = tuple(classes)
         dtype = next(net.parameters()).dtype
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values, dtype=dtype).view(3, 1, 1))
@@ -80,11 +80,9 @@ def keep(run: Run, net: nn.Module, genotype: str, data: Data) -> None:
         "std": data.std,
         "resolution": data.resolution,
         "classes": data.classes,
+        "num_classes": data.num_classes,
     }
-    texts = {
-        name: json.dumps(value)
-        for name, value in {**about, "num_classes": data.num_classes}.items()
-    }
+    texts = {name: json.dumps(value) for name, value in about.items()}
     run.keep_weights(tensors(net), {"genotype": genotype, **texts})
 
 
@@ -98,10 +96,10 @@ def restore(net: nn.Module, kept: dict[str, Tensor]) -> None:
     if they are those of another network.
     """
     own = tensors(net)
-    other = {name for name in own.keys() | kept.keys() if name not in own or name not in kept}
-    other |= {name for name in own.keys() & kept.keys() if own[name].shape != kept[name].shape}
-    if other:
+    misfits = own.keys() ^ kept.keys()
+    misfits |= {name for name in own.keys() & kept.keys() if own[name].shape != kept[name].shape}
+    if misfits:
         raise ValueError(
-            f"the kept weights are those of another network: {min(other)} does not fit"
+            f"the kept weights are those of another network: {min(misfits)} does not fit"
         )
     net.load_state_dict({**net.state_dict(), **kept})

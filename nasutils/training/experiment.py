@@ -395,7 +395,9 @@ def supernet_of(experiment: Experiment, method: methods.Method, num_classes: int
 def supernet_options(method: methods.Method) -> dict[str, Any]:
     """What a method asks of its supernet."""
     asked: dict[str, Any] = {"partial": method.partial}
-    return {**asked, "extra": method.extra} if method.extra else asked
+    if method.extra:
+        asked["extra"] = method.extra
+    return asked
 
 
 class Epochs(Protocol):

@@ -101,9 +101,8 @@ class Evaluation(Portable):
             "dataset": self.content,
             "protocol": protocol,
         }
-        params["compile"] = (
-            False  # a field of earlier versions, which is part of the names of their runs
-        )
+        # A field of earlier versions, which is part of the names of their runs.
+        params["compile"] = False
         if not self.keep_weights:  # as were all runs before it could be asked for
             del params["keep_weights"]
         return {**params, **own_sources(self.space)}
@@ -164,17 +163,17 @@ class FinalnetTraining:
                 "batch must leave more than one image for the last batch of an auxiliary head,"
                 f" {found}"
             )
-        self.net, self.protocol, self.data, self.train, self.test = (
-            net,
-            protocol,
-            data,
-            train,
-            test,
-        )
-        self.dtype, self.autocast = PRECISIONS[precision], precision == "bf16"
+        self.net = net
+        self.protocol = protocol
+        self.data = data
+        self.train = train
+        self.test = test
+        self.dtype = PRECISIONS[precision]
+        self.autocast = precision == "bf16"
         self.cutout = protocol.cutout_at(data.resolution)
-        outputs = len(net.genotype.cells[0].output) if protocol.drop_path_per_output else 1  # type: ignore[union-attr, index]
-        self.drop_path = outputs * protocol.drop_path
+        self.drop_path = protocol.drop_path
+        if protocol.drop_path_per_output:
+            self.drop_path *= len(net.genotype.cells[0].output)  # type: ignore[union-attr, index]
         self.generator = torch.Generator().manual_seed(seed)
         self.optimizer = torch.optim.SGD(
             net.parameters(),
@@ -202,13 +201,16 @@ class FinalnetTraining:
             self.step(self.batch(index))
         losses = self.log.means(self.epoch, len(self.train))
         trained = clock()
-        rates = {"lr": self.protocol.lr_at(self.epoch), "drop_path": self._drop_path()}
-        tested = (
-            self.judge()
-            if self.protocol.tested_in(self.epoch)
-            else {"test_loss": None, "test_accuracy": None}
-        )
-        record: Record = {"epoch": self.epoch, **losses, **tested, **rates}
+        tested: Record = {"test_loss": None, "test_accuracy": None}
+        if self.protocol.tested_in(self.epoch):
+            tested = self.judge()
+        record = {
+            "epoch": self.epoch,
+            **losses,
+            **tested,
+            "lr": self.protocol.lr_at(self.epoch),
+            "drop_path": self._drop_path(),
+        }
         record["cost"] = cost(self.train.images.device, len(self.train), started, trained, clock())
         self.drop_path = self.protocol.grown(self.drop_path, self.epoch, record["train_accuracy"])
         self.epoch += 1
@@ -244,9 +246,8 @@ class FinalnetTraining:
         smoothing = self.protocol.label_smoothing
         loss = F.cross_entropy(logits, batch.labels, label_smoothing=smoothing)
         for head in auxiliary:
-            loss = loss + self.protocol.auxiliary * F.cross_entropy(
-                head, batch.labels, label_smoothing=smoothing
-            )
+            own = F.cross_entropy(head, batch.labels, label_smoothing=smoothing)
+            loss = loss + self.protocol.auxiliary * own
         self.log.add(batch, loss, logits.detach())
         return loss
 
@@ -262,9 +263,9 @@ class FinalnetTraining:
         """Logits, followed by those of the auxiliary head in training mode."""
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.autocast):
             outputs = self.net(images)
-        return tuple(
-            o.to(self.dtype) for o in (outputs if isinstance(outputs, tuple) else (outputs,))
-        )
+        if not isinstance(outputs, tuple):
+            outputs = (outputs,)
+        return tuple(output.to(self.dtype) for output in outputs)
 
     @torch.no_grad()
     def judge(self) -> dict[str, float | None]:
@@ -273,12 +274,10 @@ class FinalnetTraining:
         log = Log("test")
         for start in range(0, len(self.test), EVALUATION_BATCH):
             part = self.test[start : start + EVALUATION_BATCH]
-            varied = self.protocol.test_augmented
-            images = (
-                self._varied(part.images)
-                if varied
-                else normalize(part.images, self.data, self.dtype)
-            )
+            if self.protocol.test_augmented:
+                images = self._varied(part.images)
+            else:
+                images = normalize(part.images, self.data, self.dtype)
             batch = Batch("test", images, part.labels)
             (logits,) = self._outputs(batch.images)
             log.add(batch, F.cross_entropy(logits, batch.labels), logits)
@@ -332,10 +331,8 @@ def build(evaluation: Evaluation, machine: Machine) -> FinalnetTraining:
             f"{images.name} has no test part, on which the network is to be judged, see"
             " nasutils.own_data"
         )
-    train, test = (
-        _first("images", images.train, e.images),
-        _first("test_images", images.test, e.test_images),
-    )
+    train = _first("images", images.train, e.images)
+    test = _first("test_images", images.test, e.test_images)
     net = network(e, images.num_classes, auxiliary=protocol.auxiliary > 0).to(device, dtype)
     return FinalnetTraining(net, protocol, images, train, test, seed=e.seed, precision=e.precision)
 
@@ -412,11 +409,11 @@ def _first(name: str, images: ImageSet, count: int | None) -> ImageSet:
 
 def _regularizable() -> list[str]:
     """The spaces whose final networks can drop paths and have an auxiliary head."""
-    return [
-        n
-        for n in spaces.names
-        if "auxiliary" in inspect.signature(spaces.get(n).finalnet).parameters
-    ]
+    found = []
+    for name in spaces.names:
+        if "auxiliary" in inspect.signature(spaces.get(name).finalnet).parameters:
+            found.append(name)
+    return found
 
 
 def _unable(name: str) -> ValueError:

@@ -345,19 +345,22 @@ class Search:
         on.
         """
         with leakage.undisturbed(self.net):
-            loss, accuracy = self._tested(images, self.method.evaluated(self.method.inference()))
+            self.net.eval()
+            mix = self.method.evaluated(self.method.inference())
+            loss, accuracy = self.tested(images, mix)
         return {"loss": loss, "accuracy": accuracy}
 
     def accuracy(self, mix: Mix) -> float:
-        """Accuracy (%) of the supernet on the evaluation images under mixing weights."""
-        return self._tested(self.evaluation, mix)[1]
-
-    @torch.no_grad()
-    def _tested(self, images: ImageSet, mix: Mix) -> tuple[float, float]:
-        """Mean cross entropy (nats) and accuracy (%) of the supernet,
+        """Accuracy (%) of the supernet on the evaluation images under mixing weights,
         by the batch-norm statistics of its training.
         """
         self.net.eval()
+        _, accuracy = self.tested(self.evaluation, mix)
+        return accuracy
+
+    @torch.no_grad()
+    def tested(self, images: ImageSet, mix: Mix) -> tuple[float, float]:
+        """Mean cross entropy (nats) and accuracy (%) of the supernet in the mode it is in."""
         active = nonzero(mix)
         loss = 0.0
         hits = 0
@@ -481,7 +484,8 @@ def _mean_entropy(rows: Sequence[Tensor]) -> float:
     """Of distributions (rows, K); weights whose sum is that of an edge
     (PC-DARTS) are taken relatively.
     """
-    return torch.cat([relax.entropy(p / p.sum(dim=1, keepdim=True)) for p in rows]).mean().item()
+    entropies = [relax.entropy(p / p.sum(dim=1, keepdim=True)) for p in rows]
+    return torch.cat(entropies).mean().item()
 
 
 @contextmanager

@@ -37,18 +37,18 @@ removal costs least goes.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import singledispatch
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nasutils import runs, spaces
-from nasutils.data import ImageSet, index_batches, normalize
+from nasutils.data import ImageSet, index_batches
 from nasutils.errors import choose, whole
 from nasutils.measures import leakage
 from nasutils.runs import Run
@@ -101,19 +101,16 @@ class Choice:
 @singledispatch
 def stages(space: Space, policy: str) -> list[list[Choice]]:
     """The choices on a space, those of a stage in any order; see the module's text."""
-    return [
-        [
-            _of_edge(key, row, space.ops)
-            for key, (rows, _) in space.alpha_shapes.items()
-            for row in range(rows)
-        ]
-    ]
+    choices = []
+    for key, (rows, _) in space.alpha_shapes.items():
+        choices += [_of_edge(key, row, space.ops) for row in range(rows)]
+    return [choices]
 
 
 def _of_edge(key: str, row: int, ops: Sequence[str], never: Sequence[str] = ()) -> Choice:
-    places = tuple((row, k) for k in range(len(ops)))
-    rivals = {op: (place,) for op, place in zip(ops, places, strict=True) if op not in never}
-    return Choice(key, f"edge {row}", rivals, places)
+    places = {op: (row, k) for k, op in enumerate(ops)}
+    rivals = {op: (place,) for op, place in places.items() if op not in never}
+    return Choice(key, f"edge {row}", rivals, tuple(places.values()))
 
 
 @stages.register
@@ -123,23 +120,18 @@ def _(space: DARTS, policy: str) -> list[list[Choice]]:
             f"policy {policy!r} limits skip connections, which selection by perturbation does not"
             " know"
         )
-    ops = [
-        _of_edge(kind, e, names, ("none",))
-        for kind, edges in space.edge_ops.items()
-        for e, names in enumerate(edges)
-    ]
-    edges = [
-        _of_node(kind, node, incoming, len(names[0]))
-        for kind, names in space.edge_ops.items()
-        for node, incoming in enumerate(darts_cells.INCOMING, start=2)
-        if len(incoming) > 2
-    ]
+    ops, edges = [], []
+    for kind, names in space.edge_ops.items():
+        ops += [_of_edge(kind, edge, own, ("none",)) for edge, own in enumerate(names)]
+        for node, incoming in enumerate(darts_cells.INCOMING, start=2):
+            if len(incoming) > 2:
+                edges.append(_of_node(kind, node, incoming, len(names[0])))
     return [ops, edges]
 
 
 def _of_node(kind: str, node: int, incoming: Sequence[int], ops: int) -> Choice:
     rivals = {f"edge {e}": tuple((e, k) for k in range(ops)) for e in incoming}
-    places = tuple(place for edge in rivals.values() for place in edge)
+    places = tuple(chain(*rivals.values()))
     return Choice(kind, f"node {node}", rivals, places, keep=2, shared=False)
 
 
@@ -149,30 +141,36 @@ def _(space: LHD, policy: str) -> list[list[Choice]]:
     nodes, outputs = [], []
     for kind in space.cell_types:
         for node, incoming in enumerate(lhd_cells.INCOMING, start=2):
-            rivals = {
-                f"edge {e} {op}": ((e, k),) for e in incoming for k, op in enumerate(space.ops)
-            }
-            places = tuple(place for (place,) in rivals.values())
+            rivals: dict[str, Places] = {}
+            for edge in incoming:
+                for k, op in enumerate(space.ops):
+                    rivals[f"edge {edge} {op}"] = ((edge, k),)
+            places = tuple(chain(*rivals.values()))
             nodes.append(Choice(kind, f"node {node}", rivals, places, rule.ops))
         summed = {f"node {2 + i}": ((0, i),) for i in range(lhd_cells.NODES)}
-        places = tuple(place for (place,) in summed.values())
+        places = tuple(chain(*summed.values()))
         outputs.append(Choice(f"{kind}_output", "sum", summed, places, rule.outputs))
     return [nodes, outputs]
 
 
 def rounds(space: Space, policy: str, seed: int) -> list[list[Choice]]:
     """The choices in a random order, one of every cell type in a round, stage after stage."""
-    generator, found = torch.Generator().manual_seed(seed), []
+    generator = torch.Generator().manual_seed(seed)
+    found = []
     for stage in stages(space, policy):
-        by_key = [
-            [c for c in stage if c.key == key] for key in dict.fromkeys(c.key for c in stage)
-        ]
-        shuffled = [
-            [own[i] for i in torch.randperm(len(own), generator=generator).tolist()]
-            for own in by_key
-        ]
-        found += [[c for c in together if c is not None] for together in zip_longest(*shuffled)]
+        by_key = defaultdict(list)
+        for choice in stage:
+            by_key[choice.key].append(choice)
+        shuffled = [_shuffled(own, generator) for own in by_key.values()]
+        # A cell type that has fewer choices than another is missing in the last rounds.
+        for together in zip_longest(*shuffled):
+            found.append([choice for choice in together if choice is not None])
     return found
+
+
+def _shuffled(choices: Sequence[Choice], generator: torch.Generator) -> list[Choice]:
+    order = torch.randperm(len(choices), generator=generator)
+    return [choices[i] for i in order.tolist()]
 
 
 # A choice
@@ -188,18 +186,16 @@ def decide(
     kept: names of the rivals that stay, the one whose removal costs most first.
     """
     as_it_is = judge(mix)
-    without = {
-        name: (
-            as_it_is
-            if name == "none"
-            else judge(_weighed(mix, choice.key, dict.fromkeys(places, 0.0)))
-        )
-        for name, places in choice.rivals.items()
-    }
-    worse = -1 if criterion == "accuracy" else 1
-    costs = {
-        name: worse * (judged[criterion] - as_it_is[criterion]) for name, judged in without.items()
-    }
+    without = {}
+    for name, places in choice.rivals.items():
+        if name == "none":
+            without[name] = as_it_is
+        else:
+            without[name] = judge(_weighed(mix, choice.key, dict.fromkeys(places, 0.0)))
+    costs = {}
+    for name, judged in without.items():
+        change = judged[criterion] - as_it_is[criterion]
+        costs[name] = -change if criterion == "accuracy" else change
     kept = costliest(costs, choice.keep)
     record = {
         "choice": f"{choice.key} {choice.name}",
@@ -307,15 +303,20 @@ class Selection:
     def cost(self) -> Cost:
         """Known before it runs."""
         judgements = sum(choice.judgements for choices in self.rounds for choice in choices)
-        batches = -(-self.images // EVALUATION_BATCH)
-        return Cost(judgements, judgements * batches, self.tune_epochs * (len(self.rounds) - 1))
+        forwards = judgements * math.ceil(self.images / EVALUATION_BATCH)
+        return Cost(judgements, forwards, self.tune_epochs * (len(self.rounds) - 1))
 
     def params(self) -> runs.Params:
         """What the run folder is named by."""
-        own = {
-            name: getattr(self, name) for name in ("images", "tune_epochs", "criterion", "seed")
+        return {
+            "kind": "selection",
+            "version": VERSION,
+            "search": self.search.params(),
+            "images": self.images,
+            "tune_epochs": self.tune_epochs,
+            "criterion": self.criterion,
+            "seed": self.seed,
         }
-        return {"kind": "selection", "version": VERSION, "search": self.search.params(), **own}
 
     def check(self, machine: Machine) -> None:
         """Raises what `run` would raise at its start: ValueError, MissingData."""
@@ -367,11 +368,10 @@ class Selecting:
     def __init__(self, selection: Selection, search: Search, mix: Mix) -> None:
         self.selection, self.search, self.mix = selection, search, mix
         self.images: ImageSet = search.valid[: selection.images]
-        self.choices = [
-            (choice, choice is together[-1])
-            for together in selection.rounds
-            for choice in together
-        ]
+        self.choices: list[tuple[Choice, bool]] = []
+        """Each with whether it is the last one of its round."""
+        for together in selection.rounds:
+            self.choices += [(choice, choice is together[-1]) for choice in together]
         self.epoch = 0
         search.generator.manual_seed(selection.seed)
 
@@ -397,38 +397,30 @@ class Selecting:
 
     def judge(self, mix: Mix) -> Judged:
         """Of the supernet in training mode, which leaves no trace. Raises NotFinite."""
-        search, loss, hits = self.search, 0.0, 0
-        with leakage.undisturbed(search.net), torch.no_grad():
-            for start in range(0, len(self.images), EVALUATION_BATCH):
-                part = self.images[start : start + EVALUATION_BATCH]
-                logits = search.logits(
-                    normalize(part.images, search.data, search.dtype), mix, nonzero(mix)
-                )
-                loss += F.cross_entropy(logits.double(), part.labels, reduction="sum").item()
-                hits += int((logits.argmax(dim=1) == part.labels).sum())
+        with leakage.undisturbed(self.search.net):
+            loss, accuracy = self.search.tested(self.images, mix)
         if not math.isfinite(loss):
             raise NotFinite(f"the loss of the supernet is not finite before choice {self.epoch}")
-        return {"accuracy": 100 * hits / len(self.images), "loss": loss / len(self.images)}
+        return {"accuracy": accuracy, "loss": loss}
 
     def tune(self) -> None:
         """An epoch of the weights under the mixing weights as they are."""
-        search, active = self.search, nonzero(self.mix)
+        search = self.search
+        active = nonzero(self.mix)
         search.net.train()
         search.optimizer.param_groups[0]["lr"] = search.recipe.weight_lr / 10
         for index in index_batches(len(search.train), search.recipe.batch, search.generator):
-            loss = search.loss(
-                search.batch("train", search.train, index), self.mix, active, log=False
-            )
+            batch = search.batch("train", search.train, index)
+            loss = search.loss(batch, self.mix, active, log=False)
             search.descend(torch.autograd.grad(loss, search.weights, materialize_grads=True))
         search.check_finite()
 
     def genotype(self) -> str:
         """Of the mixing weights as they are, without the columns of what is no operation."""
         method = self.search.method
-        own = {
-            key: self.mix[key][:, :columns]
-            for key, (_, columns) in method.space.alpha_shapes.items()
-        }
+        own = {}
+        for key, (_, columns) in method.space.alpha_shapes.items():
+            own[key] = self.mix[key][:, :columns]
         return str(method.space.discretize(own, method.policy))
 
     def state_dict(self) -> dict[str, Any]:

@@ -54,11 +54,10 @@ def _final(params: Params, num_classes: int, kept: dict[str, torch.Tensor]) -> n
 def _relaxed(params: Params, num_classes: int, kept: dict[str, torch.Tensor]) -> nn.Module:
     experiment = _asked(Experiment, params)
     net = supernet_of(experiment, method_of(experiment), num_classes)
-    mix = {
-        name.removeprefix("mix_"): weights
-        for name, weights in kept.items()
-        if name.startswith("mix_")
-    }
+    mix = {}
+    for name, weights in kept.items():
+        if name.startswith("mix_"):
+            mix[name.removeprefix("mix_")] = weights
     return Relaxed(net, mix)
 
 
