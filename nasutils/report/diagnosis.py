@@ -16,22 +16,21 @@ def figure(diagnosis: Diagnosis) -> tuple[Figure, pd.DataFrame]:
     the collapse shaded.
     """
     table = diagnosis.table
-    logged = not table["eigenvalue"].isna().all()
-    drawn, axes = plots.panels(2 if logged else 1, 2 if logged else 3, 2.4, sharex=True)
-    for ax, draw in zip(
-        axes.flat, (_shares, _magnitudes, _decided, _eigenvalue)[: 3 + logged], strict=True
-    ):
+    draws = [_shares, _magnitudes, _decided]
+    rows, columns = 1, 3
+    if not table["eigenvalue"].isna().all():
+        draws.append(_eigenvalue)
+        rows, columns = 2, 2
+    drawn, axes = plots.panels(rows, columns, 2.4, sharex=True)
+    for ax, draw in zip(axes.flat, draws, strict=True):
         draw(ax, table)
     for ax in axes[-1]:
         ax.set_xlabel("epoch")
+    verdict = "no collapse"
     if diagnosis.since is not None:
+        verdict = f"collapsed since epoch {diagnosis.since} (shaded)"
         for ax in axes.flat:
             ax.axvspan(diagnosis.since, table["epoch"].iloc[-1], color="C3", alpha=0.1, lw=0)
-    verdict = (
-        "no collapse"
-        if diagnosis.since is None
-        else f"collapsed since epoch {diagnosis.since} (shaded)"
-    )
     drawn.suptitle(f"{diagnosis.space}: {verdict}", fontsize="medium")
     plots.note(
         drawn,
@@ -65,17 +64,11 @@ def _magnitudes(ax: Axes, table: pd.DataFrame) -> None:
     ops = [column.removeprefix("S_") for column in table.columns if column.startswith("S_")]
     every = max(len(table) // 8, 1)
     for op in ops:
-        ax.plot(
-            table["epoch"],
-            table[f"S_{op}"],
-            label=op.replace("_", " "),
-            lw=1.3,
-            markevery=every,
-            **plots.MARKS,
-            **plots.look(op),
-        )
+        style = plots.look(op) | plots.MARKS | {"lw": 1.3, "markevery": every}
+        ax.plot(table["epoch"], table[f"S_{op}"], label=plots.spaced(op), **style)
     values = table[[f"S_{op}" for op in ops]].to_numpy()
-    middle, half = (values.max() + values.min()) / 2, max(values.max() - values.min(), 0.2) * 0.55
+    low, high = values.min(), values.max()
+    middle, half = (high + low) / 2, max(high - low, 0.2) * 0.55
     ax.set(ylabel="magnitude S", ylim=(middle - half, middle + half))
     _legend(ax, 2)
 

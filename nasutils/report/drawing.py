@@ -148,7 +148,7 @@ def family(op: str) -> str:
 
 def label(op: str) -> str:
     """Short text of an operation."""
-    return SHORT.get(op, op.replace("_", " "))
+    return SHORT.get(op, plots.spaced(op))
 
 
 def _picture(cell: Cell) -> tuple[list[DrawnNode], list[Arc], dict[str, np.ndarray]]:
@@ -224,14 +224,14 @@ def _draw_key(ax: Axes, shades: Mapping[str, Mapping[str, Any]]) -> None:
     largest = max(Counter(map(family, shades)).values())
     name = label if largest <= 2 else family
     entries = {name(op): shade for op, shade in shades.items()}
-    box, gap = 0.32, 0.25
-    widths = [box + 0.08 + _extent(text)[0] for text in entries]
+    box, gap, space = 0.32, 0.25, 0.08
+    widths = [box + space + _extent(text)[0] for text in entries]
     left, right = ax.get_xlim()
     x = (left + right - sum(widths) - gap * (len(widths) - 1)) / 2
     y = -TOP - 0.45
     for (text, shade), width in zip(entries.items(), widths, strict=True):
         ax.add_patch(Rectangle((x, y - box / 4), box, box / 2, **shade))
-        middle = x + (box + 0.08 + width) / 2
+        middle = x + (box + space + width) / 2
         _put_text(ax, text, np.array([middle, y]), color="0.1")
         x += width + gap
 
@@ -240,11 +240,14 @@ def _draw_arrow(ax: Axes, points: np.ndarray, zorder: float = 2, **style: Any) -
     """A line and the head of an arrow at its end."""
     tip = points[-1]
     distance = np.linalg.norm(points - tip, axis=-1)
-    line = points[distance > ARROW_HEAD]
-    back = ARROW_HEAD * (line[-1] - tip) / distance[len(line) - 1]  # along the head
+    outside = distance > ARROW_HEAD
+    line = points[outside]
+    # From the tip along the head, and across it.
+    back = ARROW_HEAD * (line[-1] - tip) / distance[len(line) - 1]
     side = 0.36 * back[::-1] * (1, -1)
     notch = tip + 0.75 * back
-    ax.plot(*np.vstack([line, notch]).T, zorder=zorder, **style)
+    x, y = np.vstack([line, notch]).T
+    ax.plot(x, y, zorder=zorder, **style)
     head = np.stack([tip, tip + back + side, notch, tip + back - side])
     ax.add_patch(Polygon(head, color=style["color"], lw=0, zorder=zorder))
 
@@ -254,6 +257,7 @@ def _draw_nodes(ax: Axes, nodes: Sequence[DrawnNode]) -> None:
     circle = RADIUS * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     for node in nodes:
         center = np.array([node.x, node.y])
+        # The two halves of the circle, moved apart by the straight part.
         straight = np.stack([node.half * np.sign(circle[:, 0]), np.zeros_like(angle)], axis=-1)
         outline = center + circle + straight
         ax.add_patch(Polygon(outline, fc=node.color, ec="0.2", lw=0.9, zorder=3))

@@ -150,11 +150,9 @@ class Shown:
     """
 
     def __init__(self, name: str, figure: Figure, table: pd.DataFrame, alt: str) -> None:
-        self._figure, self._text, self._alt = (
-            figure,
-            f"<figure {name}: {table_digest(table)}>",
-            alt,
-        )
+        self._figure = figure
+        self._text = f"<figure {name}: {table_digest(table)}>"
+        self._alt = alt
 
     def __repr__(self) -> str:
         return self._text
@@ -173,8 +171,9 @@ def alternative_text(figure: Figure, reading: str = "") -> str:
     titles = _different_texts(ax.get_title() for ax in panels)
     up = " and ".join(_different_texts(ax.get_ylabel() for ax in panels))
     across = " and ".join(_different_texts(ax.get_xlabel() for ax in panels))
-    boxes = [*figure.legends, *filter(None, (ax.get_legend() for ax in panels))]
-    drawn = _different_texts(text.get_text() for box in boxes for text in box.get_texts())
+    legends = [*figure.legends, *(ax.get_legend() for ax in panels)]
+    labels = [text for legend in legends if legend for text in legend.get_texts()]
+    drawn = _different_texts(text.get_text() for text in labels)
 
     told = f"{len(panels)} panels" if len(panels) > 1 else "One panel"
     if titles:
@@ -217,12 +216,14 @@ def show(table: pd.DataFrame, **formats: str) -> Styler:
     """
     shown = tables.readable(table).rename(columns=lambda column: column.replace("_", " "))
     texts = shown.select_dtypes(exclude="number").columns
-    shown[texts] = shown[texts].map(
-        lambda cell: cell.replace("`", "") if isinstance(cell, str) else cell
-    )
+    shown[texts] = shown[texts].map(_without_backticks)
     whole = {column: "{:.0f}" for column in ("n", "seed", "epoch") if column in shown}
     numbers = dict.fromkeys(shown.select_dtypes("number").columns, "{:.3g}")
     styler = shown.style.hide(axis="index").format(numbers | whole | formats, na_rep="")
     left = [{"selector": "td, th", "props": "text-align: left"}]
     digest = table_digest(shown).split()[-1]  # the same table has the same HTML
     return styler.set_table_styles(left).set_uuid(digest)
+
+
+def _without_backticks(cell: Any) -> Any:
+    return cell.replace("`", "") if isinstance(cell, str) else cell

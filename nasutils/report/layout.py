@@ -48,7 +48,8 @@ class DrawnNode:
         """From points (..., 2) to the outline, negative inside."""
         right = np.abs(points[..., 0] - self.x) - self.half
         up = points[..., 1] - self.y
-        return np.hypot(np.clip(right, 0, None), up) - RADIUS
+        beside = np.clip(right, 0, None)  # 0 over and under the straight part
+        return np.hypot(beside, up) - RADIUS
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,11 @@ def rail(source: DrawnNode, target: DrawnNode, side: int = 1) -> np.ndarray:
     """Points of the line to the concatenation: down, right, up; side -1: mirrored."""
     turn = 0.25  # radius of the corners
     bottom = RAIL + turn
+    end = side * target.y - RADIUS - 0.03
     angle = np.linspace(0, np.pi / 2, 12)
     corner = turn * np.stack([1 - np.cos(angle), -np.sin(angle)], axis=-1)
     down = np.linspace([source.x, -RADIUS], [source.x, bottom], 20)
-    up = np.linspace([target.x, bottom], [target.x, side * target.y - RADIUS - 0.03], 20)
+    up = np.linspace([target.x, bottom], [target.x, end], 20)
     left = down[-1] + corner
     right = (up[0] + corner * (-1, 1))[::-1]
     return np.concatenate([down, left, right, up]) * (1, side)
@@ -139,12 +141,14 @@ def _arc_points(source: DrawnNode, target: DrawnNode, height: float) -> np.ndarr
     """Points (SAMPLES, 2) of the arc from outline to outline."""
 
     def at(t: np.ndarray) -> np.ndarray:
+        straight = source.y + t * (target.y - source.y)
+        bow = height * (1 - np.abs(2 * t - 1) ** 2.2)
         x = source.x + t * (target.x - source.x)
-        y = source.y + t * (target.y - source.y) + height * (1 - np.abs(2 * t - 1) ** 2.2)
-        return np.stack([x, y], axis=-1)
+        return np.stack([x, straight + bow], axis=-1)
 
     t = np.linspace(0, 1, 200)
-    outside = t[(source.distance(at(t)) > 0) & (target.distance(at(t)) > 0.03)]
+    points = at(t)
+    outside = t[(source.distance(points) > 0) & (target.distance(points) > 0.03)]
     return at(np.linspace(outside[0], outside[-1], SAMPLES))
 
 
@@ -161,12 +165,14 @@ def _labelled(
     def cost(place: int) -> float:
         center = line[place]
         grid = center + half * GRID
+        labels = sum(_inside(center, arc.center, arc.half + half) for arc in placed)
+        on_arcs = _inside(others, center, half).sum()
+        on_nodes = sum((node.distance(grid) < 0.04).sum() for node in nodes)
         return (
             Costs.OFF_CENTRE * abs(place - PLACES[0])
-            + Costs.OVER_LABEL
-            * sum(_inside(center, arc.center, arc.half + half) for arc in placed)
-            + Costs.OVER_ARC * _inside(others, center, half).sum()
-            + Costs.OVER_NODE * sum((node.distance(grid) < 0.04).sum() for node in nodes)
+            + Costs.OVER_LABEL * labels
+            + Costs.OVER_ARC * on_arcs
+            + Costs.OVER_NODE * on_nodes
             + Costs.OVER_HEAD * _inside(line[-1], center, half + 1.8 * ARROW_HEAD)
         )
 

@@ -88,10 +88,8 @@ def check(namespace: Mapping[str, Any]) -> BaseModel:
     one message.
     """
     declared = dict(namespace.get("__annotations__", {}))
-    given = {name: namespace[name] for name in declared} | {
-        name: namespace[name] for name in injected(namespace.get("In", [])) if name in namespace
-    }
-    return validate(declared, given)
+    names = [*declared, *injected(namespace.get("In", []))]
+    return validate(declared, {name: namespace[name] for name in names if name in namespace})
 
 
 def validate(declared: Mapping[str, Any], given: Mapping[str, Any]) -> BaseModel:
@@ -162,8 +160,11 @@ def defaults(notebook: str) -> dict[str, Any]:
 
 def _at_scale(notebook: str, scale: str) -> dict[str, Any]:
     """The values of params/<scale>/<notebook>.yaml, and the notebook's own for all others."""
+    values = defaults(notebook)
     file = paths.params(scale, notebook)
-    return defaults(notebook) | (yaml.safe_load(file.read_text()) if file.exists() else {})
+    if file.exists():
+        values |= yaml.safe_load(file.read_text())
+    return values
 
 
 def at_scale(notebook: str, scale: str, **changes: Any) -> BaseModel:

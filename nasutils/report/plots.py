@@ -132,11 +132,9 @@ def look(label: str) -> dict[str, Any]:
 
 def _made_up(label: str) -> tuple[str, Dashes, str]:
     number = crc32(label.encode())
-    return (
-        f"C{number % 10}",
-        DASHES[number // 10 % len(DASHES)],
-        MARKERS[number // 70 % len(MARKERS)],
-    )
+    dashes = DASHES[number // 10 % len(DASHES)]
+    marker = MARKERS[number // 70 % len(MARKERS)]
+    return f"C{number % 10}", dashes, marker
 
 
 def median_band(
@@ -174,6 +172,11 @@ def interval(ax: Axes, e: Estimate, y: float) -> None:
     ax.errorbar(e.mean, y, xerr=[[below], [above]], fmt="|", color="0.15", capsize=2.5, ms=8, lw=1)
 
 
+def spaced(op: str) -> str:
+    """The name of an operation in words."""
+    return op.replace("_", " ")
+
+
 def note(figure: Figure, text: str) -> None:
     """What lines, bands and marks of a figure are:
     `Gallery` puts it below, after the setting of the searches.
@@ -185,11 +188,9 @@ def covered(seeds: int) -> str:
     """In words, how sure the interval of `tables.central` is with so many seeds."""
     if seeds < 2:
         return "none with one seed"
-    return (
-        "95 %"
-        if seeds > 5
-        else f"{100 * (1 - 2.0 ** (1 - seeds)):.0f} %, the range of {seeds} seeds"
-    )
+    if seeds > 5:
+        return "95 %"
+    return f"{100 * (1 - 2.0 ** (1 - seeds)):.0f} %, the range of {seeds} seeds"
 
 
 def stretch(ax: Axes, which: str, low: float) -> None:

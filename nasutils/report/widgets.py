@@ -147,7 +147,7 @@ def leakage_explorer(
         _set_heights(weights, probes[epoch]["mix"]["cell"][edge])
         _set_heights(cut, without)
         _set_heights(only, alone)
-        chosen = _spaced(ops[operation])
+        chosen = plots.spaced(ops[operation])
         for label in (*left.get_xticklabels(), *right.get_xticklabels()):
             label.set_fontweight("bold" if label.get_text() == chosen else "normal")
         title.set_text(f"epoch {epoch}, edge {edges[edge]}")
@@ -171,12 +171,13 @@ def _change_bars(ax: Axes, measured: Sequence[Mapping[str, Any]]) -> tuple[Any, 
     """Bars for the changes of the loss when an operation is cut, and when it is the only one:
     as high as any of `measured`, see `leakage.measure`.
     """
-    every = np.array([[leakage["cut"]["cell"], leakage["only"]["cell"]] for leakage in measured])
-    place = np.arange(every.shape[-1])
-    nothing = np.zeros(len(place))
+    changes = [[leakage["cut"]["cell"], leakage["only"]["cell"]] for leakage in measured]
+    low = min(np.min(changes), -0.05)
+    high = max(np.max(changes), 0.05)
+    operations = np.shape(changes)[-1]
+    place, nothing = np.arange(operations), np.zeros(operations)
     cut = ax.bar(place - 0.2, nothing, 0.4, label="cut", color="C1")
     only = ax.bar(place + 0.2, nothing, 0.4, label="the only one kept", color="C2", hatch="//")
-    low, high = min(every.min(), -0.05), max(every.max(), 0.05)
     ax.set(ylabel="change of the loss (nats)", ylim=(1.05 * low, 1.05 * high))
     ax.axhline(0, color="0.3", lw=0.8)
     ax.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
@@ -208,7 +209,9 @@ def stopping_explorer(records: Sequence[dict[str, Any]], operation: str) -> Any:
     lines = {}
     for op, column in zip(space.ops, s.T, strict=True):
         style = plots.look(op)
-        (lines[op],) = left.plot(epochs, column, label=_spaced(op), ms=3, markevery=every, **style)
+        (lines[op],) = left.plot(
+            epochs, column, label=plots.spaced(op), ms=3, markevery=every, **style
+        )
     left.set(xlabel="epoch", ylabel="magnitude S")
     left.legend(ncols=3, fontsize="x-small", loc="lower left", bbox_to_anchor=(0, 1))
     here = [left.axvline(epochs[0]), _cells_worth(right, records)]
@@ -290,12 +293,8 @@ def ranking_explorer(conditions: Sequence[str], methods: Sequence[str], ranks: n
 
 def _name_operations(axes: Sequence[Axes], ops: Sequence[str]) -> None:
     for ax in axes:
-        ax.set_xticks(range(len(ops)), [_spaced(op) for op in ops], rotation=20)
+        ax.set_xticks(range(len(ops)), [plots.spaced(op) for op in ops], rotation=20)
         ax.set_xlabel("operation")
-
-
-def _spaced(op: str) -> str:
-    return op.replace("_", " ")
 
 
 def _set_heights(bars: Any, heights: Sequence[float] | np.ndarray) -> None:

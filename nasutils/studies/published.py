@@ -1,157 +1,25 @@
-"""Published results of other methods, to stand beside ours and marked as what they are."""
+"""Published results of other methods, to stand beside ours and marked as what they are.
+
+All are from other papers' full protocols, none was computed here; see `tables/README.md`.
+"""
+
+from importlib.resources import files
 
 import pandas as pd
 
-NASBENCH201 = pd.DataFrame(
-    [
-        (
-            "DARTS (searched on CIFAR-10)",
-            54.30,
-            15.61,
-            16.32,
-            "NAS-Bench-201 paper's table, as quoted by ReLIZO",
-        ),
-        ("RSPS", 84.07, 52.31, 26.28, "NAS-Bench-201 paper's table, as quoted by ReLIZO"),
-        ("SETN", 87.64, 59.05, 32.52, "NAS-Bench-201 paper's table, as quoted by ReLIZO"),
-        ("GDAS", 93.61, 70.70, 41.71, "NAS-Bench-201 paper's table, as quoted by ReLIZO"),
-        ("SNAS", 92.77, 69.34, 43.16, "EEEA-Net Table 9; GENIUS Table 1"),
-        ("PC-DARTS", 93.41, 67.48, 41.31, "EEEA-Net Table 9; GENIUS Table 1"),
-        ("iDARTS", 93.58, 70.83, 40.89, "GENIUS Table 1"),
-        ("DARTS-", 93.80, 71.53, 45.12, "paperswithcode page of DARTS-"),
-        ("DrNAS, beta-DARTS", 94.36, 73.51, 46.34, "GENIUS Table 1; DrNAS README"),
-        ("ResNet", 93.97, 70.86, 43.63, "EEEA-Net Table 9"),
-        ("optimum", 94.37, 73.51, 47.31, "EEEA-Net Table 9; DrNAS README"),
-    ],
-    columns=["method", "cifar10", "cifar100", "imagenet16-120", "source"],
-)
-"""Test accuracy (%) of the searched cells; all from other papers' full protocol,
-none computed here.
-"""
 
-ROBUSTDARTS = "RobustDARTS, mean and sd of 3 searches, as reprinted in ROME Table 1"
-ROME = "ROME Table 1"
-ROME_RESTORED = "ROME Table 1 (leading digit illegible in our copy, restored by us)"
-DARTS_PT = "DARTS-PT Table 3"
-S_SPACE_RESULTS = pd.DataFrame(
-    [
-        ("cifar10", "s1", "DARTS", 4.66, 0.71, ROBUSTDARTS),
-        ("cifar10", "s1", "DARTS-ES", 3.05, 0.07, ROBUSTDARTS),
-        ("cifar10", "s1", "DARTS-ADA", 3.03, 0.08, ROBUSTDARTS),
-        ("cifar10", "s1", "GDAS", 2.89, 0.09, ROME),
-        ("cifar10", "s1", "ROME", 2.66, 0.06, ROME_RESTORED),
-        ("cifar10", "s1", "DARTS, as in DARTS-PT", 3.84, None, DARTS_PT),
-        ("cifar10", "s1", "DARTS-PT", 3.50, None, DARTS_PT),
-        ("cifar10", "s1", "DARTS-PT, alpha fixed", 2.86, None, DARTS_PT),
-        ("cifar10", "s2", "DARTS", 4.42, 0.40, ROBUSTDARTS),
-        ("cifar10", "s2", "DARTS-ES", 3.41, 0.14, ROBUSTDARTS),
-        ("cifar10", "s2", "DARTS-ADA", 3.59, 0.31, ROBUSTDARTS),
-        ("cifar10", "s2", "GDAS", 3.89, 0.17, ROME),
-        ("cifar10", "s2", "ROME", 3.14, 0.14, ROME),
-        ("cifar10", "s2", "DARTS, as in DARTS-PT", 4.85, None, DARTS_PT),
-        ("cifar10", "s2", "DARTS-PT", 2.79, None, DARTS_PT),
-        ("cifar10", "s2", "DARTS-PT, alpha fixed", 2.59, None, DARTS_PT),
-        ("cifar10", "s3", "DARTS", 4.12, 0.85, ROBUSTDARTS),
-        ("cifar10", "s3", "DARTS-ES", 3.71, 1.14, ROBUSTDARTS),
-        ("cifar10", "s3", "DARTS-ADA", 2.99, 0.34, ROBUSTDARTS),
-        ("cifar10", "s3", "GDAS", 3.04, 0.10, ROME),
-        ("cifar10", "s3", "ROME", 2.61, 0.00, ROME),
-        ("cifar10", "s3", "DARTS, as in DARTS-PT", 3.34, None, DARTS_PT),
-        ("cifar10", "s3", "DARTS-PT", 2.49, None, DARTS_PT),
-        ("cifar10", "s3", "DARTS-PT, alpha fixed", 2.52, None, DARTS_PT),
-        ("cifar10", "s4", "DARTS", 6.95, 0.18, ROBUSTDARTS),
-        ("cifar10", "s4", "DARTS-ES", 4.17, 0.21, ROBUSTDARTS),
-        ("cifar10", "s4", "DARTS-ADA", 3.89, 0.67, ROBUSTDARTS),
-        ("cifar10", "s4", "GDAS", 3.34, 0.10, ROME),
-        ("cifar10", "s4", "ROME", 3.21, 0.12, ROME),
-        ("cifar10", "s4", "DARTS, as in DARTS-PT", 7.20, None, DARTS_PT),
-        ("cifar10", "s4", "DARTS-PT", 2.64, None, DARTS_PT),
-        ("cifar10", "s4", "DARTS-PT, alpha fixed", 2.58, None, DARTS_PT),
-        ("cifar100", "s1", "DARTS", 29.93, 0.41, ROBUSTDARTS),
-        ("cifar100", "s1", "DARTS-ES", 28.90, 0.81, ROBUSTDARTS),
-        ("cifar100", "s1", "DARTS-ADA", 24.94, 0.81, ROBUSTDARTS),
-        ("cifar100", "s1", "GDAS", 24.49, 0.08, ROME),
-        ("cifar100", "s1", "ROME", 22.71, 0.71, ROME_RESTORED),
-        ("cifar100", "s1", "DARTS, as in DARTS-PT", 29.46, None, DARTS_PT),
-        ("cifar100", "s1", "DARTS-PT", 24.48, None, DARTS_PT),
-        ("cifar100", "s1", "DARTS-PT, alpha fixed", 24.40, None, DARTS_PT),
-        ("cifar100", "s2", "DARTS", 28.75, 0.92, ROBUSTDARTS),
-        ("cifar100", "s2", "DARTS-ES", 24.68, 1.43, ROBUSTDARTS),
-        ("cifar100", "s2", "DARTS-ADA", 26.88, 1.11, ROBUSTDARTS),
-        ("cifar100", "s2", "GDAS", 24.57, 0.47, ROME),
-        ("cifar100", "s2", "ROME", 22.91, 0.75, ROME),
-        ("cifar100", "s2", "DARTS, as in DARTS-PT", 26.05, None, DARTS_PT),
-        ("cifar100", "s2", "DARTS-PT", 23.16, None, DARTS_PT),
-        ("cifar100", "s2", "DARTS-PT, alpha fixed", 23.30, None, DARTS_PT),
-        ("cifar100", "s3", "DARTS", 29.01, 0.24, ROBUSTDARTS),
-        ("cifar100", "s3", "DARTS-ES", 26.99, 1.79, ROBUSTDARTS),
-        ("cifar100", "s3", "DARTS-ADA", 24.55, 0.63, ROBUSTDARTS),
-        ("cifar100", "s3", "GDAS", 22.86, 0.17, ROME),
-        ("cifar100", "s3", "ROME", 22.43, 0.36, ROME_RESTORED),
-        ("cifar100", "s3", "DARTS, as in DARTS-PT", 28.90, None, DARTS_PT),
-        ("cifar100", "s3", "DARTS-PT", 22.03, None, DARTS_PT),
-        ("cifar100", "s3", "DARTS-PT, alpha fixed", 21.94, None, DARTS_PT),
-        ("cifar100", "s4", "DARTS", 24.77, 1.51, ROBUSTDARTS),
-        ("cifar100", "s4", "DARTS-ES", 23.90, 2.01, ROBUSTDARTS),
-        ("cifar100", "s4", "DARTS-ADA", 23.66, 0.90, ROBUSTDARTS),
-        ("cifar100", "s4", "GDAS", 24.14, 0.89, ROME),
-        ("cifar100", "s4", "ROME", 20.95, 0.45, ROME),
-        ("cifar100", "s4", "DARTS, as in DARTS-PT", 22.85, None, DARTS_PT),
-        ("cifar100", "s4", "DARTS-PT", 20.80, None, DARTS_PT),
-        ("cifar100", "s4", "DARTS-PT, alpha fixed", 20.66, None, DARTS_PT),
-        ("svhn", "s1", "DARTS", 9.88, 5.50, ROBUSTDARTS),
-        ("svhn", "s1", "DARTS-ES", 2.80, 0.09, ROBUSTDARTS),
-        ("svhn", "s1", "DARTS-ADA", 2.59, 0.07, ROBUSTDARTS),
-        ("svhn", "s1", "GDAS", 2.48, 0.04, ROME),
-        ("svhn", "s1", "ROME", 2.34, 0.06, ROME_RESTORED),
-        ("svhn", "s1", "DARTS, as in DARTS-PT", 4.58, None, DARTS_PT),
-        ("svhn", "s1", "DARTS-PT", 2.62, None, DARTS_PT),
-        ("svhn", "s1", "DARTS-PT, alpha fixed", 2.39, None, DARTS_PT),
-        ("svhn", "s2", "DARTS", 3.69, 0.12, ROBUSTDARTS),
-        ("svhn", "s2", "DARTS-ES", 2.68, 0.18, ROBUSTDARTS),
-        ("svhn", "s2", "DARTS-ADA", 2.79, 0.22, ROBUSTDARTS),
-        ("svhn", "s2", "GDAS", 3.05, 0.02, ROME),
-        ("svhn", "s2", "ROME", 2.41, 0.07, ROME),
-        ("svhn", "s2", "DARTS, as in DARTS-PT", 3.53, None, DARTS_PT),
-        ("svhn", "s2", "DARTS-PT", 2.53, None, DARTS_PT),
-        ("svhn", "s2", "DARTS-PT, alpha fixed", 2.32, None, DARTS_PT),
-        ("svhn", "s3", "DARTS", 4.00, 1.01, ROBUSTDARTS),
-        ("svhn", "s3", "DARTS-ES", 2.78, 0.29, ROBUSTDARTS),
-        ("svhn", "s3", "DARTS-ADA", 2.58, 0.07, ROBUSTDARTS),
-        ("svhn", "s3", "GDAS", 3.62, 0.36, ROME),
-        ("svhn", "s3", "ROME", 2.56, 0.03, ROME),
-        ("svhn", "s3", "DARTS, as in DARTS-PT", 3.41, None, DARTS_PT),
-        ("svhn", "s3", "DARTS-PT", 2.42, None, DARTS_PT),
-        ("svhn", "s3", "DARTS-PT, alpha fixed", 2.32, None, DARTS_PT),
-        ("svhn", "s4", "DARTS", 2.90, 0.02, ROBUSTDARTS),
-        ("svhn", "s4", "DARTS-ES", 2.55, 0.15, ROBUSTDARTS),
-        ("svhn", "s4", "DARTS-ADA", 2.52, 0.06, ROBUSTDARTS),
-        ("svhn", "s4", "GDAS", 2.51, 0.06, ROME),
-        ("svhn", "s4", "ROME", 2.34, 0.00, ROME_RESTORED),
-        ("svhn", "s4", "DARTS, as in DARTS-PT", 3.05, None, DARTS_PT),
-        ("svhn", "s4", "DARTS-PT", 2.42, None, DARTS_PT),
-        ("svhn", "s4", "DARTS-PT, alpha fixed", 2.39, None, DARTS_PT),
-    ],
-    columns=["dataset", "space", "method", "error", "sd", "source"],
-)
-"""Test error (%) on RobustDARTS's spaces, from other papers' protocols. DARTS-PT's table has a
-DARTS column of its own; its entries are single numbers, under a protocol that we do not know."""
+def _read(name: str) -> pd.DataFrame:
+    with (files("nasutils") / "tables" / name).open() as file:
+        return pd.read_csv(file, float_precision="round_trip")
 
-DARTS_SPACE = pd.DataFrame(
-    [
-        ("DARTS, first order", 3.00, 0.14, "DARTS-PT Table 2"),
-        ("DARTS, first order, independent reruns", 3.38, 0.23, "ROME Table 2"),
-        ("DARTS, second order", 2.76, 0.09, "DrNAS README"),
-        ("SNAS", 2.85, 0.02, "DARTS-PT Table 2"),
-        ("GDAS", 2.93, None, "DARTS-PT Table 2"),
-        ("PC-DARTS", 2.57, 0.07, "DARTS-PT Table 2"),
-        ("R-DARTS (L2)", 2.95, 0.21, "DARTS-PT Table 2"),
-        ("SDARTS-RS", 2.67, 0.03, "DARTS-PT Table 2"),
-        ("DARTS-PT", 2.61, 0.08, "DARTS-PT Table 2"),
-        ("DrNAS", 2.46, 0.03, "DrNAS README"),
-        ("DARTS-", 2.59, 0.08, "NASI Table 1"),
-    ],
-    columns=["method", "error", "sd", "source"],
-)
-"""CIFAR-10 test error (%) of cells found on the DARTS space;
-all from other papers' full protocol.
-"""
+
+NASBENCH201 = _read("published_nasbench201.csv")
+"""Test accuracy (%) of the searched cells: method, a column per data set, source."""
+
+_ERRORS = _read("published_errors.csv")
+S_SPACE_RESULTS = _ERRORS[_ERRORS["space"] != "darts"]
+"""Test error (%) on RobustDARTS's spaces: dataset, space, method, error, sd, source.
+DARTS-PT's table has a DARTS column of its own; its entries are single numbers, under a protocol
+that we do not know."""
+DARTS_SPACE = _ERRORS[_ERRORS["space"] == "darts"].drop(columns=["dataset", "space"])
+"""CIFAR-10 test error (%) of cells found on the DARTS space: method, error, sd, source."""
