@@ -97,12 +97,17 @@ class Run:
         return result
 
     @property
-    def finished(self) -> bool:
-        """Whether there is a result and the run is sound; if it is damaged, `failure` says so."""
+    def sound_result(self) -> Result | None:
+        """The result, None if the run has not finished or is damaged, of which `failure` tells."""
         try:
-            return self.result is not None
+            return self.result
         except BadRun:
-            return False
+            return None
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is a result and the run is sound."""
+        return self.sound_result is not None
 
     @property
     def params(self) -> Params | None:

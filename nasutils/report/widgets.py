@@ -208,10 +208,8 @@ def stopping_explorer(records: Sequence[dict[str, Any]], operation: str) -> Any:
     every = max(len(epochs) // 8, 1)
     lines = {}
     for op, column in zip(space.ops, s.T, strict=True):
-        style = plots.look(op)
-        (lines[op],) = left.plot(
-            epochs, column, label=plots.spaced(op), ms=3, markevery=every, **style
-        )
+        style = plots.look(op) | {"ms": 3, "markevery": every}
+        (lines[op],) = left.plot(epochs, column, label=plots.spaced(op), **style)
     left.set(xlabel="epoch", ylabel="magnitude S")
     left.legend(ncols=3, fontsize="x-small", loc="lower left", bbox_to_anchor=(0, 1))
     here = [left.axvline(epochs[0]), _cells_worth(right, records)]

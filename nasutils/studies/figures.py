@@ -2,6 +2,7 @@
 functions of results and labels.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -53,9 +54,11 @@ def present(results: Results, labels: Iterable[str]) -> list[str]:
     """Those of these labels that were searched, in their order;
     all that were and have a look, if none of them was.
     """
-    searched = dict.fromkeys(label for label, _ in results.runs)
+    searched = [label for label, _ in results.runs]
     found = [label for label in labels if label in searched]
-    return found or [label for label in searched if label in plots.LOOKS]
+    if found:
+        return found
+    return [label for label in dict.fromkeys(searched) if label in plots.LOOKS]
 
 
 def one_search(results: Results, label: str, seed: int) -> tuple[str, Run]:
@@ -67,6 +70,11 @@ def one_search(results: Results, label: str, seed: int) -> tuple[str, Run]:
         key = next(iter(results.runs))
     label, seed = key
     return f"{label}, seed {seed}", results.runs[key]
+
+
+def covered(results: Results) -> str:
+    """In words, how sure the intervals over the seeds of these searches are."""
+    return plots.covered(results.last.groupby("method").size().max())
 
 
 def accuracy(results: Results, labels: Iterable[str]) -> Drawn:
@@ -101,7 +109,8 @@ def accuracy(results: Results, labels: Iterable[str]) -> Drawn:
 def grid(count: int, height: float, columns: int, **kwargs: Any) -> tuple[Figure, np.ndarray]:
     """So many panels, at most `columns` a row; those left over are not seen."""
     columns = min(count, columns) or 1
-    figure, axes = plots.panels(-(-count // columns) or 1, columns, height, **kwargs)
+    rows = math.ceil(count / columns) or 1
+    figure, axes = plots.panels(rows, columns, height, **kwargs)
     for ax in axes.flat[count:]:
         ax.set_visible(False)
     return figure, axes
@@ -160,18 +169,13 @@ def gap(results: Results, labels: Iterable[str]) -> Drawn:
         ax.set(title=f"{label}: gap {round(end)}", ylim=(0, top))
     label_outer(axes, "epoch", "held-out\naccuracy (%)")
     one_legend(figure, axes)
-    seeds = results.last.groupby("method").size().max()
     plots.note(
         figure,
-        f"median over seeds and its interval ({plots.covered(seeds)}); in the titles: gap at the"
-        " end, points",
+        f"median over seeds and its interval ({covered(results)}); in the titles: gap at the end,"
+        " points",
     )
-    return (
-        figure,
-        results.epochs[
-            ["method", "seed", "epoch", "relaxed", "discretized", "recalibrated", "gap"]
-        ],
-    )
+    columns = ["method", "seed", "epoch", "relaxed", "discretized", "recalibrated", "gap"]
+    return figure, results.epochs[columns]
 
 
 OPERATION_HATCHES = ("", "///", "...", "---", "xx")
@@ -188,7 +192,7 @@ def distributions(results: Results, labels: Iterable[str]) -> Drawn:
     for (upper, lower), label in zip(axes.T, shown, strict=True):
         part = table[table["method"] == label]
         means = part.groupby("epoch")[list(OPS)].mean()
-        names = [op.replace("_", " ") for op in OPS]
+        names = [plots.spaced(op) for op in OPS]
         areas = upper.stackplot(means.index, means.T, labels=names, alpha=0.8)
         for area, op, hatch in zip(areas, OPS, OPERATION_HATCHES, strict=True):
             area.set(facecolor=plots.look(op)["color"], hatch=hatch, edgecolor="w", linewidth=0.4)
@@ -255,11 +259,11 @@ def every_search(ax: Axes, table: pd.DataFrame, labels: Sequence[str], column: s
     and their median with its interval below.
     """
     for place, label in enumerate(labels):
-        values, style = tables.by_seed(table, label, column), plots.look(label)
+        values = tables.by_seed(table, label, column)
+        look = plots.look(label)
+        style = {"color": look["color"], "marker": look["marker"], "s": 16, "alpha": 0.75}
         jitter = np.linspace(-0.15, 0.15, len(values))
-        ax.scatter(
-            values, place + jitter, s=16, color=style["color"], marker=style["marker"], alpha=0.75
-        )
+        ax.scatter(values, place + jitter, **style)
         plots.interval(ax, tables.central(values), place + 0.32)
     ax.set_yticks(range(len(labels)), labels)
     ax.set_ylim(len(labels) - 0.4, -0.6)
@@ -270,6 +274,10 @@ def main_table(results: Results) -> pd.DataFrame:
     published numbers, which are means, below.
     """
     ours = tables.summary(results.last, list(DATASET_TITLES)).assign(source="this run")
-    return pd.concat(
-        [ours, NASBENCH201.assign(source="published: " + NASBENCH201["source"])], ignore_index=True
-    )
+    return with_published(ours)
+
+
+def with_published(ours: pd.DataFrame) -> pd.DataFrame:
+    """A table of accuracies on NAS-Bench-201, with those of other papers below."""
+    published = NASBENCH201.assign(source="published: " + NASBENCH201["source"])
+    return pd.concat([ours, published], ignore_index=True)

@@ -31,9 +31,9 @@ def counted(count: int, of: int) -> str:
 def gap(results: Results, labels: Iterable[str]) -> str:
     """Of the figure of the same name."""
     first, *others = present(results, labels)
-    on, off, between = (
-        median(results, first, column) for column in ("relaxed", "recalibrated", "gap")
-    )
+    on = median(results, first, "relaxed")
+    off = median(results, first, "recalibrated")
+    between = median(results, first, "gap")
     text = (
         f"At the end of the search the supernet of {first} is right on {on:.0f} % of the held-out"
         f" images with all its operations, and on {off:.0f} % with one per edge: a gap of"
@@ -43,10 +43,10 @@ def gap(results: Results, labels: Iterable[str]) -> str:
         return text
     gaps = {label: median(results, label, "gap") for label in others}
     smaller = [label for label, value in gaps.items() if value < between / 2]
+    told = listed(f"{value:.0f} in {label}" for label, value in gaps.items())
     return (
         f"{text} It is less than half as large in {counted(len(smaller), len(gaps))} other"
-        f" settings; it is {listed(f'{value:.0f} in {label}' for label, value in gaps.items())}"
-        " (medians).".replace("-0 in", "0 in")
+        f" settings; it is {told.replace('-0 in', '0 in')} (medians)."
     )
 
 
@@ -70,12 +70,11 @@ def _course(results: Results, label: str) -> str:
 
 def distributions(results: Results, labels: Iterable[str]) -> str:
     """Of the figure of the same name."""
-    shown = present(results, labels)
     highest = float(np.log(5))
-    parts = [
-        f"{median(results, label, 'entropy') / highest:.0%} in {label}".replace("%", " %")
-        for label in shown
-    ]
+    parts = []
+    for label in present(results, labels):
+        share = median(results, label, "entropy") / highest
+        parts.append(f"{100 * share:.0f} % in {label}")
     return (
         f"At the end an edge has this part of the highest possible entropy: {listed(parts)}"
         " (medians)."
@@ -84,10 +83,10 @@ def distributions(results: Results, labels: Iterable[str]) -> str:
 
 def during(results: Results, labels: Iterable[str], seed: int) -> str:
     """Of the figure of the same name."""
-    parts = [
-        _strongest(label, one_search(results, label, seed)[1])
-        for label in present(results, labels)
-    ]
+    parts = []
+    for label in present(results, labels):
+        _, search = one_search(results, label, seed)
+        parts.append(_strongest(label, search))
     return (
         f"At the end, the strongest operation of an edge holds {listed(parts)} of its weight in"
         " the mean."
@@ -95,7 +94,8 @@ def during(results: Results, labels: Iterable[str], seed: int) -> str:
 
 
 def _strongest(label: str, search: Run) -> str:
-    return f"{100 * np.max(search.records[-1]['mix']['cell'], axis=-1).mean():.0f} % ({label})"
+    weights = search.records[-1]["mix"]["cell"]
+    return f"{100 * np.max(weights, axis=-1).mean():.0f} % ({label})"
 
 
 def final_cells(results: Results, labels: Iterable[str]) -> str:
@@ -103,13 +103,15 @@ def final_cells(results: Results, labels: Iterable[str]) -> str:
     and who is no better than a blind draw.
     """
     medians = {label: median(results, label, "cifar10") for label in present(results, labels)}
-    worst, best = min(medians, key=medians.__getitem__), max(medians, key=medians.__getitem__)
+    worst = min(medians, key=medians.__getitem__)
+    best = max(medians, key=medians.__getitem__)
     below = [label for label, value in medians.items() if value <= RANDOM_CELL]
-    no_better = (
-        f"; no better than a blindly drawn cell ({RANDOM_CELL} %) in the median: {listed(below)}"
-        if below
-        else ""
-    )
+    no_better = ""
+    if below:
+        no_better = (
+            f"; no better than a blindly drawn cell ({RANDOM_CELL} %) in the median:"
+            f" {listed(below)}"
+        )
     return (
         f"The medians of the last cells go from {medians[worst]:.1f} % ({worst}) to"
         f" {medians[best]:.1f} % ({best}){no_better}."

@@ -8,6 +8,7 @@ path, and only figures and aggregates are kept.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +79,10 @@ def compared(cells: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
     """A row per cell whose short training finished:
     full and short (test accuracy, %), params of the short network.
     """
-    rows = [
-        (accuracy, run.result["test_accuracy"], run.result["params"])
-        for text, accuracy in zip(cells["genotype"], cells["accuracy"], strict=True)
-        if (run := runs[text]).finished and run.result
-    ]
+    rows = []
+    for text, accuracy in zip(cells["genotype"], cells["accuracy"], strict=True):
+        if result := runs[text].sound_result:
+            rows.append((accuracy, result["test_accuracy"], result["params"]))
     return pd.DataFrame(rows, columns=["full", "short", "params"])
 
 
@@ -96,16 +96,7 @@ def rank_agreement(table: pd.DataFrame) -> pd.DataFrame:
     for against in ("short", "params"):
         for statistic in ("kendall", "spearman"):
             e = ranking.correlation(table["full"].to_numpy(), table[against].to_numpy(), statistic)
-            rows.append(
-                {
-                    "against": against,
-                    "statistic": statistic,
-                    "mean": e.mean,
-                    "low": e.low,
-                    "high": e.high,
-                    "n": e.n,
-                }
-            )
+            rows.append({"against": against, "statistic": statistic, **asdict(e)})
     return pd.DataFrame(rows)
 
 

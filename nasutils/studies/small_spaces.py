@@ -27,11 +27,11 @@ def searches_on(
     spaces: Sequence[str], variants: Variants, seeds: Sequence[int], **setting: Any
 ) -> dict[Key, Experiment]:
     """The searches of all variants on these spaces; setting: see `variants.Variant.experiment`."""
-    return {
-        (space, *key): experiment
-        for space in spaces
-        for key, experiment in searches(variants, seeds, space=space, **setting).items()
-    }
+    found: dict[Key, Experiment] = {}
+    for space in spaces:
+        for key, search in searches(variants, seeds, space=space, **setting).items():
+            found[space, *key] = search
+    return found
 
 
 def search_setting(p: Any) -> dict[str, Any]:
@@ -75,13 +75,12 @@ def final_setting(p: Any) -> dict[str, Any]:
 
 def evaluations(found: Mapping[Key, Run], **setting: Any) -> dict[Key, Evaluation]:
     """A final network for the cell of every finished search; setting: fields of `Evaluation`."""
-    return {
-        (space, label, seed): Evaluation(
-            genotype=run.result["genotype"], space=space, seed=seed, **setting
-        )
-        for (space, label, seed), run in found.items()
-        if run.finished and run.result
-    }
+    networks = {}
+    for (space, label, seed), run in found.items():
+        if result := run.sound_result:
+            network = Evaluation(genotype=result["genotype"], space=space, seed=seed, **setting)
+            networks[space, label, seed] = network
+    return networks
 
 
 def finals_table(finals: Mapping[Key, Run]) -> pd.DataFrame:
@@ -91,8 +90,8 @@ def finals_table(finals: Mapping[Key, Run]) -> pd.DataFrame:
     columns = ["test_accuracy", "best_test_accuracy", "params", "genotype"]
     rows = []
     for key, run in finals.items():
-        if run.finished and run.result:
-            rows.append((*key, *(run.result[column] for column in columns)))
+        if result := run.sound_result:
+            rows.append((*key, *(result[column] for column in columns)))
     return pd.DataFrame(rows, columns=["space", "method", "seed", *columns])
 
 
@@ -103,10 +102,8 @@ def cells(
     drawn = {}
     for space in spaces:
         for label in labels:
-            run = found[space, label, seed]
-            if run.finished and run.result:
-                name = f"{label} on {space.upper()}"
-                drawn[name] = Genotype.parse(run.result["genotype"])
+            if result := found[space, label, seed].sound_result:
+                drawn[f"{label} on {space.upper()}"] = Genotype.parse(result["genotype"])
     rows = [(name, str(genotype)) for name, genotype in drawn.items()]
     table = pd.DataFrame(rows, columns=["search", "genotype"])
     return drawing.genotype_figure(drawn), table
@@ -122,11 +119,9 @@ def errors_table(finals: pd.DataFrame, dataset: str) -> pd.DataFrame:
     rows = []
     for (space, label), group in finals.groupby(["space", "method"], sort=False):
         e = tables.central(100 - group["test_accuracy"].to_numpy())
-        rows.append(
-            {"dataset": dataset, "space": space, "method": label}
-            | {**e.columns("error"), "n": e.n}
-            | {"params": group["params"].mean() / 1e6, "source": "this run, short protocol"}
-        )
+        row: dict[str, Any] = {"dataset": dataset, "space": space, "method": label}
+        row |= {**e.columns("error"), "n": e.n, "params": group["params"].mean() / 1e6}
+        rows.append(row | {"source": "this run, short protocol"})
     known = dataset if dataset in set(S_SPACE_RESULTS["dataset"]) else "cifar10"
     published = S_SPACE_RESULTS[S_SPACE_RESULTS["dataset"] == known]
     published = published.assign(source="published: " + published["source"])
@@ -139,17 +134,10 @@ def darts_space_table() -> pd.DataFrame:
     """Published CIFAR-10 errors on the DARTS space,
     and the sizes of the cells that ship (C = 36, 20 cells).
     """
-    ours = pd.DataFrame(
-        [
-            {
-                "method": f"cell {p.name}",
-                "params": p.params / 1e6,
-                "macs": p.macs / 1e6,
-                "source": p.source,
-            }
-            for p in catalogue.catalogue().values()
-            if p.space == "darts"
-        ]
-    )
+    rows = []
+    for cell in catalogue.catalogue().values():
+        if cell.space == "darts":
+            row = {"method": f"cell {cell.name}", "params": cell.params / 1e6}
+            rows.append(row | {"macs": cell.macs / 1e6, "source": cell.source})
     published = DARTS_SPACE.assign(source="published: " + DARTS_SPACE["source"])
-    return pd.concat([ours, published], ignore_index=True)
+    return pd.concat([pd.DataFrame(rows), published], ignore_index=True)

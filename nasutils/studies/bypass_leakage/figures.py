@@ -3,6 +3,7 @@ functions of results that return figure and table.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from nasutils.spaces.nasbench201 import EDGES, OPS
 from nasutils.studies import outside
 from nasutils.studies.bypass_leakage.results import Results
 from nasutils.studies.bypass_leakage.variants import PROBED, VARIANTS
-from nasutils.studies.figures import Drawn, every_search, present
+from nasutils.studies.figures import Drawn, covered, every_search, one_legend, present
 
 END = {
     "bypass": "bypass, as searched\n(share; dotted: spread)",
@@ -54,20 +55,13 @@ def demonstration(results: Results, chance: float) -> Drawn:
     right = table["accuracy"].max() + 12
     for ax, label in zip(axes, labels, strict=True):
         part = table[table["method"] == label]
+        bar = {"color": plots.look(label)["color"], "edgecolor": "0.2", "linewidth": 0.6}
         for y, name in enumerate(TAKEN_AWAY):
             e = tables.central(part[part["supernet"] == name]["accuracy"])
-            ax.barh(
-                y,
-                e.mean,
-                color=plots.look(label)["color"],
-                edgecolor="0.2",
-                linewidth=0.6,
-                height=0.65,
-            )
+            ax.barh(y, e.mean, height=0.65, **bar)
             plots.interval(ax, e, y)
-            ax.text(
-                np.fmax(e.mean, e.high) + 1.5, y, f"{e.mean:.0f}", va="center", fontsize="small"
-            )
+            end = np.fmax(e.mean, e.high)
+            ax.text(end + 1.5, y, f"{e.mean:.0f}", va="center", fontsize="small")
         ax.axvline(chance, color="0.4", ls=":", lw=0.9)
         ax.set(title=label, xlabel="held-out accuracy (%)", xlim=(0, right))
         ax.grid(axis="y", visible=False)
@@ -87,12 +81,12 @@ def taken_away(results: Results) -> pd.DataFrame:
     rows = []
     for (label, seed), run in results.runs.items():
         record = run.records[-1]
-        if "leakage" in record:
-            accuracies = record["supernet_accuracy"] | record["leakage"]["accuracy"]
-            rows += [
-                {"method": label, "seed": seed, "supernet": k, "accuracy": accuracies[k]}
-                for k in TAKEN_AWAY
-            ]
+        if "leakage" not in record:
+            continue
+        accuracies = record["supernet_accuracy"] | record["leakage"]["accuracy"]
+        for name in TAKEN_AWAY:
+            row = {"method": label, "seed": seed, "supernet": name}
+            rows.append(row | {"accuracy": accuracies[name]})
     return pd.DataFrame(rows)
 
 
@@ -131,19 +125,12 @@ def course(results: Results) -> Drawn:
         for label in probed(results, PROBED):
             rows = results.leakage[results.leakage["method"] == label]
             medians = rows.groupby("epoch")[column].median()
-            ax.plot(
-                medians.index,
-                medians,
-                label=label,
-                lw=1.3,
-                markevery=2,
-                **plots.MARKS,
-                **plots.look(label),
-            )
+            style = plots.look(label) | plots.MARKS | {"lw": 1.3, "markevery": 2}
+            ax.plot(medians.index, medians, label=label, **style)
         ax.set(ylabel=name, ylim=limits)
     for ax in axes[-1]:
         ax.set_xlabel("epoch")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    one_legend(figure, axes, 4)
     plots.note(figure, "medians over seeds")
     return figure, results.leakage
 
@@ -157,11 +144,10 @@ def interventions(results: Results) -> Drawn:
     low = float(np.min([mean.min() for mean in means.values()]))
     top = float(np.max([mean.max() for mean in means.values()]))
     figure, axes = plots.panels(len(labels), 2, 2.2, sharex=True, sharey=True)
-    for (label, what), mean in means.items():
-        ax = axes[labels.index(label), ("cut", "only").index(what)]
+    for ax, ((label, what), mean) in zip(axes.flat, means.items(), strict=True):
         image = ax.imshow(mean, vmin=min(low, 0), vmax=top, cmap="YlOrBr", aspect="auto")
         ax.set_title(f"{label}: {'cut' if what == 'cut' else 'the only one kept'}")
-        names = [op.replace("_", " ") for op in OPS]
+        names = [plots.spaced(op) for op in OPS]
         ax.set_xticks(range(len(OPS)), names, rotation=25, ha="right")
         ax.set_yticks(range(len(EDGES)), [f"{s} → {t}" for s, t in EDGES])
         ax.grid(False)
@@ -239,8 +225,7 @@ def ablation(results: Results) -> Drawn:
         every_search(ax, results.last, labels, column)
         ax.set_xlabel(name)
     plots.stretch(axes[0], "x", max(results.last["cifar10"].min() - 4, 0))
-    seeds = results.last.groupby("method").size().max()
-    plots.note(figure, f"marks: searches; bars: median and its interval ({plots.covered(seeds)})")
+    plots.note(figure, f"marks: searches; bars: median and its interval ({covered(results)})")
     return figure, results.last[["method", "seed", "cifar10", "gap", "genotype"]]
 
 
@@ -257,21 +242,19 @@ def outside_evidence() -> Drawn:
     }
     spaces = {"s1": "S1, CIFAR-10", "s3": "S3, SVHN"}
     figure, axes = plots.panels(2, 3, 2.1, sharex=True)
-    looks = {
-        3e-4: ("C3", "-", "weight decay 0.0003 (default)"),
-        8.1e-3: ("C0", "--", "weight decay 0.0081"),
+    looks: Mapping[float, dict[str, Any]] = {
+        3e-4: {"color": "C3", "ls": "-", "label": "weight decay 0.0003 (default)"},
+        8.1e-3: {"color": "C0", "ls": "--", "label": "weight decay 0.0081"},
     }
-    for row, (space, title) in enumerate(spaces.items()):
-        for column, (name, (label, limits)) in enumerate(names.items()):
-            ax = axes[row, column]
-            for decay, (color, ls, text) in looks.items():
-                rows = table[(table["space"] == space) & (table["weight_decay"] == decay)].dropna(
-                    subset=[name]
-                )
-                plots.median_band(ax, rows, "epoch", name, color=color, ls=ls, label=text)
+    for row, (space, title) in zip(axes, spaces.items(), strict=True):
+        for ax, (column, (label, limits)) in zip(row, names.items(), strict=True):
+            for decay, look in looks.items():
+                searched = (table["space"] == space) & (table["weight_decay"] == decay)
+                rows = table[searched].dropna(subset=[column])
+                plots.median_band(ax, rows, "epoch", column, **look)
             ax.set(title=title, ylabel=label, ylim=limits)
     for ax in axes[-1]:
         ax.set_xlabel("epoch")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    one_legend(figure, axes, 2)
     plots.note(figure, "median of three searches each, and their range")
     return figure, table

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from nasutils import runs
 from nasutils.measures import tables
 from nasutils.runs import Run
 from nasutils.studies.small_spaces import Key, finals_table
@@ -65,23 +66,21 @@ def speedups(
     Both updates of an iteration, with alpha as the search left it; the median over pairs, measured
     in turns. Measured once and kept among the runs.
     """
-    rows = [
-        {
-            "method": label,
-            "seed": seed,
-            "ratio": _speedup(searches[label, seed], run, machine, pairs),
-        }
-        for (label, seed), run in found.items()
-        if label == "SP-DARTS"
-    ]
+    rows = []
+    for (label, seed), run in found.items():
+        if label == "SP-DARTS":
+            ratio = _speedup(searches[label, seed], run, machine, pairs)
+            rows.append({"method": label, "seed": seed, "ratio": ratio})
     return pd.DataFrame(rows, columns=["method", "seed", "ratio"])
 
 
 def _speedup(experiment: Experiment, search: Run, machine: Machine, pairs: int) -> float:
     params = {"kind": "speedup", "version": 1, "search": search.path.name, "pairs": pairs}
-    return measured(
-        lambda: {"ratio": _ratio(experiment, search.records[-1], machine, pairs)}, params, machine
-    )["ratio"]
+
+    def measure() -> runs.Result:
+        return {"ratio": _ratio(experiment, search.records[-1], machine, pairs)}
+
+    return measured(measure, params, machine)["ratio"]
 
 
 def _ratio(
@@ -94,10 +93,8 @@ def _ratio(
             alpha.copy_(torch.tensor(record["alpha"][kind]))
     method.begin_epoch(record["epoch"])
     index = torch.arange(min(search.recipe.batch, len(search.train)))
-    train, valid = (
-        search.batch("train", search.train, index),
-        search.batch("valid", search.valid, index),
-    )
+    train = search.batch("train", search.train, index)
+    valid = search.batch("valid", search.valid, index)
 
     def seconds(sparse: bool) -> float:
         method.now = replace(method.now, probability=float(sparse))
@@ -106,4 +103,5 @@ def _ratio(
         search.weights[0].detach().sum().item()  # waits for a GPU
         return time.perf_counter() - started
 
-    return float(np.median([seconds(False) / seconds(True) for _ in range(pairs + 1)][1:]))
+    _, *ratios = (seconds(False) / seconds(True) for _ in range(pairs + 1))  # the first warms up
+    return float(np.median(ratios))

@@ -3,6 +3,7 @@
 import pandas as pd
 import torch
 
+from nasutils.report import plots
 from nasutils.spaces.nasbench201 import OPS
 
 TOY_ALPHA = (0.0, 2e-3, 1e-3, 0.0, -1e-3)
@@ -22,7 +23,8 @@ def toy(temperature: float) -> pd.DataFrame:
     p = torch.softmax(alpha / temperature, 0)
     error = p @ output - 1
     g = 2 * error * output
-    cut, only = (error - p * output) ** 2 - error**2, (p * output - 1) ** 2 - error**2
+    cut = (error - p * output) ** 2 - error**2
+    only = (p * output - 1) ** 2 - error**2
     columns = {
         "alpha": alpha,
         "puts out": output,
@@ -34,4 +36,4 @@ def toy(temperature: float) -> pd.DataFrame:
         "bypass": only.abs() / (cut.abs() + only.abs()),
     }
     values = {name: column.detach().numpy() for name, column in columns.items()}
-    return pd.DataFrame({"operation": [op.replace("_", " ") for op in OPS], **values})
+    return pd.DataFrame({"operation": [plots.spaced(op) for op in OPS], **values})

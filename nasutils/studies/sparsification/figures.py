@@ -11,7 +11,7 @@ from nasutils.measures import tables
 from nasutils.measures.tables import RANDOM_CELL
 from nasutils.methods import schedules
 from nasutils.report import plots
-from nasutils.studies.figures import DATASET_TITLES, Drawn, every_search, present
+from nasutils.studies.figures import DATASET_TITLES, Drawn, covered, every_search, present
 from nasutils.studies.sparsification.results import Results
 from nasutils.studies.sparsification.variants import VARIANTS
 
@@ -83,17 +83,9 @@ def final_cells(results: Results) -> Drawn:
     figure, ((ax,),) = plots.panels(1, 1, 3.0)
     every_search(ax, results.last, labels, "cifar10")
     ax.axvline(RANDOM_CELL, color="0.25", ls="-.", lw=0.9)
-    ax.text(
-        RANDOM_CELL,
-        -0.75,
-        "mean of all cells ",
-        ha="right",
-        va="center",
-        fontsize="small",
-        color="0.3",
-    )
+    beside = {"ha": "right", "va": "center", "fontsize": "small", "color": "0.3"}
+    ax.text(RANDOM_CELL, -0.75, "mean of all cells ", **beside)
     ax.set(xlabel="CIFAR-10 test accuracy of the last cell (%)", ylim=(len(labels) - 0.4, -1.1))
     plots.stretch(ax, "x", max(results.last["cifar10"].min() - 4, 0))
-    seeds = results.last.groupby("method").size().max()
-    plots.note(figure, f"marks: searches; bars: median and its interval ({plots.covered(seeds)})")
+    plots.note(figure, f"marks: searches; bars: median and its interval ({covered(results)})")
     return figure, results.last[["method", "seed", "genotype", *DATASET_TITLES]]

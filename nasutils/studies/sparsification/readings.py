@@ -1,6 +1,5 @@
 """What the figures of `notebooks/sparsification.ipynb` alone say, computed."""
 
-import numpy as np
 import pandas as pd
 
 from nasutils.studies.readings import counted
@@ -33,13 +32,11 @@ def temperatures(table: pd.DataFrame) -> str:
 def frozen(results: Results) -> str:
     """How many searches have edges whose alpha no longer moves."""
     table = results.frozen()
-    still = table[table["frozen"] > 0]["method"].value_counts()
     if table["frozen"].isna().all():
         return "These searches are too short to tell whether alpha stands still."
-    where = (
-        f" ({', '.join(f'{count} of {label}' for label, count in still.items())})"
-        if len(still)
-        else ""
-    )
-    found = counted(int(np.sum(still)), len(table))
-    return f"Alpha stood still on some edge over the last 10 epochs in {found} searches{where}."
+    still = table[table["frozen"] > 0]["method"].value_counts()
+    found = counted(int(still.sum()), len(table))
+    told = f"Alpha stood still on some edge over the last 10 epochs in {found} searches"
+    if len(still):
+        told += f" ({', '.join(f'{count} of {label}' for label, count in still.items())})"
+    return f"{told}."

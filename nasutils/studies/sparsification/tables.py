@@ -6,6 +6,7 @@ import torch
 
 from nasutils.measures import tables
 from nasutils.methods import relax
+from nasutils.report import plots
 from nasutils.spaces.nasbench201 import OPS
 from nasutils.studies.sparsification.results import Results
 from nasutils.sweep import planning
@@ -38,7 +39,7 @@ def toy(temperature: float) -> pd.DataFrame:
         "noisy, autograd": torch.autograd.grad(noisy @ g, alpha)[0],
     }
     values = {name: column.detach().numpy() for name, column in columns.items()}
-    return pd.DataFrame({"operation": [op.replace("_", " ") for op in OPS], **values})
+    return pd.DataFrame({"operation": [plots.spaced(op) for op in OPS], **values})
 
 
 def ablation(results: Results) -> pd.DataFrame:
