@@ -11,7 +11,14 @@ from matplotlib.axes import Axes
 
 from nasutils.measures.stopping import CRITERIA
 from nasutils.report import plots
-from nasutils.studies.figures import DATASET_TITLES, Drawn, label_outer, one_legend, panel_grid
+from nasutils.studies.figures import (
+    DATASET_TITLES,
+    Drawn,
+    covered,
+    label_outer,
+    one_legend,
+    panel_grid,
+)
 from nasutils.studies.lr_swap.results import Results
 from nasutils.studies.lr_swap.tables import OUTSIDE, outside_table
 from nasutils.studies.lr_swap.variants import (
@@ -48,31 +55,26 @@ GROUPS = {
 
 def rates(labels: Sequence[str], epochs: int) -> Drawn:
     """Weight rate and alpha rate of every setting per epoch (alpha: 0 while it stands still)."""
-    figure, ((left, right),) = plots.panels(1, 2, 2.9, sharey=True)
     rows = []
     for label in labels:
         experiment = VARIANTS[label].experiment({}, epochs)
         method, recipe = rules(experiment)
         alpha = method.optimizer.param_groups[0]
-        rows += [
-            {"setting": label, "epoch": e, "weight_rate": recipe.rate(e)}
-            | {
-                "alpha_rate": alpha["lr"] if e >= recipe.alpha_from else 0.0,
-                "alpha_decay": alpha["weight_decay"],
-            }
-            for e in range(experiment.epochs)
-        ]
+        for epoch in range(experiment.epochs):
+            row = {"setting": label, "epoch": epoch, "weight_rate": recipe.rate(epoch)}
+            row["alpha_rate"] = alpha["lr"] if epoch >= recipe.alpha_from else 0.0
+            rows.append(row | {"alpha_decay": alpha["weight_decay"]})
     table = pd.DataFrame(rows)
-    for label in labels:
-        part = table[table["setting"] == label]
-        style = plots.look(label) | plots.MARKS | {"lw": 1.3, "markevery": 8}
-        left.semilogy(
-            part["epoch"], part["weight_rate"].where(part["weight_rate"] > 0), label=label, **style
-        )
-        right.semilogy(part["epoch"], part["alpha_rate"].where(part["alpha_rate"] > 0), **style)
-    left.set(xlabel="epoch", ylabel="weight rate", ylim=(1e-4, 0.1))
-    right.set(xlabel="epoch", ylabel="alpha rate")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    figure, axes = plots.panels(1, 2, 2.9, sharey=True)
+    for ax, which in zip(axes[0], ("weight", "alpha"), strict=True):
+        for label in labels:
+            part = table[table["setting"] == label]
+            rate = part[f"{which}_rate"]
+            style = plots.look(label) | plots.MARKS | {"lw": 1.3, "markevery": 8}
+            ax.semilogy(part["epoch"], rate.where(rate > 0), label=label, **style)
+        ax.set(xlabel="epoch", ylabel=f"{which} rate")
+    axes[0, 0].set_ylim(1e-4, 0.1)
+    one_legend(figure, axes, 3)
     plots.note(figure, "the alpha rates of DARTS and of all warm-ups are the same")
     return figure, table
 
@@ -126,17 +128,15 @@ def magnitudes(results: Results) -> Drawn:
         for op in SPACE.ops:
             medians = rows.groupby("epoch")[f"S_{op}"].median()
             style = plots.look(op) | plots.MARKS | {"lw": 1.3, "markevery": every}
-            upper.plot(medians.index, medians, label=op.replace("_", " "), **style)
+            upper.plot(medians.index, medians, label=plots.spaced(op), **style)
         upper.set_title(label)
         _eigenvalue_panel(lower, results, label)
         lower.set_xlabel("epoch")
     axes[0, 0].set_ylabel("magnitude S")
     axes[1, 0].set_ylabel("Hessian\neigenvalue (nats)")
     one_legend(figure, axes, len(SPACE.ops))
-    seeds = results.last.groupby("method").size().max()
     plots.note(
-        figure,
-        f"top: medians over seeds; bottom: median and its interval ({plots.covered(seeds)})",
+        figure, f"top: medians over seeds; bottom: median and its interval ({covered(results)})"
     )
     columns = ["method", "seed", "epoch", *(f"S_{op}" for op in SPACE.ops), "eigenvalue"]
     return figure, results.epochs.loc[results.epochs["method"].isin(labels), columns]
@@ -145,9 +145,8 @@ def magnitudes(results: Results) -> Drawn:
 def _eigenvalue_panel(ax: Axes, results: Results, label: str) -> None:
     rows = results.epochs[results.epochs["method"] == label].dropna(subset=["eigenvalue"])
     if rows.empty:
-        ax.text(
-            0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", va="center", color="0.4"
-        )
+        middle: dict[str, Any] = {"transform": ax.transAxes, "ha": "center", "va": "center"}
+        ax.text(0.5, 0.5, "not measured", color="0.4", **middle)
     else:
         plots.median_band(ax, rows, "epoch", "eigenvalue", color="C3", marker="D", markevery=3)
 
@@ -156,20 +155,25 @@ def stops(results: Results) -> Drawn:
     """The epoch that every criterion takes, a mark per search."""
     labels = results.present(JUDGED)
     judged = set(results.decisions.dropna(subset=["epoch"])["criterion"])
-    names = [name for _, _, members in GROUPS.values() for name in members if name in judged]
-    figure, (axes,) = plots.panels(
-        1, len(labels), 0.8 + 0.24 * len(names), sharex=True, sharey=True
-    )
+    names = []
+    for _, _, members in GROUPS.values():
+        names += [name for name in members if name in judged]
+    height = 0.8 + 0.24 * len(names)
+    figure, (axes,) = plots.panels(1, len(labels), height, sharex=True, sharey=True)
     for ax, label in zip(axes, labels, strict=True):
         _strip(ax, results, label, names)
         ax.set(title=label, xlabel="epoch taken", ylim=(len(names) - 0.4, -0.6))
-    axes[0].set_yticks(
-        range(len(names)), [CRITERIA[name].description for name in names], fontsize="x-small"
-    )
+    _name_criteria(axes[0], names)
     plots.note(
         figure, "a mark per search; hollow: the criterion never fired and takes the last epoch"
     )
     return figure, results.decisions
+
+
+def _name_criteria(ax: Axes, names: Sequence[str]) -> None:
+    """A row per criterion, named in words."""
+    words = [CRITERIA[name].description for name in names]
+    ax.set_yticks(range(len(names)), words, fontsize="x-small")
 
 
 def _strip(ax: Axes, results: Results, label: str, names: Sequence[str]) -> None:
@@ -177,19 +181,15 @@ def _strip(ax: Axes, results: Results, label: str, names: Sequence[str]) -> None
     hollow where it took the last epoch for want of better.
     """
     for color, marker, members in GROUPS.values():
-        for name in [name for name in members if name in names]:
+        style: dict[str, Any] = {"edgecolors": color, "marker": marker, "s": 14, "lw": 0.8}
+        for name in members:
+            if name not in names:
+                continue
             found = results.stops(label, name).dropna(subset=["epoch"])
-            place = names.index(name) + np.linspace(-0.22, 0.22, len(found)) * (len(found) > 1)
+            jitter = np.linspace(-0.22, 0.22, len(found)) * (len(found) > 1)
+            place = names.index(name) + jitter
             filled = [color if fired else "none" for fired in found["fired"]]
-            ax.scatter(
-                found["epoch"].astype(float),
-                place,
-                s=14,
-                c=filled,
-                edgecolors=color,
-                marker=marker,
-                lw=0.8,
-            )
+            ax.scatter(found["epoch"].astype(float), place, c=filled, **style)
     ax.grid(axis="y", lw=0.3)
 
 
@@ -218,8 +218,7 @@ def overfitting(results: Results) -> Drawn:
     axes[0, 0].set_ylabel("supernet loss (nats)")
     axes[1, 0].set_ylabel("accuracy (%)")
     one_legend(figure, axes, 4)
-    seeds = results.last.groupby("method").size().max()
-    plots.note(figure, f"median over seeds and its interval ({plots.covered(seeds)})")
+    plots.note(figure, f"median over seeds and its interval ({covered(results)})")
     columns = ["method", "seed", "epoch", *losses, *accuracies]
     return figure, results.epochs.loc[results.epochs["method"].isin(labels), columns]
 
@@ -308,29 +307,20 @@ def outside_evidence() -> Drawn:
     spaces = {"s1": "S1, CIFAR-10", "s3": "S3, SVHN"}
     figure, axes = plots.panels(2, 3, 2.0, sharex="col", sharey=True)
     draws = np.random.default_rng(0)
-    for row, (space, title) in enumerate(spaces.items()):
-        for ax, (column, label) in zip(axes[row], columns.items(), strict=True):
+    stopped = table[table["fired"]]
+    for row, (space, title) in zip(axes, spaces.items(), strict=True):
+        for ax, column in zip(row, columns, strict=True):
             for place, name in enumerate(names):
-                part = table[
-                    (table["space"] == space) & (table["criterion"] == name) & table["fired"]
-                ]
+                part = stopped[(stopped["space"] == space) & (stopped["criterion"] == name)]
                 jitter = place + draws.uniform(-0.22, 0.22, len(part))
-                ax.scatter(
-                    part[column],
-                    jitter,
-                    s=9,
-                    color="C3" if name == "eigenvalue" else "C1",
-                    alpha=0.4,
-                    lw=0,
-                )
+                color = "C3" if name == "eigenvalue" else "C1"
+                ax.scatter(part[column], jitter, s=9, color=color, alpha=0.4, lw=0)
                 if len(part):
                     ax.plot(part[column].median(), place, "|", color="0.1", ms=12, mew=1.6)
-            if row == 1:
-                ax.set_xlabel(label)
             ax.set_title(title)
-        axes[row, 0].set_yticks(
-            range(len(names)), [CRITERIA[name].description for name in names], fontsize="x-small"
-        )
+        _name_criteria(row[0], names)
+    for ax, label in zip(axes[-1], columns.values(), strict=True):
+        ax.set_xlabel(label)
     axes[0, 0].set_ylim(len(names) - 0.4, -0.6)
     plots.note(figure, "dots: searches that the criterion stops; bars: their median")
     return figure, table

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from nasutils.measures.stopping import CRITERIA
+from nasutils.report import plots
 from nasutils.studies.lr_swap.results import Results
 from nasutils.studies.lr_swap.variants import JUDGED, SPACE
 from nasutils.studies.readings import counted, listed, median
@@ -31,14 +32,11 @@ def overfitting(results: Results) -> str:
 
 def _turning(results: Results, label: str) -> str:
     searches = results.epochs[results.epochs["method"] == label].groupby("seed")
-    rows = (
-        results.epochs.loc[searches["valid_loss"].idxmin()],
-        results.epochs.loc[searches["cifar10"].idxmax()],
-    )
-    lowest, best = (int(found["epoch"].median()) for found in rows)
+    lowest = results.epochs.loc[searches["valid_loss"].idxmin(), "epoch"].median()
+    best = results.epochs.loc[searches["cifar10"].idxmax(), "epoch"].median()
     return (
-        f"{label}: the loss on alpha's images is lowest at epoch {lowest}, and the cell best at"
-        f" epoch {best} (medians); at the end the supernet is right on"
+        f"{label}: the loss on alpha's images is lowest at epoch {int(lowest)}, and the cell best"
+        f" at epoch {int(best)} (medians); at the end the supernet is right on"
         f" {median(results, label, 'relaxed'):.0f} %, its cell on"
         f" {median(results, label, 'cifar10'):.0f} %."
     )
@@ -51,7 +49,7 @@ def magnitudes(results: Results) -> str:
     for label in results.present(JUDGED):
         last = results.last[results.last["method"] == label]
         leaders = last[columns].idxmax(axis=1).str.removeprefix("S_").value_counts()
-        led = listed(f"{op.replace('_', ' ')} in {count}" for op, count in leaders.items())
+        led = listed(f"{plots.spaced(op)} in {count}" for op, count in leaders.items())
         parts.append(
             f"{label}: of {len(last)} searches, the operation of the largest magnitude at the end"
             f" is {led}."
@@ -66,10 +64,8 @@ def stops(results: Results) -> str:
     for name in ("peak", "skips_2", "eigenvalue"):
         gains = (results.stops("DARTS", name)["cifar10"].astype(float) - last).dropna()
         if len(gains):
-            parts.append(
-                f"{gains.median():+.1f} points by {CRITERIA[name].description.partition(':')[0]}"
-                f" ({name})"
-            )
+            who, _, _ = CRITERIA[name].description.partition(":")
+            parts.append(f"{gains.median():+.1f} points by {who} ({name})")
     return (
         f"Against its last cell, stopping DARTS changes the cell by {listed(parts)} (medians over"
         " seeds)."

@@ -42,7 +42,8 @@ class Results:
 
     def present(self, labels: Iterable[str] = tuple(VARIANTS)) -> list[str]:
         """Those of these labels that were searched, in order."""
-        return [label for label in labels if label in set(self.last["method"])]
+        searched = set(self.last["method"])
+        return [label for label in labels if label in searched]
 
     def degradation(self, label: str) -> pd.Series:
         """Best cell of any epoch minus last cell on CIFAR-10 (points), by seed."""
@@ -51,9 +52,8 @@ class Results:
 
     def gain(self, label: str) -> pd.Series:
         """Last cell minus DARTS's last cell on CIFAR-10 (points), by seed."""
-        return tables.by_seed(self.last, label, "cifar10") - tables.by_seed(
-            self.last, "DARTS", "cifar10"
-        )
+        baseline = tables.by_seed(self.last, "DARTS", "cifar10")
+        return tables.by_seed(self.last, label, "cifar10") - baseline
 
     def references(self, label: str) -> dict[str, pd.Series]:
         """CIFAR-10 accuracy (%) of what no criterion chooses, by seed."""
@@ -85,34 +85,19 @@ def decisions(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
     where it cannot be judged).
     """
     parts = [_decisions(label, seed, run.records) for (label, seed), run in runs.items()]
-    columns = [
-        "method",
-        "seed",
-        "criterion",
-        "operation",
-        "epoch",
-        "fired",
-        "decided",
-        "reason",
-        "share",
-        "seconds",
-    ]
-    return (
-        pd.concat(parts, ignore_index=True)
-        if parts
-        else pd.DataFrame(columns=[*columns, *tables.DATASETS])
-    )
+    if parts:
+        return pd.concat(parts, ignore_index=True)
+    columns = ["method", "seed", "criterion", "operation", "epoch", "fired", "decided", "reason"]
+    return pd.DataFrame(columns=[*columns, "share", "seconds", *tables.DATASETS])
 
 
 def _decisions(label: str, seed: int, records: stopping.Records) -> pd.DataFrame:
     table = stopping.decide_all(records, SPACE, SPACE.ops)
-    epochs = pd.DataFrame(
-        [{"epoch": r["epoch"], **_accuracies(r["genotype"])} for r in records],
-    ).astype({"epoch": "Int64"})
+    rows = [{"epoch": r["epoch"], **_accuracies(r["genotype"])} for r in records]
+    epochs = pd.DataFrame(rows).astype({"epoch": "Int64"})
     seconds = np.cumsum([r["cost"]["seconds"] for r in records])
-    passed = np.where(
-        table["decided"].isna(), len(records), table["decided"].fillna(0) + 1
-    ).astype(int)
+    # How many epochs pass until the decision; all where it takes the whole search.
+    passed = (table["decided"] + 1).fillna(len(records)).to_numpy(int)
     known = table["epoch"].notna()
     table = table.assign(
         method=label,

@@ -1,19 +1,20 @@
 """Tables of `notebooks/lr_swap.ipynb`: functions of results."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from nasutils.measures import stopping, tables
+from nasutils.report import plots
 from nasutils.spaces import catalogue
 from nasutils.studies import outside
-from nasutils.studies.figures import DATASET_TITLES
+from nasutils.studies.figures import DATASET_TITLES, with_published
 from nasutils.studies.lr_swap.claims import magnitude_correlation
 from nasutils.studies.lr_swap.results import Results, online
 from nasutils.studies.lr_swap.variants import JUDGED, SPACE, VARIANTS
-from nasutils.studies.published import NASBENCH201
 
 TOY_UPSTREAM = (0.0, -1.0, 1.0, 2.0, 0.0)
 """dL/dp of five operations on one edge that can be followed by hand, all of alpha being 0."""
@@ -33,7 +34,7 @@ def toy(steps: int, rates: Sequence[float]) -> pd.DataFrame:
     for rate in rates:
         columns[f"p after {steps} steps at {rate:g}"] = _moved(g, steps, rate)
     values = {name: column.detach().numpy() for name, column in columns.items()}
-    operations = [op.replace("_", " ") for op in SPACE.ops]
+    operations = [plots.spaced(op) for op in SPACE.ops]
     return pd.DataFrame({"operation": operations, **values})
 
 
@@ -58,17 +59,11 @@ def settings_table(results: Results) -> pd.DataFrame:
     table = table[table["method"].isin(VARIANTS)].reset_index(drop=True)
     measures = {"best_minus_last": results.degradation, "gain_on_darts": results.gain}
     for name, measure in measures.items():
-        found = pd.DataFrame(
-            [tables.central(measure(label)).columns(name) for label in table["method"]]
-        )
-        table = table.assign(**found)
-    order = {label: i for i, label in enumerate(VARIANTS)}
-    ours = table.sort_values("method", key=lambda column: column.map(order)).assign(
-        source="this run"
-    )
-    return pd.concat(
-        [ours, NASBENCH201.assign(source="published: " + NASBENCH201["source"])], ignore_index=True
-    )
+        found = [tables.central(measure(label)).columns(name) for label in table["method"]]
+        table = table.assign(**pd.DataFrame(found))
+    order = list(VARIANTS)
+    ours = table.sort_values("method", key=lambda column: column.map(order.index))
+    return with_published(ours.assign(source="this run"))
 
 
 def wilcoxon(differences: pd.Series) -> float:
@@ -90,7 +85,9 @@ def criteria_table(results: Results) -> pd.DataFrame:
     Paired over seeds: mean, interval, and Wilcoxon's p against the last epoch. n: searches that it
     can judge.
     """
-    rows = [row for label in results.present(JUDGED) for row in _criteria_rows(results, label)]
+    rows: list[dict[str, object]] = []
+    for label in results.present(JUDGED):
+        rows += _criteria_rows(results, label)
     return pd.DataFrame(rows)
 
 
@@ -102,10 +99,8 @@ def _criteria_rows(results: Results, label: str) -> Iterator[dict[str, object]]:
         found = results.stops(label, name).dropna(subset=["epoch"])
         row: dict[str, object] = {"method": label, "criterion": name}
         if len(found):
-            row |= {
-                "epoch": found["epoch"].astype(float).mean(),
-                "fired": found["fired"].astype(float).mean(),
-            }
+            row["epoch"] = found["epoch"].astype(float).mean()
+            row["fired"] = found["fired"].astype(float).mean()
         yield row | _compared(found["cifar10"], references)
 
 
@@ -132,12 +127,8 @@ def operations_table(results: Results) -> pd.DataFrame:
         last = results.references(label)["last epoch"]
         for op in SPACE.ops:
             found = results.stops(label, "peak", op)
-            row = {
-                "method": label,
-                "operation": op,
-                "epoch": found["epoch"].astype(float).mean(),
-                "n": len(found),
-            }
+            row: dict[str, Any] = {"method": label, "operation": op}
+            row |= {"epoch": found["epoch"].astype(float).mean(), "n": len(found)}
             measures = {
                 "cifar10": found["cifar10"],
                 "minus_last": found["cifar10"] - last,
@@ -216,11 +207,12 @@ def outside_table() -> pd.DataFrame:
     keys = ["search", "space", "weight_decay", "drop_path"]
     rows = []
     for values, table in outside.searches().groupby(keys):
+        search = dict(zip(keys, values, strict=True))
         end = table.iloc[-1]
         for name, (at, decided) in _outside_stops(table):
             here = end if at is None else table.iloc[at]
             row = {
-                **dict(zip(keys, values, strict=True)),
+                **search,
                 "criterion": name,
                 "epoch": here["epoch"],
                 "fired": at is not None,

@@ -7,13 +7,14 @@ folder of chaoji90/SP-DARTS, AutoDL-Projects_sp/setup). The claims: `claims`.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from nasutils import methods, spaces
 from nasutils.errors import choose
 from nasutils.measures import stopping
 from nasutils.methods import Method, Recipe
-from nasutils.methods.recipes import constant_rate
+from nasutils.methods.recipes import constant_rate, cosine_rate
 from nasutils.studies import variants
 from nasutils.training.experiment import Experiment
 
@@ -58,11 +59,11 @@ class Variant(variants.Variant):
         recipe, setting: of all searches, fields of `Experiment`.
         """
         warmup = self.warmup_epochs(epochs)
-        frozen = (
-            {"warmup": warmup, "warmup_rule": self.rule, "alpha_from": warmup} if warmup else {}
-        )
+        if warmup:
+            rule = self.rule
+            recipe = {**recipe, "warmup": warmup, "warmup_rule": rule, "alpha_from": warmup}
         return super().experiment(
-            {**recipe, **frozen},
+            recipe,
             epochs=self.horizon * epochs + warmup,
             eigenvalue_every=eigenvalue_every if self.curved else 0,
             **setting,
@@ -115,8 +116,9 @@ def chosen(labels: Sequence[str]) -> Mapping[str, Variant]:
     """The variants of these labels, all but the long ones if there is none.
     Raises ValueError for an unknown label.
     """
-    default = [label for label in VARIANTS if label not in LONG]
-    return {choose("variant", label, VARIANTS): VARIANTS[label] for label in labels or default}
+    if not labels:
+        labels = [label for label in VARIANTS if label not in LONG]
+    return {choose("variant", label, VARIANTS): VARIANTS[label] for label in labels}
 
 
 def searches(
@@ -125,11 +127,11 @@ def searches(
     """The searches by label and seed; others: the seeds of variants that are not CORE.
     setting: see `Variant`.
     """
-    return {
-        (label, seed): variant.experiment(seed=seed, **setting)
-        for label, variant in chosen.items()
-        for seed in (seeds if label in CORE else others)
-    }
+    found = {}
+    for label, variant in chosen.items():
+        for seed in seeds if label in CORE else others:
+            found[label, seed] = variant.experiment(seed=seed, **setting)
+    return found
 
 
 SS_CELLS = {
@@ -154,11 +156,13 @@ def ss_cells(records: stopping.Records) -> dict[str, str]:
     """The genotype of such a search at the peak of each operation,
     by the name of the published cell.
     """
-    space, by_epoch = spaces.get("darts7"), {r["epoch"]: r["genotype"] for r in records}
-    return {
-        name: by_epoch[stopping.stop(records, "peak_ungated", space=space, operation=op).epoch]
-        for name, op in SS_CELLS.items()
-    }
+    space = spaces.get("darts7")
+    by_epoch = {record["epoch"]: record["genotype"] for record in records}
+    cells = {}
+    for name, op in SS_CELLS.items():
+        decision = stopping.stop(records, "peak_ungated", space=space, operation=op)
+        cells[name] = by_epoch[decision.epoch]
+    return cells
 
 
 Point = tuple[str, float, float]
@@ -184,28 +188,21 @@ NAMED: Mapping[Point, str] = {
 
 def grid(weight_rates: Iterable[float], alpha_rates: Iterable[float]) -> dict[Point, str]:
     """The points of the map over learning rates, with the label of each."""
-    return {
-        (schedule, w, a): NAMED.get((schedule, w, a), f"{schedule}, weights {w:g}, alpha {a:g}")
-        for schedule in SCHEDULES
-        for w in weight_rates
-        for a in alpha_rates
-    }
+    points = {}
+    for schedule, w, a in product(SCHEDULES, weight_rates, alpha_rates):
+        made_up = f"{schedule}, weights {w:g}, alpha {a:g}"
+        points[schedule, w, a] = NAMED.get((schedule, w, a), made_up)
+    return points
 
 
 def grid_variants(points: Mapping[Point, str]) -> dict[str, Variant]:
     """The variant of every point; a cosine leaves 4 % of the rate, as in the baseline."""
-    return {
-        label: VARIANTS[label]
-        if label in VARIANTS
-        else Variant(
-            options={"alpha_lr": a},
-            recipe={
-                "weight_lr": w,
-                "weight_lr_end": w * PROPORTION if schedule == "cosine" else w,
-            },
-        )
-        for (schedule, w, a), label in points.items()
-    }
+    found = {}
+    for (schedule, w, a), label in points.items():
+        end = w * PROPORTION if schedule == "cosine" else w
+        made = Variant(options={"alpha_lr": a}, recipe=cosine_rate(w, end))
+        found[label] = VARIANTS.get(label, made)
+    return found
 
 
 def rules(experiment: Experiment) -> tuple[Method, Recipe]:
