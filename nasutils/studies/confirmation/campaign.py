@@ -48,48 +48,56 @@ class Campaign:
 
     def searches(self) -> dict[Key, Experiment]:
         """In the order in which they are computed."""
-        found = {(arm.name, seed): search for arm, seed, search in self.study.searches()}
-        return {key: search for key, search in found.items() if scale_of(search) == self.scale}
+        found = {}
+        for arm, seed, search in self.study.searches():
+            if scale_of(search) == self.scale:
+                found[arm.name, seed] = search
+        return found
 
     def networks(self) -> dict[Key, Evaluation]:
         """Those of searches that are finished, and those of cells that the plan names."""
         of_searches = {}
         for arm, seed, search in self.study.searches():
-            if arm.final and scale_of(search) == self.scale:
-                run = self.run(search)
-                if run and run.result:
-                    of_searches[arm.name, seed] = arm.evaluation(search, run.result["genotype"])
+            if not arm.final or scale_of(search) != self.scale:
+                continue
+            run = self.run(search)
+            if run and run.result:
+                of_searches[arm.name, seed] = arm.evaluation(search, run.result["genotype"])
         return of_searches | self._given
 
     @cached_property
     def _given(self) -> dict[Key, Evaluation]:
         """The networks of cells that the plan names."""
         located = {data.content(str(path)): path for path in self.own}
-        found = {(arm.name, which): training for arm, which, training in self.study.evaluations()}
-        return {
-            key: replace(training, dataset=located.get(training.content, training.dataset))
-            for key, training in found.items()
-            if scale_of(training) == self.scale
-        }
+        found = {}
+        for arm, which, training in self.study.evaluations():
+            if scale_of(training) == self.scale:
+                dataset = located.get(training.content, training.dataset)
+                found[arm.name, which] = replace(training, dataset=dataset)
+        return found
 
     def arms(self) -> dict[str, int]:
         """The number of runs by arm; final networks, of searches to come as well,
         are arms of their own.
         """
         found = Counter[str]()
-        for name, number in Counter(name for name, _ in self.searches()).items():
-            found[name] = number
+        for name, _ in self.searches():
+            found[name] += 1
             arm = self.study.arm(name)
             if isinstance(arm, Arm) and arm.final:
-                found[f"{name}, final networks"] = number
+                found[f"{name}, final networks"] += 1
         return found + Counter(name for name, _ in self._given)
 
     @cached_property
     def absent(self) -> dict[str, str]:
         """Why the images of a data set cannot be had, by its name; its runs wait."""
         tasks: list[Experiment | Evaluation] = [*self.searches().values(), *self._given.values()]
-        sets = {str(task.dataset) for task in tasks if self.run(task) is None}
-        return {name: reason for name in sorted(sets) if (reason := self._missing(name))}
+        needed = {str(task.dataset) for task in tasks if self.run(task) is None}
+        found = {}
+        for name in sorted(needed):
+            if reason := self._missing(name):
+                found[name] = reason
+        return found
 
     def _missing(self, dataset: str) -> str | None:
         try:
@@ -108,13 +116,16 @@ class Campaign:
 
     def results(self) -> Results:
         """What is finished."""
-        return Results(
-            self.study, self._finished(self.searches()), self._finished(self.networks())
-        )
+        searches = self._finished(self.searches())
+        networks = self._finished(self.networks())
+        return Results(self.study, searches, networks)
 
     def _finished(self, tasks: Mapping[Key, Task]) -> dict[Key, Run]:
-        runs = {key: self.run(task) for key, task in tasks.items()}
-        return {key: run for key, run in runs.items() if run}
+        found = {}
+        for key, task in tasks.items():
+            if run := self.run(task):
+                found[key] = run
+        return found
 
     def left(self) -> dict[Key, Experiment | Evaluation]:
         """Runs that are not finished and could be computed:
@@ -133,14 +144,18 @@ class Campaign:
         """
         self._set_damaged_aside()
         tried: set[str] = set()
-        while tasks := {
-            key: task for key, task in self.left().items() if name_of(task) not in tried
-        }:
-            names = {
-                name_of(task): f"{arm}, {_worded(which)}" for (arm, which), task in tasks.items()
-            }
-            tried |= names.keys()
-            sweep(list(tasks.values()), self.machine, workers, watch=Lines(names))
+        while True:
+            # Asked anew each time: a search that has finished adds its network.
+            named = {name_of(task): (key, task) for key, task in self.left().items()}
+            waiting = {name: named[name] for name in named if name not in tried}
+            if not waiting:
+                break
+            labels = {}
+            for name, ((arm, which), _) in waiting.items():
+                labels[name] = f"{arm}, {_worded(which)}"
+            tried |= labels.keys()
+            tasks = [task for _, task in waiting.values()]
+            sweep(tasks, self.machine, workers, watch=Lines(labels))
         print(self.status(workers))
 
     def _set_damaged_aside(self) -> None:
@@ -161,26 +176,24 @@ class Campaign:
         """In words: what is done, what failed or does not count,
         and how long the rest will take.
         """
-        results, lines = self.results(), [f"{'arm':32} done   of"]
+        results = self.results()
         done = Counter(name for name, _ in results.searches)
         for name, _ in results.networks:
-            done[f"{name}, final networks" if isinstance(self.study.arm(name), Arm) else name] += 1
+            of_search = isinstance(self.study.arm(name), Arm)
+            done[f"{name}, final networks" if of_search else name] += 1
         wanted = self.arms()
+        lines = [f"{'arm':32} done   of"]
         lines += [f"{name:32} {done[name]:4} {number:4}" for name, number in wanted.items()]
         lines += [f"left out, {name}: {reason}" for name, reason in self.absent.items()]
         lines += [f"does not count: {name}: {reason}" for name, reason in results.refused.items()]
-        lines += [
-            f"failed: {arm}, {_worded(which)}: {error}" for (arm, which), error in self.failures()
-        ]
-        left = self._seconds_left(results) / workers / 3600
-        outlook = (
-            "time left not known yet"
-            if isnan(left)
-            else f"about {ceil(left)} h left on {workers} processes"
-        )
-        return "\n".join(
-            [*lines, f"{done.total()} of {sum(wanted.values())} runs finished, {outlook}"]
-        )
+        for (arm, which), error in self.failures():
+            lines.append(f"failed: {arm}, {_worded(which)}: {error}")
+        hours = self._seconds_left(results) / workers / 3600
+        outlook = "time left not known yet"
+        if not isnan(hours):
+            outlook = f"about {ceil(hours)} h left on {workers} processes"
+        lines.append(f"{done.total()} of {sum(wanted.values())} runs finished, {outlook}")
+        return "\n".join(lines)
 
     def failures(self) -> Iterator[tuple[Key, str]]:
         """Runs that ended in an error or are damaged, with it."""
@@ -195,8 +208,10 @@ class Campaign:
         costs = defaultdict(list)
         for (name, _), run in chain(results.searches.items(), results.networks.items()):
             costs[name].append(seconds(run.records))
-        usual = [cost for arm in costs.values() for cost in arm]
-        return sum(fmean(costs[name] or usual) for name, _ in self.left()) if usual else nan
+        usual = list(chain(*costs.values()))
+        if not usual:
+            return nan
+        return sum(fmean(costs[name] or usual) for name, _ in self.left())
 
 
 def _unused(path: Path) -> Path:

@@ -71,13 +71,11 @@ class Results:
         except BadRun as error:
             self.refused[run.path.name] = str(error)
             return False
-        if (
-            finished
-            and self.study.registered
-            and (reason := refusal(run.stamp, self.study.registered))
-        ):
-            self.refused[run.path.name] = reason
-            return False
+        if finished and self.study.registered:
+            reason = refusal(run.stamp, self.study.registered)
+            if reason:
+                self.refused[run.path.name] = reason
+                return False
         return finished
 
     def runs_for(self, hypothesis: Hypothesis) -> Mapping[Key, Run]:
@@ -86,10 +84,13 @@ class Results:
 
     def samples(self, hypothesis: Hypothesis) -> list[list[Key]]:
         """The keys of all runs that the samples of a test consist of, finished or not."""
-        return [
-            [(arm, which) for arm in group for which in chosen(hypothesis, self.study.arm(arm))]
-            for group in hypothesis.groups()
-        ]
+        found = []
+        for group in hypothesis.groups():
+            sample: list[Key] = []
+            for arm in group:
+                sample += [(arm, which) for which in chosen(hypothesis, self.study.arm(arm))]
+            found.append(sample)
+        return found
 
 
 def outcomes(study: Study, paper: str, results: Results) -> list[Outcome]:
@@ -135,21 +136,21 @@ def _findings(claim: PlannedClaim, results: Results) -> tuple[Finding, ...] | st
 
 def finding(hypothesis: Hypothesis, results: Results) -> Finding:
     """A test on finished runs."""
-    runs, of, study = results.runs_for(hypothesis), hypothesis.of, results.study
-    arms = [
-        np.array([values(runs[key], [of])[of] for key in sample]).reshape(_shape(group, study))
-        for group, sample in zip(hypothesis.groups(), results.samples(hypothesis), strict=True)
-    ]
+    runs = results.runs_for(hypothesis)
+    of = hypothesis.of
+    arms = []
+    for group, sample in zip(hypothesis.groups(), results.samples(hypothesis), strict=True):
+        found = np.array([values(runs[key], [of])[of] for key in sample])
+        arms.append(found.reshape(_shape(group, results.study)))
     if hypothesis.test not in comparisons.TESTS:  # one value per search or network
         arms = [arm if arm.ndim == 1 else arm.mean(axis=-1).ravel() for arm in arms]
     if hypothesis.against is not None:
-        first = study.arm(hypothesis.groups()[0][0])
+        first = results.study.arm(hypothesis.groups()[0][0])
         assert isinstance(first, Networks) and isinstance(first.networks, Released)
         arms.append(first.networks.covariate(hypothesis.against)[..., None])
     if hypothesis.method is not None:
-        return comparisons.over_control(
-            arms, hypothesis.above, architectures.METHODS.index(hypothesis.method)
-        )
+        method = architectures.METHODS.index(hypothesis.method)
+        return comparisons.over_control(arms, hypothesis.above, method)
     return TESTS[hypothesis.test](arms, hypothesis.above)
 
 
@@ -158,7 +159,9 @@ def _shape(group: Sequence[str], study: Study) -> tuple[int, ...]:
     see `comparisons`.
     """
     arm = study.arm(group[0])
-    return (*arm.networks.shape, -1) if isinstance(arm, Networks) else (-1,)
+    if isinstance(arm, Networks):
+        return *arm.networks.shape, -1
+    return (-1,)
 
 
 def _outcome(claim: PlannedClaim, found: Sequence[Finding], p: float) -> str:

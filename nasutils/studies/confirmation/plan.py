@@ -88,16 +88,13 @@ class Arm(_Strict):
     def experiments(self, settings: Mapping[str, Mapping[str, Any]]) -> dict[int, Experiment]:
         """The searches by seed. Raises ValueError where a field or a value cannot be."""
         common = settings[choose(f"setting of arm {self.name}", self.setting, settings)]
-        fields = {
-            **common,
-            **self.search,
-            "recipe": {**common.get("recipe", {}), **self.search.get("recipe", {})},
-        }
-        return {
-            seed: Experiment(seed=seed, **{**fields, **part.measured})
-            for part in self.parts
-            for seed in seeds_of(part.seeds)
-        }
+        recipe = {**common.get("recipe", {}), **self.search.get("recipe", {})}
+        fields = {**common, **self.search, "recipe": recipe}
+        found = {}
+        for part in self.parts:
+            for seed in seeds_of(part.seeds):
+                found[seed] = Experiment(seed=seed, **{**fields, **part.measured})
+        return found
 
     def seeds(self) -> list[int]:
         """Of all its searches."""
@@ -105,10 +102,8 @@ class Arm(_Strict):
 
     def evaluation(self, experiment: Experiment, genotype: str) -> Evaluation:
         """The final network of a search's cell."""
-        common = {
-            name: getattr(experiment, name)
-            for name in ("space", "dataset", "resolution", "precision", "seed")
-        }
+        shared = ("space", "dataset", "resolution", "precision", "seed")
+        common = {name: getattr(experiment, name) for name in shared}
         return Evaluation(genotype=genotype, **{**common, **self.final})
 
 
@@ -182,10 +177,11 @@ def released_cells(searched: str, policy: str) -> list[str]:
     """The released architectures of a data set under a policy,
     method by method and trial by trial.
     """
-    places = [
-        (method, trial) for method in architectures.METHODS for trial in architectures.TRIALS
-    ]
-    return [str(architectures.genotype(searched, *place, policy)) for place in places]
+    cells = []
+    for method in architectures.METHODS:
+        for trial in architectures.TRIALS:
+            cells.append(str(architectures.genotype(searched, method, trial, policy)))
+    return cells
 
 
 @cache
@@ -215,13 +211,10 @@ class Networks(_Strict):
         rule = Policy(channels=fields["channels"], cells=fields["cells"], capacity=capacity)
         found = {}
         for name, cell in zip(self.networks.names(), self.networks.cells(), strict=True):
-            channels = (
-                channels_of(Genotype.parse(cell), rule, classes) if capacity else rule.channels
-            )
+            if capacity:
+                fields["channels"] = channels_of(Genotype.parse(cell), rule, classes)
             for seed in seeds_of(self.seeds):
-                found[Trained(name, seed)] = Evaluation(
-                    genotype=cell, seed=seed, **{**fields, "channels": channels}
-                )
+                found[Trained(name, seed)] = Evaluation(genotype=cell, seed=seed, **fields)
         return found
 
 
@@ -302,15 +295,14 @@ class Study(_Strict):
     def _check(self) -> "Study":
         known = {arm.name: arm for arm in self.arms}
         for arm in self.arms:
-            _distinct(
-                f"seeds of arm {arm.name}",
-                arm.seeds() if isinstance(arm, Arm) else seeds_of(arm.seeds),
-            )
+            seeds = arm.seeds() if isinstance(arm, Arm) else seeds_of(arm.seeds)
+            _distinct(f"seeds of arm {arm.name}", seeds)
         _distinct("names of arms", [arm.name for arm in self.arms])
         for claims in self.claims.values():
             _distinct("names of claims", [claim.claim for claim in claims])
-            for hypothesis in (h for claim in claims for h in claim.tests):
-                self._check_sizes(hypothesis, known)
+            for claim in claims:
+                for hypothesis in claim.tests:
+                    self._check_sizes(hypothesis, known)
         return self
 
     def _check_sizes(self, hypothesis: Hypothesis, known: Mapping[str, Arm | Networks]) -> None:
@@ -329,16 +321,22 @@ class Study(_Strict):
 
     def searches(self) -> Iterator[tuple[Arm, int, Experiment]]:
         """All searches in the order in which they are computed."""
-        arms = [arm for arm in self.arms if isinstance(arm, Arm)]
-        found = [(arm, *item) for arm in arms for item in arm.experiments(self.settings).items()]
+        found = []
+        for arm in self.arms:
+            if isinstance(arm, Arm):
+                experiments = arm.experiments(self.settings)
+                found += [(arm, seed, experiment) for seed, experiment in experiments.items()]
         yield from sorted(found, key=lambda search: (search[0].block, search[1]))
 
     def evaluations(self) -> Iterator[tuple[Networks, Trained, Evaluation]]:
         """All trainings of networks that no search of the plan finds,
         in the order in which they are computed.
         """
-        arms = [arm for arm in self.arms if isinstance(arm, Networks)]
-        found = [(arm, *item) for arm in arms for item in arm.evaluations(self.settings).items()]
+        found = []
+        for arm in self.arms:
+            if isinstance(arm, Networks):
+                trainings = arm.evaluations(self.settings)
+                found += [(arm, which, training) for which, training in trainings.items()]
         yield from sorted(found, key=lambda training: (training[0].block, training[1].seed))
 
 
@@ -348,12 +346,11 @@ def chosen(hypothesis: Hypothesis, arm: Arm | Networks) -> list[int] | list[Trai
     """
     seeds = arm.seeds() if isinstance(arm, Arm) else seeds_of(arm.seeds)
     if hypothesis.seeds is not None:
-        seeds = [seed for seed in seeds if seed in seeds_of(hypothesis.seeds)]
-    return (
-        seeds
-        if isinstance(arm, Arm)
-        else [Trained(cell, seed) for cell in arm.networks.names() for seed in seeds]
-    )
+        asked = seeds_of(hypothesis.seeds)
+        seeds = [seed for seed in seeds if seed in asked]
+    if isinstance(arm, Arm):
+        return seeds
+    return [Trained(cell, seed) for cell in arm.networks.names() for seed in seeds]
 
 
 def _distinct(what: str, values: Sequence[Any]) -> None:
@@ -383,11 +380,8 @@ def changes(part: str, file: Path = paths.ROOT / FILE) -> list[str]:
     if now.registered is None:
         raise ValueError(f"the part {part!r} of {FILE} is not registered yet")
     then = _parse(_git("show", f"{now.registered}:{FILE}"))[part]
-    return [
-        name
-        for name in Study.model_fields
-        if name not in ("registered", "deviations") and getattr(now, name) != getattr(then, name)
-    ]
+    registered = [name for name in Study.model_fields if name not in ("registered", "deviations")]
+    return [name for name in registered if getattr(now, name) != getattr(then, name)]
 
 
 @cache
@@ -396,10 +390,11 @@ def later_commits(registered: str) -> frozenset[str] | None:
     None where that history is not.
     """
     try:
-        found = _git("rev-list", "--ancestry-path", f"{registered}..HEAD").split()
-        return frozenset(commit[:12] for commit in [_git("rev-parse", registered).strip(), *found])
+        first = _git("rev-parse", registered).strip()
+        later = _git("rev-list", "--ancestry-path", f"{registered}..HEAD").split()
     except ValueError:
         return None
+    return frozenset(commit[:12] for commit in (first, *later))
 
 
 def refusal(stamp: Mapping[str, Any], registered: str) -> str | None:

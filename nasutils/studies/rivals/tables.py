@@ -31,20 +31,29 @@ def selected_cells(searched: Runs, selected: Runs) -> pd.DataFrame:
 def tabulated(runs: Runs) -> pd.DataFrame:
     """Test accuracy (%, CIFAR-10) of the cell of every finished run, as tabulated by
     NAS-Bench-201: seeds by labels."""
-    cells = {key: run.result["genotype"] for key, run in runs.items() if run.result}
-    return _by_seed({key: searches.cell_accuracy(cell) for key, cell in cells.items()})
+    accuracies = {}
+    for key, run in runs.items():
+        if result := run.result:
+            accuracies[key] = searches.cell_accuracy(result["genotype"])
+    return _by_seed(accuracies)
 
 
 def tested(finals: Runs) -> pd.DataFrame:
     """Test accuracy (%) of every finished network: seeds by labels."""
-    results = {key: run.result for key, run in finals.items() if run.result}
-    return _by_seed({key: result["test_accuracy"] for key, result in results.items()})
+    accuracies = {}
+    for key, run in finals.items():
+        if result := run.result:
+            accuracies[key] = result["test_accuracy"]
+    return _by_seed(accuracies)
 
 
 def skips(found: Mapping[Key, str]) -> pd.DataFrame:
     """Skip connections in the normal cell: seeds by labels."""
-    normal = {key: str(Genotype.parse(cell).cells[0]) for key, cell in found.items()}
-    return _by_seed({key: cell.count("skip_connect") for key, cell in normal.items()})
+    counts = {}
+    for key, cell in found.items():
+        normal = Genotype.parse(cell).cells[0]
+        counts[key] = str(normal).count("skip_connect")
+    return _by_seed(counts)
 
 
 def _by_seed(values: Mapping[Key, float]) -> pd.DataFrame:
@@ -68,11 +77,13 @@ def comparison(accuracy: pd.DataFrame, reference: str) -> pd.DataFrame:
     for label in accuracy.columns:
         own = accuracy[label].dropna()
         row = {"method": label, **_interval("accuracy", own)}
+        n = len(own)
         if label != reference:
             gain = (accuracy[label] - accuracy[reference]).dropna()
             row |= _interval("gain", gain)
             row |= {"better": int((gain > 0).sum()), "equal": int((gain == 0).sum())}
-        rows.append({**row, "n": len(own if label == reference else gain)})
+            n = len(gain)
+        rows.append({**row, "n": n})
     return pd.DataFrame(rows)
 
 
@@ -123,10 +134,12 @@ def _gain(label: Any, row: Any, reference: str) -> str:
 def collapses(accuracy: pd.DataFrame, reference: str) -> str:
     """What `collapse` says, in sentences."""
     table = collapse(accuracy, reference)
-    cells = ", ".join(f"{row.collapsed} of {row.n} ({row.method})" for row in table.itertuples())
+    cells = [f"{row.collapsed} of {row.n} ({row.method})" for row in table.itertuples()]
     rivals = table[table["method"] != reference]
-    told = "; ".join(_fewer(row, reference) for row in rivals.itertuples())
-    return f"Collapsed cells, below {searches.COLLAPSE:.0f} %: {cells}. {told}."
+    told = [_fewer(row, reference) for row in rivals.itertuples()]
+    return (
+        f"Collapsed cells, below {searches.COLLAPSE:.0f} %: {', '.join(cells)}. {'; '.join(told)}."
+    )
 
 
 def _fewer(row: Any, reference: str) -> str:
@@ -138,7 +151,11 @@ def _interval_told(low: float, high: float, digits: str) -> str:
     """An interval, and on which side of 0 it lies."""
     if math.isnan(low) or math.isnan(high):
         return "too few searches for an interval"
-    side = "a gain" if low > 0 else "a loss" if high < 0 else "not told apart from none"
+    side = "not told apart from none"
+    if low > 0:
+        side = "a gain"
+    elif high < 0:
+        side = "a loss"
     return f"95 % interval [{low:{digits}}, {high:{digits}}], {side}"
 
 

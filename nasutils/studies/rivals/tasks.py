@@ -51,8 +51,12 @@ class Comparison:
     def stages(self, machine: Machine) -> Iterator[Mapping[Key, Task]]:
         """The searches, then what follows from those that are finished by the time it is asked."""
         yield self.searches
-        homes = {key: home_of(search, machine) for key, search in self.searches.items()}
-        yield self.follow({key: home for key, home in homes.items() if home.finished})
+        done = {}
+        for key, search in self.searches.items():
+            home = home_of(search, machine)
+            if home.finished:
+                done[key] = home
+        yield self.follow(done)
 
     def runs(self, machine: Machine, compute: bool, **how: Any) -> tuple[Runs, Runs] | None:
         """The finished searches, and what followed from them.
@@ -64,9 +68,8 @@ class Comparison:
             hours = f"about {self.core_hours} h of one core at laptop scale"
             print(f"Not computed yet: `make rivals` computes it ({hours}).")
             return None
-        searched, followed = (
-            gather(tasks, machine, **how) if tasks else {} for tasks in self.stages(machine)
-        )
+        found = [gather(tasks, machine, **how) if tasks else {} for tasks in self.stages(machine)]
+        searched, followed = found
         return finished(searched), followed
 
 
@@ -81,8 +84,8 @@ def perturbation(p: Any) -> Comparison:
         return selections({key: searched[key] for key in found}, images=p.evaluation)
 
     costs = {label: selection.cost for (label, _), selection in follow(searched).items()}
-    told = "; ".join(f"`{label}` takes {cost}" for label, cost in costs.items())
-    cost = f"{len(searched)} searches of DARTS. In the supernet of each {told}."
+    told = [f"`{label}` takes {cost}" for label, cost in costs.items()]
+    cost = f"{len(searched)} searches of DARTS. In the supernet of each {'; '.join(told)}."
     return Comparison(searched, follow, cost, core_hours=2)
 
 
@@ -96,11 +99,12 @@ def selections(
 ) -> dict[Key, Selection]:
     """The selections in these supernets, without and with tuning; images: to judge on."""
     how = {"perturbation": 0, "perturbation, tuned": tune_epochs}
-    return {
-        (label, seed): Selection(search, images=images, tune_epochs=epochs, seed=seed)
-        for (_, seed), search in searched.items()
-        for label, epochs in how.items()
-    }
+    found = {}
+    for (_, seed), search in searched.items():
+        for label, epochs in how.items():
+            selection = Selection(search, images=images, tune_epochs=epochs, seed=seed)
+            found[label, seed] = selection
+    return found
 
 
 def _seeds(first: int, p: Any) -> range:
@@ -147,10 +151,12 @@ def skip_limit(p: Any) -> Comparison:
     """A limit on skip connections and selective stop, on S2; p: parameters of `lr_swap`."""
     searched = s2_searches(_seeds(FIRST_S2_SEED, p), **small_spaces.search_setting(p))
     final = small_spaces.final_setting(p)
+
+    def follow(found: Runs) -> dict[Key, Evaluation]:
+        return final_networks(cured(found), **final)
+
     cost = f"{len(searched)} searches on S2, and a network of every cell that they end in."
-    return Comparison(
-        searched, lambda found: final_networks(cured(found), **final), cost, core_hours=1
-    )
+    return Comparison(searched, follow, cost, core_hours=1)
 
 
 def s2_searches(seeds: Sequence[int], **setting: Any) -> dict[Key, Experiment]:
@@ -164,18 +170,20 @@ def cured(searched: Runs) -> dict[Key, str]:
     found: dict[Key, str] = {}
     for (_, seed), run in searched.items():
         if run.finished:
-            cells = zip(CURES, _cures(run), strict=True)
-            found |= {(label, seed): cell for label, cell in cells}
+            for label, cell in zip(CURES, _cures(run), strict=True):
+                found[label, seed] = cell
     return found
 
 
 def _cures(run: Run) -> tuple[str, str, str]:
-    space, records = spaces.get("s2"), run.records
-    mix = {kind: torch.tensor(rows) for kind, rows in records[-1]["mix"].items()}
+    space = spaces.get("s2")
+    records = run.records
+    last = records[-1]
+    mix = {kind: torch.tensor(rows) for kind, rows in last["mix"].items()}
     limited = space.discretize(mix, policy="top2-skips2")
     decision = stopping.stop(records, "peak", space=space, operation="sep_conv_3x3")
     stopped = next(record for record in records if record["epoch"] == decision.epoch)
-    return records[-1]["genotype"], str(limited), stopped["genotype"]
+    return last["genotype"], str(limited), stopped["genotype"]
 
 
 def final_networks(found: Mapping[Key, str], **setting: Any) -> dict[Key, Evaluation]:
