@@ -14,6 +14,7 @@ from nasutils import Genotype, runs, spaces
 from nasutils.runs import Run
 from nasutils.spaces import lhd_policies
 from nasutils.sweep.planning import kind
+from nasutils.training import search as supernets
 from nasutils.training import selection as module
 from nasutils.training.experiment import Experiment, Machine, build
 from nasutils.training.selection import (
@@ -253,7 +254,8 @@ def trace(run):
 def test_a_selection_passes_as_often_as_it_said_and_ends_in_a_genotype(
     space, machine, monkeypatch
 ):
-    monkeypatch.setattr(module, "EVALUATION_BATCH", 6)
+    for where in (module, supernets):
+        monkeypatch.setattr(where, "EVALUATION_BATCH", 6)
     selection, passes = Selection(search(space), images=8), []
     starting = Selection.start
 
