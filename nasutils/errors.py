@@ -8,9 +8,7 @@ from typing import Any, get_args
 
 
 class MissingData(FileNotFoundError):
-    """Data are not where they were looked for;
-    the message says where that is and how to get them.
-    """
+    """Data are not where they were looked for; the message says where, and how to get them."""
 
 
 def choose(kind: str, value: str, choices: Iterable[str]) -> str:

@@ -254,8 +254,9 @@ def _stacked(root: Path, squares: Sequence[Tensor]) -> Tensor:
 
 
 def _squared(images: Tensor, resolution: int | None) -> Tensor:
-    """The central square of each image, (n, 3, height, width), at a resolution (None:
-    as it is), by area averages.
+    """The central square of each image at a resolution, by area averages; None: as it is.
+
+    images: (n, 3, height, width) -> (n, 3, side, side).
     """
     height, width = images.shape[2:]
     side = min(height, width)

@@ -325,8 +325,9 @@ def deviation(networks: np.ndarray) -> np.ndarray:
 
 
 def repeatability(networks: np.ndarray) -> np.ndarray:
-    """Share of the variance of single evaluations (..., networks,
-    evaluations) between networks: ICC(1, 1).
+    """Share of the variance of single evaluations that is between networks: ICC(1, 1).
+
+    networks: (..., networks, evaluations) -> (...).
     """
     evaluations = networks.shape[-1]
     noise = networks.var(axis=-1, ddof=1).mean(axis=-1)

@@ -68,9 +68,9 @@ def hessian_product(
 def largest_eigenvalue(
     product: Callable[[Tensor], Tensor], size: int, *, steps: int = 20, tolerance: float = 3e-3
 ) -> float:
-    """The algebraically largest eigenvalue of a symmetric (size,
-    size) matrix (not the largest by magnitude).
+    """The algebraically largest eigenvalue of a symmetric matrix, not the largest by magnitude.
 
+    product: v -> matrix @ v, both (size,).
     Lanczos from a fixed random vector, fully reorthogonalised; ends after `steps` products or
     where the error bound of the value is below the tolerance, relative to the largest magnitude
     found. Never above the true one.

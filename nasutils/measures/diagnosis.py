@@ -147,11 +147,11 @@ def diagnose(records: Records, space: Space) -> Diagnosis:
 
 
 def per_epoch(records: Records, space: Space) -> pd.DataFrame:
-    """A row per record: epoch, temperature, skip_share,
-    parameter_free_share (of the genotype's edges, 0 to 1),
+    """A row per record.
 
-    entropy (nats) and margin (difference of the two largest mixing weights): means over the edges,
-    or over the nodes where operations of all edges into one compete. S_<operation>: see
+    epoch, temperature. skip_share, parameter_free_share: of the genotype's edges, 0 to 1. entropy
+    (nats) and margin (difference of the two largest mixing weights): means over the edges, or over
+    the nodes where operations of all edges into one compete. S_<operation>: see
     `stopping.magnitudes`. eigenvalue: nan where it was not logged.
     """
     needed = {"mix", "entropy", "temperature"}

@@ -43,9 +43,7 @@ from nasutils.spaces.graph import Edges
 from nasutils.spaces.sharing import added
 
 FREE_OPS = frozenset({"none", "skip_connect", "avg_pool_3x3", "max_pool_3x3", "noise"})
-"""Operations without parameters (a skip connection of stride 2, which has some,
-counts as what it stands for).
-"""
+"""Operations without parameters. A skip connection of stride 2 has some, but counts as a skip."""
 IMAGES = 100
 """A search probes that many images: the changes of the loss are paired,
 and each costs a pass through the network.

@@ -212,8 +212,9 @@ def over_pairs(values: np.ndarray) -> Estimate:
 
 
 def resampled(scores: np.ndarray, draws: int = 1000) -> np.ndarray:
-    """Means over resampled search seeds: (methods, data sets, policies, seeds) -> (draws,
-    and the same without seeds).
+    """Means over resampled search seeds.
+
+    (methods, data sets, policies, seeds) -> (draws, methods, data sets, policies).
 
     The seeds of a method on a data set are drawn with replacement, the same for all policies,
     which share the searches. Seeds without a score are left out.

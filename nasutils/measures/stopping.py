@@ -49,8 +49,9 @@ def magnitudes(alpha: ArrayLike) -> np.ndarray:
 
 
 def residual(s: np.ndarray, o: int) -> np.ndarray:
-    """R_e = sum over operations of (S_e[o] - S_e[other]), (epochs,);
-    on NAS-Bench-201 5 S_e[o] - 6. s: magnitudes.
+    """R_e, (epochs,): the sum over all operations of S_e[o] - S_e[other]; s: magnitudes.
+
+    As the magnitudes of NAS-Bench-201 sum to its 6 edges, R_e = 5 S_e[o] - 6 there.
     """
     return (s[:, [o]] - s).sum(axis=1)
 

@@ -1,5 +1,6 @@
-"""What the baselines of the LHD benchmark that grew out of DARTS share (chaoji90/LHD,
-folder `search`).
+"""What those baselines of the LHD benchmark share that grew out of DARTS.
+
+Source: chaoji90/LHD, folder `search`.
 """
 
 from nasutils.methods import relax

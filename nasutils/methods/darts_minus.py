@@ -44,9 +44,7 @@ class DARTSMinus(Baseline):
         }
 
     def begin_epoch(self, epoch: int) -> None:
-        """b is 0 at the end of the last epoch, not in it (linear:
-        1 / epochs of the initial value there).
-        """
+        """b is 0 at the end of the last epoch. In it, the linear one is initial / epochs."""
         if self.fading == "linear":
             self.coefficient = self.initial * (1 - epoch / self.epochs)
         elif self.fading == "cosine":

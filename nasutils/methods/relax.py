@@ -84,9 +84,7 @@ def one_hot(weights: Tensor) -> Tensor:
 
 
 def without(mix: Mix, negligible: float) -> Mix:
-    """Mixing weights with those from 0 to `negligible` set to exactly 0 (0 itself:
-    as they are).
-    """
+    """Mixing weights, of which those from 0 to `negligible` become exactly 0."""
     if not negligible:
         return mix
     return {name: p.masked_fill((p >= 0) & (p <= negligible), 0.0) for name, p in mix.items()}

@@ -36,10 +36,10 @@ def _cycle(epoch: int) -> tuple[int, bool]:
 
 
 def pcd_temperature(epoch: int, decay: float, warmup: int = 0) -> float:
-    """Periodic schedule of PCD-DARTS: 1, T1 .. T5 .. T1 each ten epochs, T1 ..
-    T10 from epoch 40 on.
+    """Periodic schedule of PCD-DARTS: T goes from 1 over T_1 down to T_5 and back in ten epochs.
 
-    T_i = mu / ln(1 + decay * i); T = 1 before epoch `warmup`.
+    From epoch 40 on it goes down once, from T_1 to T_10. T_i = mu / ln(1 + decay * i); T = 1
+    before epoch `warmup`.
     """
     steps, _ = _cycle(epoch)
     return 1.0 if epoch < warmup or steps == 0 else exponential_temperature(steps, decay)

@@ -82,8 +82,7 @@ WIDTH = 7.2
 
 
 def use_style() -> None:
-    """Set the look of every figure (seaborn's colour-blind palette, light grid,
-    vector-friendly text), and of tables.
+    """Set the look of all figures and tables.
 
     Texts in styled tables are shown as they are, HTML among them: some come from other people's
     run folders.
@@ -122,9 +121,9 @@ MARKERS = "osD^v<>PX*phd"
 
 def look(label: str) -> dict[str, Any]:
     """How a method, variant or operation is drawn.
-    One that is not in LOOKS, such as an own method, has its own, too:
 
-    made from its name, so that it is the same in every figure; to choose it, give LOOKS the label.
+    One that is not in LOOKS, such as an own method, has a look made from its name, which is the
+    same in every figure; to choose another, give LOOKS the label.
     """
     color, line, marker = LOOKS.get(label) or _made_up(label)
     return {"color": color, "linestyle": line, "marker": marker}

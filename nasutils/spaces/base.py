@@ -76,9 +76,7 @@ class Space(ABC):
 
     @abstractmethod
     def discretize(self, mix: Mix, policy: str | None = None) -> Genotype:
-        """The genotype that a named policy derives from mixing weights (None:
-        the space's first policy).
-        """
+        """The genotype of mixing weights by a policy; None: the space's first one."""
 
     @abstractmethod
     def finalnet(

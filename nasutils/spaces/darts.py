@@ -55,8 +55,9 @@ def _alpha_shapes(edge_ops: Mapping[str, EdgeOps]) -> dict[str, tuple[int, int]]
 
 
 class DARTS(Space):
-    """The DARTS space, 8 operations. Architecture parameters: {"normal":
-    (14, 8), "reduce": (14, 8)}.
+    """The DARTS space, 8 operations.
+
+    Architecture parameters: {"normal": (14, 8), "reduce": (14, 8)}.
 
     edge_ops: per cell type and edge, the names of its operations; `ops` where all edges have the
     same.
@@ -145,8 +146,9 @@ MAX, AVG = "max_pool_3x3", "avg_pool_3x3"
 
 
 class S1(DARTS):
-    """RobustDARTS's S1: two operations per edge, which depend on the edge (SmoothDARTS,
-    sota/cnn/spaces.py).
+    """RobustDARTS's S1: two operations per edge, which depend on the edge.
+
+    Source: xiangning-chen/SmoothDARTS, sota/cnn/spaces.py.
     """
 
     name = "s1"
@@ -191,8 +193,9 @@ class S4(DARTS):
 
 
 class SupernetCell(MixedCell):
-    """One cell of all operations: two nodes (batch, C', H', W') -> (batch, 4C,
-    H/stride, W/stride).
+    """One cell of all operations.
+
+    Two nodes (batch, C', H', W') -> (batch, 4C, H/stride, W/stride).
     """
 
     edges = EDGES
@@ -238,8 +241,9 @@ class SupernetCell(MixedCell):
         return super().unweighted(node, edge, name, shared)
 
     def branches(self, edge: int, x: Tensor) -> list[Tensor]:
-        """What each operation of an edge makes of its source's channels (batch, C / partial, H,
-        W), at weight 1.
+        """What each operation of an edge makes of its source, at weight 1.
+
+        x: the channels that operations see, (batch, C / partial, H, W).
         """
         node = Node(x)
         branches = []
@@ -252,12 +256,12 @@ class SupernetCell(MixedCell):
 
 
 class Supernet(nn.Module):
-    """The search network: images (batch, 3, H, W) and mix {"normal", "reduce":
-    (14, K)} -> logits (batch, num_classes).
+    """The search network: images and mixing weights -> logits (batch, num_classes).
 
-    H and W are divisible by 4. Operations of weight exactly 0 are not run, see
-    `nasbench201.Supernet`; noise of weight 0 is then not drawn. Raises ValueError for such a size,
-    fewer than 3 cells, channels that do not fit.
+    images: (batch, 3, H, W). mix: {"normal": (14, K), "reduce": (14, K)}. H and W are divisible by
+    4. Operations of weight exactly 0 are not run, see `nasbench201.Supernet`; noise of weight 0 is
+    then not drawn. Raises ValueError for such a size, fewer than 3 cells, channels that do not
+    fit.
     """
 
     def __init__(

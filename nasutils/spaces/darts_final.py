@@ -27,8 +27,9 @@ FINAL_CONVS: Convs = {
 
 
 class FinalCell(nn.Module):
-    """One cell of a genotype: two nodes -> the second one, and the output (batch, len(output) * C,
-    H/stride, ...).
+    """One cell of a genotype: two nodes -> the second of them, and the cell's output.
+
+    That is (batch, len(cell.output) * C, H/stride, W/stride).
     """
 
     def __init__(

@@ -247,21 +247,21 @@ class SupernetCell(MixedCell):
         return super().unweighted(node, edge, name, shared)
 
     def branches(self, edge: int, x: Tensor) -> list[Tensor]:
-        """What each operation of an edge makes of its source's channels (batch, C / partial, H,
-        W), at weight 1.
+        """What each operation of an edge makes of its source, at weight 1.
+
+        x: the channels that operations see, (batch, C / partial, H, W).
         """
         node = Node(x)
         return [self.branch(edge, name, node) for name in self.edge_ops[edge] if name != "rest"]
 
 
 class Supernet(nn.Module):
-    """The search network: images (batch, 3, H, W) and mix, as alpha -> logits (batch,
-    num_classes).
+    """The search network: images and mixing weights -> logits (batch, num_classes).
 
-    mix: `normal` and `reduce` (20, 7 + extra columns), `normal_output` and `reduce_output` (2, 5):
-    weights of the nodes in the sum, and gates. H and W are divisible by 4. Operations of weight
-    exactly 0 are not run, see `nasbench201.Supernet`. Raises ValueError for such a size, fewer
-    than 3 cells, channels that do not fit.
+    images: (batch, 3, H, W). mix: `normal` and `reduce` (20, 7 + extra columns), `normal_output`
+    and `reduce_output` (2, 5): weights of the nodes in the sum, and gates. H and W are divisible
+    by 4. Operations of weight exactly 0 are not run, see `nasbench201.Supernet`. Raises ValueError
+    for such a size, fewer than 3 cells, channels that do not fit.
     """
 
     def __init__(

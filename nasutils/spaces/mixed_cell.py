@@ -205,8 +205,9 @@ class MixedCell(nn.Module):
 
 
 class _Sum:
-    """A sum of batch-norm outputs, accumulated in place (a batch norm keeps its input,
-    not its output).
+    """A sum of batch-norm outputs, accumulated in the first one.
+
+    That is allowed, since the gradient of a batch norm needs its input, not its output.
     """
 
     def __init__(self) -> None:

@@ -249,13 +249,12 @@ class PartialCell(SupernetCell):
 
 
 class Supernet(_Network):
-    """The search network: images (batch, 3, H, W) and mix {"cell":
-    (6, 5)} -> logits (batch, num_classes).
+    """The search network: images and mixing weights -> logits (batch, num_classes).
 
-    Operations of weight exactly 0 are not run, and their batch-norm statistics do not move. That
-    is the same as running them unless dL/dmix of such a weight is wanted, so where mix requires a
-    gradient every operation is run; `active` (per edge and operation, see `spaces.base.nonzero`)
-    says otherwise.
+    images: (batch, 3, H, W). mix: {"cell": (6, 5)}. Operations of weight exactly 0 are not run,
+    and their batch-norm statistics do not move. That is the same as running them unless dL/dmix of
+    such a weight is wanted, so where mix requires a gradient every operation is run; `active` (per
+    edge and operation, see `spaces.base.nonzero`) says otherwise.
 
     Raises ValueError if mix has other keys or shapes, for fewer than 1 channel or cell, for
     channels that do not fit.

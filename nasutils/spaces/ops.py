@@ -15,11 +15,10 @@ from nasutils.spaces.sharing import Node, from_lattice, normed, thinned
 
 
 class ReLUConvBN(nn.Module):
-    """ReLU, convolution k x k, batch norm. Input (batch, c_in, H, W), output (batch, c_out,
-    H/stride, W/stride).
+    """ReLU, convolution k x k, batch norm.
 
-    The batch norm has parameters and the convolution no bias (final networks, stems and
-    reductions).
+    (batch, c_in, H, W) -> (batch, c_out, H/stride, W/stride). The batch norm has parameters and
+    the convolution no bias (final networks, stems and reductions).
     """
 
     def __init__(self, c_in: int, c_out: int, kernel: int, *, stride: int = 1) -> None:

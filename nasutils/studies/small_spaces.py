@@ -35,9 +35,7 @@ def searches_on(
 
 
 def search_setting(p: Any) -> dict[str, Any]:
-    """The setting of the searches, from a notebook's parameters (those that begin with s_,
-    and the common ones).
-    """
+    """The setting of the searches, from a notebook's parameters: its own begin with s_."""
     return {
         "recipe": {"batch": p.s_batch},
         "images": p.s_images,
@@ -59,9 +57,7 @@ def described(p: Any) -> str:
 
 
 def final_setting(p: Any) -> dict[str, Any]:
-    """The setting of the final networks, from a notebook's parameters
-    (those that begin with final_).
-    """
+    """The setting of the final networks: a notebook's parameters that begin with final_."""
     return {
         "images": p.final_images,
         "test_images": p.final_test_images,

@@ -57,8 +57,9 @@ def in_jupyter() -> bool:
 
 
 def caption(states: Mapping[str, str], left: float) -> str:
-    """For people: how many runs are under way and have failed, and the seconds left (nan:
-    not known yet).
+    """In words how many runs are under way and have failed, and the time left.
+
+    left: seconds, nan if it is not known yet.
     """
     counts = Counter(states.values())
     parts = [f"{counts[state]} {state}" for state in ("running", "failed") if counts[state]]

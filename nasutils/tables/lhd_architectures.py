@@ -35,9 +35,7 @@ OFFSETS = {"normal": 155, "reduce": 756, "normal_output": 1354, "reduce_output":
 FIRST_BYTES, LAST_BYTES = b"\x80\x03]q\x00(cnumpy.core.multiarray\n_reconstruct\n", b"e."
 """Protocol 3, a list, its first entry an array; the end of the list and of the pickle."""
 TOLERANCE = 1e-5
-"""By which the float32 weights of a node may miss 1 in their sum (the released ones:
-by up to 2.4e-7).
-"""
+"""By how much the sum of a node's float32 weights may miss 1; the released ones do by 2.4e-7."""
 
 
 def read(path: str | Path) -> Mix:

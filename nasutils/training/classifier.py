@@ -38,12 +38,12 @@ class Relaxed(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Images (batch, 3, resolution, resolution), values 0 to 255, of any type -> logits (batch,
-    num_classes).
+    """A trained network: images as they are -> logits (batch, num_classes).
 
-    net: the network, which takes normalised images. mean, std: of the channels in [0, 1], by which
-    they are normalised. classes: names of the classes, () where the data set has none. genotype:
-    text of what was found.
+    Images: (batch, 3, resolution, resolution) of any type, values 0 to 255. net: the network,
+    which takes normalised images. mean, std: of the channels in [0, 1], by which they are
+    normalised. classes: names of the classes, () where the data set has none. genotype: text of
+    what was found.
     """
 
     mean: Tensor

@@ -63,9 +63,7 @@ class Graphs:
 
 
 class _Graph:
-    """A recorded loss: what it reads (`inputs`), and what it leaves (`loss`, `logits`,
-    `gradients`).
-    """
+    """A recorded loss. It reads `inputs`, and leaves `loss`, `logits` and `gradients`."""
 
     def __init__(
         self,

@@ -78,8 +78,7 @@ def clock() -> Moment:
 def cost(
     device: torch.device, samples: int, started: Moment, trained: Moment, ended: Moment
 ) -> Record:
-    """What an epoch cost, all that was done in it (judging, probes,
-    eigenvalues) and its training alone.
+    """What an epoch cost: all of it, with judging and probes, and its training alone.
 
     samples: images trained on between `started` and `trained`. Peak memory: of the process on a
     CPU, of the allocator on a GPU.

@@ -57,8 +57,9 @@ class Protocol:
         return schedules.cosine(epoch, self.epochs, self.lr, self.lr_end)
 
     def drop_path_at(self, epoch: int, target: float | None = None) -> float:
-        """The probability with which a path is dropped in an epoch: target (None:
-        drop_path) * epoch / epochs.
+        """The probability with which a path is dropped in an epoch: target * epoch / epochs.
+
+        target: `drop_path` if None.
         """
         return (self.drop_path if target is None else target) * epoch / self.epochs
 
