@@ -188,7 +188,8 @@ def _digits() -> Data:
 
 
 def _torchvision(name: str, root: Path, download: bool) -> Data:
-    train, test = (_split(name, root, download, train) for train in (True, False))
+    train = _split(name, root, download, train=True)
+    test = _split(name, root, download, train=False)
     classes = 100 if name == "cifar100" else 10
     return Data(name, train, test, classes, *_STATISTICS[name])
 
@@ -272,18 +273,20 @@ def _lists(data: Data) -> tuple[ImageSet, ImageSet]:
             f"split 'nasbench201' has lists for cifar10 and cifar100, not for {data.name}: use"
             " 'half', that is recipe={'split': 'half'}"
         )
-    device = data.train.labels.device
-    index = {
-        name: torch.as_tensor(rows, dtype=torch.long, device=device)
-        for name, rows in benchmark_lists().items()
-    }
+    lists = benchmark_lists()
+
+    def listed(images: ImageSet, name: str) -> ImageSet:
+        index = torch.as_tensor(lists[name], dtype=torch.long, device=images.labels.device)
+        return images[index]
+
     if data.name == "cifar10":
-        return data.train[index["c10_train"]], data.train[index["c10_valid"]]
-    return data.train, data.test[index["c100_xvalid"]]
+        return listed(data.train, "c10_train"), listed(data.train, "c10_valid")
+    return data.train, listed(data.test, "c100_xvalid")
 
 
 def _subset(images: ImageSet, count: int) -> ImageSet:
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count]
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(images), generator=generator)[:count]
     return images[order.to(images.labels.device)]
 
 
@@ -322,15 +325,14 @@ def cutout(images: Tensor, generator: torch.Generator, side: int) -> Tensor:
     the mean colour).
     """
     batch, _, height, width = images.shape
-    centre = torch.stack(
-        [torch.randint(0, n, (batch,), generator=generator) for n in (height, width)]
-    )
-    low = (centre - side // 2)[:, :, None]
-    hidden = [
-        (torch.arange(n) >= at) & (torch.arange(n) < at + side)
-        for n, at in zip((height, width), low, strict=True)
-    ]
-    square = hidden[0][:, None, :, None] & hidden[1][:, None, None, :]
+    covered = []  # rows and columns, (batch, H) and (batch, W)
+    for size in (height, width):
+        centre = torch.randint(0, size, (batch, 1), generator=generator)
+        low = centre - side // 2
+        place = torch.arange(size)
+        covered.append((place >= low) & (place < low + side))
+    rows, columns = covered
+    square = rows[:, None, :, None] & columns[:, None, None, :]
     return images.masked_fill(square.to(images.device), 0.0)
 
 
@@ -338,10 +340,8 @@ def normalize(images: Tensor, data: Data, dtype: torch.dtype = torch.float32) ->
     """uint8 (batch, 3, H, W) -> (x / 255 - mean) / std in the given floating type,
     laid out channels last.
     """
-    mean, std = (
-        torch.tensor(v, dtype=dtype, device=images.device).view(3, 1, 1)
-        for v in (data.mean, data.std)
-    )
+    mean = torch.tensor(data.mean, dtype=dtype, device=images.device).view(3, 1, 1)
+    std = torch.tensor(data.std, dtype=dtype, device=images.device).view(3, 1, 1)
     x = images.to(dtype=dtype, memory_format=torch.channels_last)
     return x.sub_(255 * mean).div_(255 * std)
 

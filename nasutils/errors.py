@@ -41,11 +41,8 @@ def whole(name: str, value: int, low: int = 1) -> int:
 
 def positive(name: str, value: float) -> float:
     """Return value if it is a finite number above 0. Raises ValueError naming the parameter."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not 0 < value < float("inf")
-    ):
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 < value < float("inf"):
         raise ValueError(f"{name} must be a positive number, not {value!r}")
     return value
 
@@ -85,9 +82,8 @@ def check_fields(record: Any, below_one: Collection[str] = ()) -> None:
     ValueError naming the field.
     """
     for f in fields(record):
-        _check_field(
-            f.name, getattr(record, f.name), f.type, 1 if f.name in below_one else float("inf")
-        )
+        limit = 1 if f.name in below_one else float("inf")
+        _check_field(f.name, getattr(record, f.name), f.type, limit)
 
 
 def _check_field(name: str, value: Any, kind: Any, limit: float) -> None:

@@ -141,10 +141,12 @@ class Run:
 
     def digest(self) -> str:
         """The sha256 of each of its files, a line each."""
-        contents = {name: _content(self.path / name) for name in SUMMED}
-        return "".join(
-            _sum(name, content) for name, content in contents.items() if content is not None
-        )
+        lines = []
+        for name in SUMMED:
+            content = _content(self.path / name)
+            if content is not None:
+                lines.append(_sum(name, content))
+        return "".join(lines)
 
     def _check_digest(self) -> None:
         kept = _content(self.path / DIGEST)
@@ -218,11 +220,9 @@ class Run:
         """The records of that many epochs; digest:
         what the checkpoint says of them, None if it is an older one.
         """
-        file, records, lines = (
-            self.path / "checkpoint.pt",
-            self.path / "records.jsonl",
-            self._lines(),
-        )
+        file = self.path / "checkpoint.pt"
+        records = self.path / "records.jsonl"
+        lines = self._lines()
         if len(lines) < done:
             raise BadCheckpoint(
                 f"{file} is at epoch {done} but {records} has {len(lines)} records; delete both"
@@ -365,12 +365,14 @@ def _processor_model() -> str:
 def _cpuinfo(field: str) -> list[str]:
     """What Linux says of every core; nothing elsewhere."""
     file = Path("/proc/cpuinfo")
-    lines = (
-        [line.split(":", 1) for line in file.read_text().splitlines() if ":" in line]
-        if file.exists()
-        else []
-    )
-    return [value.strip() for name, value in lines if name.strip() == field]
+    if not file.exists():
+        return []
+    values = []
+    for line in file.read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == field:
+            values.append(value.strip())
+    return values
 
 
 @cache
@@ -379,24 +381,16 @@ def _commit() -> str | None:
     Asked once a process.
     """
     git = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent.parent)]
-    status = [
-        "status",
-        "--porcelain=v2",
-        "--branch",
-        "--untracked-files=no",
-        "--",
-        "nasutils",
-        "notebooks",
-        "params",
-    ]
+    status = ["status", "--porcelain=v2", "--branch", "--untracked-files=no", "--"]
+    code = ["nasutils", "notebooks", "params"]
     try:
-        said = subprocess.run(
-            [*git, *status], capture_output=True, text=True, check=True
-        ).stdout.splitlines()
+        done = subprocess.run([*git, *status, *code], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    head = next(line for line in said if line.startswith("# branch.oid ")).split()[-1]
-    return head[:12] + ("-dirty" if any(not line.startswith("#") for line in said) else "")
+    lines = done.stdout.splitlines()
+    head = next(line for line in lines if line.startswith("# branch.oid ")).split()[-1]
+    changed = any(not line.startswith("#") for line in lines)
+    return f"{head[:12]}-dirty" if changed else head[:12]
 
 
 # Files

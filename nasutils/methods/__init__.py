@@ -38,10 +38,9 @@ _OURS = (Random, DARTS, SPDARTS, PCDDARTS, EDDDARTS, EXDARTS, *_BASELINES, *_SMO
 def _check(cls: type[Method]) -> None:
     """Raise ValueError unless the options of an own method can be given by name."""
     for kind in cls.__mro__[: cls.__mro__.index(Method)]:
-        parameters = list(
-            inspect.signature(vars(kind).get("__init__", Method.__init__)).parameters.values()
-        )
-        if loose := [p.name for p in parameters[2:] if p.kind is p.POSITIONAL_OR_KEYWORD]:
+        signature = inspect.signature(vars(kind).get("__init__", Method.__init__))
+        options = list(signature.parameters.values())[2:]  # behind self and space
+        if loose := [p.name for p in options if p.kind is p.POSITIONAL_OR_KEYWORD]:
             rule = "def __init__(self, space, *, strength=0.1, **common)"
             raise ValueError(
                 f"options of {kind.__qualname__} must stand behind a *, as in {rule}:"
@@ -74,7 +73,8 @@ def parameters(name: str) -> dict[str, inspect.Parameter]:
     """The options of a method with their types and defaults, by name."""
     found: dict[str, inspect.Parameter] = {}
     for kind in registry[name].__mro__:
-        for parameter in inspect.signature(vars(kind).get("__init__", object)).parameters.values():
+        signature = inspect.signature(vars(kind).get("__init__", object))
+        for parameter in signature.parameters.values():
             if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in _HANDED:
                 found.setdefault(parameter.name, parameter)
     return found

@@ -210,7 +210,8 @@ class Method(ABC):
         """dL_valid/dalpha at the current weights (first order), one tensor per cell type."""
         mix = self.mixing()
         loss = problem.loss(valid, mix, self.active_in_alpha_step(mix))
-        return list(torch.autograd.grad(loss, list(self.alphas.values()), materialize_grads=True))
+        alphas = list(self.alphas.values())
+        return list(torch.autograd.grad(loss, alphas, materialize_grads=True))
 
     def joint_gradients(
         self, problem: Problem, train: Any, valid: Any
@@ -254,7 +255,8 @@ def with_column(mix: Mix, cell_types: Iterable[str], column: Rule) -> Mix:
 
     column: from the weights (edges, n) of a cell type to the new ones (edges, 1).
     """
-    return {
-        **mix,
-        **{kind: torch.cat([mix[kind], column(mix[kind])], dim=1) for kind in cell_types},
-    }
+    wider = dict(mix)
+    for cell_type in cell_types:
+        weights = mix[cell_type]
+        wider[cell_type] = torch.cat([weights, column(weights)], dim=1)
+    return wider

@@ -122,7 +122,8 @@ class DrNAS(Sampled):
             self.kept[cell_type] = better_half(alpha, kept)
 
     def sample(self, draws: torch.Generator) -> Mix:
-        return self._remaining(self._edgewise(lambda a: relax.dirichlet(concentration(a), draws)))
+        mix = self._edgewise(lambda a: relax.dirichlet(concentration(a), draws))
+        return self._remaining(mix)
 
     def _remaining(self, mix: Mix) -> Mix:
         """Mixing weights without the operations that were removed, if any were."""
@@ -133,21 +134,23 @@ class DrNAS(Sampled):
         return remaining
 
     def _edgewise(self, rule: Rule) -> Mix:
-        return self.relaxed(
-            rule, gates=rule if self.preset == "released" else torch.sigmoid, edgewise=True
-        )
+        gates = rule if self.preset == "released" else torch.sigmoid
+        return self.relaxed(rule, gates=gates, edgewise=True)
 
     @property
     def softmax_temperature(self) -> float | None:
         return 1.0 if self.preset == "released" else None
 
     def inference(self) -> Mix:
-        return super().inference() if self.preset == "released" else self._expected(dirichlet_mean)
+        if self.preset == "released":
+            return super().inference()
+        return self._expected(dirichlet_mean)
 
     def genotype(self) -> Genotype:
         if self.preset == "released" or self.read == "mean":
             return super().genotype()
-        return self.space.discretize(self._expected(lambda a: relax.softmax(a, 1.0)), self.policy)
+        mix = self._expected(lambda a: relax.softmax(a, 1.0))
+        return self.space.discretize(mix, self.policy)
 
     @torch.no_grad()
     def _expected(self, rule: Rule) -> Mix:
@@ -170,7 +173,9 @@ class DrNAS(Sampled):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.kept = {kind: kept.to(self.alphas[kind]) for kind, kept in state["kept"].items()}
+        self.kept = {}
+        for cell_type, kept in state["kept"].items():
+            self.kept[cell_type] = kept.to(self.alphas[cell_type])
 
 
 def better_half(scores: Tensor, kept: Tensor) -> Tensor:
@@ -196,7 +201,8 @@ def dirichlet_mean(alpha: Tensor) -> Tensor:
 
 def kl_to_flat(c: Tensor) -> Tensor:
     """KL(Dirichlet(c) | Dirichlet(1)) in nats of each row: c (edges, operations) -> (edges,)."""
+    operations = c.shape[-1]
     total = c.sum(dim=-1)
-    normalizers = total.lgamma() - c.lgamma().sum(dim=-1) - math.lgamma(c.shape[-1])
+    normalizers = total.lgamma() - c.lgamma().sum(dim=-1) - math.lgamma(operations)
     mean_log = c.digamma() - total.digamma().unsqueeze(-1)
     return normalizers + ((c - 1) * mean_log).sum(dim=-1)

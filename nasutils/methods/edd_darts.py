@@ -44,12 +44,12 @@ class EDDDARTS(SmallTemperature):
         """H in nats at the current temperature, of the first cell type:
         the mean over its edges, or their sum.
         """
-        first = next(iter(self.alphas))
-        scale = 1.0 / len(self.alphas[first]) if self.per_edge else 1.0
-        if not self.adaptive:
-            rivals = self.space.competing(self.alphas)[first]
-            return scale * sum(len(part) * math.log(part.shape[1]) for part in rivals)
-        return scale * float(relax.entropy(self.inference()[first]).sum())
+        first, alpha = next(iter(self.alphas.items()))
+        scale = 1.0 / len(alpha) if self.per_edge else 1.0
+        if self.adaptive:
+            return scale * float(relax.entropy(self.inference()[first]).sum())
+        rivals = self.space.competing(self.alphas)[first]
+        return scale * sum(len(part) * math.log(part.shape[1]) for part in rivals)
 
     def begin_epoch(self, epoch: int) -> None:
         if schedules.edd_due(epoch, self.warmup):

@@ -34,15 +34,16 @@ class PCDARTS(Baseline):
 
     def __init__(self, space: Space, *, warmup: int, partial: int = 4, **common: Any) -> None:
         super().__init__(space, **common)
-        self.partial, self.warmup = whole("partial", partial), whole("warmup", warmup, 0)
+        self.partial = whole("partial", partial)
+        self.warmup = whole("warmup", warmup, 0)
         if self.preset == "published":
-            betas = {
-                f"{kind} edges": self._initial(self.alphas[kind]) for kind in space.cell_types
-            }
+            betas = {}
+            for cell_type in space.cell_types:
+                betas[f"{cell_type} edges"] = self._initial(self.alphas[cell_type])
             self.alphas |= betas
             self.optimizer.add_param_group({"params": list(betas.values())})
-        else:
-            self.extra = self.supported_extras("rest") if self.partial > 1 else ()
+        elif self.partial > 1:
+            self.extra = self.supported_extras("rest")
 
     def _initial(self, alpha: Tensor) -> Tensor:
         draw = torch.randn(len(alpha), generator=self.generator, dtype=torch.float64)

@@ -78,14 +78,14 @@ class Recipe:
 
     def rate(self, epoch: float) -> float:
         """The weight rate; it moves within an epoch (a fraction) only while it warms up."""
-        at, rest = epoch if epoch < self.warmup else int(epoch), self.epochs - self.warmup
+        at = epoch if epoch < self.warmup else int(epoch)
+        rest = self.epochs - self.warmup
+        start, end = self.weight_lr, self.weight_lr_end
         if self.warmup and self.warmup_rule == "released":
-            return schedules.warmup_cosine(
-                at, rest, self.warmup, self.weight_lr, self.weight_lr_end
-            )
+            return schedules.warmup_cosine(at, rest, self.warmup, start, end)
         if at < self.warmup:
-            return self.weight_lr * at / self.warmup
-        return schedules.cosine(at - self.warmup, rest, self.weight_lr, self.weight_lr_end)
+            return start * at / self.warmup
+        return schedules.cosine(at - self.warmup, rest, start, end)
 
 
 def cosine_rate(start: float, end: float) -> dict[str, Any]:

@@ -46,7 +46,8 @@ class _SparseNoisy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         p, q = ctx.saved_tensors
-        return softmax_gradient(p, g, ctx.temperature) + softmax_gradient(q, g), None
+        own = softmax_gradient(p, g, ctx.temperature)
+        return own + softmax_gradient(q, g), None
 
 
 def sparse_noisy_softmax(alpha: Tensor, temperature: float) -> Tensor:
@@ -107,7 +108,8 @@ class _Dirichlet(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         x, c = ctx.saved_tensors
-        moved = torch._dirichlet_grad(x, c, c.sum(dim=-1, keepdim=True).expand_as(c))
+        total = c.sum(dim=-1, keepdim=True).expand_as(c)
+        moved = torch._dirichlet_grad(x, c, total)
         return moved * (g - (x * g).sum(dim=-1, keepdim=True)), None
 
 

@@ -102,14 +102,13 @@ class SDARTSADV(SmoothDARTS):
     def moved(self, mix: Mix, problem: Problem, train: Any) -> Mix:
         before, _ = self._loss(mix, problem, train)
         worst = self.shaken(mix)
+        rate = 2 * self.epsilon / self.steps
         for _ in range(self.steps):
             loss, leaves = self._loss(worst, problem, train)
             gradients = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
-            rate = 2 * self.epsilon / self.steps
-            climbed = {
-                name: ascent(worst[name], gradient, mix[name], rate, self.epsilon)
-                for name, gradient in zip(leaves, gradients, strict=True)
-            }
+            climbed = {}
+            for name, gradient in zip(leaves, gradients, strict=True):
+                climbed[name] = ascent(worst[name], gradient, mix[name], rate, self.epsilon)
             worst = self.valid(climbed)
         after, _ = self._loss(worst, problem, train)
         rises = after.detach() >= before.detach()  # stays on the device
@@ -118,7 +117,8 @@ class SDARTSADV(SmoothDARTS):
     def _loss(self, mix: Mix, problem: Problem, train: Any) -> tuple[Tensor, Mix]:
         """The loss at mixing weights, and the leaves in which it is differentiable."""
         leaves = {name: p.clone().requires_grad_() for name, p in mix.items()}
-        return problem.loss(train, leaves, everything(leaves), log=False, fixed=True), leaves
+        loss = problem.loss(train, leaves, everything(leaves), log=False, fixed=True)
+        return loss, leaves
 
 
 def ascent(p: Tensor, gradient: Tensor, centre: Tensor, rate: float, epsilon: float) -> Tensor:

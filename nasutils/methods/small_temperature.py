@@ -30,15 +30,14 @@ class SmallTemperature(Method):
         mix = dict(self.relaxed(lambda a: relax.softmax(a, self.temperature)))
         if self.noisy:
             noisy = self.relaxed(lambda a: relax.sparse_noisy_softmax(a, self.temperature))
-            mix.update(
-                {k: m for k, m in noisy.items() if k != "reduce" or self.preset == "published"}
-            )
+            for name, weights in noisy.items():
+                if name != "reduce" or self.preset == "published":
+                    mix[name] = weights
         return mix
 
     def weight_mixing(self) -> Mix:
-        return self.relaxed(
-            lambda a: (relax.double_softmax if self.twice else relax.softmax)(a, self.temperature)
-        )
+        softmax = relax.double_softmax if self.twice else relax.softmax
+        return self.relaxed(lambda a: softmax(a, self.temperature))
 
     def active_in_alpha_step(self, mix: Mix) -> Active:
         return everything(mix) if self.noisy else super().active_in_alpha_step(mix)
