@@ -21,7 +21,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -95,12 +95,12 @@ def content(path: str) -> str:
     Raises MissingData where there are none, ValueError if they are no data set.
     """
     signature = _signature(Path(path))
-    if path not in _KNOWN or _KNOWN[path][0] != signature:
-        _KNOWN[path] = (
-            signature,
-            CONTENT + (_arrays_digest if _is_file(path) else _folder_digest)(Path(path)),
-        )
-    return _KNOWN[path][1]
+    known, name = _KNOWN.get(path, (None, ""))
+    if known != signature:
+        digest = _arrays_digest if _is_file(path) else _folder_digest
+        name = CONTENT + digest(Path(path))
+        _KNOWN[path] = signature, name
+    return name
 
 
 def _is_file(path: str) -> bool:
@@ -167,7 +167,8 @@ def read(path: str, resolution: int | None = None) -> OwnData:
 @lru_cache(maxsize=2)
 def _read_once(path: str, resolution: int | None, expected: str) -> OwnData:
     """Kept for the next run of the process."""
-    found = (_from_arrays if _is_file(path) else _from_folder)(Path(path), resolution)
+    read_all = _from_arrays if _is_file(path) else _from_folder
+    found = read_all(Path(path), resolution)
     if found.content != expected:
         raise ValueError(f"{path} changed while it was read: run this again")
     return found
@@ -273,15 +274,14 @@ def _squared(images: Tensor, resolution: int | None) -> Tensor:
 
 def _from_arrays(path: Path, resolution: int | None) -> OwnData:
     arrays = _arrays(path)
-    parts: list[LabelledImages] = []
+    parts: dict[str, LabelledImages] = {}
     for prefix in ("", "test_"):
-        if prefix + "images" in arrays:
-            images = torch.from_numpy(arrays[prefix + "images"])
-            parts.append(
-                (_squared(images, resolution), torch.from_numpy(arrays[prefix + "labels"]))
-            )
+        if f"{prefix}images" in arrays:
+            images = torch.from_numpy(arrays[f"{prefix}images"])
+            labels = torch.from_numpy(arrays[f"{prefix}labels"])
+            parts[prefix] = _squared(images, resolution), labels
     names = [str(name) for name in arrays.get("classes", ())]
-    return _own_data(path, _arrays_digest(path), parts[0], parts[1] if parts[1:] else None, names)
+    return _own_data(path, _arrays_digest(path), parts[""], parts.get("test_"), names)
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -301,23 +301,27 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(
             f"{path} cannot be read as an .npz file of plain arrays: {error}"
         ) from None
+    _check_names(path, found)
+    for prefix in ("", "test_"):
+        images, labels = f"{prefix}images", f"{prefix}labels"
+        if images in found:
+            count = len(found[images])
+            found[images] = _checked_images(f"{images} of {path}", found[images])
+            found[labels] = _checked_labels(f"{labels} of {path}", found[labels], count)
+    return found
+
+
+def _check_names(path: Path, found: Collection[str]) -> None:
+    """Raise ValueError unless these are the names of the arrays of a data set."""
     if unknown := sorted(set(found) - set(ARRAYS)):
         raise ValueError(f"{path} must hold {', '.join(ARRAYS)}, not {', '.join(unknown)}")
-    wanted = {"images", "labels"} | (
-        {"test_images", "test_labels"} if any("test" in name for name in found) else set()
-    )
+    wanted = {"images", "labels"}
+    if any("test" in name for name in found):
+        wanted |= {"test_images", "test_labels"}
     if missing := sorted(wanted - set(found)):
         raise ValueError(
             f"{path} must hold {', '.join(sorted(wanted))}; {', '.join(missing)} is missing"
         )
-    for prefix in ("", "test_"):
-        if prefix + "images" in found:
-            images, labels = (f"{prefix}{name}" for name in ("images", "labels"))
-            found[images] = _checked_images(f"{images} of {path}", found[images])
-            found[labels] = _checked_labels(
-                f"{labels} of {path}", found[labels], len(found[images])
-            )
-    return found
 
 
 def _checked_images(name: str, images: np.ndarray) -> np.ndarray:
@@ -369,7 +373,10 @@ def _own_data(
 
 
 def _few(values: Sequence[int]) -> str:
-    return ", ".join(map(str, values[:10])) + (", ..." if len(values) > 10 else "")
+    shown = [str(value) for value in values[:10]]
+    if len(values) > 10:
+        shown.append("...")
+    return ", ".join(shown)
 
 
 def _shuffled(part: LabelledImages) -> LabelledImages:

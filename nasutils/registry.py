@@ -165,6 +165,8 @@ class _Text(NamedTuple):
 
 
 _TEXTS: "WeakKeyDictionary[Any, _Text]" = WeakKeyDictionary()
+_UNKNOWN = object()
+"""What a name stands for that its module does not have, such as that of a local variable."""
 
 
 def digest(cls: type) -> str:
@@ -195,11 +197,9 @@ def _sources(cls: type) -> Iterator[tuple[str, str]]:
 
 def _around(thing: Any) -> dict[str, Any]:
     """The names of the module of a function or class."""
-    return (
-        thing.__globals__
-        if isinstance(thing, FunctionType)
-        else vars(sys.modules[thing.__module__])
-    )
+    if isinstance(thing, FunctionType):
+        return thing.__globals__
+    return vars(sys.modules[thing.__module__])
 
 
 def _named(names: Iterable[str], around: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -208,10 +208,9 @@ def _named(names: Iterable[str], around: dict[str, Any]) -> Iterator[tuple[str, 
     """
     for path in names:
         first, *rest = path.split(".")
-        value, where = around.get(first, inspect), around
-        while isinstance(value, ModuleType) and _is_own(value.__name__) and rest:
-            where = vars(value)
-            value = where.get(rest.pop(0), inspect)
+        value = around.get(first, _UNKNOWN)
+        while rest and isinstance(value, ModuleType) and _is_own(value.__name__):
+            value = vars(value).get(rest.pop(0), _UNKNOWN)
         if _is_plain(value):
             yield path, value
             continue

@@ -155,7 +155,8 @@ class Run:
         now = self.digest()
         if kept == now.encode():
             return
-        changed = set(now.splitlines()) ^ set(kept.decode(errors="replace").splitlines())
+        then = kept.decode(errors="replace")
+        changed = set(now.splitlines()) ^ set(then.splitlines())
         names = [name for name in SUMMED if any(line.endswith(name) for line in changed)]
         first = names[0] if names else DIGEST
         raise BadRun(
@@ -241,7 +242,8 @@ class Run:
         from safetensors.torch import save
 
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        _write_whole(self.path / WEIGHTS, save(plain, dict(metadata)))
+        content = save(plain, dict(metadata))
+        _write_whole(self.path / WEIGHTS, content)
 
     def weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """What `keep_weights` was given.
@@ -324,17 +326,14 @@ def stamp(device: str = "cpu") -> dict[str, Any]:
     NVIDIA_TF32_OVERRIDE=0 turns off.
     """
     on_gpu = torch.device(device).type == "cuda"
+    turned_off = os.environ.get("NVIDIA_TF32_OVERRIDE") == "0"
     return {
         "device": _processor() if device == "cpu" else torch.cuda.get_device_name(device),
         "type": torch.device(device).type,
         "processor": _processor_model(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
-        "tf32": (
-            on_gpu
-            and torch.backends.cudnn.allow_tf32
-            and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"
-        ),
+        "tf32": on_gpu and torch.backends.cudnn.allow_tf32 and not turned_off,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": version("numpy"),
@@ -345,7 +344,8 @@ def stamp(device: str = "cpu") -> dict[str, Any]:
 
 def computed_on(found: Iterable[Run]) -> dict[str, int]:
     """How many of these runs were finished on which machine; equal ones count once."""
-    machines = Counter(run.stamp.get("device", "unknown") for run in set(found) if run.finished)
+    done = [run for run in set(found) if run.finished]
+    machines = Counter(run.stamp.get("device", "unknown") for run in done)
     return dict(machines.most_common())
 
 

@@ -113,8 +113,10 @@ class StackedWeights:
         self._scales: dict[int, list[dict[int, Tensor]]] = {}
         self.wanted: list[dict[int, list[bool]]] = []
         for edges in LEAVING:
-            self.wanted.append({op: [active[e][op] for e in edges] for op in KERNELS})
+            own = {op: [active[e][op] for e in edges] for op in KERNELS}
+            self.wanted.append(own)
         self.weight_free: list[tuple[list[tuple[int, str]], Tensor]] = []
+        flat = weights.reshape(-1)
         for edges in ENTERING:
             places, positions = [], []
             for e, op in product(edges, WEIGHT_FREE):
@@ -122,7 +124,7 @@ class StackedWeights:
                     source, _ = EDGES[e]
                     places.append((source, WEIGHT_FREE[op]))
                     positions.append(e * len(OPS) + op)
-            self.weight_free.append((places, pick(weights.reshape(-1), positions)))
+            self.weight_free.append((places, pick(flat, positions)))
 
     def scales(self, channels: int) -> list[dict[int, Tensor]]:
         """Per source and convolution the weights of its edges,

@@ -145,7 +145,10 @@ def _skips(cell: Cell) -> int:
 
 
 def _evenness(nodes: list[torch.Tensor]) -> float:
-    shares = [relax.entropy(p.double()).mean().item() / math.log(p.shape[-1]) for p in nodes]
+    shares = []
+    for p in nodes:
+        entropy = relax.entropy(p.double()).mean().item()
+        shares.append(entropy / math.log(p.shape[-1]))
     return sum(shares) / len(shares)
 
 

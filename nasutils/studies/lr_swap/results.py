@@ -47,8 +47,8 @@ class Results:
 
     def degradation(self, label: str) -> pd.Series:
         """Best cell of any epoch minus last cell on CIFAR-10 (points), by seed."""
-        best = self.epochs[self.epochs["method"] == label].groupby("seed")["cifar10"].max()
-        return best - tables.by_seed(self.last, label, "cifar10")
+        searches = self.epochs[self.epochs["method"] == label].groupby("seed")
+        return searches["cifar10"].max() - tables.by_seed(self.last, label, "cifar10")
 
     def gain(self, label: str) -> pd.Series:
         """Last cell minus DARTS's last cell on CIFAR-10 (points), by seed."""
@@ -71,9 +71,9 @@ class Results:
         operation: if not the designated.
         """
         table = self.decisions
-        table = table[(table["method"] == label) & (table["criterion"] == criterion)]
-        designated = table["operation"] == (operation or self.operation)
-        return table[table["operation"].isna() | designated].set_index("seed")
+        own = (table["method"] == label) & (table["criterion"] == criterion)
+        asked = table["operation"] == (operation or self.operation)
+        return table[own & (asked | table["operation"].isna())].set_index("seed")
 
 
 def decisions(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
