@@ -24,14 +24,17 @@ def curvature(loss: LossOfMix, mix: Mix, temperature: float = 1.0) -> float:
     alpha is read off mix, so any method's weights have one; the Hessian does not depend on what a
     row of alpha may be shifted by. Weights of an edge that do not sum to 1 keep their sum.
     """
-    sums = {kind: m.sum(dim=-1, keepdim=True) for kind, m in mix.items()}
+    sums = {}
     alphas = {}
-    for kind, weights in mix.items():
-        alphas[kind] = (temperature * weights.log()).where(sums[kind] > 0, 0.0)
+    for cell_type, weights in mix.items():
+        sums[cell_type] = weights.sum(dim=-1, keepdim=True)
+        alphas[cell_type] = (temperature * weights.log()).where(sums[cell_type] > 0, 0.0)
 
     def of_alpha(alphas: Mapping[str, Tensor]) -> Tensor:
-        relaxed = {kind: relax.softmax(alpha, temperature) for kind, alpha in alphas.items()}
-        return loss({kind: sums[kind] * p for kind, p in relaxed.items()})
+        weights = {}
+        for cell_type, alpha in alphas.items():
+            weights[cell_type] = sums[cell_type] * relax.softmax(alpha, temperature)
+        return loss(weights)
 
     return largest_eigenvalue(*hessian_product(of_alpha, alphas))
 
@@ -43,7 +46,7 @@ def hessian_product(
 
     v: (n,) float64, the alphas one after another.
     """
-    leaves = {kind: a.detach().clone().requires_grad_() for kind, a in alphas.items()}
+    leaves = {cell_type: a.detach().clone().requires_grad_() for cell_type, a in alphas.items()}
     with torch.enable_grad():
         parts = torch.autograd.grad(
             loss(leaves), list(leaves.values()), create_graph=True, materialize_grads=True

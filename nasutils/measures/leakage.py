@@ -27,6 +27,7 @@ entropies in nats.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
@@ -102,7 +103,7 @@ def measure(
 
     Raises ValueError for a network whose cells cannot be measured.
     """
-    mix = {kind: weights.detach() for kind, weights in mix.items()}
+    mix = {cell_type: weights.detach() for cell_type, weights in mix.items()}
     names = _names(net, mix)
     with undisturbed(net) as rewind:
         loss = _loss_of_mix(net, images, labels, rewind)
@@ -112,20 +113,19 @@ def measure(
     eigenvalue = None
     if temperature is not None:
         eigenvalue = dominant_eigenvalue(net, mix, images, labels, temperature)
-    bypasses = {kind: bypass(cut[kind], only[kind], m, names[kind]) for kind, m in mix.items()}
-    return {
-        "loss": base,
-        "cut": {kind: c.tolist() for kind, c in cut.items()},
-        "only": {kind: o.tolist() for kind, o in only.items()},
-        "bypass": {kind: b.tolist() for kind, b in bypasses.items()},
-        **_totals(cut, only, mix, names),
-        "free_gradient": {kind: free_share(g, names[kind]) for kind, g in gradients.items()},
-        "dominance": {kind: dominance(m, names[kind]) for kind, m in mix.items()},
-        "entropy": {kind: relax.entropy(m).tolist() for kind, m in mix.items()},
-        "margin": {kind: margin(m).tolist() for kind, m in mix.items()},
-        "eigenvalue": eigenvalue,
-        "matched": matched,
-    }
+    found: dict[str, dict[str, Any]] = defaultdict(dict)
+    for cell_type, weights in mix.items():
+        own = cut[cell_type], only[cell_type], weights, names[cell_type]
+        found["cut"][cell_type] = cut[cell_type].tolist()
+        found["only"][cell_type] = only[cell_type].tolist()
+        found["bypass"][cell_type] = bypass(*own).tolist()
+        found["bypass_total"][cell_type] = bypass_total(*own)
+        found["spread"][cell_type] = spread(weights, names[cell_type]).tolist()
+        found["free_gradient"][cell_type] = free_share(gradients[cell_type], names[cell_type])
+        found["dominance"][cell_type] = dominance(weights, names[cell_type])
+        found["entropy"][cell_type] = relax.entropy(weights).tolist()
+        found["margin"][cell_type] = margin(weights).tolist()
+    return {"loss": base, **found, "eigenvalue": eigenvalue, "matched": matched}
 
 
 def dominant_eigenvalue(
@@ -135,7 +135,7 @@ def dominant_eigenvalue(
     the network and random states are left alone.
     """
     images, labels = images[:CURVATURE_IMAGES], labels[:CURVATURE_IMAGES]
-    mix = {kind: weights.detach() for kind, weights in mix.items()}
+    mix = {cell_type: weights.detach() for cell_type, weights in mix.items()}
     with undisturbed(net) as rewind:
         return curvature(_loss_of_mix(net, images, labels, rewind), mix, temperature)
 
@@ -162,17 +162,12 @@ def _at_matched_entropy(
     if matched is None:
         return None
     base, cut, only = interventions(loss, matched, names)
-    return {"loss": base, **_totals(cut, only, matched, names)}
-
-
-def _totals(
-    cut: Mix, only: Mix, mix: Mix, names: Mapping[str, EdgeOps]
-) -> dict[str, dict[str, Any]]:
     totals, spreads = {}, {}
-    for kind, weights in mix.items():
-        totals[kind] = bypass_total(cut[kind], only[kind], weights, names[kind])
-        spreads[kind] = spread(weights, names[kind]).tolist()
-    return {"bypass_total": totals, "spread": spreads}
+    for cell_type, weights in matched.items():
+        ops = names[cell_type]
+        totals[cell_type] = bypass_total(cut[cell_type], only[cell_type], weights, ops)
+        spreads[cell_type] = spread(weights, ops).tolist()
+    return {"loss": base, "bypass_total": totals, "spread": spreads}
 
 
 def _cells(net: nn.Module) -> list[Measurable]:
@@ -231,8 +226,8 @@ def ablated(net: nn.Module, mix: Mix) -> dict[str, Mix]:
     ablations: dict[str, Mix] = {}
     for name, rule in removed.items():
         left = {}
-        for kind, weights in mix.items():
-            left[kind] = weights.masked_fill(_where(names[kind], rule, weights), 0.0)
+        for cell_type, weights in mix.items():
+            left[cell_type] = weights.masked_fill(_where(names[cell_type], rule, weights), 0.0)
         ablations[name] = left
     return ablations
 
@@ -252,21 +247,21 @@ def interventions(
     """
     base = loss(mix).item()
     cut, only = {}, {}
-    for kind, weights in mix.items():
+    for cell_type, weights in mix.items():
         rows = []
         for edge in range(len(weights)):
-            rows.append(_edge_changes(loss, mix, base, kind, edge, names[kind][edge]))
+            rows.append(_edge_changes(loss, mix, base, cell_type, edge, names[cell_type][edge]))
         cuts, onlys = zip(*rows, strict=True)
-        cut[kind] = torch.tensor(cuts, dtype=torch.float64)
-        only[kind] = torch.tensor(onlys, dtype=torch.float64)
+        cut[cell_type] = torch.tensor(cuts, dtype=torch.float64)
+        only[cell_type] = torch.tensor(onlys, dtype=torch.float64)
     return base, cut, only
 
 
 def _edge_changes(
-    loss: LossOfMix, mix: Mix, base: float, kind: str, edge: int, ops: Sequence[str]
+    loss: LossOfMix, mix: Mix, base: float, cell_type: str, edge: int, ops: Sequence[str]
 ) -> tuple[list[float], list[float]]:
     """What cutting each operation of an edge changes in the loss, and leaving it alone there."""
-    row = mix[kind][edge].tolist()
+    row = mix[cell_type][edge].tolist()
     for k, op in enumerate(ops):
         if op == "none":
             row[k] = 0.0
@@ -274,9 +269,9 @@ def _edge_changes(
 
     def change(kept: list[float]) -> float:
         if tuple(kept) not in known:
-            weights = mix[kind].clone()
+            weights = mix[cell_type].clone()
             weights[edge] = weights.new_tensor(kept)
-            known[tuple(kept)] = loss({**mix, kind: weights}).item()
+            known[tuple(kept)] = loss({**mix, cell_type: weights}).item()
         return known[tuple(kept)] - base
 
     zeros = [0.0] * len(row)
@@ -346,17 +341,21 @@ def at_entropy(mix: Mix) -> Mix | None:
 
     None where no T between 1e-6 and 1e6 does: too many weights are exactly 0, or all are equal.
     """
-    logs = {kind: m.double().log() for kind, m in mix.items()}
-    largest = {kind: torch.full(m.shape[:1], math.log(m.shape[1])) for kind, m in mix.items()}
+    logs = {}
+    largest = {}
+    for cell_type, weights in mix.items():
+        edges, operations = weights.shape
+        logs[cell_type] = weights.double().log()
+        largest[cell_type] = torch.full((edges,), math.log(operations))
     target = MATCHED * _edge_mean(largest)
 
     def at(log_temperature: float) -> dict[str, Tensor]:
         temperature = math.exp(log_temperature)
-        return {kind: (log / temperature).softmax(dim=-1) for kind, log in logs.items()}
+        return {name: (log / temperature).softmax(dim=-1) for name, log in logs.items()}
 
     def excess(log_temperature: float) -> float:
         weights = at(log_temperature)
-        entropies = {kind: relax.entropy(p) for kind, p in weights.items()}
+        entropies = {name: relax.entropy(p) for name, p in weights.items()}
         return _edge_mean(entropies) - target
 
     low, high = -math.log(1e6), math.log(1e6)
@@ -364,9 +363,9 @@ def at_entropy(mix: Mix) -> Mix | None:
         return None
     found = at(brentq(excess, low, high))
     matched = {}
-    for kind, weights in mix.items():
+    for cell_type, weights in mix.items():
         total = weights.sum(dim=-1, keepdim=True)
-        matched[kind] = total * found[kind].to(weights)
+        matched[cell_type] = total * found[cell_type].to(weights)
     return matched
 
 

@@ -62,8 +62,8 @@ class StackedCells(nn.Module, ABC):
         halved = imagenet
         widths = [(True, channels)] * stem_cells + [*cell_widths(cells, channels)]
         for i, (reduction, width) in enumerate(widths):
-            kind = reduce if reduction else normal
-            cell, inputs = self.cell(kind, inputs, width, reduction, halved)
+            derived = reduce if reduction else normal
+            cell, inputs = self.cell(derived, inputs, width, reduction, halved)
             self.cells.append(cell)
             halved = reduction
             if auxiliary and i == self.auxiliary_after:

@@ -25,13 +25,13 @@ class Relaxed(nn.Module):
         self.net = net
         self.cell_types = tuple(mix)
         self.active = nonzero(mix)
-        for kind, weights in mix.items():
-            self.register_buffer(f"mix_{kind}", weights.detach().clone())
+        for cell_type, weights in mix.items():
+            self.register_buffer(f"mix_{cell_type}", weights.detach().clone())
 
     @property
     def mix(self) -> dict[str, Tensor]:
         """By cell type, (edges, operations)."""
-        return {kind: self.get_buffer(f"mix_{kind}") for kind in self.cell_types}
+        return {cell_type: self.get_buffer(f"mix_{cell_type}") for cell_type in self.cell_types}
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images, self.mix, self.active)

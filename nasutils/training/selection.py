@@ -121,35 +121,35 @@ def _(space: DARTS, policy: str) -> list[list[Choice]]:
             " know"
         )
     ops, edges = [], []
-    for kind, names in space.edge_ops.items():
-        ops += [_of_edge(kind, edge, own, ("none",)) for edge, own in enumerate(names)]
+    for cell_type, names in space.edge_ops.items():
+        ops += [_of_edge(cell_type, edge, own, ("none",)) for edge, own in enumerate(names)]
         for node, incoming in enumerate(darts_cells.INCOMING, start=2):
             if len(incoming) > 2:
-                edges.append(_of_node(kind, node, incoming, len(names[0])))
+                edges.append(_of_node(cell_type, node, incoming, len(names[0])))
     return [ops, edges]
 
 
-def _of_node(kind: str, node: int, incoming: Sequence[int], ops: int) -> Choice:
+def _of_node(cell_type: str, node: int, incoming: Sequence[int], ops: int) -> Choice:
     rivals = {f"edge {e}": tuple((e, k) for k in range(ops)) for e in incoming}
     places = tuple(chain(*rivals.values()))
-    return Choice(kind, f"node {node}", rivals, places, keep=2, shared=False)
+    return Choice(cell_type, f"node {node}", rivals, places, keep=2, shared=False)
 
 
 @stages.register
 def _(space: LHD, policy: str) -> list[list[Choice]]:
     rule = lhd_policies.POLICIES[policy]
     nodes, outputs = [], []
-    for kind in space.cell_types:
+    for cell_type in space.cell_types:
         for node, incoming in enumerate(lhd_cells.INCOMING, start=2):
             rivals: dict[str, Places] = {}
             for edge in incoming:
                 for k, op in enumerate(space.ops):
                     rivals[f"edge {edge} {op}"] = ((edge, k),)
             places = tuple(chain(*rivals.values()))
-            nodes.append(Choice(kind, f"node {node}", rivals, places, rule.ops))
+            nodes.append(Choice(cell_type, f"node {node}", rivals, places, rule.ops))
         summed = {f"node {2 + i}": ((0, i),) for i in range(lhd_cells.NODES)}
         places = tuple(chain(*summed.values()))
-        outputs.append(Choice(f"{kind}_output", "sum", summed, places, rule.outputs))
+        outputs.append(Choice(f"{cell_type}_output", "sum", summed, places, rule.outputs))
     return [nodes, outputs]
 
 

@@ -89,8 +89,8 @@ def _ratio(
     search = build(experiment, machine)
     method: Any = search.method
     with torch.no_grad():
-        for kind, alpha in method.alphas.items():
-            alpha.copy_(torch.tensor(record["alpha"][kind]))
+        for cell_type, alpha in method.alphas.items():
+            alpha.copy_(torch.tensor(record["alpha"][cell_type]))
     method.begin_epoch(record["epoch"])
     index = torch.arange(min(search.recipe.batch, len(search.train)))
     train = search.batch("train", search.train, index)

@@ -179,7 +179,7 @@ def _cures(run: Run) -> tuple[str, str, str]:
     space = spaces.get("s2")
     records = run.records
     last = records[-1]
-    mix = {kind: torch.tensor(rows) for kind, rows in last["mix"].items()}
+    mix = {cell_type: torch.tensor(rows) for cell_type, rows in last["mix"].items()}
     limited = space.discretize(mix, policy="top2-skips2")
     decision = stopping.stop(records, "peak", space=space, operation="sep_conv_3x3")
     stopped = next(record for record in records if record["epoch"] == decision.epoch)
