@@ -202,6 +202,19 @@ def test_methods_above_and_below_chance_are_counted():
     )
 
 
+def test_many_conditions_are_told_in_a_list():
+    text = readings.trials(dict.fromkeys("abcd", condition([44.0, 48.0, 40.0])))
+    assert [line[:5] for line in text.strip().splitlines()] == ["- a: ", "- b: ", "- c: ", "- d: "]
+    assert "\n" not in readings.trials(dict.fromkeys("abc", condition([44.0, 48.0, 40.0])))
+
+
+def test_what_guessing_reaches_is_said_of_the_data_sets_that_are_shown():
+    here = condition([44.0, 48.0, 40.0])
+    figure, _ = figures.trials({"a": here, "b": replace(here, target="cifar100")})
+    assert figure.get_supxlabel().endswith("guessing: 10 % on CIFAR-10 and 1 % on CIFAR-100")
+    assert figures.trials({"a": here})[0].get_supxlabel().endswith("guessing: 10 % on CIFAR-10")
+
+
 def test_the_best_method_is_on_top_and_bars_join_those_not_told_apart():
     figure, table = figures.contrasts({"a": condition([44.0, 48.0, 44.2])})
     assert table["method"].tolist() == ["DARTS", "GAEA-ERM", "Random"]
