@@ -219,7 +219,7 @@ def _collapse(table: pd.DataFrame, edges: int) -> Iterator[Observation]:
     if not above:
         yield _no_collapse(table, edges, free, skips)
     if free == skips and "skip_share" in above:
-        del above["parameter_free_share"]  # it would say the same of the same edges
+        above.pop("parameter_free_share", None)  # it would say the same of the same edges
     for column, start in above.items():
         yield _above(table, column, start, edges)
 

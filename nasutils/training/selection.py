@@ -161,14 +161,14 @@ def rounds(space: Space, policy: str, seed: int) -> list[list[Choice]]:
         by_key = defaultdict(list)
         for choice in stage:
             by_key[choice.key].append(choice)
-        shuffled = [_shuffled(own, generator) for own in by_key.values()]
+        shuffled = [_in_random_order(own, generator) for own in by_key.values()]
         # A cell type that has fewer choices than another is missing in the last rounds.
         for together in zip_longest(*shuffled):
             found.append([choice for choice in together if choice is not None])
     return found
 
 
-def _shuffled(choices: Sequence[Choice], generator: torch.Generator) -> list[Choice]:
+def _in_random_order(choices: Sequence[Choice], generator: torch.Generator) -> list[Choice]:
     order = torch.randperm(len(choices), generator=generator)
     return [choices[i] for i in order.tolist()]
 

@@ -443,6 +443,16 @@ def test_other_operations_without_parameters_collapse_too():
     )
 
 
+def test_skips_on_two_thirds_of_the_edges_are_a_collapse_by_themselves():
+    """Half of the edges is their limit; two thirds, that of all operations without parameters."""
+    alpha = trajectory("B")
+    alpha[:, :4, 1] += 6
+    alpha[:, 4:, 3] += 6
+    text = words(as_records(alpha))
+    assert "Skip connections hold 4 of 6 edges of the cell, more than half since epoch 0" in text
+    assert "Operations without parameters hold" not in text
+
+
 def test_eigenvalues_too_far_apart_are_not_judged():
     sparse = as_records(
         trajectory("B"), eigenvalues=[1.1**e if e % 5 == 4 else None for e in range(30)]
