@@ -69,7 +69,7 @@ PURPOSES = {
     r"gather\(": "reads the runs, or computes those that are missing",
     r"gallery\.figure\(": "draws the figure",
     r"show\(|gallery\.table\(": "makes the table",
-    r"claims\.tested\(": "tests the claim",
+    r"verdict_on\(|claims\.told\(": "tests the claim",
     r"page\.section\(": "reads the results",
     r"widgets\.\w+_explorer\(": "what can be moved in JupyterLab",
     r"^machine = ": "says where runs lie and where they are computed",

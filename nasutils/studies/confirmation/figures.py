@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from nasutils.measures import tables
-from nasutils.measures.searches import OF_SEARCHES, cell_accuracy, median_cell
+from nasutils.measures.searches import OF_SEARCHES, accuracy, median_cell
 from nasutils.report import plots
 from nasutils.studies.confirmation.outcomes import Results
 from nasutils.studies.confirmation.plan import Arm
@@ -20,16 +20,16 @@ def last_cells(parts: Sequence[Results], paper: str) -> pd.DataFrame:
     at half an arm.
     """
     rows = [
-        {"arm": arm.name, "seed": seed, "accuracy": _last_cell(results, arm.name, seed)}
+        {
+            "arm": arm.name,
+            "seed": seed,
+            "accuracy": accuracy(results.searches[arm.name, seed].records),
+        }
         for results in parts
         for arm in _complete(results, paper)
         for seed in arm.seeds()
     ]
     return pd.DataFrame(rows, columns=["arm", "seed", "accuracy"])
-
-
-def _last_cell(results: Results, arm: str, seed: int) -> float:
-    return cell_accuracy(results.searches[arm, seed].records[-1]["genotype"])
 
 
 def _complete(results: Results, paper: str) -> Iterator[Arm]:
@@ -68,9 +68,7 @@ def strips(cells: pd.DataFrame) -> Drawn:
 def reading(cells: pd.DataFrame) -> str:
     """Of each arm of `last_cells`, in words: the median, the share below the median cell."""
     told = []
-    for arm, accuracy in cells.groupby("arm", sort=False)["accuracy"]:
-        below = 100 * (accuracy < median_cell()).mean()
-        told.append(
-            f"{arm}: median {accuracy.median():.1f} %, {below:.0f} % below the median cell"
-        )
+    for arm, values in cells.groupby("arm", sort=False)["accuracy"]:
+        below = 100 * (values < median_cell()).mean()
+        told.append(f"{arm}: median {values.median():.1f} %, {below:.0f} % below the median cell")
     return f"{'; '.join(told)}. A cell drawn blindly is below it with probability 1/2."

@@ -93,8 +93,8 @@ def page(parts: Sequence[Results], found: Mapping[str, Sequence[Outcome]]) -> st
     found: the outcomes by paper.
     """
     sections = [HEAD, _counts(found)]
-    for paper, ended in found.items():
-        sections += [_paper(paper, ended), *_picture(paper)]
+    for paper, of_paper in found.items():
+        sections += [_paper(paper, of_paper), *_picture(paper)]
     sections += [_pilot_only(paper) for paper in TITLES if paper not in found]
     sections += [_machines(parts), *(_deviations(results.study) for results in parts)]
     return "\n".join(sections)
@@ -167,9 +167,13 @@ def parts_of(paper: str) -> list[Results]:
 
 def state(found: Sequence[Outcome]) -> str:
     """How far the registered study of a paper is, as Markdown: its primary claims by outcome."""
-    words = _outcomes([o for o in found if o.claim.role == "primary"])
-    counts = ", ".join(f"{words[word]} {word}" for word in WORDS if words[word])
-    return f"**Registered study**, primary claims: {counts}."
+    primary = [o for o in found if o.claim.role == "primary"]
+    return f"**Registered study**, primary claims: {counts(primary)}."
+
+
+def counts(found: Sequence[Outcome]) -> str:
+    """How many claims came to what, in words."""
+    return _numbers(_outcomes(found), WORDS)
 
 
 def told(
@@ -220,28 +224,31 @@ def counted(text: str, found: Mapping[str, Sequence[Outcome]]) -> str:
     PAPER -->` and `<!-- end -->`.
     """
 
-    def counts(mark: re.Match[str]) -> str:
+    def filled(mark: re.Match[str]) -> str:
         return f"{mark[1]}{_in_words(mark[2], found.get(mark[2], ()))}{mark[3]}"
 
-    return re.sub(r"(<!-- counts: (\w+) -->).*?(<!-- end -->)", counts, text)
+    return re.sub(r"(<!-- counts: (\w+) -->).*?(<!-- end -->)", filled, text)
 
 
 def _in_words(paper: str, found: Sequence[Outcome]) -> str:
     """Registered study, where there is one, and pilot: how many claims came to what."""
-    pilot, count = Counter(pilot_verdicts(paper)["verdict"]), _outcomes(found)
-    now = ", ".join(f"{count[word]} {word}" for word in WORDS if count[word])
-    before = ", ".join(f"{pilot[word]} {word}" for word in PILOT_WORDS if pilot[word])
-    return (f"{now}; " if now else "") + f"pilot: {before}"
+    now = f"{counts(found)}; " if found else ""
+    pilot = Counter(pilot_verdicts(paper)["verdict"])
+    return f"{now}pilot: {_numbers(pilot, PILOT_WORDS)}"
 
 
-def _outcomes(ended: Sequence[Outcome]) -> Counter[str]:
-    return Counter(outcome.outcome if outcome.findings else WAITS for outcome in ended)
+def _outcomes(found: Sequence[Outcome]) -> Counter[str]:
+    return Counter(outcome.outcome if outcome.findings else WAITS for outcome in found)
+
+
+def _numbers(count: Mapping[str, int], words: Sequence[str]) -> str:
+    return ", ".join(f"{count[word]} {word}" for word in words if count[word])
 
 
 def _counts(found: Mapping[str, Sequence[Outcome]]) -> str:
     rows = []
-    for paper, ended in found.items():
-        count = _outcomes(ended)
+    for paper, of_paper in found.items():
+        count = _outcomes(of_paper)
         pilot = Counter(pilot_verdicts(paper)["verdict"])
         before = ", ".join(f"{pilot[word]} {word}" for word in PILOT_WORDS)
         rows.append(
@@ -254,7 +261,7 @@ def _counts(found: Mapping[str, Sequence[Outcome]]) -> str:
     return _markdown_table(["paper", "pilot", *WORDS], rows)
 
 
-def _paper(paper: str, ended: Sequence[Outcome]) -> str:
+def _paper(paper: str, found: Sequence[Outcome]) -> str:
     pilot = pilot_verdicts(paper)
     head = [
         "claim",
@@ -267,10 +274,10 @@ def _paper(paper: str, ended: Sequence[Outcome]) -> str:
         "Holm",
         "outcome",
     ]
-    rows = [row for outcome in ended for row in _rows(outcome, pilot)]
+    rows = [row for outcome in found for row in _rows(outcome, pilot)]
     anchor = f'<a id="{paper.replace("_", "-")}"></a>'
     text = [
-        *_learned(ended),
+        *_learned(found),
         "",
         *_RELEASED_PILOT.get(paper, lambda: [])(),
         _markdown_table(head, rows),
@@ -387,9 +394,10 @@ def _learned(found: Sequence[Outcome]) -> list[str]:
     """In words: what the claims that have an outcome came to."""
     lines = []
     for word in (SUPPORTED, REFUTED, UNRESOLVED):
-        ended = [o for o in found if o.findings and o.outcome == word]
+        judged = [o for o in found if o.findings and o.outcome == word]
         lines += [
-            f"- *{word}*: {o.claim.sentence} ({o.claim.statistic}: {o.findings[0]})" for o in ended
+            f"- *{word}*: {o.claim.sentence} ({o.claim.statistic}: {o.findings[0]})"
+            for o in judged
         ]
     waiting = sum(not o.findings for o in found)
     return [

@@ -144,10 +144,10 @@ class Registered:
         """
         found = [o for o in self.outcomes if _number(o.claim.claim) in numbers]
         primary = [o for o in found if o.claim.role == "primary"]
-        others = [o.outcome if o.findings else page.WAITS for o in found if o not in primary]
+        others = [o for o in found if o not in primary]
         lines = ["**Registered study:**", "", *(_told(o) for o in primary)]
         if others:
-            lines.append(f"- Secondary claims: {_counted(others)}.")
+            lines.append(f"- Secondary claims: {page.counts(others)}.")
         return Markdown("\n".join(lines))
 
 
@@ -176,10 +176,6 @@ def _measured(part: outcomes.Results, arm: Networks, name: str) -> np.ndarray:
 def _number(claim: str) -> str:
     """`5a discernible methods, base` -> `5`."""
     return re.split(r"\D", claim, maxsplit=1)[0]
-
-
-def _counted(words: Sequence[str]) -> str:
-    return ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
 
 
 def _told(outcome: Outcome) -> str:

@@ -159,22 +159,25 @@ class Campaign:
         """The rung whose searches are told apart best, of those that the day affords, the higher
         one of equals; None before the ladder is complete.
         """
-        table = self.climbed(machine)
-        if len(table) < len(self.rungs):
+        return self._chosen_of(self.climbed(machine))
+
+    def _chosen_of(self, ladder: pd.DataFrame) -> int | None:
+        if len(ladder) < len(self.rungs):
             return None
-        return int(_best(table)["rung"]) - 1
+        return int(_best(ladder)["rung"]) - 1
 
     def found(self, machine: Machine) -> tuple[pd.DataFrame, Conditions] | None:
         """The ladder (see `climbed`), and what the networks of both groups of methods reach at the
         rung that it chose. None, and a sentence, before all runs are there.
         """
-        rung = self.chosen(machine)
+        ladder = self.climbed(machine)
+        rung = self._chosen_of(ladder)
         both = None if rung is None else self.condition((*LADDER, *OURS), rung, machine)
         if rung is None or both is None:
             hours = f"about {self.core_hours} core-hours at laptop scale"
             print(f"Not computed yet: `make unreleased` computes it ({hours}).")
             return None
-        return self.climbed(machine), {f"rung {rung + 1}": both}
+        return ladder, {f"rung {rung + 1}": both}
 
 
 def campaign(p: Any) -> Campaign:
