@@ -8,6 +8,11 @@ NOTEBOOK ?= $(notdir $(basename $(wildcard notebooks/*.ipynb)))
 INSTALLED := .venv/installed
 FOLDERS   := $(NOTEBOOK:%=figures/$(SCALE)/%)
 
+# At smoke scale two notebooks at a time; at the others a notebook's searches fill the machine.
+ifeq ($(SCALE),smoke)
+MAKEFLAGS += --jobs=2
+endif
+
 # make confirmation                     computes what params/confirmation.yaml names and is not there; STATUS=1 only says what is left
 # make confirmation PART=lhd            the same of another part of the plan; OWN=file.npz: own images that it names by their content
 EVIDENCE := $(if $(filter paper,$(SCALE)),paper,laptop)
