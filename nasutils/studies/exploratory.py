@@ -94,3 +94,9 @@ def complete(campaign: Campaign, machine: Machine) -> bool:
     """Whether all runs are finished."""
     tasks = (task for stage in campaign.stages(machine) for task in stage.values())
     return all(home_of(task, machine).finished for task in tasks)
+
+
+def tell_missing(command: str, core_hours: int) -> None:
+    """Print, in place of what a notebook would show, how to compute it."""
+    hours = f"about {core_hours} core-hours at laptop scale"
+    print(f"Not computed yet: `{command}` computes it ({hours}).")

@@ -151,16 +151,16 @@ def test_conditions_know_where_they_were_searched_and_trained(monkeypatch):
 def test_claims_are_told_by_their_number(monkeypatch):
     waiting = study(REGISTERED, monkeypatch, [])
     text = waiting.told("5").data
-    assert "**Claim 5a" in text and "So far **0 of 90 runs**" in text and "Claim 6a" not in text
-    assert "Secondary claims: " in text and "waiting for runs" in text
+    assert "study, 5a" in text and "waiting for runs" in text and "study, 6a" not in text
+    assert "Secondary claims: " in text
     assert "waiting for runs" in page.state(waiting.outcomes)
 
 
 def test_claims_with_an_outcome_say_what_was_found(monkeypatch):
     quick(monkeypatch)
     text = study(REGISTERED, monkeypatch, ["CIFAR-10, base"]).told("5").data
-    (line,) = (line for line in text.splitlines() if "**Claim 5a" in line)
-    assert "Found: " in line and line.endswith("**.") and "runs" not in line
+    (line,) = (line for line in text.splitlines() if "study, 5a" in line)
+    assert " (" in line and line.endswith("**.") and "runs" not in line
 
 
 def test_figures_of_the_registered_study_can_be_drawn(monkeypatch):

@@ -261,7 +261,7 @@ def small(machine):
 def test_what_is_not_there_is_not_computed_unless_it_is_asked_for(small, tmp_path, capsys):
     assert small.runs(Machine(runs=tmp_path), compute=False) is None
     said = capsys.readouterr().out
-    hours = "about 3 h of one core at laptop scale"
+    hours = "about 3 core-hours at laptop scale"
     assert said == f"Not computed yet: `make rivals` computes it ({hours}).\n"
     assert list(tmp_path.iterdir()) == []
 

@@ -190,17 +190,17 @@ def told(
     beside = defaultdict(list)
     for outcome in found:
         for name in outcome.claim.pilot:
-            beside[name].append(_told(outcome, sentences[name]))
+            beside[name].append(line(outcome, beneath=sentences[name]))
     return claims.told(measured, results, scale, *names, registered=beside)
 
 
-def _told(outcome: Outcome, sentence: str) -> str:
-    """An outcome in a line; sentence: of the claim under which it stands.
+def line(outcome: Outcome, beneath: str = "") -> str:
+    """An outcome in a line; beneath: the sentence under which it stands, not said twice.
 
     While runs are missing it says no more than that, so a notebook changes only with an outcome.
     """
     claim = outcome.claim
-    said = f"*{claim.sentence}* " if claim.sentence != sentence else ""
+    said = f"*{claim.sentence}* " if claim.sentence != beneath else ""
     start = f"*Registered study, {claim.claim}:* {said}{claim.statistic}"
     if not outcome.findings:
         return f"{start}: {WAITS}."

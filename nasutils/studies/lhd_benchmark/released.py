@@ -145,7 +145,7 @@ class Registered:
         found = [o for o in self.outcomes if _number(o.claim.claim) in numbers]
         primary = [o for o in found if o.claim.role == "primary"]
         others = [o for o in found if o not in primary]
-        lines = ["**Registered study:**", "", *(_told(o) for o in primary)]
+        lines = [f"- {page.line(outcome)}" for outcome in primary]
         if others:
             lines.append(f"- Secondary claims: {page.counts(others)}.")
         return Markdown("\n".join(lines))
@@ -176,12 +176,3 @@ def _measured(part: outcomes.Results, arm: Networks, name: str) -> np.ndarray:
 def _number(claim: str) -> str:
     """`5a discernible methods, base` -> `5`."""
     return re.split(r"\D", claim, maxsplit=1)[0]
-
-
-def _told(outcome: Outcome) -> str:
-    claim, test = outcome.claim, page.TEST_NAMES[outcome.claim.tests[0].test]
-    found = f"Found: {outcome.findings[0]}; " if outcome.findings else "So far "
-    return (
-        f"- **Claim {claim.claim}:** *{claim.sentence}* Tested: {claim.statistic} ({test})."
-        f" {found}**{outcome.outcome}**."
-    )

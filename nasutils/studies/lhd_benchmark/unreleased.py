@@ -174,8 +174,7 @@ class Campaign:
         rung = self._chosen_of(ladder)
         both = None if rung is None else self.condition((*LADDER, *OURS), rung, machine)
         if rung is None or both is None:
-            hours = f"about {self.core_hours} core-hours at laptop scale"
-            print(f"Not computed yet: `make unreleased` computes it ({hours}).")
+            exploratory.tell_missing("make unreleased", self.core_hours)
             return None
         return ladder, {f"rung {rung + 1}": both}
 

@@ -274,7 +274,7 @@ class Training:
 
     def size(self, genotype: Genotype | str, policy: str, classes: int) -> tuple[int, int]:
         """Channels and cells of a policy's network."""
-        genotype = Genotype.parse(genotype) if isinstance(genotype, str) else genotype
+        genotype = Genotype.of(genotype)
         if policy != "1m":
             return self.channels, self.cells
         cells = round(self.cells * POLICIES["1m"].cells / POLICIES["base"].cells)

@@ -65,8 +65,7 @@ class Comparison:
         returned, and a sentence says so. how: arguments of `gather`.
         """
         if not compute and not exploratory.complete(self, machine):
-            hours = f"about {self.core_hours} h of one core at laptop scale"
-            print(f"Not computed yet: `make rivals` computes it ({hours}).")
+            exploratory.tell_missing("make rivals", self.core_hours)
             return None
         found = [gather(tasks, machine, **how) if tasks else {} for tasks in self.stages(machine)]
         searched, followed = found
