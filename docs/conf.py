@@ -196,6 +196,15 @@ def describe_images(app: Sphinx, doctree: nodes.document) -> None:
             node["alt"] = shortened(" ".join(before.split()))
 
 
+def frame_figures(app: Sphinx, doctree: nodes.document) -> None:
+    """A figure of a notebook has a box of its own, in which it can be scrolled on a phone."""
+    for image in list(doctree.findall(nodes.image)):
+        if "mime_type" in image.parent:
+            box = nodes.container(classes=["output", "figure"])
+            image.replace_self(box)
+            box += image
+
+
 def shortened(text: str) -> str:
     """The first sentences of a text that have room in ALT characters,
     or the beginning of the first.
@@ -262,5 +271,6 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", keep_anchors)
     app.connect("source-read", read_notebook)
     app.connect("doctree-read", describe_images)
+    app.connect("doctree-read", frame_figures)
     app.connect("doctree-read", set_widths)
     app.connect("autodoc-process-docstring", plain_text)
