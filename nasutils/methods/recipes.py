@@ -195,6 +195,16 @@ TABLE = (
         {},
         "chaoji90/LHD, search/*/train_search_*.py",
     ),
+    Row(
+        "*",
+        f"{_ALL_DARTS} lhd",
+        "released",
+        {"valid_batch": "distinct"},
+        {},
+        "quark0/darts, cnn/train_search.py; chaoji90/LHD, search/*/train_search_*.py: the first"
+        " batch of a fresh pass over the validation images",
+        revision=2,
+    ),
     # DARTS, and its two rates exchanged.
     Row(
         "darts ex-darts", "*", "*", {}, {"alpha_decay": 1e-3}, "quark0/darts, cnn/train_search.py"

@@ -74,7 +74,8 @@ def released(case):
     method = make(base, "released")
     set_alpha(method, alphas(uniform=base.startswith("gaea") and "rule" not in case))
     net = filled(LHD.supernet(4, 3, 10, partial=method.partial, extra=method.extra))
-    recipe = replace(method.recipe, weight_lr_end=method.recipe.weight_lr, epochs=50)
+    rate = method.recipe.weight_lr
+    recipe = replace(method.recipe, weight_lr_end=rate, epochs=50, batch=2)
     half = DIGITS.train[:2]
     search = Search(net, method, recipe, DIGITS, half, half, precision="float64")
     search.epoch = int(number) if number is not None and "epoch" in case and "T" not in case else 0
@@ -175,9 +176,10 @@ def test_the_recipes_of_the_benchmark(name, expected, preset):
         "clip": 5.0,
     }
     rests = {"alpha_from": 10} if (name, preset) == ("drnas", "published") else {}
+    drawn = {"valid_batch": "distinct"} if preset == "released" else {}
     recipe = make(name, preset).recipe
     assert recipe == methods.Recipe(
-        **{**common, "order": "alpha-first", "split": "half", **expected, **rests}
+        **{**common, "order": "alpha-first", "split": "half", **expected, **rests, **drawn}
     )
 
 

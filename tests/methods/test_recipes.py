@@ -115,6 +115,18 @@ def test_a_search_whose_row_changed_has_a_name_of_its_own():
         assert "recipe_revision" not in Experiment(space, method).params()
 
 
+@pytest.mark.parametrize("space", ["darts", "s2", "lhd"])
+def test_validation_batches_are_drawn_as_the_released_code_draws_them(space):
+    """With a name of their own: earlier searches of that preset drew with replacement."""
+    released = Experiment(space, "darts", preset="released")
+    assert (
+        methods.get("darts", spaces.get(space), preset="released").recipe.valid_batch == "distinct"
+    )
+    assert released.params()["recipe_revision"] == 2
+    nasbench201 = methods.get("darts", spaces.get("nasbench201"), preset="released").recipe
+    assert nasbench201.valid_batch == "replacement"
+
+
 def test_a_whole_number_for_a_float_names_the_same_search():
     """`order` is a whole number by its type and stays one."""
     given = [
