@@ -208,7 +208,7 @@ def _split(name: str, root: Path, download: bool, train: bool) -> ImageSet:
         raise MissingData(
             f"{name} not found (or damaged) under {root.resolve()}: pass download=True (notebooks:"
             " download: true), or put torchvision's files there, or point NASUTILS_DATA or the"
-            f" data-root parameter at the folder that has them ({error})"
+            f" data_root parameter at the folder that has them ({error})"
         ) from None
 
 

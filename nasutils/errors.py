@@ -39,6 +39,25 @@ def whole(name: str, value: int, low: int = 1) -> int:
     return value
 
 
+KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "a name"}
+
+
+def check_kind(name: str, value: Any, kind: Any) -> None:
+    """Raise ValueError, naming the parameter, if its value is not of the kind that is declared:
+    one of KINDS, or several. A whole number is a number, too; other kinds are not checked.
+    """
+    kinds = [k for k in get_args(kind) or (kind,) if k is not type(None)]
+    if any(k not in KINDS for k in kinds) or any(_is(value, k) for k in kinds):
+        return
+    raise ValueError(f"{name} must be {' or '.join(KINDS[k] for k in kinds)}, not {value!r}")
+
+
+def _is(value: Any, kind: type) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
 def positive(name: str, value: float) -> float:
     """Return value if it is a finite number above 0. Raises ValueError naming the parameter."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -83,10 +102,13 @@ def check_fields(record: Any, below_one: Collection[str] = ()) -> None:
     """
     for f in fields(record):
         limit = 1 if f.name in below_one else float("inf")
-        _check_field(f.name, getattr(record, f.name), f.type, limit)
+        check_value(f.name, getattr(record, f.name), f.type, limit)
 
 
-def _check_field(name: str, value: Any, kind: Any, limit: float) -> None:
+def check_value(name: str, value: Any, kind: Any, limit: float = float("inf")) -> None:
+    """Check a str, bool, int or float, which is at least 0 and below the limit.
+    Raises ValueError naming the parameter.
+    """
     if kind is str:
         good, allowed = isinstance(value, str), "a name"
     elif kind is bool:

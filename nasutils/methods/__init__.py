@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from nasutils.errors import choose
+from nasutils import spaces
+from nasutils.errors import check_kind, choose
 from nasutils.methods import recipes
 from nasutils.methods.base import PRESETS, Method
 from nasutils.methods.beta_darts import BetaDARTS
@@ -83,19 +84,22 @@ def parameters(name: str) -> dict[str, inspect.Parameter]:
 def check_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that are set, which those of None are not.
 
-    Raises ValueError for one that the method does not take, naming the nearest, or that would do
-    nothing.
+    Raises ValueError for one that the method does not take, naming the nearest, that has a value
+    of another kind than is declared, or that would do nothing.
     """
     for option in given:
         choose(f"option of {name}", option, options(name))
     given = {option: value for option, value in given.items() if value is not None}
+    declared = parameters(name)
+    for option, value in given.items():
+        check_kind(option, value, declared[option].annotation)
     registry[name].check_given(given)
     return given
 
 
 def get(
     name: str,
-    space: Space,
+    space: Space | str,
     *,
     epochs: int | None = None,
     preset: str = "published",
@@ -105,7 +109,7 @@ def get(
     recipe: Recipe | None = None,
     **given: Any,
 ) -> Method:
-    """The method of that name on a space.
+    """The method of that name on a space, or on the one of that name.
 
     epochs: length of the search (None: the recipe's); SP-DARTS lays its schedule out over it, PCD
     and EDD count epochs as published. preset: "published" is the science as described; "released"
@@ -117,6 +121,8 @@ def get(
     and for a space without recipe.
     """
     method = registry[name]
+    if isinstance(space, str):
+        space = spaces.get(space)
     choose("preset", preset, PRESETS)
     given = check_options(name, given)
     asked = recipes.recipe(name, space, preset) if recipe is None else recipe

@@ -37,7 +37,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from nasutils.errors import whole
+from nasutils.errors import check_value, whole
 from nasutils.methods import relax
 from nasutils.methods.recipes import ORDERS, Recipe
 from nasutils.spaces.base import Active, Mix, Rule, Space, everything, nonzero
@@ -115,6 +115,8 @@ class Method(ABC):
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
     ) -> None:
+        check_value("alpha_lr", alpha_lr, float)
+        check_value("alpha_decay", alpha_decay, float)
         self.space = space
         self.asked = recipe
         self.epochs = recipe.epochs

@@ -68,6 +68,10 @@ class Classifier(nn.Module):
             self.register_buffer(name, torch.tensor(values, dtype=dtype).view(3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
+        """Raises ValueError for images of another shape."""
+        side, shape = self.resolution, tuple(images.shape)
+        if shape[1:] != (3, side, side):
+            raise ValueError(f"images must be (batch, 3, {side}, {side}), not {shape}")
         return self.net((images.to(self.mean.dtype) - 255 * self.mean) / (255 * self.std))
 
 

@@ -34,6 +34,7 @@ PROBE_VERSION = 2
 """The same for what a probe measures; searches without probes keep their runs."""
 
 
+RECIPE_FIELDS = [f.name for f in fields(Recipe) if f.name != "epochs"]
 UNUSED = {
     "judge_every": 1,
     "held_out": 0,
@@ -129,6 +130,10 @@ class Experiment(Portable):
         choose("preset", self.preset, PRESETS)
         for name in ("options", "recipe", "stop"):
             plain(name, getattr(self, name))
+        methods.check_options(self.method, self.options)
+        for name in self.recipe:
+            choose("field of the recipe", name, RECIPE_FIELDS)
+        Recipe(**self.recipe)
         whole("epochs", self.epochs)
         whole("judge_every", self.judge_every)
         for name in ("held_out", "probe_every", "eigenvalue_every"):
@@ -308,8 +313,6 @@ def build(experiment: Experiment, machine: Machine) -> Search:
     """
     e, device = experiment, machine.device
     method = method_of(e, device)
-    for name in e.recipe:
-        choose("field of the recipe", name, [f for f in asdict(method.recipe) if f != "epochs"])
     recipe = replace(method.recipe, **e.recipe)
     images = images_of(e, machine)
     train, valid = data.search_split(images, recipe.split, e.images)

@@ -753,3 +753,24 @@ def test_released_genotypes_come_from_the_released_parser(name, space, policy):
     method = methods.get(name, space, preset="released")
     assert method.policy == policy
     assert method.genotype() == space.discretize(method.inference(), policy)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("edd-darts", {"adaptive": "no"}, "adaptive must be True or False, not 'no'"),
+        ("edd-darts", {"noisy": 1}, "noisy must be True or False, not 1"),
+        ("darts", {"alpha_lr": "x"}, "alpha_lr must be a number, not 'x'"),
+        ("darts", {"alpha_lr": -1.0}, "alpha_lr must be a number, at least 0"),
+        ("darts", {"alpha_decay": float("nan")}, "alpha_decay must be a number, at least 0"),
+    ],
+)
+def test_an_option_of_another_kind_is_refused_by_name(name, given, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        methods.get(name, "nasbench201", **given)
+
+
+def test_a_space_may_be_given_by_its_name():
+    assert methods.get("darts", "nasbench201").space.name == "nasbench201"
+    with pytest.raises(ValueError, match="did you mean 'nasbench201'"):
+        methods.get("darts", "nasbench21")

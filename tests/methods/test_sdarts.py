@@ -73,7 +73,8 @@ def test_an_ascent_follows_the_sign_and_stays_in_the_box():
 @pytest.mark.parametrize("name", ["epsilon_start", "epsilon_end"])
 @pytest.mark.parametrize("value", [-0.1, 1.5, "0.3", True])
 def test_an_epsilon_that_cannot_be_is_refused_by_name(name, value):
-    with pytest.raises(ValueError, match=f"{name} must be a number from 0 to 1, not {value!r}"):
+    number = "a number" if isinstance(value, (str, bool)) else "a number from 0 to 1"
+    with pytest.raises(ValueError, match=f"{name} must be {number}, not {value!r}"):
         methods.get("sdarts-rs", spaces.get("s1"), **{name: value})
 
 

@@ -425,7 +425,11 @@ def test_the_damage_of_a_run_is_named_by_its_file(tmp_path):
 def test_the_page_of_results_is_that_of_the_committed_runs():
     if SEARCHES.registered is None or not _has(SEARCHES.registered):
         pytest.skip("a clone without the history that holds the registered commit")
-    assert {file: file.read_text() for file in page.current()} == page.current()
+    current = page.current()
+    assert {file: file.read_text() for file in current} == current
+    text = current[paths.ROOT / "figures" / "README.md"]
+    assert "- 3 accessible: " in text  # the pilot alone has it
+    assert text.count(f"registered as `{plan.read()['lhd'].registered}`") == 1
 
 
 def test_the_page_says_what_became_of_each_claim():

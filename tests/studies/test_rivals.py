@@ -219,6 +219,8 @@ def test_selection_and_smoothdarts_from_their_runs(machine):
         selected["perturbation", 5].result["genotype"]
     )
     assert rivals.gains(table, "argmax").count("searches, equal in") == 2
+    same = rivals.gains(table.assign(new=table["argmax"]), "argmax")
+    assert "new and argmax end in networks of the same accuracy in all" in same
 
     smooth = rivals.tabulated(run(tasks.smooth([5, 6], **SETTING), machine))
     assert smooth["DARTS"].tolist() == table["argmax"].tolist() and smooth.shape == (2, 3)

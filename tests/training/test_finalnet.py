@@ -676,3 +676,9 @@ def test_multiply_adds_leave_the_network_as_it_was():
     count_multiply_adds(net, 8)
     assert net.training and net.bn.training
     torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)
+
+
+def test_a_genotype_may_be_given_as_it_is():
+    text = "|nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|+|skip_connect~0|none~1|none~2|"
+    given = Evaluation(spaces.genotype.Genotype.parse(text))
+    assert given == Evaluation(text) and given.params() == Evaluation(text).params()

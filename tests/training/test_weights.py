@@ -112,6 +112,12 @@ def test_the_network_that_comes_back_has_the_accuracy_that_was_recorded(trained)
     )
 
 
+@pytest.mark.parametrize("shape", [(2, 1, 8, 8), (2, 3, 16, 16), (3, 8, 8)])
+def test_images_of_another_shape_are_refused(trained, shape):
+    with pytest.raises(ValueError, match=r"images must be \(batch, 3, 8, 8\), not "):
+        load(trained)(torch.zeros(shape))
+
+
 def test_the_file_is_plain_and_says_what_was_found(trained):
     net = spaces.get("nasbench201").finalnet(NB201_CELL, 4, 1, 10)
     net.load_state_dict(load_file(trained.path / "weights.safetensors"))

@@ -191,7 +191,8 @@ class Campaign:
         hours = self._seconds_left(results) / workers / 3600
         outlook = "time left not known yet"
         if not isnan(hours):
-            outlook = f"about {ceil(hours)} h left on {workers} processes"
+            without = ", without those left out" if self.absent else ""
+            outlook = f"about {ceil(hours)} h left on {workers} processes{without}"
         lines.append(f"{done.total()} of {sum(wanted.values())} runs finished, {outlook}")
         return "\n".join(lines)
 

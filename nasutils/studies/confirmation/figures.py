@@ -26,13 +26,14 @@ def last_cells(parts: Sequence[Results], paper: str) -> pd.DataFrame:
             "accuracy": accuracy(results.searches[arm.name, seed].records),
         }
         for results in parts
-        for arm in _complete(results, paper)
+        for arm in complete(results, paper)
         for seed in arm.seeds()
     ]
     return pd.DataFrame(rows, columns=["arm", "seed", "accuracy"])
 
 
-def _complete(results: Results, paper: str) -> Iterator[Arm]:
+def complete(results: Results, paper: str) -> Iterator[Arm]:
+    """The arms of searches that the tests of a paper rest on and of which no run is missing."""
     tests = [h for claim in results.study.claims.get(paper, ()) for h in claim.tests]
     groups = [group for h in tests if h.of in OF_SEARCHES for group in h.groups()]
     arms = [arm for arm in results.study.arms if isinstance(arm, Arm)]

@@ -7,12 +7,15 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from scipy import stats
 
 from nasutils import paths
 from nasutils.measures import comparisons
+from nasutils.measures.searches import accuracy
 from nasutils.report import claims
 from nasutils.studies.confirmation import figures, plan
 from nasutils.studies.confirmation.campaign import Campaign
@@ -77,15 +80,26 @@ throughout, unless a claim says otherwise: CIFAR-10 at 16 x 16 pixels, 2,000 ima
 and as many for alpha, 8 channels, 2 cells a stage, 50 epochs; the accuracies of the cells are
 those of NAS-Bench-201's table, networks of full size.
 
-*Supported*: all tests of the claim pass, one-sided at 2.5 %, primary claims by Holm's correction
-over their paper. *Refuted or negligible*: a 95 % interval lies wholly below the smallest effect of
-interest. *Unresolved*: neither.
+*Supported*: all tests of the claim pass, one-sided at 2.5 %, primary claims (in bold) by Holm's
+correction over their paper. *Refuted or negligible*: the 95 % interval of one of its tests lies
+wholly below the smallest effect of interest, which stands behind what is tested. *Unresolved*:
+neither. *Described*: a number with its interval, and no test. A claim that waits says how many of
+its runs are there. In the pilot an interval beyond the threshold of its claim is *supported*, one
+wholly on the other side *not supported*, any other *inconclusive*; its statistic is often another
+one, in other units, and stands with its threshold in the notebook. Which run folder belongs to
+which arm and seed: [registered_runs.csv](registered_runs.csv).
 How often each test errs where nothing is to be found: [calibration.csv](calibration.csv).
 """
 MACHINES = """\
 Another machine rounds sums differently, which makes of a seed another search of the same kind: an
 arm may be computed on several. Where processor seconds are compared, both arms ran on the same
 processor, by turns."""
+
+DEVICES = """\
+Complete arms that were computed on several devices: the median of the last cell's test accuracy
+on each, and p of Brunner and Munzel's test, two-sided (from five searches on each; not registered,
+not corrected)."""
+FEWEST = 5
 
 
 def page(parts: Sequence[Results], found: Mapping[str, Sequence[Outcome]]) -> str:
@@ -96,7 +110,7 @@ def page(parts: Sequence[Results], found: Mapping[str, Sequence[Outcome]]) -> st
     for paper, of_paper in found.items():
         sections += [_paper(paper, of_paper), *_picture(paper)]
     sections += [_pilot_only(paper) for paper in TITLES if paper not in found]
-    sections += [_machines(parts), *(_deviations(results.study) for results in parts)]
+    sections += [_machines(parts), *dict.fromkeys(_deviations(r.study) for r in parts)]
     return "\n".join(sections)
 
 
@@ -119,7 +133,9 @@ def _deviations(study: Study) -> str:
 
 
 def write() -> None:
-    """Write figures/README.md and the counts in README.md from the committed runs."""
+    """Write figures/README.md, the table of runs beside it, and the counts in README.md from the
+    committed runs.
+    """
     for file, text in current().items():
         file.write_text(text)
 
@@ -132,6 +148,7 @@ def current() -> dict[Path, str]:
     readme = paths.ROOT / "README.md"
     return {
         paths.ROOT / "figures" / "README.md": page(parts, found),
+        paths.ROOT / "figures" / "registered_runs.csv": run_table(parts).to_csv(index=False),
         readme: counted(readme.read_text(), found),
     }
 
@@ -281,8 +298,20 @@ def _paper(paper: str, found: Sequence[Outcome]) -> str:
         "",
         *_RELEASED_PILOT.get(paper, lambda: [])(),
         _markdown_table(head, rows),
+        *_unconfirmed(pilot, found),
     ]
     return "\n".join([f"## {TITLES[paper]}", "", anchor, "", *text])
+
+
+def _unconfirmed(pilot: pd.DataFrame, found: Sequence[Outcome]) -> list[str]:
+    """The claims of the pilot that no claim of the plan takes up."""
+    confirmed = {name for outcome in found for name in outcome.claim.pilot}
+    rows = pilot[~pilot.index.isin(confirmed)]
+    lines = [
+        f"- {name}: {row['statistic']}: {_before(pilot, str(name))}"
+        for name, row in rows.iterrows()
+    ]
+    return ["", "Of the pilot alone, without a registered test:", "", *lines, ""] if lines else []
 
 
 def _picture(paper: str) -> list[str]:
@@ -347,9 +376,48 @@ def _machines(parts: Sequence[Results]) -> str:
         [machine, str(arms.total()), ", ".join(f"{arm} ({count})" for arm, count in arms.items())]
         for machine, arms in sorted(computed.items())
     ]
-    return "\n".join(
-        ["## Machines", "", MACHINES, "", _markdown_table(["machine", "runs", "of them"], rows)]
-    )
+    several = list(_by_device(parts))
+    beside = ["", DEVICES, "", _markdown_table(["arm", "by device", "p"], several)]
+    table = _markdown_table(["machine", "runs", "of them"], rows)
+    return "\n".join(["## Machines", "", MACHINES, "", table, *(beside if several else [])])
+
+
+def run_table(parts: Sequence[Results]) -> pd.DataFrame:
+    """A row per run that counts: the plan's commit, the arm, the seed or network, the run folder
+    (in figures/<scale>/runs) and the machine.
+    """
+    rows = [
+        (results.study.registered, arm, str(which), run.path.name, _machine(run.stamp))
+        for results in parts
+        for (arm, which), run in (*results.searches.items(), *results.networks.items())
+    ]
+    columns = ["registered", "arm", "which", "run", "machine"]
+    return pd.DataFrame(rows, columns=columns).drop_duplicates("run")
+
+
+def _by_device(parts: Sequence[Results]) -> Iterator[list[str]]:
+    """A row per complete arm that was computed on several devices: its last cells on each."""
+    for results in parts:
+        papers = results.study.claims
+        arms = {arm.name: arm for paper in papers for arm in figures.complete(results, paper)}
+        for arm in arms.values():
+            values = defaultdict(list)
+            for seed in arm.seeds():
+                run = results.searches[arm.name, seed]
+                values[run.stamp["device"]].append(accuracy(run.records))
+            if len(values) > 1:
+                told = [
+                    f"{device} ({len(v)}): {median(v):.1f} %"
+                    for device, v in sorted(values.items())
+                ]
+                yield [arm.name, "; ".join(told), _differs(*values.values())]
+
+
+def _differs(*samples: Sequence[float]) -> str:
+    """p of Brunner and Munzel's test, two-sided; empty for more than two, or few values."""
+    if len(samples) != 2 or min(map(len, samples)) < FEWEST:
+        return ""
+    return _p(float(stats.brunnermunzel(*samples).pvalue))
 
 
 def _machine(stamp: Mapping[str, Any]) -> str:
@@ -372,8 +440,18 @@ def _rows(outcome: Outcome, pilot: pd.DataFrame) -> Iterator[list[str]]:
             continue
         name = f"**{claim.claim}**" if claim.role == "primary" else claim.claim
         before = "; ".join(_before(pilot, earlier) for earlier in claim.pilot)
-        said = [name, claim.sentence, claim.statistic, test, before, result]
+        said = [name, claim.sentence, _tested(claim), test, before, result]
         yield [*said, _p(outcome.p), _p(outcome.holm), outcome.outcome]
+
+
+def _tested(claim: plan.PlannedClaim) -> str:
+    """What is tested, and from where on it is of interest."""
+    interests = [f"{h.interest:g}" for h in claim.tests if h.interest is not None]
+    return (
+        f"{claim.statistic} (of interest: {', '.join(interests)})"
+        if interests
+        else claim.statistic
+    )
 
 
 def _before(pilot: pd.DataFrame, name: str) -> str:
@@ -399,15 +477,11 @@ def _learned(found: Sequence[Outcome]) -> list[str]:
             f"- *{word}*: {o.claim.sentence} ({o.claim.statistic}: {o.findings[0]})"
             for o in judged
         ]
+    if lines:
+        lines.append("")  # ends the list
     waiting = sum(not o.findings for o in found)
-    return [
-        *lines,
-        (
-            f"{waiting} of {len(found)} claims wait for runs."
-            if waiting
-            else "All claims have an outcome."
-        ),
-    ]
+    some = f"{waiting} of {len(found)} claims wait for runs."
+    return [*lines, some if waiting else "All claims have an outcome."]
 
 
 def pilot_verdicts(paper: str) -> pd.DataFrame:

@@ -123,6 +123,9 @@ def gains(accuracy: pd.DataFrame, reference: str) -> str:
 def _gain(label: Any, row: Any, reference: str) -> str:
     if not row["n"]:
         return f"No search has both {label} and {reference}."
+    if row["equal"] == row["n"]:
+        same = f"{label} and {reference} end in networks of the same accuracy in all {row['n']}"
+        return f"{same} searches: nothing tells them apart here."
     better, equal = counted(int(row["better"]), int(row["n"])), int(row["equal"])
     return (
         f"{label} against {reference}: better in {better} searches, equal in {equal}; "
