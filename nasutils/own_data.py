@@ -357,7 +357,7 @@ def _own_data(
     if present != list(range(count)) or count < 2:
         rule = (
             f"labels of {path} must be 0 to {count - 1}, two or more, each of them in the training"
-            " part"
+            f" part{', since classes names as many' if len(classes) else ''}"
         )
         raise ValueError(f"{rule}; they are {_few(present)}")
     test_images, test_labels = test or (images[:0], labels[:0])

@@ -42,7 +42,7 @@ def experiment(seed=0, epochs=3, **changed):
 
 
 ONE, TWO, LONG = experiment(1), experiment(2), experiment(3, epochs=8)
-UNKNOWN_OPTION = experiment(options={"sparsity": 0.1})
+LARGE_BATCH = experiment(recipe={**RECIPE, "batch": 10**6})
 NOT_FINITE = experiment(recipe={**RECIPE, "weight_lr": 1e30, "clip": 1e30})
 ENDLESS = experiment(4, epochs=100_000)
 

@@ -41,7 +41,7 @@ LOOKS: dict[str, tuple[str, Dashes, str]] = {
     "EDD": ("C3", (0, (1, 1)), "*"),
     "rate control": ("C6", "--", "d"),
     "small rate 3e-4": ("C0", ":", "v"),
-    "small rate 3e-3": ("C2", ":", "^"),
+    "small rate 3e-3": ("C2", ":", "p"),
     "always sparse": ("C0", "--", "s"),
     "never sparse": ("C1", "-.", "D"),
     "T_s x 3": ("C2", ":", "^"),

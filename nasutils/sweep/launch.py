@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -151,10 +151,11 @@ def gather(
     `live`); there is none where every run is finished already. The line says what failed and how
     many runs were computed on which machine. Equal tasks are one run.
 
-    Raises what the first task that is not finished would fail with, if all of them would fail at
-    their start; Interrupted (a KeyboardInterrupt) where it is interrupted: what is finished stays,
-    and the next call goes on.
+    Raises ValueError for tasks that are none, and what the first task that is not finished would
+    fail with, if all of them would fail at their start; Interrupted (a KeyboardInterrupt) where it
+    is interrupted: what is finished stays, and the next call goes on.
     """
+    _check_tasks(tasks)
     check_sweep(machine, workers, engine, gpus)
     names = {key: name_of(task) for key, task in tasks.items()}
     named = {names[key]: task for key, task in tasks.items()}
@@ -172,6 +173,16 @@ def gather(
         raise Interrupted(sum(home.finished for home in homes), len(homes)) from None
     _print_outcome(found)
     return found
+
+
+def _check_tasks(tasks: Any) -> None:
+    """Raise ValueError unless it is a dict of what can be run."""
+    if not isinstance(tasks, Mapping):
+        rule = "a dict with a key for each Experiment or Evaluation"
+        raise ValueError(f"tasks must be {rule}, not a {type(tasks).__name__}")
+    for key, task in tasks.items():
+        if not callable(getattr(task, "params", None)):
+            raise ValueError(f"task {key!r} must be an Experiment or Evaluation, not {task!r}")
 
 
 def _print_outcome(found: dict[K, Run]) -> None:

@@ -24,7 +24,7 @@ import torch
 from nasutils import runs
 from nasutils.errors import choose
 from nasutils.runs import Run
-from nasutils.training.experiment import Machine
+from nasutils.training.experiment import Machine, check_machine
 
 ENGINES = ("local", "ray")
 
@@ -140,6 +140,7 @@ def events(tasks: Mapping[str, Task], pool: Pool) -> Iterator[Event | None]:
 
 def check_sweep(machine: Machine, workers: int | None, engine: str, gpus: float) -> None:
     """Raises ValueError, naming the parameter, for what no pool can do; see `launch.open_pool`."""
+    check_machine(machine)
     choose("engine", engine, ENGINES)
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers}")

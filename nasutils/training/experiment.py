@@ -272,6 +272,12 @@ class Machine:
             object.__setattr__(self, name, _at_home(name, getattr(self, name)))
 
 
+def check_machine(machine: Machine) -> None:
+    """Raise ValueError if it is none."""
+    if not isinstance(machine, Machine):
+        raise ValueError(f"machine must be a Machine, as in Machine(runs='runs'), not {machine!r}")
+
+
 def _at_home(name: str, folder: Path | None) -> Path | None:
     try:
         return None if folder is None else Path(folder).expanduser()
@@ -440,6 +446,7 @@ def finish(computation: Computation[T], machine: Machine) -> Run:
     On one thread, whoever calls: the sums of several threads differ in their last bits; on a GPU
     with kernels whose sums have an order.
     """
+    check_machine(machine)
     check_device(machine.device)
     tell_changes([computation.params()], machine)
 

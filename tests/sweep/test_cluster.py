@@ -19,10 +19,10 @@ from nasutils.sweep.launch import name_of, open_pool, sweep
 from nasutils.training.experiment import Machine
 from tests.sweeps import (
     ENDLESS,
+    LARGE_BATCH,
     LONG,
     NOT_FINITE,
     ONE,
-    UNKNOWN_OPTION,
     Killer,
     holders,
     killed_sweep,
@@ -58,19 +58,19 @@ def test_a_worker_is_killed_others_fail_and_the_records_are_the_same(undisturbed
     long, states = Run(tmp_path / name_of(LONG)), []
     with Killer(lambda: holders(long) if len(long.records) >= 3 else [], times=1) as killer:
         done = sweep(
-            [LONG, UNKNOWN_OPTION, NOT_FINITE, ONE],
+            [LONG, LARGE_BATCH, NOT_FINITE, ONE],
             Machine(runs=tmp_path),
             engine="ray",
             watch=lambda now: states.append(now[long.path.name]),
         )
     assert len(killer.killed) == 1 and states.count("waiting") > 1
-    long, unknown, not_finite, one = done
+    long, large, not_finite, one = done
     assert [trace(one), trace(long)] == undisturbed
     assert (
-        "did you mean 'sparse'" in unknown.failure["error"]
+        "batch must be 1 to" in large.failure["error"]
         and "NotFinite" in not_finite.failure["error"]
     )
-    assert "Traceback" in unknown.failure["traceback"]
+    assert "Traceback" in large.failure["traceback"]
 
 
 def test_the_sweep_is_killed_and_started_again_and_trains_nothing_twice(undisturbed, tmp_path):

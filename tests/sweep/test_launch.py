@@ -16,12 +16,12 @@ from nasutils.training.experiment import Machine
 from nasutils.training.finalnet import Evaluation
 from tests.sweeps import (
     ENDLESS,
+    LARGE_BATCH,
     LONG,
     NOT_FINITE,
     ONE,
     TINY,
     TWO,
-    UNKNOWN_OPTION,
     Killer,
     experiment,
     holders,
@@ -32,7 +32,8 @@ from tests.sweeps import (
     until,
 )
 
-ALL = [ONE, UNKNOWN_OPTION, TWO, NOT_FINITE, ONE, LONG]
+CELL = "|none~0|+|none~0|none~1|+|none~0|none~1|nor_conv_3x3~2|"
+ALL = [ONE, LARGE_BATCH, TWO, NOT_FINITE, ONE, LONG]
 
 
 class Watched:
@@ -67,9 +68,8 @@ def test_every_run_that_can_finish_does(swept):
 
 
 def test_failures_are_recorded(swept):
-    _, unknown, _, not_finite, *_ = swept[1]
-    assert "unknown option of sp-darts 'sparsity'" in unknown.failure["error"]
-    assert "did you mean 'sparse'" in unknown.failure["error"]
+    _, large, _, not_finite, *_ = swept[1]
+    assert "the images for the weights, not 1000000" in large.failure["error"]
     assert (
         "NotFinite" in not_finite.failure["error"]
         and "epoch 0, step" in not_finite.failure["error"]
@@ -135,11 +135,11 @@ def test_what_cannot_be_is_refused_before_anything_runs(arguments, says, tmp_pat
 
 
 def test_the_finished_ones_of_some_runs_or_the_first_error_of_none(swept):
-    one, two, bad = (Run(swept[0].runs / name_of(e)) for e in (ONE, TWO, UNKNOWN_OPTION))
+    one, two, bad = (Run(swept[0].runs / name_of(e)) for e in (ONE, TWO, LARGE_BATCH))
     assert finished({"a": bad, "b": one, "c": two}) == {"b": one, "c": two} and finished({}) == {}
     with pytest.raises(
         RuntimeError,
-        match="none of 2 runs finished; the first, a: ValueError: unknown .*'sparsity'",
+        match="none of 2 runs finished; the first, a: ValueError: batch must be 1 to",
     ):
         finished({"a": bad, "b": Run(swept[0].runs / "absent")})
 
@@ -163,10 +163,28 @@ def test_gather_returns_the_runs_by_their_keys_and_names_what_failed(swept, caps
 def test_gather_refuses_what_is_impossible_before_anything_runs(tmp_path):
     machine, absent = Machine(tmp_path / "runs", data=tmp_path), experiment(dataset="cifar10")
     with pytest.raises(MissingData, match="cifar10 not found"):
-        gather({"a": absent, "b": UNKNOWN_OPTION}, machine)
+        gather({"a": absent, "b": LARGE_BATCH}, machine)
     with pytest.raises(ValueError, match="images must be 1 to 718 for digits, not 800"):
         gather({"a": experiment(images=800)}, machine)
     assert not machine.runs.exists()
+
+
+@pytest.mark.parametrize(
+    ("tasks", "says"),
+    [
+        ([Evaluation(CELL)], "tasks must be a dict with a key for each .*, not a list"),
+        ({"a": 1}, "task 'a' must be an Experiment or Evaluation, not 1"),
+    ],
+)
+def test_gather_refuses_what_is_no_task(tasks, says, tmp_path):
+    with pytest.raises(ValueError, match=says):
+        gather(tasks, Machine(runs=tmp_path))
+
+
+def test_a_folder_is_no_machine(tmp_path):
+    for call in (Evaluation(CELL).run, lambda machine: gather({}, machine)):
+        with pytest.raises(ValueError, match=r"machine must be a Machine, as in .*, not '"):
+            call(str(tmp_path))
 
 
 def test_gather_looks_at_every_run_once_before_it_computes(swept, monkeypatch):
@@ -231,7 +249,7 @@ def test_a_sweep_that_is_stopped_ends_its_processes(tmp_path):
             raise Stopped
 
     with pytest.raises(Stopped):
-        sweep([UNKNOWN_OPTION, ENDLESS], Machine(runs=tmp_path), workers=2, watch=stop)
+        sweep([LARGE_BATCH, ENDLESS], Machine(runs=tmp_path), workers=2, watch=stop)
     assert active_children() == []
 
 
