@@ -45,7 +45,7 @@ def test_values_that_hold_each_other_are_refused():
 
 @pytest.mark.parametrize("value", [[], None, 3, b"|none~0|"])
 def test_a_genotype_that_is_no_text_is_named(value):
-    with pytest.raises(ValueError, match="genotype must be a text"):
+    with pytest.raises(ValueError, match="genotype must be a Genotype or its text"):
         Evaluation(genotype=value)
 
 
