@@ -159,6 +159,15 @@ def check_mix(mix: Mix, shapes: Mapping[str, tuple[int, int]]) -> None:
         raise ValueError(f"mixing weights must have the shapes {dict(shapes)}, not {found}")
 
 
+def check_ranked(mix: Mix, shapes: Mapping[str, tuple[int, int]]) -> None:
+    """Raise ValueError unless weights can be ranked: of these shapes, and finite (one device
+    synchronisation per cell type).
+    """
+    check_mix(mix, shapes)
+    if bad := [name for name, weights in mix.items() if not weights.isfinite().all()]:
+        raise ValueError(f"mixing weights must be finite, those of {', '.join(bad)} are not")
+
+
 def nonzero(mix: Mix) -> Active:
     """The operations whose weight is not exactly 0 (one device synchronisation per cell type)."""
     return {name: (weights != 0).tolist() for name, weights in mix.items()}

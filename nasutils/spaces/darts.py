@@ -33,6 +33,7 @@ from nasutils.spaces.base import (
     check_mix,
     check_network,
     check_partial,
+    check_ranked,
 )
 from nasutils.spaces.darts_cells import EDGES, HANDMADE_OPS, INCOMING, check_genotype
 from nasutils.spaces.darts_final import FinalNet
@@ -97,7 +98,7 @@ class DARTS(Space):
         policies: `darts_policies`.
         """
         chosen = darts_policies.POLICIES[self.check_policy(policy)]
-        check_mix(mix, self.alpha_shapes)
+        check_ranked(mix, self.alpha_shapes)
         weights = {name: w.tolist() for name, w in mix.items()}
         return darts_policies.derive(weights, self.edge_ops, chosen)
 

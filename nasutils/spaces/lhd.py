@@ -31,6 +31,7 @@ from nasutils.spaces.base import (
     check_mix,
     check_network,
     check_partial,
+    check_ranked,
 )
 from nasutils.spaces.finalnets import conv_stem
 from nasutils.spaces.genotype import Genotype
@@ -134,7 +135,7 @@ class LHD(Space):
         policies: `lhd_policies`.
         """
         chosen = lhd_policies.POLICIES[self.check_policy(policy)]
-        check_mix(mix, self.alpha_shapes)
+        check_ranked(mix, self.alpha_shapes)
         return lhd_policies.derive(mix, chosen)
 
     def check_genotype(self, genotype: Genotype | str) -> None:

@@ -19,7 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasutils.errors import whole
-from nasutils.spaces.base import Active, Mix, Space, active_operations, check_mix, check_partial
+from nasutils.spaces.base import (
+    Active,
+    Mix,
+    Space,
+    active_operations,
+    check_mix,
+    check_partial,
+    check_ranked,
+)
 from nasutils.spaces.genotype import Genotype
 from nasutils.spaces.nasbench201_table import EDGES, OPS, arch_of, num_architectures, query
 from nasutils.spaces.ops import ReLUConvBN, ResidualReduction
@@ -62,7 +70,7 @@ class NASBench201(Space):
     def discretize(self, mix: Mix, policy: str | None = None) -> Genotype:
         """Per edge the operation of the largest weight, none included; the first one of equals."""
         self.check_policy(policy)
-        check_mix(mix, self.alpha_shapes)
+        check_ranked(mix, self.alpha_shapes)
         return Genotype.parse(arch_of(mix["cell"].argmax(dim=-1).tolist()))
 
     def finalnet(

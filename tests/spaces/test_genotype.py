@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from nasutils import Genotype, methods, spaces
 
@@ -155,3 +156,11 @@ def test_a_genotype_is_checked_without_a_network(space, monkeypatch):
     known.check_genotype(genotype)
     with pytest.raises(ValueError, match="sep_conv_9x9"):
         known.check_genotype(re.sub(r"'(\w+_\w+)', 0", "'sep_conv_9x9', 0", genotype, count=1))
+
+
+@pytest.mark.parametrize("name", ["nasbench201", "darts", "s1", "lhd"])
+def test_weights_that_are_not_finite_are_not_ranked(name):
+    space = spaces.get(name)
+    mix = {cell: torch.full(shape, torch.nan) for cell, shape in space.alpha_shapes.items()}
+    with pytest.raises(ValueError, match=f"must be finite, those of {next(iter(mix))}"):
+        space.discretize(mix)
