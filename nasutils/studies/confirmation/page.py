@@ -80,14 +80,17 @@ throughout, unless a claim says otherwise: CIFAR-10 at 16 x 16 pixels, 2,000 ima
 and as many for alpha, 8 channels, 2 cells a stage, 50 epochs; the accuracies of the cells are
 those of NAS-Bench-201's table, networks of full size.
 
-*Supported*: all tests of the claim pass, one-sided at 2.5 %, primary claims (in bold) by Holm's
-correction over their paper. *Refuted or negligible*: the 95 % interval of one of its tests lies
-wholly below the smallest effect of interest, which stands behind what is tested. *Unresolved*:
-neither. *Described*: a number with its interval, and no test. A claim that waits says how many of
-its runs are there. In the pilot an interval beyond the threshold of its claim is *supported*, one
-wholly on the other side *not supported*, any other *inconclusive*; its statistic is often another
-one, in other units, and stands with its threshold in the notebook. Which run folder belongs to
-which arm and seed: [registered_runs.csv](registered_runs.csv).
+- *Supported*: all tests of the claim pass, one-sided at 2.5 %, primary claims (in bold) by Holm's
+  correction over their paper.
+- *Refuted or negligible*: the 95 % interval of one of its tests lies wholly below the smallest
+  effect of interest, which stands behind what is tested.
+- *Unresolved*: neither. *Described*: a number with its interval, and no test.
+- A claim that waits says how many of its runs are there.
+- In the pilot an interval beyond the threshold of its claim is *supported*, one wholly on the other
+  side *not supported*, any other *inconclusive*. Its statistic is often another one, in other
+  units; the notebook has it, and its threshold.
+
+Which run folder belongs to which arm and seed: [registered_runs.csv](registered_runs.csv).
 How often each test errs where nothing is to be found: [calibration.csv](calibration.csv).
 """
 MACHINES = """\
