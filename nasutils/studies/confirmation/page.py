@@ -86,9 +86,9 @@ those of NAS-Bench-201's table, networks of full size.
   effect of interest, which stands behind what is tested.
 - *Unresolved*: neither. *Described*: a number with its interval, and no test.
 - A claim that waits says how many of its runs are there.
-- In the pilot an interval beyond the threshold of its claim is *supported*, one wholly on the other
-  side *not supported*, any other *inconclusive*. Its statistic is often another one, in other
-  units; the notebook has it, and its threshold.
+- In the pilot an interval beyond the threshold of its claim is *supported*, one wholly on the
+  other side *not supported*, any other *inconclusive*. Its statistic is often another one, in
+  other units; the notebook has it, and its threshold.
 
 Which run folder belongs to which arm and seed: [registered_runs.csv](registered_runs.csv).
 How often each test errs where nothing is to be found: [calibration.csv](calibration.csv).
