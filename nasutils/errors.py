@@ -60,8 +60,7 @@ def _is(value: Any, kind: type) -> bool:
 
 def positive(name: str, value: float) -> float:
     """Return value if it is a finite number above 0. Raises ValueError naming the parameter."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 < value < float("inf"):
+    if not _is(value, float) or not 0 < value < float("inf"):
         raise ValueError(f"{name} must be a positive number, not {value!r}")
     return value
 
@@ -109,13 +108,9 @@ def check_value(name: str, value: Any, kind: Any, limit: float = float("inf")) -
     """Check a str, bool, int or float, which is at least 0 and below the limit.
     Raises ValueError naming the parameter.
     """
-    if kind is str:
-        good, allowed = isinstance(value, str), "a name"
-    elif kind is bool:
-        good, allowed = isinstance(value, bool), "True or False"
-    else:
-        kinds = int if kind is int else (int, float)
-        good = isinstance(value, kinds) and not isinstance(value, bool) and 0 <= value < limit
-        allowed = f"{'a whole' if kind is int else 'a'} number, at least 0 and below {limit}"
+    good, allowed = _is(value, kind), KINDS[kind]
+    if kind in (int, float):
+        good = good and 0 <= value < limit
+        allowed += f", at least 0 and below {limit}"
     if not good:
         raise ValueError(f"{name} must be {allowed}, not {value!r}")
