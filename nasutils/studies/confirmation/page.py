@@ -17,6 +17,7 @@ from nasutils import paths
 from nasutils.measures import comparisons
 from nasutils.measures.searches import accuracy
 from nasutils.report import claims
+from nasutils.runs import Run
 from nasutils.studies.confirmation import figures, plan
 from nasutils.studies.confirmation.campaign import Campaign
 from nasutils.studies.confirmation.outcomes import (
@@ -404,16 +405,19 @@ def _by_device(parts: Sequence[Results]) -> Iterator[list[str]]:
         papers = results.study.claims
         arms = {arm.name: arm for paper in papers for arm in figures.complete(results, paper)}
         for arm in arms.values():
-            values = defaultdict(list)
+            on: dict[str, list[Run]] = defaultdict(list)
             for seed in arm.seeds():
                 run = results.searches[arm.name, seed]
-                values[run.stamp["device"]].append(accuracy(run.records))
-            if len(values) > 1:
-                told = [
-                    f"{device} ({len(v)}): {median(v):.1f} %"
-                    for device, v in sorted(values.items())
-                ]
-                yield [arm.name, "; ".join(told), _differs(*values.values())]
+                on[run.stamp["device"]].append(run)
+            if len(on) > 1:
+                yield [arm.name, *_compared(on)]
+
+
+def _compared(on: Mapping[str, Sequence[Run]]) -> tuple[str, str]:
+    """Medians of the last cells of searches by their device, and p."""
+    values = {name: [accuracy(run.records) for run in on[name]] for name in sorted(on)}
+    told = [f"{name} ({len(v)}): {median(v):.1f} %" for name, v in values.items()]
+    return "; ".join(told), _differs(*values.values())
 
 
 def _differs(*samples: Sequence[float]) -> str:
