@@ -266,7 +266,9 @@ def test_refusals_say_what_is_wrong_and_what_to_log():
     with pytest.raises(ValueError, match="every record needs alpha\\['normal'\\], 14 x 7"):
         judged(records, "res", space=spaces.get("darts7"), operation="sep_conv_3x3")
     with pytest.raises(ValueError, match="every record needs alpha"):
-        judged(as_records(np.full((2, 6, 5), np.nan)), "res")
+        judged(
+            [{**r, "alpha": {"cell": np.full((6, 5), np.nan).tolist()}} for r in records], "res"
+        )
     with pytest.raises(ValueError, match="genotype with the cell 'normal'"):
         judged(records, "skips_2", space=spaces.get("darts7"))
 
