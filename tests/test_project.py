@@ -301,3 +301,17 @@ def test_nbval_compares_nearly_every_output(file):
     ]
     assert len(ignored) <= 5 and not any("NBVAL_" in "".join(cell["source"]) for cell in cells)
     assert sum(bool(cell["outputs"]) for cell in cells) - len(ignored) >= 15
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_every_drawn_file_is_one_that_its_notebook_draws_and_is_stamped(notebook):
+    """Files are called by what they show: the numbers of figures and tables change."""
+    cells = json.loads((ROOT / "notebooks" / f"{notebook}.ipynb").read_text())["cells"]
+    code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    saved = set(re.findall(r'gallery\.(?:figure|table)\(\s*"(\w+)"', code))
+    folder = ROOT / "figures" / "laptop" / notebook
+    drawn = {file.stem for file in folder.iterdir()} - {"stamp"}
+    stamped = json.loads((folder / "stamp.json").read_text())
+    assert drawn <= saved
+    assert drawn == {name for entry in stamped for name in entry["files"]}
+    assert not any(re.fullmatch(r"(table|figure)\d*", name) for name in saved)
