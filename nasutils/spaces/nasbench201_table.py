@@ -29,6 +29,13 @@ ACCURACY_KINDS = ("test_200", "val_12", "test_12")
 Arch = str | int | Genotype | Sequence[str] | Sequence[int]
 
 
+class ByDataset(dict[str, float]):
+    """Values by data set. An unknown name raises ValueError, as in `accuracies`."""
+
+    def __missing__(self, name: str) -> float:
+        return self[choose("data set of NAS-Bench-201", name, self)]
+
+
 @dataclass(frozen=True)
 class CellRecord:
     """A cell as tabulated. Accuracies in percent by data set: cifar10, cifar100, imagenet16-120.
@@ -177,7 +184,8 @@ def query(arch: Arch) -> CellRecord:
     row = index_of(arch)
     columns = []
     for kind in ACCURACY_KINDS:
-        columns.append({name: accuracies(name, kind)[row].item() for name in DATASETS})
+        by_dataset = ((name, accuracies(name, kind)[row].item()) for name in DATASETS)
+        columns.append(ByDataset(by_dataset))
     return CellRecord(row, text, finalnet_parameters(text), finalnet_multiply_adds(text), *columns)
 
 

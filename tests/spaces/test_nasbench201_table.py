@@ -167,3 +167,10 @@ def test_splits_are_the_papers_halves():
 def test_what_is_not_a_cell_is_refused(arch, says):
     with pytest.raises(ValueError, match=says):
         cells.index_of(arch)
+
+
+def test_an_unknown_data_set_of_a_record_is_told_the_known_ones():
+    accuracy = nasbench201.query(0).test_accuracy
+    with pytest.raises(ValueError, match="unknown data set .*'cifar': choose .*did you mean 'cif"):
+        accuracy["cifar"]
+    assert accuracy.get("cifar") is None and "cifar" not in accuracy

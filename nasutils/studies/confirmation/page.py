@@ -332,8 +332,9 @@ def _released_pilot() -> list[str]:
     """What the pilot of the released LHD architectures said, in words."""
     lines = [
         (
-            "The pilot of the released architectures, one training each (CIFAR-10; not part of the"
-            " confirmation):"
+            "There were two pilots. That of the table below is our own short searches. The other"
+            " trained released architectures, once each (CIFAR-10; its runs were not kept, and are"
+            " not part of the confirmation):"
         ),
         "",
     ]
