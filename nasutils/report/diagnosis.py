@@ -18,7 +18,7 @@ def figure(diagnosis: Diagnosis) -> tuple[Figure, pd.DataFrame]:
     table = diagnosis.table
     draws = [_shares, _magnitudes, _decided]
     rows, columns = 1, 3
-    if not table["eigenvalue"].isna().all():
+    if table["eigenvalue"].notna().any():
         draws.append(_eigenvalue)
         rows, columns = 2, 2
     drawn, axes = plots.panels(rows, columns, 2.4, sharex=True)
@@ -29,8 +29,9 @@ def figure(diagnosis: Diagnosis) -> tuple[Figure, pd.DataFrame]:
     verdict = "no collapse"
     if diagnosis.since is not None:
         verdict = f"collapsed since epoch {diagnosis.since} (shaded)"
+        last = table["epoch"].iloc[-1]
         for ax in axes.flat:
-            ax.axvspan(diagnosis.since, table["epoch"].iloc[-1], color="C3", alpha=0.1, lw=0)
+            ax.axvspan(diagnosis.since, last, color="C3", alpha=0.1, lw=0)
     drawn.suptitle(f"{diagnosis.space}: {verdict}", fontsize="medium")
     plots.note(
         drawn,
@@ -40,35 +41,31 @@ def figure(diagnosis: Diagnosis) -> tuple[Figure, pd.DataFrame]:
 
 
 def _legend(ax: Axes, columns: int) -> None:
-    """Above the axes, where no curve runs."""
-    ax.legend(
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        ncols=columns,
-        fontsize="x-small",
-        borderaxespad=0.2,
-    )
+    plots.legend_above(ax, columns, fontsize="x-small", borderaxespad=0.2)
 
 
 def _shares(ax: Axes, table: pd.DataFrame) -> None:
+    epochs = table["epoch"]
     for (column, name), style in zip(SHARES.items(), ("-", "--"), strict=True):
-        (line,) = ax.plot(
-            table["epoch"], table[column], style, label=name.lower(), drawstyle="steps-post"
-        )
-        ax.axhline(LIMITS[column][0], color=line.get_color(), ls=":", lw=0.9)
+        label = name.lower()
+        (line,) = ax.plot(epochs, table[column], style, label=label, drawstyle="steps-post")
+        limit, *_ = LIMITS[column]
+        ax.axhline(limit, color=line.get_color(), ls=":", lw=0.9)
     ax.set(ylabel="share of the cell's edges\n(dotted: limit)", ylim=(-0.03, 1.03))
     _legend(ax, 1)
 
 
 def _magnitudes(ax: Axes, table: pd.DataFrame) -> None:
-    ops = [column.removeprefix("S_") for column in table.columns if column.startswith("S_")]
-    every = max(len(table) // 8, 1)
-    for op in ops:
+    magnitudes = table.filter(regex="^S_")
+    every = plots.mark_every(len(table))
+    for column, values in magnitudes.items():
+        op = str(column).removeprefix("S_")
         style = plots.look(op) | plots.MARKS | {"lw": 1.3, "markevery": every}
-        ax.plot(table["epoch"], table[f"S_{op}"], label=plots.spaced(op), **style)
-    values = table[[f"S_{op}" for op in ops]].to_numpy()
-    low, high = values.min(), values.max()
-    middle, half = (high + low) / 2, max(high - low, 0.2) * 0.55
+        ax.plot(table["epoch"], values, label=plots.spaced(op), **style)
+    low, high = magnitudes.to_numpy().min(), magnitudes.to_numpy().max()
+    # At least 0.2 high, so that the noise of a search that has not begun to differ looks small.
+    middle = (low + high) / 2
+    half = 0.55 * max(high - low, 0.2)
     ax.set(ylabel="magnitude S", ylim=(middle - half, middle + half))
     _legend(ax, 2)
 

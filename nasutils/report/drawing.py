@@ -126,14 +126,14 @@ def genotype_figure(named: Mapping[str, Genotype | str]) -> Figure:
     those of one cell share a row. Titles: their names.
     """
     genotypes = {name: Genotype.of(given) for name, given in named.items()}
-    single = all(len(g.cells) == 1 for g in genotypes.values())
+    single = all(len(genotype.cells) == 1 for genotype in genotypes.values())
     rows = math.ceil(len(genotypes) / 2) if single else len(genotypes)
     figure, axes = plots.panels(rows, 2, 1.7)
     for ax in axes.flat:
         ax.set_axis_off()
-    for i, (name, genotype) in enumerate(genotypes.items()):
-        places = axes.flat[i:] if single else axes[i]
-        for ax, cell in zip(places, genotype.cells, strict=False):
+    places = axes.reshape(-1, 1) if single else axes  # of each genotype
+    for row, (name, genotype) in zip(places, genotypes.items(), strict=False):
+        for ax, cell in zip(row, genotype.cells, strict=False):
             draw_genotype(ax, genotype, cell.name)
             ax.set_title(name if len(genotype.cells) == 1 else f"{name}, {cell.name} cell")
     return figure
@@ -155,17 +155,24 @@ def _picture(cell: Cell) -> tuple[list[DrawnNode], list[Arc], dict[str, np.ndarr
     """The nodes of a cell, its arcs, and the lines to its outputs by their hidden names."""
     inputs = 2 if cell.output else 1
     nodes = layout.place_nodes(inputs, len(cell.nodes), bool(cell.output), bool(cell.sum))
-    rails = {}
-    for source in cell.output:
-        rails[f"_output {nodes[source].text}"] = layout.rail(nodes[source], nodes[-1])
-    for source in cell.sum:
-        rails[f"_sum {nodes[source].text}"] = layout.rail(nodes[source], nodes[-2], side=-1)
     edges = []
     for target, pairs in enumerate(cell.nodes, start=inputs):
         for op, source in pairs:
             width, height = _extent(label(op)) + MARGIN
             edges.append(DrawnEdge(source, target, op, (width, height)))
-    return nodes, layout.arrange(nodes, edges), rails
+    return nodes, layout.arrange(nodes, edges), _rails(cell, nodes)
+
+
+def _rails(cell: Cell, nodes: Sequence[DrawnNode]) -> dict[str, np.ndarray]:
+    """The lines to the concatenation, the last node, and to the sum, the one before it."""
+    rails = {}
+    for source in cell.output:
+        node = nodes[source]
+        rails[f"_output {node.text}"] = layout.rail(node, nodes[-1])
+    for source in cell.sum:
+        node = nodes[source]
+        rails[f"_sum {node.text}"] = layout.rail(node, nodes[-2], side=-1)
+    return rails
 
 
 def _draw_arc(ax: Axes, arc: Arc) -> None:
@@ -174,8 +181,9 @@ def _draw_arc(ax: Axes, arc: Arc) -> None:
     name = f"_edge {edge.source}->{edge.target} {edge.op}"
     _draw_arrow(ax, arc.points, label=name, linewidth=1.3, **style)
     # The label interrupts all lines that it lies on.
-    box = Rectangle(arc.center - arc.half, *(2 * arc.half), color="white", lw=0, zorder=2.5)
-    ax.add_patch(box)
+    corner = arc.center - arc.half
+    width, height = 2 * arc.half
+    ax.add_patch(Rectangle(corner, width, height, color="white", lw=0, zorder=2.5))
     dark = tuple(0.75 * c for c in to_rgb(style["color"]))
     _put_text(ax, label(edge.op), arc.center, color=dark, label=f"_label {edge.op}")
 
@@ -207,7 +215,8 @@ def _draw_ribbon(
 ) -> None:
     """width: at weight 1. stripes: operations and weights from top to bottom."""
     along = np.gradient(arc.points, axis=0)
-    across = width * along[:, ::-1] * (-1, 1) / np.linalg.norm(along, axis=1, keepdims=True)
+    normal = along[:, ::-1] * (-1, 1)  # a quarter turn to the left
+    across = width * normal / np.linalg.norm(along, axis=1, keepdims=True)
     upper = arc.points + across * sum(stripes.values()) / 2
     for op, weight in stripes.items():
         lower = upper - across * weight
@@ -224,15 +233,17 @@ def _draw_key(ax: Axes, shades: Mapping[str, Mapping[str, Any]]) -> None:
     largest = max(Counter(map(family, shades)).values())
     name = label if largest <= 2 else family
     entries = {name(op): shade for op, shade in shades.items()}
-    box, gap, space = 0.32, 0.25, 0.08
+    box, space, gap = 0.32, 0.08, 0.25  # of an entry, before its text, between entries
     widths = [box + space + _extent(text)[0] for text in entries]
+    row = sum(widths) + gap * (len(widths) - 1)
     left, right = ax.get_xlim()
-    x = (left + right - sum(widths) - gap * (len(widths) - 1)) / 2
+    x = (left + right - row) / 2
     y = -TOP - 0.45
     for (text, shade), width in zip(entries.items(), widths, strict=True):
         ax.add_patch(Rectangle((x, y - box / 4), box, box / 2, **shade))
-        middle = x + (box + space + width) / 2
-        _put_text(ax, text, np.array([middle, y]), color="0.1")
+        text_starts, text_ends = x + box + space, x + width
+        center = np.array([(text_starts + text_ends) / 2, y])
+        _put_text(ax, text, center, color="0.1")
         x += width + gap
 
 
@@ -240,26 +251,26 @@ def _draw_arrow(ax: Axes, points: np.ndarray, zorder: float = 2, **style: Any) -
     """A line and the head of an arrow at its end."""
     tip = points[-1]
     distance = np.linalg.norm(points - tip, axis=-1)
-    outside = distance > ARROW_HEAD
-    line = points[outside]
-    # From the tip along the head, and across it.
-    back = ARROW_HEAD * (line[-1] - tip) / distance[len(line) - 1]
-    side = 0.36 * back[::-1] * (1, -1)
-    notch = tip + 0.75 * back
+    line = points[distance > ARROW_HEAD]
+    direction = tip - line[-1]
+    along = ARROW_HEAD * direction / np.linalg.norm(direction)
+    across = 0.36 * along[::-1] * (1, -1)  # a quarter turn to the right
+    back = tip - along
+    notch = tip - 0.75 * along
     x, y = np.vstack([line, notch]).T
     ax.plot(x, y, zorder=zorder, **style)
-    head = np.stack([tip, tip + back + side, notch, tip + back - side])
+    head = [tip, back - across, notch, back + across]
     ax.add_patch(Polygon(head, color=style["color"], lw=0, zorder=zorder))
 
 
 def _draw_nodes(ax: Axes, nodes: Sequence[DrawnNode]) -> None:
     angle = np.linspace(0, 2 * np.pi, 120, endpoint=False)
     circle = RADIUS * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    side = np.sign(circle) * (1, 0)
     for node in nodes:
         center = np.array([node.x, node.y])
         # The two halves of the circle, moved apart by the straight part.
-        straight = np.stack([node.half * np.sign(circle[:, 0]), np.zeros_like(angle)], axis=-1)
-        outline = center + circle + straight
+        outline = center + circle + node.half * side
         ax.add_patch(Polygon(outline, fc=node.color, ec="0.2", lw=0.9, zorder=3))
         _put_text(ax, node.text, center, color="0.1")
 
@@ -286,6 +297,7 @@ def _extent(text: str) -> np.ndarray:
 
 def _put_text(ax: Axes, text: str, center: np.ndarray, color: Any, label: str = "_text") -> None:
     path = _outline(text)
-    shift = center - path.get_extents().get_points().mean(axis=0)
+    corners = path.get_extents().get_points()
+    shift = center - corners.mean(axis=0)
     moved = path.transformed(Affine2D().translate(*shift))
     ax.add_patch(PathPatch(moved, color=color, lw=0, zorder=4, label=label))

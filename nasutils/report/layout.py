@@ -5,7 +5,6 @@ the second, higher the farther it goes. So an edge lies at the same place in all
 Labels are placed one after the other along their arcs, each where it hides least of what is there.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -16,6 +15,8 @@ RADIUS, SPACING, ARROW_HEAD = 0.2, 1.3, 0.15
 """Of a node, between nodes, of the head of an arrow."""
 TOP, RAIL = 1.3, -1.5
 """How far up and down arcs go; where the lines to the concatenation run."""
+GREY = "0.9"
+"""Fill of the nodes that are no intermediate ones."""
 SAMPLES = 41
 """Points of an arc."""
 PLACES = (20, 18, 22, 15, 25, 13, 27, 30, 10)
@@ -74,17 +75,21 @@ class Arc:
 
 def place_nodes(inputs: int, inner: int, output: bool, summed: bool = False) -> list[DrawnNode]:
     """Inputs above each other, then the others in a row; with a sum (LHD) two outputs."""
-    if inputs == 1:
-        colors = ["0.9"] + ["white"] * (inner - 1) + ["0.9"]
+    if inputs == 1:  # NAS-Bench-201: the last inner node is the output
+        colors = [GREY] + ["white"] * (inner - 1) + [GREY]
         return [DrawnNode(str(i), 2.1 * i, 0, color=color) for i, color in enumerate(colors)]
-    first = "$s_{k-1}$" if summed else "$c_{k-2}$"
-    nodes = [DrawnNode(first, 0, 0.85, 0.14, "0.9"), DrawnNode("$c_{k-1}$", 0, -0.85, 0.14, "0.9")]
+    before_last = "$s_{k-1}$" if summed else "$c_{k-2}$"
+    nodes = [
+        DrawnNode(before_last, 0, 0.85, 0.14, GREY),
+        DrawnNode("$c_{k-1}$", 0, -0.85, 0.14, GREY),
+    ]
     nodes += [DrawnNode(str(i), SPACING * (i + 1.35), 0) for i in range(inner)]
-    last = SPACING * (inner + 1.1)
+    end = SPACING * (inner + 1.1)
     if summed:
-        nodes.append(DrawnNode("$s_k$", last, 0.7, 0.05, "0.9"))
+        nodes.append(DrawnNode("$s_k$", end, 0.7, 0.05, GREY))
     if output:
-        nodes.append(DrawnNode("$c_k$", last, -0.7 if summed else 0.0, 0.05, "0.9"))
+        height = -0.7 if summed else 0.0
+        nodes.append(DrawnNode("$c_k$", end, height, 0.05, GREY))
     return nodes
 
 
@@ -97,24 +102,25 @@ def rail(source: DrawnNode, target: DrawnNode, side: int = 1) -> np.ndarray:
     corner = turn * np.stack([1 - np.cos(angle), -np.sin(angle)], axis=-1)
     down = np.linspace([source.x, -RADIUS], [source.x, bottom], 20)
     up = np.linspace([target.x, bottom], [target.x, end], 20)
-    left = down[-1] + corner
-    right = (up[0] + corner * (-1, 1))[::-1]
-    return np.concatenate([down, left, right, up]) * (1, side)
+    from_down = down[-1] + corner
+    to_up = up[0] + corner * (-1, 1)  # mirrored, and so drawn from its end
+    points = np.concatenate([down, from_down, to_up[::-1], up])
+    return points * (1, side)
 
 
 def arrange(nodes: Sequence[DrawnNode], edges: Sequence[DrawnEdge]) -> list[Arc]:
     """An arc for each edge, and the place of its label."""
     lines = []
-    drawn: Counter[tuple[int, int]] = Counter()
+    drawn = set()
     for edge in edges:
         between = edge.source, edge.target
-        height = _height(nodes, edge, second=drawn[between] > 0)
+        height = _height(nodes, edge, second=between in drawn)
         lines.append(_arc_points(nodes[edge.source], nodes[edge.target], height))
-        drawn[between] += 1
+        drawn.add(between)
     arcs: list[Arc] = []
-    for i, edge in enumerate(edges):
-        others = np.concatenate([*lines[:i], *lines[i + 1 :], np.empty((0, 2))])
-        arcs.append(_labelled(edge, lines[i], others, nodes, arcs))
+    for i, (edge, line) in enumerate(zip(edges, lines, strict=True)):
+        others = np.delete(lines, i, axis=0).reshape(-1, 2)
+        arcs.append(_labelled(edge, line, others, nodes, arcs))
     return arcs
 
 
@@ -130,7 +136,9 @@ def _height(nodes: Sequence[DrawnNode], edge: DrawnEdge, second: bool) -> float:
         side = 1 if edge.source % 2 == 0 else -1
         distance = target.x - source.x
         height = 0.4 * passed / (passed + 1) * distance / SPACING
-        if edge.label[0] > 0.65 * (distance - 2 * RADIUS):
+        width, _ = edge.label
+        straight = distance - 2 * RADIUS  # what is seen of a line between the nodes
+        if width > 0.65 * straight:
             height += 0.6  # room for the label
     if second:
         side, height = -side, height + 0.5
@@ -141,15 +149,18 @@ def _arc_points(source: DrawnNode, target: DrawnNode, height: float) -> np.ndarr
     """Points (SAMPLES, 2) of the arc from outline to outline."""
 
     def at(t: np.ndarray) -> np.ndarray:
-        straight = source.y + t * (target.y - source.y)
-        bow = height * (1 - np.abs(2 * t - 1) ** 2.2)
+        """Points of the arc between the centres, t from 0 to 1."""
         x = source.x + t * (target.x - source.x)
-        return np.stack([x, straight + bow], axis=-1)
+        straight = source.y + t * (target.y - source.y)
+        bow = 1 - np.abs(2 * t - 1) ** 2.2  # 0 at the ends, 1 in the middle; 2: a parabola
+        return np.stack([x, straight + height * bow], axis=-1)
 
     t = np.linspace(0, 1, 200)
     points = at(t)
-    outside = t[(source.distance(points) > 0) & (target.distance(points) > 0.03)]
-    return at(np.linspace(outside[0], outside[-1], SAMPLES))
+    # The tip of the arrow stops short of the outline.
+    outside = (source.distance(points) > 0) & (target.distance(points) > 0.03)
+    first, *_, last = t[outside]
+    return at(np.linspace(first, last, SAMPLES))
 
 
 def _labelled(

@@ -1,5 +1,6 @@
 """The look of figures: one palette, labelled axes, intervals shown, readable in grey."""
 
+from collections.abc import Sequence
 from functools import partialmethod
 from typing import Any
 from zlib import crc32
@@ -156,13 +157,29 @@ def median_band(
         medians.append(e.mean)
         lows.append(e.low)
         highs.append(e.high)
-    style.setdefault("markevery", max(len(places) // 8, 1))
+    style.setdefault("markevery", mark_every(len(places)))
     (line,) = ax.plot(places, medians, **MARKS, linewidth=1.4, **style)
     if not seeds:
         ax.fill_between(places, lows, highs, color=line.get_color(), alpha=0.16, lw=0)
         return
     for _, search in rows.groupby("seed"):
         ax.plot(search[x], search[y], color=line.get_color(), lw=0.5, alpha=0.5)
+
+
+def mark_every(points: int) -> int:
+    """`markevery` of a line of so many points: about eight marks."""
+    return max(points // 8, 1)
+
+
+def legend_above(ax: Axes, columns: int, **style: Any) -> None:
+    """A legend on top of the axes, where no curve runs."""
+    ax.legend(ncols=columns, loc="lower left", bbox_to_anchor=(0, 1), **style)
+
+
+def name_rows(ax: Axes, names: Sequence[str]) -> None:
+    """The rows of a panel at heights 0, 1, ..., the first on top."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, -0.6)
 
 
 def interval(ax: Axes, e: Estimate, y: float) -> None:

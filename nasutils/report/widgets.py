@@ -13,7 +13,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from PIL import Image as Picture
 from torch import Tensor
 
@@ -38,22 +40,20 @@ def temperature_explorer(alpha: Tensor, upstream: Tensor, ops: Sequence[str]) ->
     """
     from ipywidgets import FloatSlider
 
-    exponents = np.linspace(-4.5, 0.5, 51)
-    states = [_softmax_state(alpha, upstream, 10.0**exponent) for exponent in exponents]
-    gradients = np.array([(plain, noisy) for _, plain, noisy in states])
-    top = float(np.abs(gradients).max())
-    place = np.arange(len(ops))
-    first_weights, first_plain, first_noisy = states[0]
+    lowest, highest = -4.5, 0.5
+    largest = 0.0
+    for exponent in np.linspace(lowest, highest, 51):
+        _, *gradients = _softmax_state(alpha, upstream, 10.0**exponent)
+        largest = max(largest, float(np.abs(gradients).max()))
     figure, ((left, right),) = plots.panels(1, 2, 2.6)
-    weights = left.bar(place, first_weights)
-    plain = right.bar(place - 0.2, first_plain, 0.4, label="plain")
-    noisy = right.bar(place + 0.2, first_noisy, 0.4, label="sparse-noisy", hatch="//")
+    weights = left.bar(np.arange(len(ops)), np.zeros(len(ops)))
     left.set(ylabel="mixing weight", ylim=(0, 1))
-    right.set(ylabel="gradient in alpha", yscale="symlog", ylim=(-2 * top, 2 * top))
+    styles = {"plain": {}, "sparse-noisy": {"hatch": "//"}}
+    plain, noisy = _bar_pairs(right, len(ops), styles)
+    # The gradients span seven decades and both signs.
     right.set_yscale("symlog", linthresh=1e-2)
+    right.set(ylabel="gradient in alpha", ylim=(-2 * largest, 2 * largest))
     right.set_yticks([-1e3, -1e1, -1e-1, 0, 1e-1, 1e1, 1e3])
-    right.axhline(0, color="0.3", lw=0.8)
-    right.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     _name_operations((left, right), ops)
     title = left.set_title(" ")
 
@@ -64,7 +64,7 @@ def temperature_explorer(alpha: Tensor, upstream: Tensor, ops: Sequence[str]) ->
         for bars, heights in zip((weights, plain, noisy), state, strict=True):
             _set_heights(bars, heights)
 
-    slider = _slider(FloatSlider, "log10 T", -3, min=-4.5, max=0.5, step=0.1)
+    slider = _slider(FloatSlider, "log10 T", -3, min=lowest, max=highest, step=0.1)
     return _explorer([slider], figure, move)
 
 
@@ -74,8 +74,24 @@ def _softmax_state(
     """Mixing weights, plain and sparse-noisy gradient."""
     p = relax.softmax(alpha, temperature)
     plain = relax.softmax_gradient(p, upstream, temperature)
-    noisy = plain + relax.softmax_gradient(relax.softmax(alpha, 1.0), upstream)
-    return p.numpy(), plain.numpy(), noisy.numpy()
+    at_temperature_1 = relax.softmax_gradient(relax.softmax(alpha, 1.0), upstream)
+    return p.numpy(), plain.numpy(), (plain + at_temperature_1).numpy()
+
+
+def _bar_pairs(
+    ax: Axes, operations: int, styles: Mapping[str, Mapping[str, Any]]
+) -> Sequence[BarContainer]:
+    """Two bars side by side for each operation, of no height yet, with a legend above.
+
+    styles: of the left and of the right ones, by their labels.
+    """
+    place = np.arange(operations)
+    pairs = []
+    for shift, (label, style) in zip((-0.2, 0.2), styles.items(), strict=True):
+        pairs.append(ax.bar(place + shift, np.zeros(operations), 0.4, label=label, **style))
+    ax.axhline(0, color="0.3", lw=0.8)
+    plots.legend_above(ax, 2)
+    return pairs
 
 
 def trajectory_explorer(
@@ -97,27 +113,29 @@ def trajectory_explorer(
     now = _cells_worth(right, records)
     title = left.set_title(" ")
     # Zeros keep the room that the text of a cell needs.
-    below = figure.supxlabel("0" * 60, fontsize="x-small", color="0.3")
+    cell = figure.supxlabel("0" * 60, fontsize="x-small", color="0.3")
 
-    def move(epoch: int) -> None:
-        record = records[epoch]
-        image.set_data(weights[epoch])
-        now.set_xdata([record["epoch"]] * 2)
-        title.set_text(f"epoch {record['epoch']}, T = {record['temperature']:.2e}")
-        below.set_text(record["genotype"])
+    def move(position: int) -> None:
+        record = records[position]
+        epoch = record["epoch"]
+        image.set_data(weights[position])
+        now.set_xdata([epoch, epoch])
+        title.set_text(f"epoch {epoch}, T = {record['temperature']:.2e}")
+        cell.set_text(record["genotype"])
 
     return _explorer([_epochs(records)], figure, move)
 
 
-def _cells_worth(ax: Axes, records: Sequence[dict[str, Any]]) -> Any:
+def _cells_worth(ax: Axes, records: Sequence[dict[str, Any]]) -> Line2D:
     """Draw what the cell of each epoch is worth, and the line that says where one is: returned."""
-    accuracies = [
-        nasbench201.query(record["genotype"]).test_accuracy["cifar10"] for record in records
-    ]
-    ax.plot([record["epoch"] for record in records], accuracies, color="0.3")
+    epochs = [record["epoch"] for record in records]
+    cells = [nasbench201.query(record["genotype"]) for record in records]
+    accuracies = [cell.test_accuracy["cifar10"] for cell in cells]
+    ax.plot(epochs, accuracies, color="0.3")
     ax.set(xlabel="epoch", ylabel="accuracy of the cell (%)")
-    plots.stretch(ax, "y", max(min(*accuracies, 80) - 4, 0))
-    return ax.axvline(records[0]["epoch"], color="C3", lw=1.5)
+    worst = min(*accuracies, 80)
+    plots.stretch(ax, "y", max(worst - 4, 0))
+    return ax.axvline(epochs[0], color="C3", lw=1.5)
 
 
 def leakage_explorer(
@@ -138,7 +156,7 @@ def leakage_explorer(
     cut, only = _change_bars(right, [probe["leakage"] for probe in probes.values()])
     _name_operations((left, right), ops)
     title = left.set_title(" ")
-    said = figure.suptitle(" ", fontsize="small")
+    losses = figure.suptitle(" ", fontsize="small")
 
     def move(epoch: int, edge: int, operation: int) -> None:
         leakage = probes[epoch]["leakage"]
@@ -147,12 +165,12 @@ def leakage_explorer(
         _set_heights(weights, probes[epoch]["mix"]["cell"][edge])
         _set_heights(cut, without)
         _set_heights(only, alone)
-        chosen = plots.spaced(ops[operation])
-        for label in (*left.get_xticklabels(), *right.get_xticklabels()):
-            label.set_fontweight("bold" if label.get_text() == chosen else "normal")
+        for ax in (left, right):
+            for place, tick in enumerate(ax.get_xticklabels()):
+                tick.set_fontweight("bold" if place == operation else "normal")
         title.set_text(f"epoch {epoch}, edge {edges[edge]}")
         loss = leakage["loss"]
-        said.set_text(
+        losses.set_text(
             f"loss {loss:.3f}; without {ops[operation]}: {_changed(loss, without[operation])};"
             f" with nothing but it: {_changed(loss, alone[operation])}"
         )
@@ -167,21 +185,18 @@ def leakage_explorer(
     return _explorer(controls, figure, move)
 
 
-def _change_bars(ax: Axes, measured: Sequence[Mapping[str, Any]]) -> tuple[Any, Any]:
+def _change_bars(ax: Axes, measured: Sequence[Mapping[str, Any]]) -> Sequence[BarContainer]:
     """Bars for the changes of the loss when an operation is cut, and when it is the only one:
     as high as any of `measured`, see `leakage.measure`.
     """
-    changes = [[leakage["cut"]["cell"], leakage["only"]["cell"]] for leakage in measured]
-    low = min(np.min(changes), -0.05)
-    high = max(np.max(changes), 0.05)
-    operations = np.shape(changes)[-1]
-    place, nothing = np.arange(operations), np.zeros(operations)
-    cut = ax.bar(place - 0.2, nothing, 0.4, label="cut", color="C1")
-    only = ax.bar(place + 0.2, nothing, 0.4, label="the only one kept", color="C2", hatch="//")
+    cut = np.array([leakage["cut"]["cell"] for leakage in measured])  # (probes, edges, operations)
+    only = np.array([leakage["only"]["cell"] for leakage in measured])
+    low = min(cut.min(), only.min(), -0.05)
+    high = max(cut.max(), only.max(), 0.05)
+    styles = {"cut": {"color": "C1"}, "the only one kept": {"color": "C2", "hatch": "//"}}
+    bars = _bar_pairs(ax, cut.shape[-1], styles)
     ax.set(ylabel="change of the loss (nats)", ylim=(1.05 * low, 1.05 * high))
-    ax.axhline(0, color="0.3", lw=0.8)
-    ax.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
-    return cut, only
+    return bars
 
 
 def _changed(loss: float, change: float) -> str:
@@ -201,38 +216,45 @@ def stopping_explorer(records: Sequence[dict[str, Any]], operation: str) -> Any:
     """
     from ipywidgets import Dropdown
 
-    space = spaces.get("nasbench201")
     epochs = [record["epoch"] for record in records]
-    s = stopping.magnitudes(stopping.alphas(records, space))
     figure, ((left, right),) = plots.panels(1, 2, 3.0)
-    every = max(len(epochs) // 8, 1)
-    lines = {}
-    for op, column in zip(space.ops, s.T, strict=True):
-        style = plots.look(op) | {"ms": 3, "markevery": every}
-        (lines[op],) = left.plot(epochs, column, label=plots.spaced(op), **style)
-    left.set(xlabel="epoch", ylabel="magnitude S")
-    left.legend(ncols=3, fontsize="x-small", loc="lower left", bbox_to_anchor=(0, 1))
+    lines = _magnitude_lines(left, records)
     here = [left.axvline(epochs[0]), _cells_worth(right, records)]
     for line in here:
         line.set(color="0.2", lw=0.9)
     stops = [ax.axvline(epochs[0], color="C3", ls="--", lw=1.5) for ax in (left, right)]
-    said = figure.suptitle("\n", fontsize="small")
+    decision = figure.suptitle("\n", fontsize="small")
 
     def move(position: int, criterion: str, operation: str) -> None:
+        epoch = epochs[position]
         for op, line in lines.items():
             line.set_linewidth(2.6 if op == operation else 1.0)
         for line in here:
-            line.set_xdata([epochs[position]] * 2)
-        text = _move_stop(stops, records, criterion, operation)
-        said.set_text(f"{text}\nepoch {epochs[position]}: {records[position]['genotype']}")
+            line.set_xdata([epoch, epoch])
+        reason = _move_stop(stops, records, criterion, operation)
+        decision.set_text(f"{reason}\nepoch {epoch}: {records[position]['genotype']}")
 
     criteria = list(stopping.CRITERIA)
     controls = [
         _epochs(records),
         _slider(Dropdown, "criterion", criteria[0], options=criteria),
-        _slider(Dropdown, "operation", operation, options=space.ops),
+        _slider(Dropdown, "operation", operation, options=list(lines)),
     ]
     return _explorer(controls, figure, move)
+
+
+def _magnitude_lines(ax: Axes, records: Sequence[dict[str, Any]]) -> dict[str, Line2D]:
+    """Draw the magnitude S of each operation over epochs; the lines by operation."""
+    space = spaces.get("nasbench201")
+    epochs = [record["epoch"] for record in records]
+    magnitudes = stopping.magnitudes(stopping.alphas(records, space))  # (epochs, operations)
+    lines = {}
+    for op, values in zip(space.ops, magnitudes.T, strict=True):
+        style = plots.look(op) | {"ms": 3, "markevery": plots.mark_every(len(epochs))}
+        (lines[op],) = ax.plot(epochs, values, label=plots.spaced(op), **style)
+    ax.set(xlabel="epoch", ylabel="magnitude S")
+    plots.legend_above(ax, 3, fontsize="x-small")
+    return lines
 
 
 def _move_stop(
@@ -263,18 +285,12 @@ def ranking_explorer(conditions: Sequence[str], methods: Sequence[str], ranks: n
     names = list(conditions)
     everywhere = ranking.mean(ranks.T)
     order = np.argsort(everywhere, kind="stable")
-    places = range(len(order))
     figure, ((ax,),) = plots.panels(1, 1, 1.0 + 0.2 * len(methods))
-    moves, marks = [], []
-    for place, method in zip(places, order, strict=True):
-        moves += ax.plot([0, 0], [place, place], color="0.7", lw=1, zorder=1)
-        style = plots.look(methods[method]) | {"linestyle": ""}
-        marks += ax.plot(0, place, ms=6, **style)
+    moves, marks = _rank_marks(ax, [methods[method] for method in order])
+    places = range(len(order))
     ax.plot(everywhere[order], places, "|", ms=10, color="0.3", label="all conditions")
-    ax.set_yticks(places, [methods[method] for method in order])
-    ax.set(xlim=(0.5, len(order) + 0.5), ylim=(len(order) - 0.4, -0.6))
-    ax.set(xlabel="average rank (1: best)", ylabel="method")
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1))
+    ax.set(xlim=(0.5, len(order) + 0.5), xlabel="average rank (1: best)", ylabel="method")
+    plots.legend_above(ax, 1)
     title = ax.set_title(" ", loc="right")
 
     def move(chosen: Sequence[str]) -> None:
@@ -287,6 +303,17 @@ def ranking_explorer(conditions: Sequence[str], methods: Sequence[str], ranks: n
 
     shown = _slider(SelectMultiple, "conditions", names, options=names, rows=min(len(names), 12))
     return _explorer([shown], figure, move)
+
+
+def _rank_marks(ax: Axes, methods: Sequence[str]) -> tuple[list[Line2D], list[Line2D]]:
+    """A row per method, the first on top: a grey line, and the method's mark at its end."""
+    lines, marks = [], []
+    for place, method in enumerate(methods):
+        lines += ax.plot([0, 0], [place, place], color="0.7", lw=1, zorder=1)
+        style = plots.look(method) | {"linestyle": ""}
+        marks += ax.plot(0, place, ms=6, **style)
+    plots.name_rows(ax, methods)
+    return lines, marks
 
 
 def _name_operations(axes: Sequence[Axes], ops: Sequence[str]) -> None:
@@ -316,16 +343,21 @@ def _explorer(controls: Sequence[Any], figure: Figure, move: Callable[..., None]
     """Controls above a figure that is laid out once;
     `move` takes their values and moves its artists.
     """
+    from ipywidgets import Image, VBox
+
     plt.close(figure)
-    move(*(control.value for control in controls))
-    _png(figure)
+    layout = {"width": "720px", "max_width": "100%", "object_fit": "contain"}
+    shown = Image(format="png", layout=layout)
+
+    def redraw(_: Any = None) -> None:
+        move(*(control.value for control in controls))
+        shown.value = _png(figure)
+
+    redraw()
     figure.set_layout_engine("none")
-
-    def picture(*values: Any) -> bytes:
-        move(*values)
-        return _png(figure)
-
-    return _box(controls, picture)
+    for control in controls:
+        control.observe(redraw, "value")
+    return VBox([*controls, shown])
 
 
 def _png(figure: Figure) -> bytes:
@@ -337,20 +369,3 @@ def _png(figure: Figure) -> bytes:
     content = io.BytesIO()
     picture.save(content, "png", compress_level=1)
     return content.getvalue()
-
-
-def _box(controls: Sequence[Any], picture: Callable[..., bytes]) -> Any:
-    """Controls above the picture that is made of their values."""
-    from ipywidgets import Image, VBox
-
-    shown = Image(
-        format="png", layout={"width": "720px", "max_width": "100%", "object_fit": "contain"}
-    )
-
-    def redraw(_: Any = None) -> None:
-        shown.value = picture(*(control.value for control in controls))
-
-    for control in controls:
-        control.observe(redraw, "value")
-    redraw()
-    return VBox([*controls, shown])
