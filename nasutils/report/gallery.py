@@ -6,13 +6,14 @@ import hashlib
 import io
 import json
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import Markdown, display
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
@@ -38,7 +39,8 @@ class Gallery:
     def __init__(self, p: Any, notebook: str, caption: str) -> None:
         self.departures = params.departures(p, notebook, p.scale)
         folder = f"{notebook}-{runs.key(self.departures)[:6]}" if self.departures else notebook
-        self.folder, self.caption = paths.figures(p.scale, folder), caption
+        self.folder = paths.figures(p.scale, folder)
+        self.caption = caption
         self.runs: set[runs.Run] = set()
         self._made: dict[str, Any] = {"drawn on": runs.stamp(), "runs at hand": {}}
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -72,16 +74,20 @@ class Gallery:
         The figure's text form is the digest of its table, so that who compares texts sees that a
         picture shows other numbers.
         """
+        caption = caption or self.caption
         note = figure.get_supxlabel()
-        foot = textwrap.fill("; ".join(filter(None, [caption or self.caption, note])), CAPTION)
-        figure.supxlabel(foot, fontsize="small", color="0.3", x=0.01, ha="left")
-        alt = alternative_text(figure, f"{reading} {note[:1].upper()}{note[1:]}")
+        foot = f"{caption}; {note}" if note else caption
+        figure.supxlabel(
+            textwrap.fill(foot, CAPTION), fontsize="small", color="0.3", x=0.01, ha="left"
+        )
+        sentence = note[:1].upper() + note[1:]
+        alt = alternative_text(figure, f"{reading} {sentence}")
         files = {
             "png": _drawn(figure, "png", {"Description": alt}),
             "svg": _drawn(figure, "svg", {"Date": None, "Title": alt}),
             "csv": _written(table),
         }
-        self._save(name, files, caption or self.caption)
+        self._save(name, files, caption)
         display(Shown(name, figure, table, alt))
         if reading:
             display(Markdown(f"**Reading.** {reading}"))
@@ -97,11 +103,13 @@ class Gallery:
 
         What came out as it was keeps its stamp, which names the commit that drew it first.
         """
-        changed = [_replace(self.folder / f"{name}.{kind}", files[kind]) for kind in files]
+        changed = False
+        for kind, content in files.items():
+            changed |= _replace(self.folder / f"{name}.{kind}", content)
         stamps = self.folder / "stamp.json"
         entries = json.loads(stamps.read_text()) if stamps.exists() else []
-        known = any(name in entry["files"] and entry["what"] == caption for entry in entries)
-        if any(changed) or not known:
+        captions = [entry["what"] for entry in entries if name in entry["files"]]
+        if changed or caption not in captions:
             kept = self._stamped(entries, name, caption)
             stamps.write_text(json.dumps(kept, indent=1) + "\n")
 
@@ -169,25 +177,35 @@ def alternative_text(figure: Figure, reading: str = "") -> str:
     """
     panels = [ax for ax in figure.axes if ax.get_visible() and ax.get_label() != "<colorbar>"]
     titles = _different_texts(ax.get_title() for ax in panels)
-    up = " and ".join(_different_texts(ax.get_ylabel() for ax in panels))
-    across = " and ".join(_different_texts(ax.get_xlabel() for ax in panels))
-    legends = [*figure.legends, *(ax.get_legend() for ax in panels)]
-    labels = [text for legend in legends if legend for text in legend.get_texts()]
-    drawn = _different_texts(text.get_text() for text in labels)
+    up = _different_texts(ax.get_ylabel() for ax in panels)
+    across = _different_texts(ax.get_xlabel() for ax in panels)
+    drawn = _different_texts(_legend_texts(figure, panels))
 
     told = f"{len(panels)} panels" if len(panels) > 1 else "One panel"
     if titles:
         told += f" ({'; '.join(titles)})"
-    if up or across:
-        told += f": {' against '.join(filter(None, (up, across)))}"
+    labels = [" and ".join(labels) for labels in (up, across) if labels]
+    if labels:
+        told += f": {' against '.join(labels)}"
     if drawn:
         told += f". Shown: {', '.join(drawn)}"
     plain = f"{told}. {reading}".replace("**", "").replace("`", "")
-    return " ".join(plain.split())
+    return _one_line(plain)
+
+
+def _legend_texts(figure: Figure, panels: Iterable[Axes]) -> Iterator[str]:
+    for legend in (*figure.legends, *(ax.get_legend() for ax in panels)):
+        if legend is not None:
+            yield from (text.get_text() for text in legend.get_texts())
 
 
 def _different_texts(texts: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(" ".join(text.split()) for text in texts if text.strip()))
+    return list(dict.fromkeys(_one_line(text) for text in texts if text.strip()))
+
+
+def _one_line(text: str) -> str:
+    """The words of a text with one space between."""
+    return " ".join(text.split())
 
 
 def table_digest(table: pd.DataFrame) -> str:
@@ -217,9 +235,9 @@ def show(table: pd.DataFrame, **formats: str) -> Styler:
     shown = tables.readable(table).rename(columns=lambda column: column.replace("_", " "))
     texts = shown.select_dtypes(exclude="number").columns
     shown[texts] = shown[texts].map(_without_backticks)
-    whole = {column: "{:.0f}" for column in ("n", "seed", "epoch") if column in shown}
-    numbers = dict.fromkeys(shown.select_dtypes("number").columns, "{:.3g}")
-    styler = shown.style.hide(axis="index").format(numbers | whole | formats, na_rep="")
+    format_of = dict.fromkeys(shown.select_dtypes("number").columns, "{:.3g}")
+    format_of |= {column: "{:.0f}" for column in ("n", "seed", "epoch") if column in shown}
+    styler = shown.style.hide(axis="index").format(format_of | formats, na_rep="")
     left = [{"selector": "td, th", "props": "text-align: left"}]
     digest = table_digest(shown).split()[-1]  # the same table has the same HTML
     return styler.set_table_styles(left).set_uuid(digest)

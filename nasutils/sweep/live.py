@@ -29,8 +29,8 @@ SHOWN = 16
 """As many runs have a line of their own: those under way, then those that are over,
 the last ones first.
 """
-WIDTH, HEIGHT = 120, 24
-"""Of a curve, in pixels."""
+WIDTH, HEIGHT, EDGE = 120, 24, 2
+"""Of a curve, in pixels. Its line keeps off the edges, which would cut it."""
 
 
 class View(Protocol):
@@ -148,10 +148,10 @@ class Table:
         over = [name for name, state in states.items() if state in OVER]
         running = [name for name, state in states.items() if state == "running"]
         ended = [name for name in over if states[name] != "cached"]
-        shown = [*running, *reversed(ended)]
-        lines = "".join(self._line(name, states[name]) for name in shown[:SHOWN])
+        last_first = [*running, *reversed(ended)]
+        lines = [self._line(name, states[name]) for name in last_first[:SHOWN]]
         head = f"{len(over)} of {len(states)} runs are over; {caption(states, left)}"
-        return f"<p>{head}</p><table>{lines}</table>"
+        return f"<p>{head}</p><table>{''.join(lines)}</table>"
 
     def _line(self, name: str, state: str) -> str:
         if state == "running":
@@ -167,7 +167,8 @@ class Table:
         known = state == "running" and not isnan(left)
         cells.append(f"{duration(left)} left" if known else "")
         with suppress(ValueError, TypeError, KeyError, AttributeError):  # an odd record
-            cells += _curves(done.records, task.params().get("space", ""))
+            space = task.params().get("space", "")
+            cells += _curves(done.records, space)
         style = "text-align: left; white-space: nowrap"
         row = "".join(f'<td style="{style}">{cell}</td>' for cell in cells)
         return f"<tr>{row}</tr>"
@@ -223,11 +224,14 @@ def sparkline(name: str, values: Sequence[float]) -> str:
     if len(values) < 2:
         return ""
     low, high = min(values), max(values)
-    step = (WIDTH - 4) / (len(values) - 1)
+    span = high - low or 1  # a flat curve lies at the bottom
+    step = (WIDTH - 2 * EDGE) / (len(values) - 1)
     points = []
     for i, value in enumerate(values):
-        share = (value - low) / (high - low or 1)  # from the bottom, 0 to 1
-        points.append(f"{2 + i * step:.1f},{HEIGHT - 2 - (HEIGHT - 4) * share:.1f}")
+        x = EDGE + i * step
+        # SVG counts from the top.
+        y = HEIGHT - EDGE - (HEIGHT - 2 * EDGE) * ((value - low) / span)
+        points.append(f"{x:.1f},{y:.1f}")
     line = (
         f'<polyline points="{" ".join(points)}" fill="none" stroke="currentColor"'
         ' stroke-width="1.5"/>'

@@ -68,8 +68,11 @@ class Outlook:
     ends: Mapping[str, float]
 
     def __init__(self, tasks: Iterable[Task], machine: Machine, every: float = 1.0) -> None:
-        self._every, self._next, self._left = every, -inf, nan
-        self._root, self._unit = Path(machine.runs), torch.device(machine.device).type
+        self._every = every
+        self._next = -inf  # when to estimate anew
+        self._left = nan
+        self._root = Path(machine.runs)
+        self._unit = torch.device(machine.device).type
         self._epochs: dict[str, int] = {}
         self._kinds: dict[str, str] = {}
         for task in tasks:
@@ -87,10 +90,8 @@ class Outlook:
         """
         if self._before is None:
             asked = {self._kinds[name] for name, state in states.items() if state != "cached"}
-            kept = _measured(self._root, self._unit, asked) if asked else {}
-            self._before = {}
-            for kind, costs in kept.items():
-                self._before[kind] = fmean(cost for cost, _ in costs)
+            measured = _measured(self._root, self._unit, asked) if asked else {}
+            self._before = {kind: _mean_cost(costs) for kind, costs in measured.items()}
         return self._before
 
     def __call__(self, states: Mapping[str, str]) -> float:
@@ -100,11 +101,7 @@ class Outlook:
         return self._left
 
     def _estimated(self, states: Mapping[str, str]) -> float:
-        for name, state in states.items():
-            if state == "finished" and name not in self._finished:
-                # All of its epochs, though it may have ended itself after fewer: so may those to
-                # come.
-                self._finished[name] = self.progress(name).seconds, self._epochs[name]
+        self._keep_finished(states)
         running = [name for name, state in states.items() if state == "running"]
         waiting = [name for name, state in states.items() if state == "waiting"]
         self.under_way = {name: self.progress(name) for name in running}
@@ -113,9 +110,18 @@ class Outlook:
         paces = self._paces_before(states) | self._paces(so_far) | self._paces(self._finished)
         costs = {}
         for name in (*running, *waiting):
-            costs[name] = paces.get(self._kinds[name], nan) * self._epochs[name]
+            pace = paces.get(self._kinds[name], nan)
+            costs[name] = pace * self._epochs[name]
         self.ends = {name: self._end(name, costs[name]) for name in running}
         return time_left(self.ends.values(), [costs[name] for name in waiting])
+
+    def _keep_finished(self, states: Mapping[str, str]) -> None:
+        for name, state in states.items():
+            if state == "finished" and name not in self._finished:
+                seconds = self.progress(name).seconds
+                # All of its epochs, though it may have ended itself after fewer: so may those to
+                # come.
+                self._finished[name] = seconds, self._epochs[name]
 
     def progress(self, name: str) -> Progress:
         """How far a run is now; nothing where it cannot be read: a view stops no sweep,
@@ -186,12 +192,11 @@ def plan(tasks: Mapping[Any, Task], machine: Machine, packed: int = 1) -> pd.Dat
     rows = []
     for name, task in unique.items():
         costs = measured[settings[name]]
-        seconds = fmean(cost for cost, _ in costs) if costs else nan
         rows.append(
             {
                 "kind": kind(task.params()),
                 "finished": home_of(task, machine).finished,
-                "minutes": seconds * task.epochs / 60,
+                "minutes": _mean_cost(costs) * task.epochs / 60,
                 "measured on": {device for _, device in costs},
             }
         )
@@ -209,20 +214,26 @@ def totals(runs: pd.DataFrame, packed: int, unit: str) -> pd.DataFrame:
     that is not known makes its sum nan.
     """
     hours = runs["minutes"].astype(float) / 60 / packed
-    table = runs.assign(hours=hours, left=hours.where(~runs["finished"].astype(bool), 0.0))
+    unfinished = ~runs["finished"].astype(bool)
+    table = runs.assign(hours=hours, left=hours.where(unfinished, 0.0))
 
     def line(part: pd.DataFrame) -> dict[str, Any]:
+        devices = set().union(*part["measured on"])
         return {
             "runs": len(part),
             "finished": int(part["finished"].sum()),
             "minutes a run": part["minutes"].mean(),
             f"{unit}-hours": part["hours"].sum(skipna=False),
             f"{unit}-hours left": part["left"].sum(skipna=False),
-            "measured on": "; ".join(sorted(set().union(*part["measured on"]))),
+            "measured on": "; ".join(sorted(devices)),
         }
 
     lines = {name: line(part) for name, part in table.groupby("kind", sort=False)}
-    return pd.DataFrame.from_dict({**lines, "all": line(table)}, orient="index")
+    lines["all"] = line(table)
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+Cost = tuple[float, str]
 
 
 def kind(params: Params) -> str:
@@ -252,9 +263,8 @@ def _setting(params: Params) -> str:
     return json.dumps(without(params), sort_keys=True)
 
 
-def _measured(root: Path, unit: str, settings: set[str]) -> dict[str, list[tuple[float, str]]]:
-    """Of every finished run of these settings on that type of device,
-    mean seconds of an epoch and the machine.
+def _measured(root: Path, unit: str, settings: set[str]) -> dict[str, list[Cost]]:
+    """What finished runs on that type of device cost, by setting; only of these settings.
 
     Those that are damaged are left out, which is said.
     """
@@ -274,3 +284,8 @@ def _measured(root: Path, unit: str, settings: set[str]) -> dict[str, list[tuple
         except BadRun as error:
             print(f"left out: {error}")
     return found
+
+
+def _mean_cost(costs: Sequence[Cost]) -> float:
+    """Mean seconds of an epoch; nan of none."""
+    return fmean(seconds for seconds, _ in costs) if costs else nan
