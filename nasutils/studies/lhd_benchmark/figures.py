@@ -5,7 +5,7 @@ Those of conditions (`released.Conditions`) are drawn of the pilot and of the re
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,6 @@ SEARCHED = {
     "digits": ("C3", "^"),
 }
 """Data set of a search -> colour and marker."""
-OUTPUTS = {"sum": "C0", "concat": "C1"}
 
 
 def marked(method: str) -> dict[str, Any]:
@@ -45,18 +44,14 @@ def contrasts(conditions: Conditions) -> Drawn:
     Intervals hold for all methods together. Bars on the right join methods that do not differ, by
     the permutation's critical difference, which is drawn above.
     """
-    most = max(len(c.methods) for c in conditions.values())
+    most = max(len(condition.methods) for condition in conditions.values())
     figure, axes = grid(len(conditions), 1.3 + 0.18 * most, 2)
-    tables = []
-    for ax, (name, condition) in zip(
-        axes.flat[: len(conditions)], conditions.items(), strict=True
-    ):
-        table = contrast_table(name, condition)
+    tables = [contrast_table(name, condition) for name, condition in conditions.items()]
+    for ax, name, table in zip(axes.flat, conditions, tables, strict=False):
         _draw_contrasts(ax, table)
         ax.set_title(name)
-        tables.append(table)
     for ax in axes.flat:
-        ax.set_ylim(most - 0.4, -2.4)
+        ax.set_ylim(most - 0.4, -2.4)  # over the first row: the critical difference
         ax.set_xlabel("accuracy minus that of Random (points)")
     plots.note(
         figure,
@@ -81,9 +76,9 @@ def contrast_table(name: str, condition: Condition) -> pd.DataFrame:
 
 def _draw_contrasts(ax: Axes, table: pd.DataFrame) -> None:
     for y, row in table.iterrows():
-        if not np.isnan(row["difference_low"]):
-            ends = [row["difference_low"], row["difference_high"]]
-            ax.plot(ends, [y, y], color="0.2", lw=1, marker="|", ms=5, zorder=2)
+        low, high = row["difference_low"], row["difference_high"]
+        if not np.isnan(low):
+            ax.plot([low, high], [y, y], color="0.2", lw=1, marker="|", ms=5, zorder=2)
         ax.plot(row["difference"], y, ms=6, ls="", zorder=3, **marked(row["method"]))
     ax.axvline(0, color="0.3", lw=0.9, ls="--")
     ax.set_yticks(range(len(table)), table["method"])
@@ -95,47 +90,53 @@ def _draw_contrasts(ax: Axes, table: pd.DataFrame) -> None:
     ground = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # over the line of zero
     place = ax.get_yaxis_transform()
     ax.text(0.02, -1.35, text, fontsize="x-small", va="bottom", transform=place, bbox=ground)
-    draw_cliques(ax, ranking.cliques([-d for d in table["difference"]], needed))
+    below_best = -table["difference"]  # cliques wants the best first, ascending
+    draw_cliques(ax, ranking.cliques(list(below_best), needed))
 
 
 def draw_cliques(ax: Axes, groups: Sequence[tuple[int, int]]) -> None:
     """Bars right of the panel, each along the rows of methods that are not told apart."""
+    style: Any = {"color": "0.15", "lw": 2.2, "solid_capstyle": "butt", "clip_on": False}
     for i, (first, last) in enumerate(groups):
-        ax.plot(
-            [1.03 + 0.03 * i] * 2,
-            [first - 0.25, last + 0.25],
-            transform=ax.get_yaxis_transform(),
-            color="0.15",
-            lw=2.2,
-            solid_capstyle="butt",
-            clip_on=False,
-        )
+        x = 1.03 + 0.03 * i  # in widths of the panel
+        rows = [first - 0.25, last + 0.25]
+        ax.plot([x, x], rows, transform=ax.get_yaxis_transform(), **style)
 
 
 def trials(conditions: Conditions) -> Drawn:
     """A mark per architecture, mean and Student's 95 % interval per method below;
     a panel per condition.
     """
-    most = max(len(c.methods) for c in conditions.values())
+    most = max(len(condition.methods) for condition in conditions.values())
     figure, axes = grid(len(conditions), 1.1 + 0.22 * most, 2)
     tables = []
-    for ax, (name, condition) in zip(
-        axes.flat[: len(conditions)], conditions.items(), strict=True
-    ):
-        order = np.argsort(-condition.accuracy.mean(axis=1), kind="stable")
-        for y, m in enumerate(order):
-            values, method = condition.accuracy[m], condition.methods[m]
+    for ax, (name, condition) in zip(axes.flat, conditions.items(), strict=False):
+        table = _trials_table(name, condition)
+        methods = table["method"].unique()
+        for y, method in enumerate(methods):
+            values = table.loc[table["method"] == method, "accuracy"]
             ax.plot(values, [y - 0.14] * len(values), ls="", ms=4, mew=0.8, **marked(method))
             plots.interval(ax, estimate(values), y + 0.2)
-            rows = {"trial": range(1, len(values) + 1), "accuracy": values}
-            tables.append(pd.DataFrame({"condition": name, "method": method, **rows}))
-        ax.set_yticks(range(len(order)), [condition.methods[m] for m in order])
+        ax.set_yticks(range(len(methods)), methods)
         ax.set(title=f"{name}:\n{_reliable(condition)}", xlabel="test accuracy (%)")
         ax.set_ylim(most - 0.4, -0.6)
         ax.grid(axis="y", lw=0.3)
+        tables.append(table)
     targets = {condition.target for condition in conditions.values()}
     plots.note(figure, f"marks: architectures; bars: mean and 95 % interval; {_guessing(targets)}")
     return figure, pd.concat(tables, ignore_index=True)
+
+
+def _trials_table(name: str, condition: Condition) -> pd.DataFrame:
+    """condition, method, trial, accuracy: the method with the best mean first."""
+    order = np.argsort(-condition.accuracy.mean(axis=1), kind="stable")
+    tables = []
+    for m in order:
+        accuracy = condition.accuracy[m]
+        trial = range(1, len(accuracy) + 1)
+        columns = {"method": condition.methods[m], "trial": trial, "accuracy": accuracy}
+        tables.append(pd.DataFrame({"condition": name, **columns}))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _reliable(condition: Condition) -> str:
@@ -150,68 +151,70 @@ def agreement(conditions: Conditions) -> Drawn:
     pairs = compared(conditions)
     figure, axes = grid(len(pairs), 2.7, 2)
     rows = []
-    for ax, (title, first, second) in zip(axes.flat[: len(pairs)], pairs, strict=True):
+    for ax, (title, first, second) in zip(axes.flat, pairs, strict=False):
         table = _paired(first, second)
         for method, part in table.groupby("method", sort=False):
             style = marked(str(method))
             ax.plot(part["x"], part["y"], label=method, ls="", ms=5, mew=0.8, **style)
-        ax.set(xlabel=first[0], ylabel=second[0])
+        ax.set(xlabel=first.quantity, ylabel=second.quantity)
         ax.set_title(f"{title}:\n{_together(table)}")
         rows.append(table.assign(compared=title))
-    legend = max(axes.flat, key=lambda ax: len(ax.lines)).get_legend_handles_labels()
-    figure.legend(*legend, loc="outside upper center", ncols=5, fontsize="small")
+    fullest = max(axes.flat, key=lambda ax: len(ax.lines))
+    handles, labels = fullest.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=5, fontsize="small")
     plots.note(figure, "marks: architectures; in the titles: Spearman's correlation")
     return figure, pd.concat(rows, ignore_index=True)
 
 
-Measured = tuple[str, Condition, np.ndarray]
-"""What is measured, in words; of which networks; (methods, trials)."""
+class Measured(NamedTuple):
+    """quantity: what is measured, in words, with its unit. values: (methods, trials)."""
+
+    quantity: str
+    methods: Sequence[str]
+    values: np.ndarray
 
 
 def compared(conditions: Conditions) -> list[tuple[str, Measured, Measured]]:
     """What `agreement` compares: `base` with every other policy of the same searches, and with the
     size of the networks. Nothing where `base` is missing.
     """
-    found: list[tuple[str, Measured, Measured]] = []
-    for base in (c for c in conditions.values() if c.policy == "base" and c.searched == c.target):
+    pairs = []
+    bases = [c for c in conditions.values() if c.policy == "base" and c.searched == c.target]
+    for base in bases:
         place = NAMES[base.target]
-        ours = "accuracy, base (%)", base, base.accuracy
+        ours = _accuracy(base)
         for other in conditions.values():
             same = (other.searched, other.target) == (base.searched, base.target)
             if same and other.policy != "base":
-                theirs = f"accuracy, {other.policy} (%)", other, other.accuracy
-                found.append((f"{place}, base and {other.policy}", ours, theirs))
-        size = "parameters (thousands)", base, base.parameters / 1e3
-        found.append((f"{place}, size and base", size, ours))
-    return found
+                pairs.append((f"{place}, base and {other.policy}", ours, _accuracy(other)))
+        size = Measured("parameters (thousands)", base.methods, base.parameters / 1e3)
+        pairs.append((f"{place}, size and base", size, ours))
+    return pairs
+
+
+def _accuracy(condition: Condition) -> Measured:
+    quantity = f"accuracy, {condition.policy} (%)"
+    return Measured(quantity, condition.methods, condition.accuracy)
 
 
 def _paired(first: Measured, second: Measured) -> pd.DataFrame:
     """Of the methods that both have: method, trial, x, y."""
-    (_, a, x), (_, b, y) = first, second
-    return pd.concat(
-        [
-            pd.DataFrame(
-                {
-                    "method": method,
-                    "trial": range(1, x.shape[1] + 1),
-                    "x": x[a.methods.index(method)],
-                    "y": y[b.methods.index(method)],
-                }
-            )
-            for method in a.methods
-            if method in b.methods
-        ],
-        ignore_index=True,
-    )
+    y = dict(zip(second.methods, second.values, strict=True))
+    tables = []
+    for method, x in zip(first.methods, first.values, strict=True):
+        if method in y:
+            trial = range(1, len(x) + 1)
+            columns = {"method": method, "trial": trial, "x": x, "y": y[method]}
+            tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
 
 
 def correlations(table: pd.DataFrame) -> tuple[comparisons.Finding, comparisons.Finding]:
     """Rank correlation of x and y over all architectures, and within the methods."""
-    squares = [
-        table.pivot(index="method", columns="trial", values=name).to_numpy()[..., None]
-        for name in ("x", "y")
-    ]
+    squares = []  # (methods, trials, 1)
+    for name in ("x", "y"):
+        square = table.pivot(index="method", columns="trial", values=name)
+        squares.append(square.to_numpy()[..., None])
     return comparisons.rank_correlation(squares), comparisons.correlation_within(squares)
 
 
@@ -226,32 +229,39 @@ def transfer(table: pd.DataFrame) -> Drawn:
 
     table: see `tables.transferred`.
     """
-    methods, targets = table["method"].unique(), table["target"].unique()
+    methods = list(table["method"].unique())
+    targets = table["target"].unique()
     figure, axes = grid(len(targets), 0.9 + 0.26 * len(methods), 2, sharey=True)
-    for ax, target in zip(axes.flat[: len(targets)], targets, strict=True):
-        part = table[table["target"] == target]
-        sources = part["searched"].unique()
+    for ax, target in zip(axes.flat, targets, strict=False):
+        trained = table[table["target"] == target]
+        sources = trained["searched"].unique()
         for k, source in enumerate(sources):
-            color, marker = SEARCHED[source]
-            for place, method in enumerate(methods):
-                rows = part[(part["searched"] == source) & (part["method"] == method)]
-                e = estimate(rows["accuracy"])
-                y = place + 0.3 * (k - (len(sources) - 1) / 2)
-                plots.interval(ax, e, y)
-                name = f"searched on {NAMES[source]}"
-                ax.plot(e.mean, y, marker, color=color, ms=5, label="" if place else name)
+            shift = 0.3 * (k - (len(sources) - 1) / 2)  # in the middle of a row: 0
+            _draw_means(ax, trained[trained["searched"] == source], methods, shift)
         ax.set(title=f"trained on {NAMES[target]}", xlabel="test accuracy (%)")
-    axes[0, 0].set_yticks(range(len(methods)), methods)
-    axes[0, 0].set_ylim(len(methods) - 0.4, -0.6)
+    plots.name_rows(axes[0, 0], methods)
     one_legend(figure, axes, table["searched"].nunique())
     plots.note(figure, f"mean and 95 % interval over searches; {_guessing(targets)}")
     return figure, table
 
 
+def _draw_means(ax: Axes, rows: pd.DataFrame, methods: Sequence[str], shift: float) -> None:
+    """Mean and interval of each method in its row; rows: of one data set of the searches."""
+    source = rows["searched"].iloc[0]
+    color, marker = SEARCHED[source]
+    for place, method in enumerate(methods):
+        e = estimate(rows.loc[rows["method"] == method, "accuracy"])
+        y = place + shift
+        plots.interval(ax, e, y)
+        label = "" if place else f"searched on {NAMES[source]}"
+        ax.plot(e.mean, y, marker, color=color, ms=5, label=label)
+
+
 def _guessing(targets: Iterable[str]) -> str:
     """What guessing reaches on these data sets."""
     known = [name for name in NAMES if name in targets]
-    return f"guessing: {listed(f'{100 / CLASSES[name]:.0f} % on {NAMES[name]}' for name in known)}"
+    shares = [f"{100 / CLASSES[name]:.0f} % on {NAMES[name]}" for name in known]
+    return f"guessing: {listed(shares)}"
 
 
 def spread(networks: Mapping[str, np.ndarray]) -> Drawn:
@@ -261,98 +271,102 @@ def spread(networks: Mapping[str, np.ndarray]) -> Drawn:
     networks: by space, (networks, evaluations).
     """
     figure, ((ax,),) = plots.panels(1, 1, 0.7 + 0.65 * len(networks))
-    tables = []
+    rows = []
     for place, (name, scores) in enumerate(networks.items()):
-        heights = place + np.linspace(-0.27, 0.2, max(len(scores), 1))[: len(scores)]
-        ends = scores.min(axis=1), scores.max(axis=1)
-        ax.hlines(heights, *ends, color="0.6", lw=0.8, zorder=1)
-        style = {"color": f"C{place}", "marker": "osD"[place % 3]}
-        ax.scatter(
-            scores.mean(axis=1), heights, s=16 if len(scores) < 50 else 5, zorder=2, **style
-        )
-        plots.interval(ax, estimate(scores.mean(axis=1)), place + 0.37)
+        count, _ = scores.shape
+        heights = place + np.linspace(-0.27, 0.2, count)
+        ax.hlines(heights, scores.min(axis=1), scores.max(axis=1), color="0.6", lw=0.8, zorder=1)
+        means = scores.mean(axis=1)
+        style = {"color": f"C{place}", "marker": "osD"[place % 3], "s": 16 if count < 50 else 5}
+        ax.scatter(means, heights, zorder=2, **style)
+        plots.interval(ax, estimate(means), place + 0.37)
         for (network, evaluation), accuracy in np.ndenumerate(scores):
-            tables.append((name, network, evaluation, accuracy))
+            rows.append((name, network, evaluation, accuracy))
     ax.set_yticks(range(len(networks)), list(networks))
     ax.set(xlabel="test accuracy of random networks (%)", ylim=(len(networks) - 0.4, -0.5))
     plots.note(
         figure,
         "marks: networks, grey lines: between their evaluations; bars: mean and 95 % interval",
     )
-    return figure, pd.DataFrame(tables, columns=["space", "network", "evaluation", "accuracy"])
+    return figure, pd.DataFrame(rows, columns=["space", "network", "evaluation", "accuracy"])
+
+
+class Output(NamedTuple):
+    """How an output of a cell is drawn. height: of its line over the nodes. weight: its letter."""
+
+    height: float
+    color: str
+    line: Any
+    weight: str
+    text: str
+
+
+OUTPUTS = (
+    Output(1.75, "C0", "-", r"\beta", r"sum: $\sum_i \beta_i z_i$, C channels"),
+    Output(-1.75, "C1", (0, (3, 1.4)), r"\gamma", r"concat of $\gamma_i z_i$, 5C channels"),
+)
+BESIDE: Any = {"va": "center", "fontsize": "small"}
+"""Of the sketch's texts."""
 
 
 def sketch() -> Drawn:
     """An LHD cell during a search: its edges, and its two outputs."""
     figure, ((ax,),) = plots.panels(1, 1, 2.7)
-    places = {0: (0.0, 0.7), 1: (0.0, -0.7)} | {2 + i: (1.5 + 1.4 * i, 0.0) for i in range(NODES)}
+    inputs = [(0.0, 0.7), (0.0, -0.7)]
+    nodes = [(1.5 + 1.4 * i, 0.0) for i in range(NODES)]
+    places = [*inputs, *nodes]
     for source, target in EDGES:
-        bend = (
-            (0.28 if source == 0 else -0.28)
-            if source < 2
-            else (0.3 if (source + target) % 2 else -0.3)
-        )
-        _arrow(
-            ax,
-            places[source],
-            places[target],
-            -bend if target > source + 1 or source < 2 else 0,
-            "0.65",
-            0.9,
-        )
+        _arrow(ax, places[source], places[target], _bend(source, target))
+    for i, (x, _) in enumerate(nodes):
+        for output in OUTPUTS:
+            _draw_weight(ax, output, x, i)
+        ax.text(x, 0, f"$z_{i}$", ha="center", zorder=4, **BESIDE)
     end = 1.5 + 1.4 * NODES
-    for i in range(NODES):
-        x = places[2 + i][0]
-        for (name, color), side in zip(OUTPUTS.items(), (1, -1), strict=True):
-            style = "-" if name == "sum" else (0, (3, 1.4))
-            ax.plot([x, x], [0.24 * side, 1.75 * side], color=color, ls=style, lw=1.2, zorder=1)
-            weight = rf"$\beta_{i}$" if name == "sum" else rf"$\gamma_{i}$"
-            ax.text(x + 0.08, 1.5 * side, weight, color=color, va="center", fontsize="small")
-        ax.text(x, 0, f"$z_{i}$", ha="center", va="center", fontsize="small", zorder=4)
-    for (name, color), side in zip(OUTPUTS.items(), (1, -1), strict=True):
-        style = "-" if name == "sum" else (0, (3, 1.4))
-        ax.plot([places[2][0], end - 0.2], [1.75 * side] * 2, color=color, ls=style, lw=1.6)
-        text = (
-            r"sum: $\sum_i \beta_i z_i$, C channels"
-            if name == "sum"
-            else r"concat of $\gamma_i z_i$, 5C channels"
-        )
-        ax.text(end - 0.1, 1.75 * side, text, color=color, va="center", fontsize="small")
-    for node, (x, y) in places.items():
-        ax.scatter(
-            x,
-            y,
-            s=260,
-            facecolor="0.9" if node < 2 else "white",
-            edgecolor="0.2",
-            lw=0.9,
-            zorder=3,
-        )
-    for node, text in ((0, "sum of the\ncell before"), (1, "concat of the\ncell before")):
-        ax.text(-0.3, places[node][1], text, ha="right", va="center", fontsize="small")
+    for output in OUTPUTS:
+        y = output.height
+        ax.plot([nodes[0][0], end - 0.2], [y, y], color=output.color, ls=output.line, lw=1.6)
+        ax.text(end - 0.1, y, output.text, color=output.color, **BESIDE)
+    for node, (x, y) in enumerate(places):
+        fill = "0.9" if node < len(inputs) else "white"
+        ax.scatter(x, y, s=260, facecolor=fill, edgecolor="0.2", lw=0.9, zorder=3)
+    names = ("sum of the\ncell before", "concat of the\ncell before")
+    for (_, y), text in zip(inputs, names, strict=True):
+        ax.text(-0.3, y, text, ha="right", **BESIDE)
     ax.set(xlim=(-2.1, end + 2.7), ylim=(-2.05, 2.05))
     ax.set_axis_off()
     return figure, pd.DataFrame(EDGES, columns=["source", "target"])
 
 
-def _arrow(
-    ax: Axes,
-    start: tuple[float, float],
-    end: tuple[float, float],
-    bend: float,
-    color: str,
-    lw: float,
-) -> None:
-    arc = f"arc3,rad={bend}"
+def _draw_weight(ax: Axes, output: Output, x: float, node: int) -> None:
+    """The line from a node to an output, and the weight that the node has there."""
+    side = np.sign(output.height)
+    ends = [0.24 * side, output.height]
+    ax.plot([x, x], ends, color=output.color, ls=output.line, lw=1.2, zorder=1)
+    weight = f"${output.weight}_{node}$"
+    ax.text(x + 0.08, output.height - 0.25 * side, weight, color=output.color, **BESIDE)
+
+
+def _bend(source: int, target: int) -> float:
+    """How an arrow of the sketch bows, so that none runs through another node."""
+    if source == 0:
+        return -0.28
+    if source == 1:
+        return 0.28
+    if target == source + 1:
+        return 0.0
+    return -0.3 if (source + target) % 2 else 0.3
+
+
+def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], bend: float) -> None:
     arrow = FancyArrowPatch(
         start,
         end,
-        connectionstyle=arc,
+        connectionstyle=f"arc3,rad={bend}",
         arrowstyle="-|>",
         mutation_scale=7,
-        color=color,
-        lw=lw,
-        shrinkA=8,
+        color="0.65",
+        lw=0.9,
+        shrinkA=8,  # room for the nodes
         shrinkB=8,
     )
     ax.add_patch(arrow)
@@ -373,21 +387,12 @@ def released() -> Drawn:
     figure, (axes,) = plots.panels(1, 3, 0.9 + 0.2 * len(order), sharey=True)
     for ax, (column, label) in zip(axes, columns.items(), strict=True):
         for k, (dataset, rows) in enumerate(table.groupby("dataset", sort=False)):
-            places = [order.index(m) + 0.2 * (k - 1) for m in rows["method"]]
+            places = [order.index(method) + 0.2 * (k - 1) for method in rows["method"]]
             errors = rows["params_base_sd"] if column == "params_base" else None
-            ax.errorbar(
-                rows[column],
-                places,
-                xerr=errors,
-                fmt="osD"[k],
-                color=f"C{k}",
-                ms=4,
-                lw=0.9,
-                label=NAMES[str(dataset)],
-            )
+            style = {"fmt": "osD"[k], "color": f"C{k}", "ms": 4, "lw": 0.9}
+            ax.errorbar(rows[column], places, xerr=errors, label=NAMES[str(dataset)], **style)
         ax.set_xlabel(label)
     axes[2].set_xscale("log")
-    axes[0].set_yticks(range(len(order)), [LABELS[m] for m in order])
-    axes[0].set_ylim(len(order) - 0.4, -0.6)
+    plots.name_rows(axes[0], [LABELS[method] for method in order])
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure, table

@@ -24,7 +24,6 @@ from nasutils.training.experiment import Experiment, Machine, measured
 Condition = tuple[str, str]
 """Data set and policy."""
 
-
 SPACES = {"lhd": "LHD", "darts": "DARTS space"}
 
 
@@ -93,11 +92,14 @@ class Results:
         """Test accuracy (%), mean over evaluation seeds:
         (methods, data sets, policies, search seeds), nan: none.
         """
-        table = self.own[self.own["budget"] == (self.budgets[0] if budget is None else budget)]
-        means = table.groupby(["method", "target", "policy", "seed"])["accuracy"].mean()
+        if budget is None:
+            budget = self.budgets[0]
+        table = self.own[self.own["budget"] == budget]
+        names = ["method", "target", "policy", "seed"]
+        means = table.groupby(names)["accuracy"].mean()
         axes = [self.methods, self.datasets, POLICY_NAMES, self.seeds]
-        index = pd.MultiIndex.from_product(axes, names=["method", "target", "policy", "seed"])
-        return means.reindex(index).to_numpy(dtype=float).reshape([len(axis) for axis in axes])
+        every = means.reindex(pd.MultiIndex.from_product(axes, names=names))
+        return every.to_numpy(dtype=float).reshape([len(axis) for axis in axes])
 
     def by_condition(self, budget: str | None = None) -> np.ndarray:
         """Mean over seeds: (methods, conditions)."""
@@ -116,9 +118,8 @@ class Results:
         """Test accuracy (%) of random networks: (networks, evaluation seeds)."""
         table = self.kind("random")
         table = table[table["method"] == space]
-        return table.pivot_table(index="seed", columns="eval_seed", values="accuracy").to_numpy(
-            dtype=float
-        )
+        scores = table.pivot_table(index="seed", columns="eval_seed", values="accuracy")
+        return scores.to_numpy(dtype=float)
 
 
 def _row(run: Run) -> dict[str, object]:
@@ -141,6 +142,7 @@ def separable(scores: np.ndarray) -> float:
     told apart if its means differ by more than t s sqrt(2 / repeats), t of Student's distribution.
     nan for one repeat or network.
     """
+    from scipy.spatial.distance import pdist
     from scipy.stats import t
 
     scores = scores[~np.isnan(scores).any(axis=1)]
@@ -149,9 +151,8 @@ def separable(scores: np.ndarray) -> float:
         return math.nan
     noise = math.sqrt(scores.var(axis=1, ddof=1).mean())
     bound = t.ppf(0.975, networks * (repeats - 1)) * noise * math.sqrt(2 / repeats)
-    i, j = np.triu_indices(networks, 1)
-    means = scores.mean(axis=1)
-    return float((np.abs(means[i] - means[j]) > bound).mean())
+    distances = pdist(scores.mean(axis=1)[:, None])  # of all pairs
+    return float((distances > bound).mean())
 
 
 def contrast(
@@ -165,13 +166,13 @@ def contrast(
     n = min(len(lhd), len(darts))
     if n < 2:
         return Estimate(math.nan, math.nan, math.nan, n)
-    generator = np.random.default_rng(0)
-    found = [
-        measure(lhd[generator.integers(len(lhd), size=len(lhd))])
-        - measure(darts[generator.integers(len(darts), size=len(darts))])
-        for _ in range(draws)
-    ]
-    return ranking.interval(measure(lhd) - measure(darts), np.array(found), n)
+    random = np.random.default_rng(0)
+
+    def resampled(networks: np.ndarray) -> np.ndarray:
+        return networks[random.integers(len(networks), size=len(networks))]
+
+    differences = [measure(resampled(lhd)) - measure(resampled(darts)) for _ in range(draws)]
+    return ranking.interval(measure(lhd) - measure(darts), np.array(differences), n)
 
 
 def deviation(scores: np.ndarray) -> float:
@@ -184,12 +185,19 @@ def discernibility(results: Results) -> np.ndarray:
     see `ranking.told_apart`.
     """
     scores = results.scores()
-    return np.array(
-        [
-            ranking.told_apart(s.T)
-            for s in scores.reshape(len(scores), -1, scores.shape[-1]).swapaxes(0, 1)
-        ]
-    )
+    methods, *_, seeds = scores.shape
+    by_condition = scores.reshape(methods, -1, seeds).swapaxes(0, 1)
+    return np.array([ranking.told_apart(accuracies.T) for accuracies in by_condition])
+
+
+def condition_pairs(results: Results, same_dataset: bool, same_policy: bool) -> np.ndarray:
+    """Which two conditions have the data set in common or not, and the policy:
+    bool, (conditions, conditions).
+    """
+    datasets, policies = np.array(results.conditions).T
+    of_datasets = (datasets[:, None] == datasets) == same_dataset
+    of_policies = (policies[:, None] == policies) == same_policy
+    return of_datasets & of_policies
 
 
 def single_seed_agreement(results: Results, same_dataset: bool, same_policy: bool) -> np.ndarray:
@@ -200,15 +208,14 @@ def single_seed_agreement(results: Results, same_dataset: bool, same_policy: boo
     policies. The agreement of different seeds within a condition is what the noise of the searches
     leaves.
     """
-    scores = results.scores()  # (methods, data sets, policies, seeds)
-    _, datasets, policies, seeds = scores.shape
-    columns = np.moveaxis(scores, 0, -1).reshape(-1, len(scores))
-    tau = ranking.kendall(columns[:, None], columns[None]).reshape(
-        datasets, policies, seeds, datasets, policies, seeds
-    )
-    of_datasets = (np.eye(datasets, dtype=bool) == same_dataset)[:, None, :, None]
-    of_policies = (np.eye(policies, dtype=bool) == same_policy)[None, :, None, :]
-    return ranking.mean(np.moveaxis(tau, (2, 5), (0, 1))[:, :, of_datasets & of_policies])
+    scores = results.scores()
+    methods, *_, seeds = scores.shape
+    rankings = scores.reshape(methods, -1, seeds).transpose(
+        2, 1, 0
+    )  # (seeds, conditions, methods)
+    # (seeds, seeds, conditions, conditions)
+    tau = ranking.kendall(rankings[:, None, :, None], rankings[None, :, None, :])
+    return ranking.mean(tau[:, :, condition_pairs(results, same_dataset, same_policy)])
 
 
 def _lost(results: Results, same_dataset: bool, same_policy: bool) -> Estimate:
@@ -248,12 +255,12 @@ def _step(name: str, channels: int, cells: int, resolution: int, batch: int) -> 
     space = spaces.get(name)
     net: torch.nn.Module = space.supernet(channels, cells, 10)
     method = methods.get("darts", space)
-    images, labels = torch.randn(batch, 3, resolution, resolution), torch.arange(batch) % 10
+    images = torch.randn(batch, 3, resolution, resolution)
+    labels = torch.arange(batch) % 10
 
     def step() -> None:
-        for wanted in (list(method.alphas.values()), list(net.parameters())):
-            torch.autograd.grad(
-                F.cross_entropy(net(images, method.mixing()), labels), wanted, allow_unused=True
-            )
+        for parameters in (list(method.alphas.values()), list(net.parameters())):
+            loss = F.cross_entropy(net(images, method.mixing()), labels)
+            torch.autograd.grad(loss, parameters, allow_unused=True)
 
     return step

@@ -1,5 +1,7 @@
 """Tables of `notebooks/lhd_benchmark.ipynb`: functions of results that return a table."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import torch
@@ -14,7 +16,9 @@ from nasutils.studies.lhd_benchmark.released import Conditions
 from nasutils.studies.lhd_benchmark.results import (
     SPACES,
     Results,
+    condition_pairs,
     deviation,
+    discernibility,
     separable,
     single_seed_agreement,
 )
@@ -45,18 +49,22 @@ def toy() -> pd.DataFrame:
     output = torch.tensor(TOY_OUTPUT, dtype=torch.float64)
     p = torch.softmax(alpha, 0)
     error = p @ output - 1
-    g = 2 * error * output
-    places = [(source, op) for source in (0, 1) for op in SPACE.ops]
-    columns = {
-        "alpha": alpha.detach(),
-        "puts out": output,
-        "p": p.detach(),
-        "formula": (p * (g - p @ g)).detach(),
-        "autograd": torch.autograd.grad(error**2, alpha)[0],
-    }
-    table = pd.DataFrame({name: column.numpy() for name, column in columns.items()})
+    (autograd,) = torch.autograd.grad(error**2, alpha, retain_graph=True)
+    g = 2 * error * output  # dL/dp
+    formula = p * (g - p @ g)
+    table = pd.DataFrame(
+        {
+            "alpha": alpha.detach().numpy(),
+            "puts out": output.numpy(),
+            "p": p.detach().numpy(),
+            "formula": formula.detach().numpy(),
+            "autograd": autograd.numpy(),
+        }
+    )
+    sources = {0: "from the sum", 1: "from the concat"}
+    places = [(source, op) for source in sources for op in SPACE.ops]
     table.insert(0, "operation", [op.replace("_", " ") for _, op in places])
-    table.insert(0, "edge", ["from the sum" if not s else "from the concat" for s, _ in places])
+    table.insert(0, "edge", [sources[source] for source, _ in places])
     for policy in ("base", "3ops"):
         kept = {(source, op) for op, source in _toy_cell(policy).nodes[0]}
         table[policy] = ["kept" if place in kept else "" for place in places]
@@ -101,29 +109,33 @@ def spaces_table(results: Results) -> pd.DataFrame:
     }
     rows = []
     for space, name in SPACES.items():
-        scores = results.drawn(space)
-        params = results.kind("random").query("method == @space")["params"]
-        enough = len(scores) > 1
-        rows.append(
-            {
-                "space": name,
-                "architectures": f"{sizes[space]:.2g}",
-                "networks": len(scores),
-                "mean": np.nanmean(scores) if len(scores) else np.nan,
-                "deviation": deviation(scores) if enough else np.nan,
-                "lowest": np.nanmin(scores) if len(scores) else np.nan,
-                "highest": np.nanmax(scores) if len(scores) else np.nan,
-                "noise": (
-                    np.sqrt(scores.var(axis=1, ddof=1).mean())
-                    if enough and scores.shape[1] > 1
-                    else np.nan
-                ),
-                "pairs_apart": separable(scores) if enough else np.nan,
-                "params": params.mean() / 1e6,
-                "step_seconds": results.steps[space].median(),
-            }
-        )
+        drawn = results.kind("random").query("method == @space")
+        row = {"space": name, "architectures": f"{sizes[space]:.2g}"}
+        row |= _of_networks(results.drawn(space))
+        row |= {
+            "params": drawn["params"].mean() / 1e6,
+            "step_seconds": results.steps[space].median(),
+        }
+        rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _of_networks(scores: np.ndarray) -> dict[str, Any]:
+    """What random networks (networks, evaluation seeds) reach; nan: too few of them for it."""
+    networks, seeds = scores.shape
+    several = networks > 1
+    noise = np.nan
+    if several and seeds > 1:
+        noise = np.sqrt(scores.var(axis=1, ddof=1).mean())
+    return {
+        "networks": networks,
+        "mean": np.nanmean(scores) if networks else np.nan,
+        "deviation": deviation(scores) if several else np.nan,
+        "lowest": np.nanmin(scores) if networks else np.nan,
+        "highest": np.nanmax(scores) if networks else np.nan,
+        "noise": noise,
+        "pairs_apart": separable(scores) if several else np.nan,
+    }
 
 
 def main_table(results: Results) -> pd.DataFrame:
@@ -132,9 +144,10 @@ def main_table(results: Results) -> pd.DataFrame:
 
     n: search seeds. Data sets whose images were not there have rows without numbers.
     """
-    scores, rows = results.scores(), []
+    scores = results.scores()
     own = results.own[results.own["budget"] == results.budgets[0]]
     params = own.groupby(["method", "target", "policy"])["params"].mean() / 1e6
+    rows: list[dict[str, Any]] = []
     for m, method in enumerate(results.methods):
         for d, dataset in enumerate(results.datasets):
             for p, policy in enumerate(POLICY_NAMES):
@@ -142,11 +155,9 @@ def main_table(results: Results) -> pd.DataFrame:
                 row = {"method": method, "dataset": dataset, "policy": policy, "n": e.n}
                 size = params.get((method, dataset, policy), np.nan)
                 rows.append(row | e.columns("accuracy") | {"params": size})
-        rows += [
-            {"method": method, "dataset": name, "policy": policy, "n": 0}
-            for name in results.missing
-            for policy in POLICY_NAMES
-        ]
+        for dataset in results.missing:
+            for policy in POLICY_NAMES:
+                rows.append({"method": method, "dataset": dataset, "policy": policy, "n": 0})
     return pd.DataFrame(rows)
 
 
@@ -155,12 +166,12 @@ def wide(table: pd.DataFrame) -> pd.DataFrame:
     `mean ± half interval (parameters in M)`. Without data sets whose images were not there.
     """
     table = table[table["n"] > 0]
-    half = (table["accuracy_high"] - table["accuracy"]).fillna(0)
-    text = [
-        f"{a:.1f}{f' ± {h:.1f}' if h else ''} ({size:.3g} M)"
-        for a, h, size in zip(table["accuracy"], half, table["params"], strict=True)
-    ]
-    named = table.assign(text=text, condition=table["dataset"] + ", " + table["policy"])
+    texts = []
+    for row in table.itertuples():
+        half = row.accuracy_high - row.accuracy  # nan of one seed
+        interval = f" ± {half:.1f}" if half > 0 else ""
+        texts.append(f"{row.accuracy:.1f}{interval} ({row.params:.3g} M)")
+    named = table.assign(text=texts, condition=table["dataset"] + ", " + table["policy"])
     shown = named.pivot(index="method", columns="condition", values="text")
     return shown.loc[table["method"].unique(), named["condition"].unique()].reset_index()
 
@@ -169,17 +180,17 @@ def cost_table(results: Results) -> pd.DataFrame:
     """What was measured: minutes of a search, peak memory of its process (GiB),
     minutes of a final network.
     """
-    rows = [
-        {
-            "budget": key.budget,
-            "method": key.method,
-            "search_minutes": planning.seconds(run.records) / 60,
-            "peak_memory": (
-                max((r["cost"]["peak_memory_bytes"] for r in run.records), default=np.nan) / 2**30
-            ),
-        }
-        for key, (_, run) in results.searches.items()
-    ]
+    rows = []
+    for key, (_, run) in results.searches.items():
+        peaks = [record["cost"]["peak_memory_bytes"] for record in run.records]
+        rows.append(
+            {
+                "budget": key.budget,
+                "method": key.method,
+                "search_minutes": planning.seconds(run.records) / 60,
+                "peak_memory": max(peaks, default=np.nan) / 2**30,
+            }
+        )
     means = pd.DataFrame(rows).groupby(["budget", "method"], sort=False).mean()
     own = results.own.groupby(["budget", "method"], sort=False)["seconds"].mean() / 60
     return means.join(own.rename("final_minutes")).reset_index()
@@ -196,9 +207,10 @@ def rank_table(results: Results) -> tuple[pd.DataFrame, dict[str, float]]:
     """
     means = results.by_condition()
     complete = ~np.isnan(means).any(axis=0)
-    placed = ranking.ranks(means[:, complete].T)
+    placed = ranking.ranks(means[:, complete].T)  # (conditions, methods)
+    best = placed.min(axis=1, keepdims=True)  # shared first places are 1.5 and more
     table = pd.DataFrame({"method": results.methods, "rank": placed.mean(axis=0)})
-    table["first"] = (placed == placed.min(axis=1, keepdims=True)).sum(axis=0)
+    table["first"] = (placed == best).sum(axis=0)
     for d, dataset in enumerate(results.datasets):
         table = table.join(_contrasts(results, d, dataset))
     drawn = ranking.permuted(results.scores()).reshape(ranking.DRAWS, *means.shape)
@@ -244,16 +256,15 @@ def agreement_table(results: Results) -> pd.DataFrame:
     noise: it lies rather low). single: of rankings of two single, different seeds, see
     `ranking.over_pairs`; to be read against the first row, which differs in the seed only.
     """
-    resampled = ranking.resampled(results.scores())
+    resampled = ranking.resampled(results.scores())  # (draws, methods, data sets, policies)
     draws = agreement_matrix(resampled.reshape(*resampled.shape[:2], -1))
     matrix = agreement_matrix(results.by_condition())
-    conditions = np.array(results.conditions)
-    same = [conditions[:, None, k] == conditions[None, :, k] for k in range(2)]
+    different = ~np.eye(len(matrix), dtype=bool)
     rows = []
-    for name, (dataset, policy) in COMPARISONS.items():
-        single = ranking.over_pairs(single_seed_agreement(results, dataset, policy))
-        pairs = (same[0] == dataset) & (same[1] == policy) & ~np.eye(len(conditions), dtype=bool)
-        e = _mean_tau(matrix, draws, pairs, len(results.seeds))
+    for name, (same_dataset, same_policy) in COMPARISONS.items():
+        pairs = condition_pairs(results, same_dataset, same_policy)
+        e = _mean_tau(matrix, draws, pairs & different, len(results.seeds))
+        single = ranking.over_pairs(single_seed_agreement(results, same_dataset, same_policy))
         taus = e.columns("tau") | single.columns("single")
         rows.append({"rankings differ in": name, **taus, "n": single.n})
     return pd.DataFrame(rows)
@@ -269,29 +280,20 @@ def discernibility_table(results: Results) -> pd.DataFrame:
     """Per condition the share of pairs of methods told apart (Welch, 95 %;
     without any difference 0.05).
     """
-    scores = results.scores()
-    found = [
-        {"dataset": dataset, "policy": policy, "told_apart": ranking.told_apart(scores[:, d, p].T)}
-        for d, dataset in enumerate(results.datasets)
-        for p, policy in enumerate(POLICY_NAMES)
-    ]
-    return pd.DataFrame(found)
+    table = pd.DataFrame(results.conditions, columns=["dataset", "policy"])
+    return table.assign(told_apart=discernibility(results))
 
 
 def budget_ranks(results: Results) -> pd.DataFrame:
     """Under `base`: mean accuracy and rank of each method on each data set under every budget."""
+    base = POLICY_NAMES.index("base")
     tables = []
-    for kind in results.budgets:
-        # (methods, data sets)
-        means = ranking.mean(results.scores(kind))[:, :, POLICY_NAMES.index("base")]
-        places = ranking.ranks(means.T).T
+    for budget in results.budgets:
+        means = ranking.mean(results.scores(budget))[:, :, base]  # (methods, data sets)
+        ranks = ranking.ranks(means.T)  # (data sets, methods)
         for d, dataset in enumerate(results.datasets):
-            values = {"accuracy": means[:, d], "rank": places[:, d]}
-            tables.append(
-                pd.DataFrame(
-                    {"budget": kind, "dataset": dataset, "method": results.methods, **values}
-                )
-            )
+            columns = {"method": results.methods, "accuracy": means[:, d], "rank": ranks[d]}
+            tables.append(pd.DataFrame({"budget": budget, "dataset": dataset, **columns}))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -299,17 +301,19 @@ def budget_agreement(results: Results) -> pd.DataFrame:
     """Kendall's tau between the rankings under the first and each other budget, `base`;
     interval: resampled seeds.
     """
-    base, rows = POLICY_NAMES.index("base"), []
-    first = results.budgets[0]
-    for kind in results.budgets[1:]:
-        scores = [results.scores(b)[:, :, [base]] for b in (first, kind)]
+    base = POLICY_NAMES.index("base")
+    first, *others = results.budgets
+    rows = []
+    for budget in others:
+        scores = [results.scores(name)[:, :, [base]] for name in (first, budget)]
+        means = [ranking.mean(values) for values in scores]  # (methods, data sets, 1)
         # the same seeds for both: the same searches where budgets coincide
-        draws = [ranking.resampled(s) for s in scores]
+        draws = [ranking.resampled(values) for values in scores]
         for d, dataset in enumerate(results.datasets):
-            means = [ranking.mean(s)[:, d, 0] for s in scores]
-            found = ranking.kendall(*(x[:, :, d, 0] for x in draws))
-            e = ranking.interval(float(ranking.kendall(*means)), found, len(results.seeds))
-            row = {"budgets": f"{first}, {kind}", "dataset": dataset}
+            tau = ranking.kendall(*(values[:, d, 0] for values in means))
+            resampled = ranking.kendall(*(values[:, :, d, 0] for values in draws))
+            e = ranking.interval(float(tau), resampled, len(results.seeds))
+            row = {"budgets": f"{first}, {budget}", "dataset": dataset}
             rows.append(row | e.columns("tau") | {"n": e.n})
     return pd.DataFrame(rows, columns=["budgets", "dataset", "tau", "tau_low", "tau_high", "n"])
 
@@ -327,17 +331,15 @@ def transferred(results: Results) -> pd.DataFrame:
 
 def released_transferred(conditions: Conditions) -> pd.DataFrame:
     """The same of released architectures."""
-    found = [
-        {"method": method, "searched": c.searched, "target": c.target, "trial": trial}
-        | {"accuracy": accuracy}
-        for c in conditions.values()
-        if c.policy == "base"
-        for method, row in zip(c.methods, c.accuracy, strict=True)
-        for trial, accuracy in enumerate(row, 1)
-    ]
-    return _moved(
-        pd.DataFrame(found, columns=["method", "searched", "target", "trial", "accuracy"])
-    )
+    rows = []
+    for c in conditions.values():
+        if c.policy != "base":
+            continue
+        for method, accuracies in zip(c.methods, c.accuracy, strict=True):
+            for trial, accuracy in enumerate(accuracies, 1):
+                rows.append((method, c.searched, c.target, trial, accuracy))
+    columns = ["method", "searched", "target", "trial", "accuracy"]
+    return _moved(pd.DataFrame(rows, columns=columns))
 
 
 def _moved(table: pd.DataFrame) -> pd.DataFrame:
@@ -355,10 +357,9 @@ def protocol_table(results: Results) -> pd.DataFrame:
     the rankings of the two.
     """
     keys = ["budget", "method", "target", "seed", "eval_seed"]
-    clean = results.own.query("policy == 'base'").set_index(keys)[["accuracy", "best"]]
-    released = (
-        results.kind("released").set_index(keys)[["accuracy", "best"]].add_suffix("_released")
-    )
+    tested = ["accuracy", "best"]
+    clean = results.own.query("policy == 'base'").set_index(keys)[tested]
+    released = results.kind("released").set_index(keys)[tested].add_suffix("_released")
     both = clean.join(released, how="inner").reset_index()
     rows = []
     for dataset, part in both.groupby("target", sort=False):
@@ -380,10 +381,8 @@ def proxy_pairs(results: Results) -> pd.DataFrame:
     method, accuracy, longer.
     """
     keys = ["budget", "method", "searched", "target", "policy", "seed", "eval_seed"]
-    own, longer = (
-        results.own.set_index(keys)["accuracy"],
-        results.kind("long").set_index(keys)["accuracy"],
-    )
+    own = results.own.set_index(keys)["accuracy"]
+    longer = results.kind("long").set_index(keys)["accuracy"]
     return pd.concat({"accuracy": own, "longer": longer}, axis=1, join="inner").reset_index()
 
 
@@ -406,8 +405,18 @@ def noise_table(results: Results) -> pd.DataFrame:
     table = results.own.query("policy == 'base'")
     rows = []
     for dataset, part in table.groupby("target", sort=False):
-        cells = part.groupby(["budget", "method", "seed"])["accuracy"]
-        found = cells.mean().groupby(["budget", "method"])
-        pooled = [float(np.sqrt((d**2).mean())) for d in (cells.std(ddof=1), found.std(ddof=1))]
-        rows.append({"dataset": dataset, "evaluation_seeds": pooled[0], "search_seeds": pooled[1]})
+        of_cell = part.groupby(["budget", "method", "seed"])["accuracy"]
+        of_method = of_cell.mean().groupby(["budget", "method"])
+        rows.append(
+            {
+                "dataset": dataset,
+                "evaluation_seeds": _pooled(of_cell.std(ddof=1)),
+                "search_seeds": _pooled(of_method.std(ddof=1)),
+            }
+        )
     return pd.DataFrame(rows)
+
+
+def _pooled(deviations: pd.Series) -> float:
+    """The deviation that all groups have in common, if they are of one size."""
+    return float(np.sqrt((deviations**2).mean()))
