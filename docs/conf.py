@@ -107,6 +107,7 @@ docs/own_data
 docs/own_method
 docs/own_space
 docs/found_network
+docs/verdicts
 docs/faults
 ```
 
