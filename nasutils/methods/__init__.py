@@ -3,6 +3,8 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -70,15 +72,21 @@ def options(name: str) -> tuple[str, ...]:
     return tuple(parameters(name))
 
 
-def parameters(name: str) -> dict[str, inspect.Parameter]:
+def parameters(name: str) -> Mapping[str, inspect.Parameter]:
     """The options of a method with their types and defaults, by name."""
+    return _parameters(registry[name])
+
+
+@cache  # a plan of hundreds of searches asks thousands of times
+def _parameters(method: type[Method]) -> Mapping[str, inspect.Parameter]:
     found: dict[str, inspect.Parameter] = {}
-    for kind in registry[name].__mro__:
-        signature = inspect.signature(vars(kind).get("__init__", object))
-        for parameter in signature.parameters.values():
+    for kind in method.__mro__:
+        if "__init__" not in vars(kind):
+            continue
+        for parameter in inspect.signature(vars(kind)["__init__"]).parameters.values():
             if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in _HANDED:
                 found.setdefault(parameter.name, parameter)
-    return found
+    return MappingProxyType(found)
 
 
 def check_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
