@@ -2,7 +2,7 @@
 named by a hash of what determines its result.
 
     params.json          what determines the result
-    stamp.json           machine, versions, commit
+    stamp.json           machine, versions, commit; of every process that had a part in it
     records.jsonl        a line per epoch
     checkpoint.pt        complete state after the last epoch
     result.json          appears whole, when finished
@@ -59,6 +59,8 @@ DIGEST = "SHA256SUMS"
 """The sha256 of each of these, as the program sha256sum writes and checks it;
 older runs have none.
 """
+UNKNOWN: Mapping[str, Any] = {"device": "unknown", "commit": None}
+"""The stamp of a process whose own is damaged."""
 AGAIN = "get it from a copy, or delete its folder to compute the run again"
 
 
@@ -127,6 +129,9 @@ class Run:
     def stamp(self) -> dict[str, Any]:
         """Machine and software it was computed with, see `stamp`;
         empty if it was not begun. Raises BadRun.
+
+        Of the process that finished it. `before`, if others had computed part of it: their stamps,
+        the first one first, each with the number of `epochs` that were done when it ended.
         """
         return _read(self.path / "stamp.json") or {}
 
@@ -307,13 +312,27 @@ def _compute(
 ) -> None:
     (home.path / "failed.json").unlink(missing_ok=True)
     _write_whole(home.path / "params.json", _json(params))
-    _write_whole(home.path / "stamp.json", _json(stamp(device)))
+    _write_whole(home.path / "stamp.json", _json(_continued(home, stamp(device))))
     try:
         result = work(params, home)
     except Exception as error:
         home.fail(f"{type(error).__name__}: {error}", traceback.format_exc())
         raise
     home.finish(result)
+
+
+def _continued(home: Run, now: dict[str, Any]) -> dict[str, Any]:
+    """The stamp of a run that is gone on with: those of the processes before are kept in it."""
+    if not (home.path / "checkpoint.pt").exists():
+        return now
+    last = UNKNOWN
+    with suppress(BadRun):
+        last = home.stamp or UNKNOWN
+    before = last.get("before", [])
+    own = {name: value for name, value in last.items() if name != "before"}
+    if {**own, "date": ""} != {**now, "date": ""}:
+        before = [*before, {**own, "epochs": len(home._lines())}]
+    return {**now, "before": before} if before else now
 
 
 def stamp(device: str = "cpu") -> dict[str, Any]:

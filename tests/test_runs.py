@@ -119,6 +119,31 @@ def test_the_stamp_names_machine_and_software(tmp_path):
     )
 
 
+def test_a_run_that_others_began_keeps_their_stamps(stopped, tmp_path):
+    began = {**stopped.stamp, "commit": "0123456789ab-dirty", "instructions": "AVX2"}
+    (stopped.path / "stamp.json").write_text(json.dumps(began))
+    with pytest.raises(FloatingPointError):
+        run(epochs(4, stop), PARAMS, tmp_path)
+    home = run(epochs(5), PARAMS, tmp_path)  # by the same machine and commit as the second
+    assert home.stamp["commit"] == runs.stamp()["commit"]
+    assert home.stamp["before"] == [{**began, "epochs": 3}]
+
+
+def test_a_run_that_one_machine_computes_in_several_tries_has_one_stamp(stopped, tmp_path):
+    assert "before" not in run(epochs(5), PARAMS, tmp_path).stamp
+
+
+def test_who_began_a_run_whose_stamp_is_damaged_is_unknown(stopped, tmp_path):
+    (stopped.path / "stamp.json").write_text("{")
+    assert run(epochs(5), PARAMS, tmp_path).stamp["before"] == [{**runs.UNKNOWN, "epochs": 3}]
+
+
+def test_a_run_that_starts_anew_has_one_stamp(stopped, tmp_path):
+    (stopped.path / "checkpoint.pt").unlink()
+    (stopped.path / "stamp.json").write_text("{")
+    assert "before" not in run(epochs(5), PARAMS, tmp_path).stamp
+
+
 # Failures
 
 

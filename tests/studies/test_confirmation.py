@@ -320,6 +320,8 @@ def test_runs_count_from_the_registered_commit_on(repository):
     assert "not built on" in plan.refusal({"commit": before}, registered)
     assert "in no commit" in plan.refusal({"commit": f"{after}-dirty"}, registered)
     assert "unknown" in plan.refusal({}, registered)
+    resumed = {"commit": after, "before": [{"commit": registered}, {"commit": before}]}
+    assert f"commit {before}" in plan.refusal(resumed, registered)
 
 
 # Outcomes

@@ -401,14 +401,16 @@ def refusal(stamp: Mapping[str, Any], registered: str) -> str | None:
     """Why a run does not count, by its stamp:
     of code before the registered commit or in no commit. None if it does.
 
-    Without the repository's history (an archive, a shallow clone) the first of these cannot be
-    told.
+    Every process that computed a part of it is asked. Without the repository's history (an
+    archive, a shallow clone) the first of these cannot be told.
     """
-    commit, known = stamp.get("commit") or "unknown", later_commits(registered)
-    if commit.endswith("-dirty"):
-        return f"computed by code that is in no commit ({commit})"
-    if known is not None and commit not in known:
-        return f"computed by commit {commit}, which is not built on the registered one"
+    known = later_commits(registered)
+    for part in (*stamp.get("before", ()), stamp):
+        commit = part.get("commit") or "unknown"
+        if commit.endswith("-dirty"):
+            return f"computed by code that is in no commit ({commit})"
+        if known is not None and commit not in known:
+            return f"computed by commit {commit}, which is not built on the registered one"
     return None
 
 
