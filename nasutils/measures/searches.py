@@ -16,6 +16,7 @@ import torch
 from scipy import stats
 
 from nasutils import spaces
+from nasutils.errors import choose
 from nasutils.measures import stopping
 from nasutils.measures.stopping import Records
 from nasutils.runs import Run
@@ -291,11 +292,31 @@ ACCURACIES = frozenset(
 """Measures that rest on the accuracy of a cell or a network, whose distribution has two humps."""
 
 
+LOGGED_BY = {"leakage": "probe_every", "held_out": "held_out"}
+"""What a record holds only if the search was asked for it, and the field that asks."""
+
+
 def values(run: Run, names: Sequence[str]) -> dict[str, float]:
-    """These measures of a finished run."""
-    if any(name in OF_NETWORKS for name in names):
-        result = run.result
-        assert result is not None
-        return {name: OF_NETWORKS[name](result) for name in names}
-    records = run.records
-    return {name: OF_SEARCHES[name](records) for name in names}
+    """These measures of a finished run.
+
+    Raises ValueError for an unknown name, naming the nearest one, and for a run that lacks what a
+    measure rests on, naming the field of a search that asks for it.
+    """
+    for name in names:
+        choose("measure", name, (*OF_SEARCHES, *OF_NETWORKS))
+    found = {}
+    try:
+        if any(name in OF_NETWORKS for name in names):
+            result = run.result
+            assert result is not None
+            for name in names:
+                found[name] = OF_NETWORKS[name](result)
+        else:
+            records = run.records
+            for name in names:
+                found[name] = OF_SEARCHES[name](records)
+    except KeyError as error:
+        (lacking,) = error.args
+        hint = f": search with `{LOGGED_BY[lacking]}`" if lacking in LOGGED_BY else ""
+        raise ValueError(f"{run.path} has no {lacking!r}, on which {name} rests{hint}") from None
+    return found

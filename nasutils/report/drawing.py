@@ -123,8 +123,12 @@ def stripes_key(ops: Sequence[str]) -> list[Patch]:
 
 def genotype_figure(named: Mapping[str, Genotype | str]) -> Figure:
     """A row per genotype (or its text), its cells side by side;
-    those of one cell share a row. Titles: their names.
+    those of one cell share a row. Titles: their names. Raises ValueError for a genotype without.
     """
+    if not isinstance(named, Mapping):
+        raise ValueError(
+            f"genotypes must be a dict by names, as in {{'found': genotype}}, not {named}"
+        )
     genotypes = {name: Genotype.of(given) for name, given in named.items()}
     single = all(len(genotype.cells) == 1 for genotype in genotypes.values())
     rows = math.ceil(len(genotypes) / 2) if single else len(genotypes)

@@ -1,8 +1,9 @@
 """Genotypes: what a search derives, as a value with the field's usual text forms.
 
-* NAS-Bench-201: `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`, one cell named "cell".
+* NAS-Bench-201: `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`, one cell named "cell"; also as AutoDL's
+  `Structure(4 nodes with ...)` prints it.
 * DARTS's lineage: `Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=[2, 3, 4, 5],
-  reduce=[...], ...)`, two (operation, input) pairs per node.
+  reduce=[...], ...)`, two (operation, input) pairs per node; also its namedtuple of that name.
 * LHD: the same, but a list of pairs for each node and two outputs, `normal_sum` and
   `normal_concat`.
 """
@@ -11,9 +12,10 @@ import ast
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeGuard
 
 _EDGE = re.compile(r"([^|~+\s]+)~(\d+)")
+_STRUCTURE = re.compile(r"Structure\(\d+ nodes with (.*)\)", re.DOTALL)
 _GENOTYPE_CALL = re.compile(r"(?:\w+\s*=\s*)?(Genotype\s*\(.*\))", re.DOTALL)
 
 Pair = tuple[str, int]
@@ -48,28 +50,32 @@ class Genotype:
     cells: tuple[Cell, ...]
 
     @classmethod
-    def of(cls, given: "Genotype | str") -> "Genotype":
-        """A genotype as it is, or that of a text, see `parse`."""
-        return cls.parse(given) if isinstance(given, str) else given
+    def of(cls, given: "Genotype | str | NamedTuple") -> "Genotype":
+        """A genotype as it is, or that of a text or namedtuple, see `parse`."""
+        return given if isinstance(given, Genotype) else cls.parse(given)
 
     @classmethod
-    def parse(cls, text: str) -> "Genotype":
-        """Read either text form, without evaluating it.
+    def parse(cls, text: "str | NamedTuple") -> "Genotype":
+        """Read either text form, without evaluating it, or DARTS's namedtuple, by what it prints.
         Raises ValueError saying what was expected and found.
         """
+        if is_namedtuple(text):
+            text = str(text)
         if not isinstance(text, str) or len(text) > MAX_LENGTH:
             raise ValueError(
                 f"a genotype must be a text of at most {MAX_LENGTH} characters, not"
                 f" {_quoted(str(text))}"
             )
         text = text.strip()
+        if structure := _STRUCTURE.fullmatch(text):
+            text = structure[1]
         if text.startswith("|"):
             return cls((Cell("cell", _parse_nasbench201(text)),))
         if call := _GENOTYPE_CALL.fullmatch(text):
             return cls(_parse_darts(call[1]))
         raise ValueError(
             "expected '|op~0|+|op~0|op~1|+...' or 'Genotype(normal=[...], ...)', not"
-            f" {_quoted(text)}"
+            f" {_quoted(text)}{_of_a_name(text)}"
         )
 
     def __str__(self) -> str:
@@ -84,6 +90,18 @@ class Genotype:
                 parts.append(f"{cell.name}={[pair for pairs in cell.nodes for pair in pairs]!r}")
             parts.append(f"{cell.name}_concat={list(cell.output)!r}")
         return f"Genotype({', '.join(parts)})"
+
+
+def is_namedtuple(given: Any) -> TypeGuard[NamedTuple]:
+    """Whether it is a tuple with named fields, as DARTS writes genotypes."""
+    return isinstance(given, tuple) and hasattr(given, "_fields")
+
+
+def _of_a_name(text: str) -> str:
+    """What to do with the name of a published cell, such as DARTS_V2."""
+    if not text.isidentifier():
+        return ""
+    return f"; a published cell is nasutils.spaces.catalogue.get({_quoted(text)}).genotype"
 
 
 def _quoted(text: str) -> str:

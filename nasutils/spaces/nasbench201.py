@@ -8,7 +8,7 @@
 * In the supernet the operations' batch norms have no parameters and their convolutions have
   biases; in the final network it is the other way round. Stem, reductions and head are the same in
   both.
-* The accuracies of all cells ship with the package: `query`.
+* The accuracies of all cells ship with the package: `query` of one, `accuracies` of all.
 """
 
 from itertools import compress, product
@@ -29,12 +29,19 @@ from nasutils.spaces.base import (
     check_ranked,
 )
 from nasutils.spaces.genotype import Genotype
-from nasutils.spaces.nasbench201_table import EDGES, OPS, arch_of, num_architectures, query
+from nasutils.spaces.nasbench201_table import (
+    EDGES,
+    OPS,
+    accuracies,
+    arch_of,
+    num_architectures,
+    query,
+)
 from nasutils.spaces.ops import ReLUConvBN, ResidualReduction
 from nasutils.spaces.pools import avg_pool_3x3
 from nasutils.spaces.sharing import Fan, Node, PartialNode, added, channels_last, mixed_sum, pick
 
-__all__ = ["EDGES", "OPS", "FinalNet", "NASBench201", "Supernet", "query"]
+__all__ = ["EDGES", "OPS", "FinalNet", "NASBench201", "Supernet", "accuracies", "query"]
 
 KERNELS = {2: 1, 3: 3}
 """Operation index -> kernel size, of the convolutions."""

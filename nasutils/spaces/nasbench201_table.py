@@ -1,8 +1,9 @@
 """The 15,625 cells of NAS-Bench-201 as values:
 text, index, unique form, cost in closed form, tabulated accuracy.
 
-A cell may be given as its text, its index in the benchmark, a `Genotype`, or the six operations
-(names or numbers) in the order of EDGES. Nothing here needs a network or a download.
+A cell may be given as its text, its index in the benchmark, a `Genotype`, or the six operations in
+the order of EDGES, which is that of the text: names, or numbers, which are positions in OPS, the
+benchmark's order. Nothing here needs a network or a download.
 """
 
 import csv
@@ -17,7 +18,7 @@ from operator import index
 import numpy as np
 
 from nasutils.errors import choose
-from nasutils.spaces.genotype import Genotype
+from nasutils.spaces.genotype import Genotype, is_namedtuple
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -40,9 +41,16 @@ class ByDataset(dict[str, float]):
 class CellRecord:
     """A cell as tabulated. Accuracies in percent by data set: cifar10, cifar100, imagenet16-120.
 
-    test_accuracy: after 200 epochs, mean over seeds. validation_accuracy_12, test_accuracy_12:
-    after the 12-epoch schedule. params, macs: of the benchmark's network for CIFAR-10 (C = 16, 3 x
-    5 cells, 32 x 32).
+    test_accuracy: after 200 epochs, mean over the seeds that the benchmark has (1 to 3). CIFAR-10:
+    on its 10,000 test images, of networks trained on all 50,000 others. The other two: on the
+    benchmark's x-test half of the test images, of networks trained on all training images.
+    validation_accuracy_12, test_accuracy_12: after the schedule of 12 epochs. CIFAR-10: on the
+    benchmark's x-valid half of the training images, of networks trained on the other half, mean of
+    two seeds; on the test images, of another network, trained on all training images, one seed.
+    The other two: on x-valid and x-test, the halves of the test images, one seed.
+    params, macs: trainable weights and multiply-adds of the benchmark's network for CIFAR-10 (C =
+    16, 3 x 5 cells, 32 x 32), as numbers; the benchmark's API gives both in millions, and calls
+    the second ones flops.
     """
 
     index: int
@@ -58,13 +66,15 @@ def operations(arch: Arch) -> tuple[int, ...]:
     """The six operations as numbers, in the order of EDGES.
     Raises ValueError if it is not a cell of the space.
     """
+    if isinstance(arch, bool):  # which is a number to Python
+        raise _no_cell(arch)
     if isinstance(arch, (int, np.integer)):
         if not 0 <= arch < num_architectures:
             raise ValueError(
                 f"index of a NAS-Bench-201 cell must be 0 to {num_architectures - 1}, not {arch}"
             )
         return tuple(int(c) for c in _table()["ops"][int(arch)])
-    if isinstance(arch, str):
+    if isinstance(arch, str) or is_namedtuple(arch):
         arch = Genotype.parse(arch)
     if isinstance(arch, Genotype):
         nodes = [pairs for cell in arch.cells for pairs in cell.nodes]
@@ -72,7 +82,7 @@ def operations(arch: Arch) -> tuple[int, ...]:
         if sources != [[0], [0, 1], [0, 1, 2]]:
             raise ValueError(
                 "a NAS-Bench-201 cell has the inputs 0, 0 1, 0 1 2 at its three nodes; found"
-                f" {arch}"
+                f" {arch}{_of_another_space(arch)}"
             )
         arch = [op for pairs in nodes for op, _ in pairs]
     try:
@@ -81,8 +91,19 @@ def operations(arch: Arch) -> tuple[int, ...]:
             raise ValueError(f"a NAS-Bench-201 cell has 6 operations, not {len(given)}")
         return tuple(_operation(op, edge) for op, edge in zip(given, EDGES, strict=True))
     except TypeError:
-        known = "a text, an index, a Genotype or six operations"
-        raise ValueError(f"a NAS-Bench-201 cell is {known}, not {arch!r}") from None
+        raise _no_cell(arch) from None
+
+
+def _no_cell(given: object) -> ValueError:
+    known = "a text, an index, a Genotype or six operations"
+    return ValueError(f"a NAS-Bench-201 cell is {known}, not {given!r}")
+
+
+def _of_another_space(genotype: Genotype) -> str:
+    """A hint for cells of DARTS's lineage."""
+    if {"normal", "reduce"}.isdisjoint(cell.name for cell in genotype.cells):
+        return ""
+    return "; a genotype with normal and reduction cells is of another space: is it of 'darts'?"
 
 
 def _operation(op: str | int, edge: tuple[int, int]) -> int:

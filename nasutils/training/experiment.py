@@ -16,7 +16,7 @@ from torch import nn
 
 from nasutils import data, methods, runs, spaces
 from nasutils.errors import as_declared, choose, plain, whole
-from nasutils.measures.stopping import Decision, Records, Stopper
+from nasutils.measures.stopping import CRITERIA, ES_CADENCE, Decision, Records, Stopper
 from nasutils.methods import Recipe
 from nasutils.methods.base import PRESETS
 from nasutils.runs import Run
@@ -139,6 +139,12 @@ class Experiment(Portable):
         for name in ("held_out", "probe_every", "eigenvalue_every"):
             whole(name, getattr(self, name), 0)
         self.decision(())
+        if self.stops_by_eigenvalue and not self._measures_eigenvalues:
+            raise ValueError(
+                f"eigenvalue_every must be 1 to {ES_CADENCE} for the criterion"
+                f" {self.stop['criterion']!r}, which takes an eigenvalue at least every"
+                f" {ES_CADENCE} epochs, not {self.eigenvalue_every}"
+            )
         _ = self.content
 
     @cached_property
@@ -147,6 +153,17 @@ class Experiment(Portable):
         made.
         """
         return data.content(str(self.dataset))
+
+    @property
+    def stops_by_eigenvalue(self) -> bool:
+        """Whether `stop` looks at eigenvalues."""
+        return bool(self.stop) and CRITERIA[self.stop["criterion"]].eigenvalue
+
+    @property
+    def _measures_eigenvalues(self) -> bool:
+        """Often enough for DARTS-ES; a probe measures the eigenvalue, too."""
+        cadences = (self.eigenvalue_every, self.probe_every)
+        return any(1 <= every <= ES_CADENCE for every in cadences)
 
     def params(self) -> runs.Params:
         """What the run folder is named by; what came later is named where it is used,
@@ -259,7 +276,7 @@ class Machine:
     data: root folder.
 
     `~` in a folder is somebody's home. Raises ValueError, naming the field, where there is no such
-    home.
+    home, and for what is no folder.
     """
 
     runs: Path = Path("runs")
@@ -268,6 +285,8 @@ class Machine:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        if self.runs is None:
+            raise ValueError("runs must be a folder, not None")
         for name in ("runs", "data"):
             object.__setattr__(self, name, _at_home(name, getattr(self, name)))
 
@@ -326,6 +345,11 @@ def build(experiment: Experiment, machine: Machine) -> Search:
     if recipe.batch > len(train):
         raise ValueError(
             f"batch must be 1 to {len(train)}, the images for the weights, not {recipe.batch}"
+        )
+    if e.stops_by_eigenvalue and method.softmax_temperature is None:
+        raise ValueError(
+            f"stop must have another criterion than {e.stop['criterion']!r} for {e.method}, whose"
+            " mixing weights are no softmax of alpha, so that there is no eigenvalue"
         )
     if e.keep_weights and not recipe.epochs:
         raise ValueError(f"keep_weights must be False for {e.method}, which trains no supernet")

@@ -21,7 +21,7 @@ from nasutils import data, runs, spaces
 from nasutils.data import Data, ImageSet, augment, cutout, index_batches, normalize
 from nasutils.errors import as_declared, choose, plain
 from nasutils.runs import Run
-from nasutils.spaces.genotype import Genotype
+from nasutils.spaces.genotype import Genotype, is_namedtuple
 from nasutils.spaces.size import count_multiply_adds, count_parameters
 from nasutils.training.batchnorm import EVALUATION_BATCH, batch_norms_restored, recalibrate
 from nasutils.training.classifier import keep, restore, tensors
@@ -46,12 +46,13 @@ see `experiment.VERSION`.
 class Evaluation(Portable):
     """The training and testing of a derived network.
 
-    genotype: its text (a `Genotype` becomes it). dataset: see `Experiment`; own images need a test
-    part. images, test_images: train and test on that many, the first of the data set (None: all).
-    preset: a name in PROTOCOLS. protocol: fields of `Protocol` that depart from it. resolution:
-    side in pixels (None: the data set's own). seed: of initial weights, batches and augmentation.
-    precision: float32, float64 or bf16. keep_weights: the trained network stays in the run's
-    folder, see `weights.load`; it is then another run than without, see `Experiment`.
+    genotype: its text (a `Genotype` or DARTS's namedtuple becomes it). dataset: see `Experiment`;
+    own images need a test part. images, test_images: train and test on that many, the first of the
+    data set (None: all). preset: a name in PROTOCOLS. protocol: fields of `Protocol` that depart
+    from it. resolution: side in pixels (None: the data set's own). seed: of initial weights,
+    batches and augmentation. precision: float32, float64 or bf16. keep_weights: the trained
+    network stays in the run's folder, see `weights.load`; it is then another run than without, see
+    `Experiment`.
 
     Raises ValueError for an unknown name, a number that cannot be, a genotype that is not of the
     space, MissingData for own images that are not there; what only the data or the size of the
@@ -77,8 +78,8 @@ class Evaluation(Portable):
         check_setting(vars(self))
         plain("protocol", self.protocol)
         protocol_of(self)
-        if isinstance(self.genotype, Genotype):
-            object.__setattr__(self, "genotype", str(self.genotype))
+        if isinstance(self.genotype, Genotype) or is_namedtuple(self.genotype):
+            object.__setattr__(self, "genotype", str(Genotype.of(self.genotype)))
         if not isinstance(self.genotype, str):
             raise ValueError(f"genotype must be a Genotype or its text, not {self.genotype!r}")
         _check_genotype(self.space, self.genotype, spaces.registry.source(self.space))

@@ -5,6 +5,7 @@ Run: pytest tests/faults/test_values.py
 """
 
 import json
+from collections import namedtuple
 
 import pandas as pd
 import pytest
@@ -63,7 +64,22 @@ def test_a_seed_that_cannot_be_is_named(value):
         Experiment(seed=value)
 
 
+def test_machines_without_a_folder_for_runs_are_refused():
+    with pytest.raises(ValueError, match="runs must be a folder, not None"):
+        Machine(runs=None)
+
+
 # Genotypes
+
+
+def test_a_trained_cell_may_be_a_namedtuple_and_is_named_as_its_genotype():
+    form = namedtuple("Genotype", "normal normal_concat reduce reduce_concat")
+    edges = [("sep_conv_3x3", 0), ("skip_connect", 1)] * 4
+    cell = form(edges, range(2, 6), edges, range(2, 6))
+    training = Evaluation(cell, space="darts")
+    assert training == Evaluation(Genotype.parse(str(cell)), space="darts")
+    with pytest.raises(ValueError, match="is it of 'darts'"):
+        Evaluation(cell)
 
 
 def darts(normal="[('none', 0), ('none', 1)]", concat="[2]"):

@@ -168,3 +168,22 @@ def test_every_measure_of_the_plan_is_taken_of_a_run(darts):
     assert searches.values(darts[0], ["accuracy"])["accuracy"] == searches.cell_accuracy(
         done["genotype"]
     )
+
+
+def test_a_measure_of_what_was_not_logged_names_the_field_that_logs_it():
+    (plain,) = pilot("pcd-darts", {"schedule": "constant"}, seeds=[0])
+    with pytest.raises(
+        ValueError, match="no 'leakage', on which matched_bypass rests: search wit"
+    ):
+        searches.values(plain, ["accuracy", "matched_bypass"])
+    with pytest.raises(
+        ValueError, match="no 'held_out', on which held_out_rise.* with `held_out`"
+    ):
+        searches.values(plain, ["held_out_rise"])
+    with pytest.raises(ValueError, match="no 'test_accuracy', on which final_accuracy rests$"):
+        searches.values(plain, ["final_accuracy"])
+
+
+def test_an_unknown_measure_is_told_the_nearest(darts):
+    with pytest.raises(ValueError, match="unknown measure 'acuracy'.*did you mean 'accuracy'"):
+        searches.values(darts[0], ["acuracy"])

@@ -142,6 +142,11 @@ def test_figure_has_a_titled_picture_per_cell():
     plt.close(figure)
 
 
+def test_a_genotype_without_a_name_is_refused():
+    with pytest.raises(ValueError, match="genotypes must be a dict by names, .*not \\|nor_conv"):
+        drawing.genotype_figure(NB201)
+
+
 def test_a_cell_with_two_outputs_has_both_drawn(ax):
     """LHD: the sum above, the concatenation below, one line for each of their nodes."""
     genotype = lhd_architectures.genotype("cifar10", "sp-darts", 1)

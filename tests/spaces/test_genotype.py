@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,28 @@ def test_text_round_trip(text):
     genotype = Genotype.parse(text)
     assert Genotype.parse(str(genotype)) == genotype
     assert len({genotype, Genotype.parse(str(genotype))}) == 1
+
+
+def test_a_namedtuple_of_darts_is_a_genotype():
+    form = namedtuple("Genotype", "normal normal_concat reduce reduce_concat")
+    edges = [("sep_conv_3x3", 0), ("skip_connect", 1)]
+    genotype = Genotype.parse(form(edges, range(2, 3), edges, [2]))
+    text = f"Genotype(normal={edges}, normal_concat=[2], reduce={edges}, reduce_concat=[2])"
+    assert genotype == Genotype.of(form(edges, [2], edges, [2])) == Genotype.parse(text)
+
+
+def test_a_structure_of_autodl_is_a_genotype():
+    assert Genotype.parse(f"Structure(4 nodes with {NB201})") == Genotype.parse(NB201)
+    with pytest.raises(ValueError, match="expected"):
+        Genotype.parse("Structure(4 nodes with nothing)")
+
+
+def test_the_name_of_a_published_cell_is_told_where_its_genotype_is():
+    with pytest.raises(ValueError, match=r"spaces\.catalogue\.get\('DARTS_V2'\)\.genotype$"):
+        Genotype.parse("DARTS_V2")
+    with pytest.raises(ValueError, match="expected") as refused:
+        Genotype.parse("|skip~0|x")
+    assert "catalogue" not in str(refused.value)
 
 
 def test_darts_text_reads_into_nodes():

@@ -104,6 +104,7 @@ def test_canonical_joins_equal_cells_as_far_as_the_benchmark_does():
 
 def test_query_gives_the_published_numbers():
     record = nasbench201.query(ALL_SKIP)
+    assert nasbench201.accuracies("cifar10")[1835] == record.test_accuracy["cifar10"]
     assert record.index == 1835 and record.params == 73_306 and record.macs == 7_783_050
     assert [round(a, 2) for a in record.test_accuracy.values()] == [54.30, 15.61, 16.32]
     best = {d: round(cells.accuracies(d).max(), 2) for d in cells.DATASETS}
@@ -125,6 +126,8 @@ def test_the_table_cannot_be_overwritten():
 def test_unknown_data_set_and_kind_name_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'cifar100'"):
         cells.accuracies("cifar-100")
+    with pytest.raises(ValueError, match="did you mean 'imagenet16-120'"):
+        nasbench201.query(0).test_accuracy["ImageNet16-120"]
     with pytest.raises(ValueError, match="did you mean 'test_200'"):
         cells.accuracies("cifar10", "test200")
 
@@ -147,10 +150,11 @@ def test_splits_are_the_papers_halves():
         (15_625, "0 to 15624"),
         (-1, "0 to 15624"),
         (None, "not None"),
+        (True, "not True"),
         (1.5, "not 1.5"),
         ((0, 1, 2, 3, 4, 0.5), "six operations"),
         ((0, 1, 2, 3, 4, 5), "0 to 4, not 5"),
-        (OTHER_NODES, "three nodes"),
+        (OTHER_NODES, "three nodes.*is it of 'darts'"),
         ("|nor_conv_3x3~0|", "three nodes"),
         ((0, 1, 2), "6 operations"),
         (

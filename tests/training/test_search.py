@@ -80,6 +80,32 @@ def without_cost(records):
     return [{key: value for key, value in record.items() if key != "cost"} for record in records]
 
 
+# What ends a search
+
+
+@pytest.mark.parametrize("measured", [{}, {"eigenvalue_every": 3}, {"probe_every": 5}])
+def test_a_search_that_stops_by_eigenvalues_measures_them_often_enough(measured):
+    stop = {"criterion": "eigenvalue"}
+    every = measured.get("eigenvalue_every", 0)
+    with pytest.raises(ValueError, match=f"eigenvalue_every must be 1 to 2 .*, not {every}$"):
+        Experiment(stop=stop, **measured)
+    for often in ({"eigenvalue_every": 2}, {"probe_every": 1}):
+        assert Experiment(stop=stop, **often).stops_by_eigenvalue
+
+
+def test_a_search_without_eigenvalues_is_not_stopped_by_them(tmp_path):
+    search = Experiment(
+        method="gaea-erm",
+        stop={"criterion": "eigenvalue"},
+        eigenvalue_every=2,
+        dataset="digits",
+        images=64,
+        recipe={"batch": 32},
+    )
+    with pytest.raises(ValueError, match="stop must have another criterion .* for gaea-erm"):
+        search.check(Machine(runs=tmp_path))
+
+
 # Records
 
 
