@@ -5,6 +5,7 @@ Run: pytest tests/studies/test_confirmation.py
 
 import math
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,9 +18,9 @@ from nasutils.measures.estimates import Finding
 from nasutils.measures.tables import Estimate
 from nasutils.methods import schedules
 from nasutils.report.claims import Claim
-from nasutils.runs import Run, key, stamp
+from nasutils.runs import UNKNOWN, Run, key, stamp
 from nasutils.studies import bypass_leakage, lr_swap, sparsification
-from nasutils.studies.confirmation import figures, outcomes, page, plan
+from nasutils.studies.confirmation import figures, machines, outcomes, page, plan
 from nasutils.studies.confirmation.campaign import Campaign
 from nasutils.studies.confirmation.outcomes import REFUTED, SUPPORTED, UNRESOLVED
 from nasutils.studies.confirmation.plan import Hypothesis, Study
@@ -499,6 +500,47 @@ def test_the_page_names_the_machines_of_the_runs(computed):
         " (2) |"
     )
     assert row in page.page([computed.results()], {}).splitlines()
+
+
+def searched(op, device, instructions="AVX512"):
+    """A finished search that ends with six times this operation, as a device computed it."""
+    cell = f"|{op}~0|+|{op}~0|{op}~1|+|{op}~0|{op}~1|{op}~2|"
+    kind = "cpu" if device == "EPYC" else "cuda"
+    software = {"torch": "2", "tf32": False, "instructions": instructions}
+    stamp = {"device": device, "type": kind, **software}
+    return SimpleNamespace(
+        result={}, stamp=stamp, records=[{"genotype": cell}], path=Path(f"{op} {device}")
+    )
+
+
+def test_a_claim_whose_arms_lie_on_several_devices_is_computed_on_one_alone():
+    (better,) = (c for c in SEARCHES.claims["lr_swap"] if c.claim == "3b better")
+    study = SEARCHES.model_copy(update={"claims": {"lr_swap": (better,)}, "registered": None})
+    seeds = study.arm("DARTS").seeds()
+    found = {}
+    for i, seed in enumerate(seeds):
+        device = "NVIDIA H100 80GB HBM3" if i < 20 else "EPYC"
+        found["DARTS", seed] = searched(("skip_connect", "none")[i % 2], device)
+    good = searched("nor_conv_3x3", "NVIDIA H100 80GB HBM3")
+    found |= {("EX-DARTS", seed): good for seed in study.arm("EX-DARTS").seeds()}
+    text = machines.section([outcomes.Results(study, found, {})])
+    assert "1 of 1 tests can be made on one device. 1 of them pass at 2.5 % on all" in text
+    assert "1 of these pass on each such device, too." in text
+    row = next(line for line in text.splitlines() if line.startswith("| 3b better |"))
+    assert "| EX-DARTS: 25 H100; DARTS: 20 CPU, 20 H100 |" in row
+    assert "n = 25 and 40" in row and row.endswith("n = 25 and 20, p < 0.0001 |")
+    assert row.count("CPU: ") == 0 and row.count("H100: ") == 1  # no EX-DARTS on a CPU
+    assert "3b better" not in machines.section([outcomes.Results(study, {}, {})])
+
+
+def test_a_run_of_two_parts_is_counted_once_and_one_that_two_machines_computed_names_both():
+    arm = {("DARTS", 5): searched("none", "EPYC")}
+    arm["DARTS", 5].stamp["before"] = [searched("none", "EPYC", "AVX2").stamp, UNKNOWN]
+    parts = [outcomes.Results(changed(registered=None), arm, {})] * 2
+    table = machines.run_table(parts)
+    cpu = "EPYC, AVX2, PyTorch 2, then unknown, then EPYC, AVX512, PyTorch 2"
+    assert table["machine"].tolist() == [cpu]
+    assert f"| {cpu} | 1 | DARTS (1) |" in machines.section(parts)
 
 
 def test_searches_whose_seconds_are_compared_ran_on_the_same_processor():

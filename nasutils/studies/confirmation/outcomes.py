@@ -7,6 +7,7 @@ A claim whose arms are not complete has no outcome, only a count: nobody looks a
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,7 @@ class Results:
         self.refused: dict[str, str] = {}
         self.searches = {key: run for key, run in searches.items() if self._counts(run)}
         self.networks = {key: run for key, run in networks.items() if self._counts(run)}
+        self._measured: dict[tuple[Path, str], float] = {}
 
     def _counts(self, run: Run) -> bool:
         try:
@@ -81,6 +83,14 @@ class Results:
     def runs_for(self, hypothesis: Hypothesis) -> Mapping[Key, Run]:
         """Where the runs of a test are: searches, or final networks."""
         return self.networks if hypothesis.of in OF_NETWORKS else self.searches
+
+    def measured(self, hypothesis: Hypothesis, key: Key) -> float:
+        """What a test takes of a run; its records are read once a measure, not once a claim."""
+        run = self.runs_for(hypothesis)[key]
+        known = run.path, hypothesis.of
+        if known not in self._measured:
+            self._measured[known] = values(run, [hypothesis.of])[hypothesis.of]
+        return self._measured[known]
 
     def samples(self, hypothesis: Hypothesis) -> list[list[Key]]:
         """The keys of all runs that the samples of a test consist of, finished or not."""
@@ -134,13 +144,14 @@ def _findings(claim: PlannedClaim, results: Results) -> tuple[Finding, ...] | st
     return tuple(finding(hypothesis, results) for hypothesis in claim.tests)
 
 
-def finding(hypothesis: Hypothesis, results: Results) -> Finding:
-    """A test on finished runs."""
-    runs = results.runs_for(hypothesis)
-    of = hypothesis.of
+def finding(
+    hypothesis: Hypothesis, results: Results, samples: Sequence[Sequence[Key]] | None = None
+) -> Finding:
+    """A test on finished runs: on all that it takes, or on these samples of them."""
     arms = []
-    for group, sample in zip(hypothesis.groups(), results.samples(hypothesis), strict=True):
-        found = np.array([values(runs[key], [of])[of] for key in sample])
+    taken = results.samples(hypothesis) if samples is None else samples
+    for group, sample in zip(hypothesis.groups(), taken, strict=True):
+        found = np.array([results.measured(hypothesis, key) for key in sample])
         arms.append(found.reshape(_shape(group, results.study)))
     if hypothesis.test not in comparisons.TESTS:  # one value per search or network
         arms = [arm if arm.ndim == 1 else arm.mean(axis=-1).ravel() for arm in arms]

@@ -2,23 +2,18 @@
 Written by `make results`.
 """
 
-import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from scipy import stats
 
 from nasutils import paths
 from nasutils.measures import comparisons
-from nasutils.measures.searches import accuracy
 from nasutils.report import claims
-from nasutils.runs import Run
-from nasutils.studies.confirmation import figures, plan
+from nasutils.studies.confirmation import figures, machines, markdown, plan
 from nasutils.studies.confirmation.campaign import Campaign
 from nasutils.studies.confirmation.outcomes import (
     DESCRIBED,
@@ -42,29 +37,6 @@ TITLES = {
     "lhd_benchmark": "Rethink DARTS Search Space and Renovate a New Benchmark",
     "lr_swap": "Delve into the Performance Degradation of DARTS",
 }
-TEST_NAMES = {
-    "share": "exact binomial",
-    "median": "sign",
-    "described": "none",
-    "centre": "Wilcoxon",
-    "mean": "t",
-    "correlation": "t of Fisher's z",
-    "share_difference": "Boschloo",
-    "auc": "Brunner-Munzel",
-    "difference": "Welch",
-    "correlation_difference": "Welch of Fisher's z",
-    "paired": "Wilcoxon, paired",
-    "equivalent": "two one-sided t",
-    "reliability": "noncentral F",
-    "over_control": "many to one, a variance for the control",
-    "difference_within": "Welch, given the method",
-    "interaction_within": "F, permuted within searches",
-    "interaction_between": "F, permuted within methods",
-    "rank_correlation": "Fisher's z of ranks",
-    "correlation_within": "Fisher's z of ranks, given the method",
-    "log_deviation_ratio": "t of jackknives",
-    "repeatability_difference": "t of jackknives",
-}
 WAITS = "waiting for runs"
 WORDS = [SUPPORTED, REFUTED, UNRESOLVED, DESCRIBED, WAITS]
 PILOT_WORDS = ["supported", "not supported", "inconclusive"]
@@ -82,7 +54,8 @@ and as many for alpha, 8 channels, 2 cells a stage, 50 epochs; the accuracies of
 those of NAS-Bench-201's table, networks of full size.
 
 - *Supported*: all tests of the claim pass, one-sided at 2.5 %, primary claims (in bold) by Holm's
-  correction over their paper.
+  correction over their paper: of the largest p of a claim's tests, and a claim that waits counts
+  like one that failed, so a corrected p never grows.
 - *Refuted or negligible*: the 95 % interval of one of its tests lies wholly below the smallest
   effect of interest, which stands behind what is tested.
 - *Unresolved*: neither. *Described*: a number with its interval, and no test.
@@ -91,31 +64,40 @@ those of NAS-Bench-201's table, networks of full size.
   other side *not supported*, any other *inconclusive*. Its statistic is often another one, in
   other units; the notebook has it, and its threshold.
 
-Which run folder belongs to which arm and seed: [registered_runs.csv](registered_runs.csv).
-How often each test errs where nothing is to be found: [calibration.csv](calibration.csv).
-"""
-MACHINES = """\
-Another machine rounds sums differently, which makes of a seed another search of the same kind: an
-arm may be computed on several. Where processor seconds are compared, both arms ran on the same
-processor, by turns."""
+The sizes of the searches were chosen so that DARTS degrades ([how](../docs/pilot.md)). That it
+does here (*degradation*, *collapse*) tells how much and what goes with it, not that it would do so
+elsewhere; the second proxy asks that.
 
-DEVICES = """\
-Complete arms that were computed on several devices: the median of the last cell's test accuracy
-on each, and p of Brunner and Munzel's test, two-sided (from five searches on each; not registered,
-not corrected)."""
-FEWEST = 5
+Which run folder belongs to which arm and seed: [registered_runs.csv](registered_runs.csv).
+To recompute an outcome, or move its threshold: [question a verdict](../docs/verdicts.md).
+"""
 
 
 def page(parts: Sequence[Results], found: Mapping[str, Sequence[Outcome]]) -> str:
     """The page as Markdown; parts: the finished runs of the plan's parts;
     found: the outcomes by paper.
     """
-    sections = [HEAD, _counts(found)]
+    sections = [HEAD, _calibration(), _counts(found)]
     for paper, of_paper in found.items():
         sections += [_paper(paper, of_paper), *_picture(paper)]
     sections += [_pilot_only(paper) for paper in TITLES if paper not in found]
-    sections += [_machines(parts), *dict.fromkeys(_deviations(r.study) for r in parts)]
+    sections += [machines.section(parts), *dict.fromkeys(_deviations(r.study) for r in parts)]
     return "\n".join(sections)
+
+
+def _calibration() -> str:
+    """What simulations say of the tests, in words."""
+    table = pd.read_csv(paths.ROOT / "figures" / "calibration.csv")
+    nulls = table[table["truth"] == table["above"]]
+    passes, covers = nulls["rejects (%)"], table["covers (%)"]
+    worst = table.loc[covers.idxmin()]
+    return (
+        f"Simulations ([calibration.csv](calibration.csv), {len(table)} cases): where the truth is"
+        f" what is tested against, a test passes in {passes.min():g} to {passes.max():g} % of"
+        " draws, and should in at most 2.5 %; where it is not, the column is its power. Intervals"
+        f" should hold the truth in 95 %: they do in {covers.min():g} to {covers.max():g} %, least"
+        f" in `{worst['test']}` at a truth of {worst['truth']:g} ({worst['values']}).\n"
+    )
 
 
 def _deviations(study: Study) -> str:
@@ -152,7 +134,9 @@ def current() -> dict[Path, str]:
     readme = paths.ROOT / "README.md"
     return {
         paths.ROOT / "figures" / "README.md": page(parts, found),
-        paths.ROOT / "figures" / "registered_runs.csv": run_table(parts).to_csv(index=False),
+        paths.ROOT / "figures" / "registered_runs.csv": machines.run_table(parts).to_csv(
+            index=False
+        ),
         readme: counted(readme.read_text(), found),
     }
 
@@ -228,7 +212,7 @@ def line(outcome: Outcome, beneath: str = "") -> str:
     tests = [
         str(finding)
         if hypothesis.test == "described"
-        else f"{finding} ({TEST_NAMES[hypothesis.test]})"
+        else f"{finding} ({markdown.TEST_NAMES[hypothesis.test]})"
         for hypothesis, finding in zip(claim.tests, outcome.findings, strict=True)
     ]
     return f"{start}: {' and '.join(tests)}; **{outcome.outcome}**."
@@ -279,7 +263,7 @@ def _counts(found: Mapping[str, Sequence[Outcome]]) -> str:
                 *(str(count[word]) for word in WORDS),
             ]
         )
-    return _markdown_table(["paper", "pilot", *WORDS], rows)
+    return markdown.table(["paper", "pilot", *WORDS], rows)
 
 
 def _paper(paper: str, found: Sequence[Outcome]) -> str:
@@ -301,7 +285,7 @@ def _paper(paper: str, found: Sequence[Outcome]) -> str:
         *_learned(found),
         "",
         *_RELEASED_PILOT.get(paper, lambda: [])(),
-        _markdown_table(head, rows),
+        markdown.table(head, rows),
         *_unconfirmed(pilot, found),
     ]
     return "\n".join([f"## {TITLES[paper]}", "", anchor, "", *text])
@@ -366,75 +350,9 @@ def _pilot_only(paper: str) -> str:
             "",
             "No confirmation is planned yet.",
             "",
-            _markdown_table(head, rows),
+            markdown.table(head, rows),
         ]
     )
-
-
-def _machines(parts: Sequence[Results]) -> str:
-    """On what the runs were computed, as Markdown: a row per machine and software."""
-    computed: dict[str, Counter[str]] = defaultdict(Counter)
-    for results in parts:
-        for (arm, _), run in (*results.searches.items(), *results.networks.items()):
-            computed[_machine(run.stamp)][arm] += 1
-    rows = [
-        [machine, str(arms.total()), ", ".join(f"{arm} ({count})" for arm, count in arms.items())]
-        for machine, arms in sorted(computed.items())
-    ]
-    several = list(_by_device(parts))
-    beside = ["", DEVICES, "", _markdown_table(["arm", "by device", "p"], several)]
-    table = _markdown_table(["machine", "runs", "of them"], rows)
-    return "\n".join(["## Machines", "", MACHINES, "", table, *(beside if several else [])])
-
-
-def run_table(parts: Sequence[Results]) -> pd.DataFrame:
-    """A row per run that counts: the plan's commit, the arm, the seed or network, the run folder
-    (in figures/<scale>/runs) and the machine.
-    """
-    rows = [
-        (results.study.registered, arm, str(which), run.path.name, _machine(run.stamp))
-        for results in parts
-        for (arm, which), run in (*results.searches.items(), *results.networks.items())
-    ]
-    columns = ["registered", "arm", "which", "run", "machine"]
-    return pd.DataFrame(rows, columns=columns).drop_duplicates("run")
-
-
-def _by_device(parts: Sequence[Results]) -> Iterator[list[str]]:
-    """A row per complete arm that was computed on several devices: its last cells on each."""
-    for results in parts:
-        papers = results.study.claims
-        arms = {arm.name: arm for paper in papers for arm in figures.complete(results, paper)}
-        for arm in arms.values():
-            on: dict[str, list[Run]] = defaultdict(list)
-            for seed in arm.seeds():
-                run = results.searches[arm.name, seed]
-                on[run.stamp["device"]].append(run)
-            if len(on) > 1:
-                yield [arm.name, *_compared(on)]
-
-
-def _compared(on: Mapping[str, Sequence[Run]]) -> tuple[str, str]:
-    """Medians of the last cells of searches by their device, and p."""
-    values = {name: [accuracy(run.records) for run in on[name]] for name in sorted(on)}
-    told = [f"{name} ({len(v)}): {median(v):.1f} %" for name, v in values.items()]
-    return "; ".join(told), _differs(*values.values())
-
-
-def _differs(*samples: Sequence[float]) -> str:
-    """p of Brunner and Munzel's test, two-sided; empty for more than two, or few values."""
-    if len(samples) != 2 or min(map(len, samples)) < FEWEST:
-        return ""
-    return _p(float(stats.brunnermunzel(*samples).pvalue))
-
-
-def _machine(stamp: Mapping[str, Any]) -> str:
-    """What of a run's machine decides on its last bits."""
-    if stamp["type"] == "cpu":
-        arithmetic = stamp["instructions"]
-    else:
-        arithmetic = "convolutions in TF32" if stamp["tf32"] else "float32"
-    return f"{stamp['device']}, {arithmetic}, PyTorch {stamp['torch']}"
 
 
 def _rows(outcome: Outcome, pilot: pd.DataFrame) -> Iterator[list[str]]:
@@ -442,14 +360,15 @@ def _rows(outcome: Outcome, pilot: pd.DataFrame) -> Iterator[list[str]]:
     claim = outcome.claim
     for i, hypothesis in enumerate(claim.tests):
         result = str(outcome.findings[i]) if outcome.findings else ""
-        test = TEST_NAMES[hypothesis.test]
+        p = markdown.p_value(outcome.findings[i].p) if outcome.findings else ""
+        test = markdown.TEST_NAMES[hypothesis.test]
         if i:
-            yield ["", "", "", test, "", result, "", "", ""]
+            yield ["", "", "", test, "", result, p, "", ""]
             continue
         name = f"**{claim.claim}**" if claim.role == "primary" else claim.claim
         before = "; ".join(_before(pilot, earlier) for earlier in claim.pilot)
         said = [name, claim.sentence, _tested(claim), test, before, result]
-        yield [*said, _p(outcome.p), _p(outcome.holm), outcome.outcome]
+        yield [*said, p, markdown.p_value(outcome.holm), outcome.outcome]
 
 
 def _tested(claim: plan.PlannedClaim) -> str:
@@ -468,12 +387,6 @@ def _before(pilot: pd.DataFrame, name: str) -> str:
         f"{row['mean']:.3g} [{row['low']:.3g}, {row['high']:.3g}], n = {row['n']}:"
         f" {row['verdict']}"
     )
-
-
-def _p(value: float) -> str:
-    if math.isnan(value):
-        return ""
-    return f"{value:.2g}" if value >= 1e-4 else "< 0.0001"
 
 
 def _learned(found: Sequence[Outcome]) -> list[str]:
@@ -495,13 +408,3 @@ def _learned(found: Sequence[Outcome]) -> list[str]:
 def pilot_verdicts(paper: str) -> pd.DataFrame:
     """The verdicts of the first study at laptop scale, by claim."""
     return pd.read_csv(paths.figures("laptop", paper) / "verdicts.csv").set_index("claim")
-
-
-def _markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return (
-        "\n".join(
-            "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
-        )
-        + "\n"
-    )

@@ -1,0 +1,207 @@
+"""On what machines the runs of the plan were computed, and what of an outcome may rest on that."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import pandas as pd
+from scipy import stats
+
+from nasutils.measures.estimates import LEVEL, Finding
+from nasutils.measures.searches import accuracy
+from nasutils.runs import Run
+from nasutils.studies.confirmation import figures, markdown
+from nasutils.studies.confirmation.outcomes import Key, Results, finding
+from nasutils.studies.confirmation.plan import Arm, Hypothesis
+
+MACHINES = """\
+Another machine rounds sums differently, which makes of a seed another search of the same kind: an
+arm may be computed on several. Where processor seconds are compared, both arms ran on the same
+processor, by turns."""
+ARMS = """\
+Complete arms that were computed on several devices: the median of the last cell's test accuracy
+on each, and p of Brunner and Munzel's test, two-sided (from five searches on each; not registered,
+not corrected)."""
+CLAIMS = """\
+Arms were given to machines as these were at hand, not at random. So where the arms of a claim lie
+on different devices, a difference of the methods could be one of the devices, too. The tests of
+such claims again, on one device alone, where it has enough searches of each arm (not registered,
+p not corrected)."""
+FEWEST = 5
+
+
+def run_table(parts: Sequence[Results]) -> pd.DataFrame:
+    """A row per run that counts: the plan's commit, the arm, the seed or network, the run folder
+    (in figures/<scale>/runs) and the machine. A run that two parts share stands in the first.
+    """
+    rows = [
+        (results.study.registered, arm, str(which), run.path.name, machine(run.stamp))
+        for results in parts
+        for (arm, which), run in (*results.searches.items(), *results.networks.items())
+    ]
+    columns = ["registered", "arm", "which", "run", "machine"]
+    return pd.DataFrame(rows, columns=columns).drop_duplicates("run")
+
+
+def machine(stamp: Mapping[str, Any]) -> str:
+    """What decides on the last bits of a run; of several, if others had begun it."""
+    computers = [_computer(part) for part in (*stamp.get("before", ()), stamp)]
+    return ", then ".join(dict.fromkeys(computers))
+
+
+def _computer(stamp: Mapping[str, Any]) -> str:
+    if "type" not in stamp:
+        return "unknown"
+    if stamp["type"] == "cpu":
+        arithmetic = stamp["instructions"]
+    else:
+        arithmetic = "convolutions in TF32" if stamp["tf32"] else "float32"
+    return f"{stamp['device']}, {arithmetic}, PyTorch {stamp['torch']}"
+
+
+def device(run: Run) -> str:
+    """Short: CPU, or a GPU's name."""
+    stamp = run.stamp
+    return "CPU" if stamp["type"] == "cpu" else stamp["device"].removeprefix("NVIDIA ").split()[0]
+
+
+def section(parts: Sequence[Results]) -> str:
+    """What the page says of the machines, as Markdown."""
+    text = ["## Machines", "", MACHINES, "", _computed(run_table(parts))]
+    if arms := list(_arms(parts)):
+        text += ["", ARMS, "", markdown.table(["arm", "by device", "p"], arms)]
+    if spread := [test for results in parts for test in _spread(results)]:
+        text += ["", CLAIMS, "", _repeated(spread), "", _alone(spread)]
+    return "\n".join(text)
+
+
+def _computed(runs: pd.DataFrame) -> str:
+    """A row per machine and software."""
+    rows = []
+    for name, of_machine in runs.groupby("machine"):
+        arms = of_machine["arm"].value_counts(sort=False)
+        told = ", ".join(f"{arm} ({count})" for arm, count in arms.items())
+        rows.append([str(name), str(len(of_machine)), told])
+    return markdown.table(["machine", "runs", "of them"], rows)
+
+
+# Arms
+
+
+def _arms(parts: Sequence[Results]) -> Iterator[list[str]]:
+    """A row per complete arm that was computed on several devices: its last cells on each."""
+    for results in parts:
+        papers = results.study.claims
+        arms = {arm.name: arm for paper in papers for arm in figures.complete(results, paper)}
+        for arm in arms.values():
+            on: dict[str, list[Run]] = defaultdict(list)
+            for seed in arm.seeds():
+                run = results.searches[arm.name, seed]
+                on[device(run)].append(run)
+            if len(on) > 1:
+                yield [arm.name, *_last_cells(on)]
+
+
+def _last_cells(on: Mapping[str, Sequence[Run]]) -> tuple[str, str]:
+    """Medians of the last cells of searches by their device, and p."""
+    values = {name: [accuracy(run.records) for run in on[name]] for name in sorted(on)}
+    told = [f"{name} ({len(v)}): {median(v):.1f} %" for name, v in values.items()]
+    return "; ".join(told), _differs(*values.values())
+
+
+def _differs(*samples: Sequence[float]) -> str:
+    """p of Brunner and Munzel's test, two-sided; empty for more than two, or few values."""
+    if len(samples) != 2 or min(map(len, samples)) < FEWEST:
+        return ""
+    return markdown.p_value(float(stats.brunnermunzel(*samples).pvalue))
+
+
+# Claims
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A test whose runs, all of them there, were computed on several devices.
+
+    where: how many runs of each arm on which device. whole: of all runs; alone: by device, where
+    it has enough runs of every sample.
+    """
+
+    claim: str
+    test: str
+    where: str
+    whole: Finding
+    alone: Mapping[str, Finding]
+
+
+def _spread(results: Results) -> Iterator[Spread]:
+    for claims in results.study.claims.values():
+        for claim in claims:
+            for hypothesis in claim.tests:
+                devices = _devices(hypothesis, results)
+                if len({name for sample in devices for name in sample.values()}) > 1:
+                    where, whole = _where(hypothesis, devices), finding(hypothesis, results)
+                    alone = _by_device(hypothesis, results, devices)
+                    yield Spread(claim.claim, hypothesis.test, where, whole, alone)
+
+
+def _devices(hypothesis: Hypothesis, results: Results) -> list[dict[Key, str]]:
+    """The device of every run by the samples of a test of searches; empty if runs are missing."""
+    runs, samples = results.runs_for(hypothesis), results.samples(hypothesis)
+    arms = [results.study.arm(name) for group in hypothesis.groups() for name in group]
+    searched = all(isinstance(arm, Arm) for arm in arms)
+    if not searched or any(key not in runs for sample in samples for key in sample):
+        return []
+    return [{key: device(runs[key]) for key in sample} for sample in samples]
+
+
+def _where(hypothesis: Hypothesis, devices: Sequence[Mapping[Key, str]]) -> str:
+    told = []
+    for group, sample in zip(hypothesis.groups(), devices, strict=True):
+        counts = sorted(Counter(sample.values()).items())
+        numbers = ", ".join(f"{count} {name}" for name, count in counts)
+        told.append(f"{' + '.join(group)}: {numbers}")
+    return "; ".join(told)
+
+
+def _by_device(
+    hypothesis: Hypothesis, results: Results, devices: Sequence[Mapping[Key, str]]
+) -> dict[str, Finding]:
+    found = {}
+    for name in sorted({name for sample in devices for name in sample.values()}):
+        samples = [[key for key in sample if sample[key] == name] for sample in devices]
+        if min(map(len, samples)) >= hypothesis.fewest:
+            found[name] = finding(hypothesis, results, samples)
+    return found
+
+
+def _repeated(spread: Sequence[Spread]) -> str:
+    """In words: how many of the tests pass again on one device."""
+    once = [test for test in spread if test.alone]
+    passed = [test for test in once if test.whole.p < LEVEL]
+    again = [test for test in passed if all(f.p < LEVEL for f in test.alone.values())]
+    others = [test.claim for test in passed if test not in again]
+    but = f" (not: {', '.join(dict.fromkeys(others))})" if others else ""
+    return (
+        f"{len(once)} of {len(spread)} tests can be made on one device. {len(passed)} of them pass"
+        f" at 2.5 % on all runs; {len(again)} of these pass on each such device, too{but}."
+    )
+
+
+def _alone(spread: Sequence[Spread]) -> str:
+    rows = []
+    for test in spread:
+        cells = [f"{name}: {_told(found)}" for name, found in test.alone.items()]
+        told = "; ".join(cells) or "none has enough"
+        rows.append(
+            [test.claim, markdown.TEST_NAMES[test.test], test.where, _told(test.whole), told]
+        )
+    return markdown.table(["claim", "test", "searches", "of all", "on one device"], rows)
+
+
+def _told(found: Finding) -> str:
+    p = markdown.p_value(found.p)
+    said = p if p.startswith("<") else f"= {p}"
+    return f"{found}, p {said}" if p else str(found)
