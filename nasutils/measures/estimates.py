@@ -3,7 +3,9 @@ its interval and a p.
 
 Every test takes one array of values per arm and asks whether its statistic is above a number,
 one-sided; intervals are two-sided at 95 %, so that "the interval lies above" and "p < 2.5 %" say
-the same. The tests are those of scipy and statsmodels. Arms are not paired: over seeds their
+the same. Only for an AUC and for a difference of shares, whose interval (through the logit,
+Newcombe's) is built in another way than the test, can they differ near the threshold: then p
+decides on "supported", the interval on "refuted". The tests are those of scipy and statsmodels. Arms are not paired: over seeds their
 values hardly correlate.
 """
 
