@@ -5,8 +5,8 @@ Every test takes one array of values per arm and asks whether its statistic is a
 one-sided; intervals are two-sided at 95 %, so that "the interval lies above" and "p < 2.5 %" say
 the same. Only for an AUC and for a difference of shares, whose interval (through the logit,
 Newcombe's) is built in another way than the test, can they differ near the threshold: then p
-decides on "supported", the interval on "refuted". The tests are those of scipy and statsmodels. Arms are not paired: over seeds their
-values hardly correlate.
+decides on "supported", the interval on "refuted". The tests are those of scipy and statsmodels.
+Arms are not paired: over seeds their values hardly correlate.
 """
 
 import math

@@ -88,12 +88,14 @@ class Bar:
 
     def __call__(self, states: Mapping[str, str]) -> None:
         left = self._outlook(states)
-        done = sum(progress.epochs for progress in self._outlook.under_way.values())
+        under_way = self._outlook.under_way
+        done = 0
         for name, state in states.items():
             if state in OVER:
                 done += self._epochs[name]
-        # A run may have ended since it was looked at, and be counted twice.
-        self._bar.n = min(done, self._bar.total)
+            elif name in under_way:  # a run that has ended since may still be there
+                done += under_way[name].epochs
+        self._bar.n = done
         self._bar.set_postfix_str(caption(states, left))
 
     def close(self) -> None:

@@ -51,6 +51,15 @@ def test_a_bar_counts_the_epochs_of_runs_under_way(tmp_path, capsys):
     assert "2/6" in capsys.readouterr().err
 
 
+def test_a_bar_counts_a_run_that_has_just_ended_once(tmp_path, capsys):
+    written(tmp_path, ONE, 2)
+    bar = Bar([ONE, TWO], Machine(tmp_path))
+    bar(RUNNING)
+    bar({name_of(ONE): "finished", name_of(TWO): "running"})  # before it is looked at again
+    bar.close()
+    assert "3/6" in capsys.readouterr().err
+
+
 def test_a_bar_goes_on_where_records_are_damaged(tmp_path, capsys):
     (written(tmp_path, ONE, 2).path / "records.jsonl").write_text("{\n")
     bar = Bar([ONE, TWO], Machine(tmp_path))
