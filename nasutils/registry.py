@@ -110,6 +110,11 @@ class Registry(Generic[T]):
             )
         holder = self._classes.get(name)
         if holder is not None and (name in self._ours or place(holder) != place(cls)):
+            if "name" not in vars(cls):
+                raise ValueError(
+                    f"{title} must have a name of its own, a line such as name = 'mine': it has"
+                    f" inherited {name!r}"
+                )
             raise ValueError(
                 f"the {self._kind} {name!r} is taken by {'.'.join(place(holder))}: give {title} a"
                 " name of its own"

@@ -155,6 +155,13 @@ class Inherited(DARTS):
     pass
 
 
+class Misspelt(DARTS):
+    name = "misspelt"
+
+    def mixng(self):
+        return super().mixing()
+
+
 class Loose(DARTS):
     name = "loose"
 
@@ -193,8 +200,9 @@ class Full(DARTSSpace):
         (
             methods.register,
             Inherited,
-            "the method 'darts' is taken by nasutils.methods.darts.DARTS",
+            "Inherited must have a name of its own, .*: it has inherited 'darts'",
         ),
+        (methods.register, Misspelt, r"Misspelt\.mixng overrides nothing: did you mean 'mixing'"),
         (methods.register, Loose, "options of Loose must stand behind a \\*.*: strength"),
         (
             methods.register,
@@ -216,6 +224,11 @@ def test_what_cannot_be_registered_is_refused_at_once(register, cls, says):
     with pytest.raises(ValueError, match=says):
         register(cls)
     assert (methods.names, spaces.names) == before
+
+
+@pytest.mark.parametrize("name", methods.names)
+def test_no_name_in_our_own_methods_passes_for_a_misspelt_one(name):
+    methods._check(methods.registry[name])
 
 
 def test_a_class_within_a_function_is_refused():

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -38,8 +39,14 @@ _SMOOTH = (SDARTSRS, SDARTSADV)
 _OURS = (Random, DARTS, SPDARTS, PCDDARTS, EDDDARTS, EXDARTS, *_BASELINES, *_SMOOTH)
 
 
+NEAR = 0.85
+"""Similarity of a name to that of a hook from which on it is taken for a misspelt one."""
+
+
 def _check(cls: type[Method]) -> None:
-    """Raise ValueError unless the options of an own method can be given by name."""
+    """Raise ValueError unless the options of an own method can be given by name, and for a hook
+    whose name is misspelt, which nothing would call.
+    """
     for kind in cls.__mro__[: cls.__mro__.index(Method)]:
         signature = inspect.signature(vars(kind).get("__init__", Method.__init__))
         options = list(signature.parameters.values())[2:]  # behind self and space
@@ -49,6 +56,19 @@ def _check(cls: type[Method]) -> None:
                 f"options of {kind.__qualname__} must stand behind a *, as in {rule}:"
                 f" {', '.join(loose)}"
             )
+        _check_hooks(kind)
+
+
+def _check_hooks(kind: type[Method]) -> None:
+    hooks = [name for base in kind.__mro__[1:] for name in vars(base) if name[0] != "_"]
+    for name in vars(kind):
+        if name[0] != "_" and name not in hooks:
+            near = get_close_matches(name, hooks, n=1, cutoff=NEAR)
+            if near:
+                raise ValueError(
+                    f"{kind.__qualname__}.{name} overrides nothing: did you mean {near[0]!r}? If"
+                    f" not, give it another name, such as _{name}"
+                )
 
 
 registry = Registry("method", Method, _OURS, _check)

@@ -23,11 +23,12 @@ overrides the rest where its paper departs.
     step along that direction               update                 Adam
     recipe that follows from an option      recipe                 the table's
     options that would do nothing           check_given            none is refused
+    numbers that a record keeps             observed               none
     state between epochs (checkpoints)      state_dict, load_...   alpha, Adam, draws, T
 
 An iteration calls begin_step, then alpha_gradients and update (mixing, active_in_alpha_step), then
 the weight step (weight_mixing, perturbed, active_in_weight_step), in the order of the recipe. An
-evaluation calls inference, evaluated and genotype.
+evaluation calls inference, evaluated and genotype; the record of an epoch calls observed, too.
 """
 
 from abc import ABC, abstractmethod
@@ -195,6 +196,10 @@ class Method(ABC):
     def genotype(self) -> Genotype:
         """What the search would return now."""
         return self.space.discretize(self.inference(), self.policy)
+
+    def observed(self) -> dict[str, float]:
+        """Finite numbers by name that the record of an epoch keeps, after it, as `observed`."""
+        return {}
 
     def active_in_alpha_step(self, mix: Mix) -> Active:
         """Operations the alpha step must run.

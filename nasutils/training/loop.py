@@ -4,8 +4,10 @@ batches, their log, the optimizer, what an epoch costs.
 
 import resource
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -18,8 +20,12 @@ alpha and mix stay float32.
 """
 
 
+ALPHA = "alpha"
+"""What stands for the norm of alpha's gradient where batches stand by their roles."""
+
+
 class NotFinite(FloatingPointError):
-    """A loss became NaN or infinite; the message says at which epoch and step."""
+    """Something became NaN or infinite; the message says what, at which epoch and step."""
 
 
 @dataclass(frozen=True)
@@ -38,29 +44,57 @@ class Log:
 
     def __init__(self, *roles: str) -> None:
         self._rows: dict[str, list[Tensor]] = {role: [] for role in roles}
+        self._norms: list[Tensor] = []
+        self._came: list[str] = []
+        """The role of each batch, and ALPHA for each norm, in the order in which they came."""
 
     def add(self, batch: Batch, loss: Tensor, logits: Tensor) -> None:
         size = len(batch.labels)
         hits = (logits.argmax(dim=1) == batch.labels).sum()
         summed = torch.stack([loss.detach().double() * size, hits.double()])
         self._rows[batch.role].append(summed)
+        self._came.append(batch.role)
+
+    def add_norm(self, norm: Tensor) -> None:
+        """Of alpha's gradient."""
+        self._norms.append(norm)
+        self._came.append(ALPHA)
+
+    @property
+    def mean_norm(self) -> float | None:
+        """Mean norm of alpha's gradient, None without one."""
+        return torch.stack(self._norms).mean().item() if self._norms else None
 
     def means(self, epoch: int, sizes: int) -> dict[str, float | None]:
         """Of every role `<role>_loss` (nats) and `<role>_accuracy` (%), None without batches.
-        Raises NotFinite.
+        Raises NotFinite if a loss is not, naming what was the first.
         """
         means: dict[str, float | None] = {}
+        finite: dict[str, list[bool]] = {}
         for role, rows in self._rows.items():
             table = torch.stack(rows).cpu() if rows else torch.zeros(0, 2)
-            bad = (~table[:, 0].isfinite()).nonzero()
-            if len(bad):
-                raise NotFinite(
-                    f"the {role} loss is not finite at epoch {epoch}, step {int(bad[0])}"
-                )
+            finite[role] = table[:, 0].isfinite().tolist()
             loss, hits = (table.sum(dim=0) / sizes).tolist() if rows else (None, None)
             means[f"{role}_loss"] = loss
             means[f"{role}_accuracy"] = None if hits is None else 100 * hits
+        if not all(chain(*finite.values())):
+            what, step = self._first_bad(finite)
+            raise NotFinite(f"{what} is not finite at epoch {epoch}, step {step}")
         return means
+
+    def _first_bad(self, finite: dict[str, list[bool]]) -> tuple[str, int]:
+        """What was not finite first, and at which step: a loss or alpha's gradient.
+        finite: by role, whether the loss was at each step.
+        """
+        if self._norms:
+            finite = {**finite, ALPHA: torch.stack(self._norms).isfinite().tolist()}
+        steps = Counter[str]()
+        for name in self._came:
+            step = steps[name]
+            if not finite[name][step]:
+                return "alpha's gradient" if name == ALPHA else f"the {name} loss", step
+            steps[name] += 1
+        raise AssertionError("all are finite")
 
 
 class Moment(NamedTuple):

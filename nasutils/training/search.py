@@ -5,6 +5,7 @@ in the order the recipe asks for, or both from gradients at the same point (sing
 mixed-level search). Methods differ in what they implement; the loop asks no method what it is.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -89,7 +90,6 @@ class Search:
         self.graphs = Graphs(self._loss, net) if self.weights[0].is_cuda else None
         self.epoch = 0
         self.log = Log("train", "valid")
-        self.gradient_norms: list[Tensor] = []
 
     def run(self) -> Iterator[Record]:
         """Search to the recipe's last epoch; yields a record after every one."""
@@ -115,9 +115,12 @@ class Search:
         record = {
             "epoch": self.epoch,
             **losses,
-            "alpha_gradient_norm": self._gradient_norm(),
+            # Euclidean, all cell types together, mean over the steps
+            "alpha_gradient_norm": self.log.mean_norm,
             **self._describe(),
         }
+        if observed := self.method.observed():
+            record["observed"] = _numbers(observed, self.method)
         self.epoch += 1
         record |= self._observed()
         # over as many images as the training images
@@ -131,12 +134,6 @@ class Search:
         if self.recipe.valid_batch == "distinct":
             return torch.randperm(len(self.valid), generator=self.generator)[:count]
         return torch.randint(len(self.valid), (count,), generator=self.generator)
-
-    def _gradient_norm(self) -> float | None:
-        """Euclidean norm of alpha's gradient, all cell types together, mean over the steps;
-        None without a step.
-        """
-        return torch.stack(self.gradient_norms).mean().item() if self.gradient_norms else None
 
     def _observed(self) -> Record:
         """What is measured after this epoch beside the losses; none of it changes the search."""
@@ -160,7 +157,7 @@ class Search:
         """Move the schedules and start a new log."""
         self._set_rate(self.epoch)
         self.method.begin_epoch(self.epoch)
-        self.log, self.gradient_norms = Log("train", "valid"), []
+        self.log = Log("train", "valid")
         self.net.train()
 
     def _set_rate(self, epoch: float) -> None:
@@ -261,17 +258,19 @@ class Search:
             )
 
     def _joint_step(self, train: Batch, valid: Batch) -> None:
-        to_weights, self.alpha_gradients = self.method.joint_gradients(self, train, valid)
+        to_weights, to_alpha = self.method.joint_gradients(self, train, valid)
+        self.alpha_gradients = _of_each_alpha(to_alpha, self.method)
         self.descend(to_weights, self.alpha_gradients if self.recipe.clip_includes_alpha else ())
         self._move_alpha()
 
     def _alpha_step(self, train: Batch, valid: Batch) -> None:
         with frozen(self.weights):
-            self.alpha_gradients = self.method.alpha_gradients(self, train, valid)
+            gradients = self.method.alpha_gradients(self, train, valid)
+        self.alpha_gradients = _of_each_alpha(gradients, self.method)
         self._move_alpha()
 
     def _move_alpha(self) -> None:
-        self.gradient_norms.append(torch.nn.utils.get_total_norm(self.alpha_gradients))
+        self.log.add_norm(torch.nn.utils.get_total_norm(self.alpha_gradients))
         self.method.update([g.clone() for g in self.alpha_gradients])
 
     def _weight_step(self, train: Batch) -> None:
@@ -478,6 +477,34 @@ def _check_measurable(method: Method) -> None:
         )
     if method.partial > 1:
         raise ValueError(f"{none} on partial channels ({method.name})")
+
+
+def _of_each_alpha(gradients: Any, method: Method) -> list[Tensor]:
+    """Return the gradients if there is one of each alpha, of its shape. Raises ValueError."""
+    shapes = [alpha.shape for alpha in method.alphas.values()]
+    if isinstance(gradients, (list, tuple)):
+        if [getattr(gradient, "shape", None) for gradient in gradients] == shapes:
+            return list(gradients)
+        found = str([tuple(g.shape) if isinstance(g, Tensor) else g for g in gradients])
+    else:
+        found = repr(gradients)
+    wanted = ", ".join(f"{name} {tuple(alpha.shape)}" for name, alpha in method.alphas.items())
+    raise ValueError(
+        f"{method.name} must return a gradient of each alpha, a list of tensors ({wanted}), not"
+        f" {found}"
+    )
+
+
+def _numbers(observed: Any, method: Method) -> dict[str, float]:
+    """What a method observed, if it is plain finite numbers by name. Raises ValueError."""
+    rule = f"{method.name}.observed() must be a dict of finite numbers by name"
+    if not isinstance(observed, dict):
+        raise ValueError(f"{rule}, not {observed!r}")
+    for name, value in observed.items():
+        number = isinstance(value, int | float) and math.isfinite(value)
+        if not number or not isinstance(name, str):
+            raise ValueError(f"{rule}, not {value!r} as {name!r}")
+    return observed
 
 
 def _mean_entropy(rows: Sequence[Tensor]) -> float:

@@ -671,9 +671,49 @@ def test_a_loss_that_is_not_finite_stops_the_search_with_epoch_and_step():
     search = tiny(order="alpha-first")
     search.one_epoch()
     poison(search, 1)
-    with pytest.raises(NotFinite, match="the train loss is not finite at epoch 1, step 1"):
+    with pytest.raises(NotFinite, match="the valid loss is not finite at epoch 1, step 1"):
         search.one_epoch()
     assert search.epoch == 1
+
+
+@pytest.mark.parametrize(("order", "step"), [("alpha-first", 1), ("weights-first", 0)])
+def test_a_gradient_of_alpha_that_breaks_the_losses_is_named(order, step):
+    search = tiny(order=order)
+    follow = search.method.alpha_gradients
+    steps = iter(range(2))
+
+    def broken(*batches):
+        return [g * (float("nan") if next(steps) == step else 1.0) for g in follow(*batches)]
+
+    search.method.alpha_gradients = broken
+    with pytest.raises(NotFinite, match=f"alpha's gradient is not finite at epoch 0, step {step}"):
+        search.one_epoch()
+
+
+@pytest.mark.parametrize("found", [None, [None], torch.zeros(6, 5), [torch.zeros(5, 6)]])
+def test_what_is_no_gradient_of_each_alpha_is_refused(found):
+    search = tiny()
+    search.method.alpha_gradients = lambda *batches: found
+    with pytest.raises(ValueError, match=r"darts must return a gradient .*\(cell \(6, 5\)\), not"):
+        search.one_epoch()
+
+
+def test_what_a_method_observes_stands_in_the_record():
+    search = tiny()
+    search.method.observed = lambda: {"norm": search.method.alphas["cell"].norm().item(), "n": 2}
+    record = search.one_epoch()
+    norm = torch.tensor(record["alpha"]["cell"], dtype=torch.float64).norm().item()
+    assert record["observed"] == {"norm": norm, "n": 2}
+
+
+@pytest.mark.parametrize(
+    "found", [3, {"norm": float("nan")}, {"norm": torch.ones(())}, {1: 2.0}, {"norm": "large"}]
+)
+def test_what_is_no_finite_number_is_not_observed(found):
+    search = tiny()
+    search.method.observed = lambda: found
+    with pytest.raises(ValueError, match=r"darts\.observed\(\) must be a dict of finite numbers"):
+        search.one_epoch()
 
 
 def test_weights_that_break_in_the_last_update_are_noticed():
