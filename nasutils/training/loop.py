@@ -20,8 +20,8 @@ alpha and mix stay float32.
 """
 
 
-ALPHA = "alpha"
-"""What stands for the norm of alpha's gradient where batches stand by their roles."""
+GRADIENT = "alpha's gradient"
+"""What the message calls it."""
 
 
 class NotFinite(FloatingPointError):
@@ -46,19 +46,19 @@ class Log:
         self._rows: dict[str, list[Tensor]] = {role: [] for role in roles}
         self._norms: list[Tensor] = []
         self._came: list[str] = []
-        """The role of each batch, and ALPHA for each norm, in the order in which they came."""
+        """What each loss and norm is called in a message, in the order in which they came."""
 
     def add(self, batch: Batch, loss: Tensor, logits: Tensor) -> None:
         size = len(batch.labels)
         hits = (logits.argmax(dim=1) == batch.labels).sum()
         summed = torch.stack([loss.detach().double() * size, hits.double()])
         self._rows[batch.role].append(summed)
-        self._came.append(batch.role)
+        self._came.append(f"the {batch.role} loss")
 
     def add_norm(self, norm: Tensor) -> None:
         """Of alpha's gradient."""
         self._norms.append(norm)
-        self._came.append(ALPHA)
+        self._came.append(GRADIENT)
 
     @property
     def mean_norm(self) -> float | None:
@@ -73,7 +73,7 @@ class Log:
         finite: dict[str, list[bool]] = {}
         for role, rows in self._rows.items():
             table = torch.stack(rows).cpu() if rows else torch.zeros(0, 2)
-            finite[role] = table[:, 0].isfinite().tolist()
+            finite[f"the {role} loss"] = table[:, 0].isfinite().tolist()
             loss, hits = (table.sum(dim=0) / sizes).tolist() if rows else (None, None)
             means[f"{role}_loss"] = loss
             means[f"{role}_accuracy"] = None if hits is None else 100 * hits
@@ -84,15 +84,15 @@ class Log:
 
     def _first_bad(self, finite: dict[str, list[bool]]) -> tuple[str, int]:
         """What was not finite first, and at which step: a loss or alpha's gradient.
-        finite: by role, whether the loss was at each step.
+        finite: by what it is called, whether a loss was at each step.
         """
         if self._norms:
-            finite = {**finite, ALPHA: torch.stack(self._norms).isfinite().tolist()}
+            finite = {**finite, GRADIENT: torch.stack(self._norms).isfinite().tolist()}
         steps = Counter[str]()
         for name in self._came:
             step = steps[name]
             if not finite[name][step]:
-                return "alpha's gradient" if name == ALPHA else f"the {name} loss", step
+                return name, step
             steps[name] += 1
         raise AssertionError("all are finite")
 
