@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
+from inspect import signature
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -19,6 +20,7 @@ from nasutils.errors import as_declared, choose, plain, whole
 from nasutils.measures.stopping import CRITERIA, ES_CADENCE, Decision, Records, Stopper
 from nasutils.methods import Recipe
 from nasutils.methods.base import PRESETS
+from nasutils.own_data import CONTENT
 from nasutils.runs import Run
 from nasutils.training.classifier import Relaxed, keep
 from nasutils.training.loop import PRECISIONS
@@ -146,6 +148,11 @@ class Experiment(Portable):
                 f" {ES_CADENCE} epochs, not {self.eigenvalue_every}"
             )
         _ = self.content
+
+    @classmethod
+    def of(cls, run: Run, dataset: str | Path | None = None) -> "Experiment":
+        """The search whose run this is, finished or not, see `asked_again`."""
+        return asked_again(cls, run, "search", VERSION, dataset)
 
     @cached_property
     def content(self) -> str:
@@ -461,6 +468,48 @@ class Computation(Protocol[T]):
 
     def result(self, epochs: T, run: Run) -> runs.Result:
         """What is left of it after its last epoch."""
+
+
+C = TypeVar("C", bound=Computation[Any])
+
+
+def asked_again(
+    task: Callable[..., C], run: Run, kind: str, version: int, dataset: str | Path | None
+) -> C:
+    """The task of a run folder, by which it is found: the inverse of `params`.
+
+    kind, version: of the runs of such a task. dataset: where own images lie, of which a run knows
+    the content only. Own methods and spaces must have been registered.
+
+    Raises ValueError for a run of another kind or version, and for one that today's task would not
+    find, since the recipe has been revised, or an own class or own images have changed.
+    """
+    params = run.params
+    if params is None:
+        raise ValueError(f"{run.path} is no run: it has no params.json")
+    found = params.get("kind"), params.get("version")
+    if found != (kind, version):
+        raise ValueError(f"{run.path} must be a {kind}, version {version}, not {found}")
+    for part, registry in (("method", methods.registry), ("space", spaces.registry)):
+        if f"{part}_source" in params and params[part] not in registry.names:
+            raise ValueError(
+                f"{run.path} is of the own {part} {params[part]!r}: register it first"
+            )
+    given = {name: params[name] for name in signature(task).parameters if name in params}
+    if dataset is not None:
+        given["dataset"] = dataset
+    elif str(given["dataset"]).startswith(CONTENT):
+        raise ValueError(f"{run.path} is of own images: say where they are, dataset=PATH")
+    again = task(**given)
+    now = again.params()
+    if runs.key(now) != runs.key(params):
+        changed = []
+        for name in {**params, **now}:
+            then, today = params.get(name), now.get(name)
+            if then != today:
+                changed.append(f"{name} {then!r}, now {today!r}")
+        raise ValueError(f"{run.path} cannot be asked for again: {'; '.join(changed)}")
+    return again
 
 
 def finish(computation: Computation[T], machine: Machine) -> Run:

@@ -28,6 +28,7 @@ from nasutils.training.classifier import keep, restore, tensors
 from nasutils.training.experiment import (
     Machine,
     Portable,
+    asked_again,
     check_setting,
     finish,
     images_of,
@@ -84,6 +85,11 @@ class Evaluation(Portable):
             raise ValueError(f"genotype must be a Genotype or its text, not {self.genotype!r}")
         _check_genotype(self.space, self.genotype, spaces.registry.source(self.space))
         _ = self.content
+
+    @classmethod
+    def of(cls, run: Run, dataset: str | Path | None = None) -> "Evaluation":
+        """The training whose run this is, finished or not, see `experiment.asked_again`."""
+        return asked_again(cls, run, "finalnet", VERSION, dataset)
 
     @cached_property
     def content(self) -> str:

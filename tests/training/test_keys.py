@@ -7,9 +7,10 @@ import json
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from nasutils.runs import key
+from nasutils.runs import Run, key
 from nasutils.studies.lhd_benchmark.variants import SearchKey, at_hand
 from nasutils.training.experiment import Experiment, Machine
 from nasutils.training.finalnet import Evaluation
@@ -45,6 +46,59 @@ def test_a_selection_is_found_by_what_it_says_of_itself():
     selection = Selection(search, images=250, tune_epochs=5, criterion="loss", seed=4)
     read = json.loads(json.dumps(selection.params()))
     assert asked(read) == selection and key(asked(read).params()) == key(selection.params())
+
+
+def test_the_task_of_a_run_is_read_off_its_folder():
+    found = [Run(RUNS / name) for name, params in committed().items() if name[0] == "0"]
+    searches = [run for run in found if run.params["kind"] == "search"]
+    assert len(searches) > 20 and len(found) - len(searches) > 20
+    for run in found:
+        kind = Experiment if run in searches else Evaluation
+        assert kind.of(run).params() == run.params
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Makes the folder of a run of these parameters."""
+
+    def made(params):
+        run = Run(tmp_path / key(params))
+        run.path.mkdir()
+        (run.path / "params.json").write_text(json.dumps(params))
+        return run
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"kind": "finalnet"}, r"must be a search, version 1, not \('finalnet', 1\)$"),
+        ({"version": 0}, r"must be a search, version 1, not \('search', 0\)$"),
+        ({"recipe_revision": 9}, "cannot be asked for again: recipe_revision 9, now None$"),
+        ({"method": "mine", "method_source": "00"}, "of the own method 'mine': register it first"),
+        ({"method_source": "00"}, "cannot be asked for again: method_source '00', now None$"),
+        ({"dataset": "sha256:00"}, "of own images: say where they are, dataset=PATH"),
+        ({"warmth": 3}, "cannot be asked for again: warmth 3, now None$"),
+    ],
+)
+def test_a_run_that_cannot_be_asked_for_again_says_why(changed, says, folder):
+    with pytest.raises(ValueError, match=says):
+        Experiment.of(folder({**Experiment().params(), **changed}))
+
+
+def test_a_folder_without_a_run_is_no_task(tmp_path):
+    with pytest.raises(ValueError, match="is no run: it has no params.json"):
+        Evaluation.of(Run(tmp_path))
+
+
+def test_the_task_of_a_run_on_own_images_is_told_where_they_are(folder, tmp_path):
+    images = np.zeros((8, 8, 8, 3), np.uint8)
+    labels = np.arange(8) % 2
+    path = tmp_path / "own.npz"
+    np.savez(path, images=images, labels=labels)
+    search = Experiment(dataset=path, recipe={"split": "half", "batch": 2})
+    assert Experiment.of(folder(search.params()), dataset=path) == search
 
 
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
