@@ -84,12 +84,11 @@ def accuracy(results: Results, labels: Iterable[str]) -> Drawn:
     shown = present(results, labels)
     rows = results.epochs[results.epochs["method"].isin(shown)]
     figure, axes = panel_grid(len(shown), 2.3)
-    low = max(rows["cifar10"].min() - 4, 0)
+    low = lowest(rows["cifar10"])
     for ax, label in zip(axes.flat, shown, strict=False):
         part = rows[rows["method"] == label]
-        plots.median_band(
-            ax, part, "epoch", "cifar10", seeds=True, label="median", **plots.look(label)
-        )
+        style = plots.look(label)
+        plots.median_band(ax, part, "epoch", "cifar10", seeds=True, label="median", **style)
         for name, (value, line) in CELL_LINES.items():
             if value > low:
                 ax.axhline(value, color="0.25", lw=0.9, ls=line, label=name)
@@ -104,6 +103,11 @@ def accuracy(results: Results, labels: Iterable[str]) -> Drawn:
     )
     columns = ["method", "seed", "epoch", "genotype", *DATASET_TITLES]
     return figure, rows[columns]
+
+
+def lowest(accuracies: pd.Series) -> float:
+    """Where an axis of accuracies (%) begins, see `plots.stretch`."""
+    return max(accuracies.min() - 4, 0)
 
 
 def grid(count: int, height: float, columns: int, **kwargs: Any) -> tuple[Figure, np.ndarray]:
@@ -165,8 +169,8 @@ def gap(results: Results, labels: Iterable[str]) -> Drawn:
         rows = results.epochs[results.epochs["method"] == label]
         for column, style in SUPERNETS.items():
             plots.median_band(ax, rows, "epoch", column, **style)
-        end = tables.central(tables.by_seed(results.last, label, "gap")).mean
-        ax.set(title=f"{label}: gap {round(end)}", ylim=(0, top))
+        at_end = tables.central(tables.by_seed(results.last, label, "gap"))
+        ax.set(title=f"{label}: gap {round(at_end.mean)}", ylim=(0, top))
     label_outer(axes, "epoch", "held-out\naccuracy (%)")
     one_legend(figure, axes)
     plots.note(
@@ -191,15 +195,11 @@ def distributions(results: Results, labels: Iterable[str]) -> Drawn:
     figure, axes = plots.panels(2, len(shown), 2.0, sharex=True, sharey="row")
     for (upper, lower), label in zip(axes.T, shown, strict=True):
         part = table[table["method"] == label]
-        means = part.groupby("epoch")[list(OPS)].mean()
-        names = [plots.spaced(op) for op in OPS]
-        areas = upper.stackplot(means.index, means.T, labels=names, alpha=0.8)
-        for area, op, hatch in zip(areas, OPS, OPERATION_HATCHES, strict=True):
-            area.set(facecolor=plots.look(op)["color"], hatch=hatch, edgecolor="w", linewidth=0.4)
+        _stack(upper, part)
+        upper.set_title(label)
         plots.median_band(lower, part, "epoch", "entropy", **plots.look(label))
-        lower.axhline(np.log(len(OPS)), color="0.5", lw=0.8, ls=":")
-        upper.set(title=label, ylim=(0, 1))
-        upper.grid(False)
+        uniform = np.log(len(OPS))
+        lower.axhline(uniform, color="0.5", lw=0.8, ls=":")
         lower.set(xlabel="epoch", ylim=(-0.05, 1.75))
     axes[0, 0].set_ylabel("mixing weight,\nmean of all edges")
     axes[1, 0].set_ylabel("entropy of an\nedge (nats)")
@@ -214,6 +214,18 @@ def distributions(results: Results, labels: Iterable[str]) -> Drawn:
     return figure, table
 
 
+def _stack(ax: Axes, table: pd.DataFrame) -> None:
+    """The mean mixing weights on each other, per epoch."""
+    means = table.groupby("epoch")[list(OPS)].mean()
+    names = [plots.spaced(op) for op in OPS]
+    areas = ax.stackplot(means.index, means.T, labels=names, alpha=0.8)
+    for area, op, hatch in zip(areas, OPS, OPERATION_HATCHES, strict=True):
+        color = plots.look(op)["color"]
+        area.set(facecolor=color, hatch=hatch, edgecolor="w", linewidth=0.4)
+    ax.set_ylim(0, 1)
+    ax.grid(False)
+
+
 def _weights_table(results: Results) -> pd.DataFrame:
     """A row per search and epoch: entropy of an edge, mean mixing weight of each operation."""
     rows = []
@@ -221,8 +233,8 @@ def _weights_table(results: Results) -> pd.DataFrame:
         for record in run.records:
             row = {"method": label, "seed": seed, "epoch": record["epoch"]}
             row["entropy"] = record["entropy"]["cell"]
-            row |= dict(zip(OPS, np.mean(record["mix"]["cell"], axis=0), strict=True))
-            rows.append(row)
+            weights = np.mean(record["mix"]["cell"], axis=0)
+            rows.append(row | dict(zip(OPS, weights, strict=True)))
     return pd.DataFrame(rows)
 
 
@@ -237,11 +249,11 @@ def during(results: Results, labels: Iterable[str], seed: int) -> Drawn:
         _, run = one_search(results, label, seed)
         for ax, place in zip(row, (0, len(run.records) // 2, -1), strict=True):
             record = run.records[place]
-            mix = record["mix"]["cell"]
+            epoch, mix = record["epoch"], record["mix"]["cell"]
             drawing.draw_weights(ax, EDGES, OPS, mix, key=False)
-            ax.set_title(f"{label}, epoch {record['epoch']}")
+            ax.set_title(f"{label}, epoch {epoch}")
             for (source, target), weights in zip(EDGES, mix, strict=True):
-                edge = {"method": label, "seed": seed, "epoch": record["epoch"]}
+                edge = {"method": label, "seed": seed, "epoch": epoch}
                 edge["edge"] = f"{source} to {target}"
                 rows.append(edge | dict(zip(OPS, weights, strict=True)))
     key = drawing.stripes_key(OPS)
@@ -265,8 +277,7 @@ def every_search(ax: Axes, table: pd.DataFrame, labels: Sequence[str], column: s
         jitter = np.linspace(-0.15, 0.15, len(values))
         ax.scatter(values, place + jitter, **style)
         plots.interval(ax, tables.central(values), place + 0.32)
-    ax.set_yticks(range(len(labels)), labels)
-    ax.set_ylim(len(labels) - 0.4, -0.6)
+    plots.name_rows(ax, labels)
 
 
 def main_table(results: Results) -> pd.DataFrame:

@@ -12,6 +12,9 @@ from importlib.resources import files
 
 import pandas as pd
 
+SPACES = {"s1": "S1, CIFAR-10", "s3": "S3, SVHN"}
+"""Space -> its name with the data set of its searches."""
+
 
 @cache
 def searches() -> pd.DataFrame:

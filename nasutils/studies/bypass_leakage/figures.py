@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from nasutils.measures import tables
 from nasutils.methods import schedules
@@ -15,7 +16,7 @@ from nasutils.spaces.nasbench201 import EDGES, OPS
 from nasutils.studies import outside
 from nasutils.studies.bypass_leakage.results import Results
 from nasutils.studies.bypass_leakage.variants import PROBED, VARIANTS
-from nasutils.studies.figures import Drawn, covered, every_search, one_legend, present
+from nasutils.studies.figures import Drawn, covered, every_search, lowest, one_legend, present
 
 END = {
     "bypass": "bypass, as searched\n(share; dotted: spread)",
@@ -32,7 +33,6 @@ COURSE = {
 }
 """Measure -> its name, and limits where it is a share."""
 
-
 TAKEN_AWAY = {
     "relaxed": "all operations, as searched",
     "without_skip": "without skip",
@@ -41,6 +41,16 @@ TAKEN_AWAY = {
     "discretized_recalibrated": "one operation per edge",
     "discretized": "the same, old batch-norm statistics",
 }
+"""Supernet with operations taken away, as its records call it -> its name."""
+
+INTERVENTIONS = {"cut": "cut", "only": "the only one kept"}
+"""What is done to an operation, as the records call it -> its name."""
+
+DECAYS: Mapping[float, dict[str, Any]] = {
+    3e-4: {"color": "C3", "ls": "-", "label": "weight decay 0.0003 (default)"},
+    8.1e-3: {"color": "C0", "ls": "--", "label": "weight decay 0.0081"},
+}
+"""Weight decay of RobustDARTS's searches -> how it is drawn."""
 
 
 def demonstration(results: Results, chance: float) -> Drawn:
@@ -50,18 +60,12 @@ def demonstration(results: Results, chance: float) -> Drawn:
     What stays keeps its weight; batch-norm statistics are estimated anew, but for the last row.
     Median and interval over seeds; chance: accuracy (%) of guessing.
     """
-    table, labels = taken_away(results), probed(results)
+    table = taken_away(results)
+    labels = probed(results)
     figure, (axes,) = plots.panels(1, len(labels), 2.3, sharey=True, sharex=True)
-    right = table["accuracy"].max() + 12
+    right = table["accuracy"].max() + 12  # room for the numbers
     for ax, label in zip(axes, labels, strict=True):
-        part = table[table["method"] == label]
-        bar = {"color": plots.look(label)["color"], "edgecolor": "0.2", "linewidth": 0.6}
-        for y, name in enumerate(TAKEN_AWAY):
-            e = tables.central(part[part["supernet"] == name]["accuracy"])
-            ax.barh(y, e.mean, height=0.65, **bar)
-            plots.interval(ax, e, y)
-            end = np.fmax(e.mean, e.high)
-            ax.text(end + 1.5, y, f"{e.mean:.0f}", va="center", fontsize="small")
+        _bars(ax, table[table["method"] == label], plots.look(label)["color"])
         ax.axvline(chance, color="0.4", ls=":", lw=0.9)
         ax.set(title=label, xlabel="held-out accuracy (%)", xlim=(0, right))
         ax.grid(axis="y", visible=False)
@@ -72,6 +76,16 @@ def demonstration(results: Results, chance: float) -> Drawn:
         figure, f"median over seeds and its interval ({plots.covered(seeds)}); dotted: guessing"
     )
     return figure, table
+
+
+def _bars(ax: Axes, table: pd.DataFrame, color: str) -> None:
+    """The median of each supernet as a bar, with its interval and its number."""
+    for y, name in enumerate(TAKEN_AWAY):
+        e = tables.central(table.loc[table["supernet"] == name, "accuracy"])
+        ax.barh(y, e.mean, height=0.65, color=color, edgecolor="0.2", linewidth=0.6)
+        plots.interval(ax, e, y)
+        end = np.fmax(e.mean, e.high)  # without an interval, of the bar
+        ax.text(end + 1.5, y, f"{e.mean:.0f}", va="center", fontsize="small")
 
 
 def taken_away(results: Results) -> pd.DataFrame:
@@ -100,19 +114,17 @@ def leakage(results: Results) -> Drawn:
     """What the claims ask at the end of the searches:
     a point per seed, median and interval per method.
     """
-    table, labels = results.leaks(), probed(results, PROBED)
+    table = results.leaks()
+    labels = probed(results, PROBED)
     figure, (axes,) = plots.panels(1, len(END), 0.9 + 0.36 * len(labels), sharey=True)
     for ax, (column, name) in zip(axes, END.items(), strict=True):
         every_search(ax, table, labels, column)
         ax.set(xlabel=name, xlim=(-0.04, 1.04))
     for place, label in enumerate(labels):
-        spread = tables.central(tables.by_seed(table, label, "spread")).mean
-        axes[0].vlines(spread, place - 0.42, place + 0.42, color="0.25", lw=1.2, ls=":")
-    plots.note(
-        figure,
-        "marks: searches; bars: median and its interval"
-        f" ({plots.covered(table['seed'].nunique())})",
-    )
+        spread = tables.central(tables.by_seed(table, label, "spread"))
+        axes[0].vlines(spread.mean, place - 0.42, place + 0.42, color="0.25", lw=1.2, ls=":")
+    seeds = table["seed"].nunique()
+    plots.note(figure, f"marks: searches; bars: median and its interval ({plots.covered(seeds)})")
     return figure, table
 
 
@@ -125,8 +137,7 @@ def course(results: Results) -> Drawn:
         for label in probed(results, PROBED):
             rows = results.leakage[results.leakage["method"] == label]
             medians = rows.groupby("epoch")[column].median()
-            style = plots.look(label) | plots.MARKS | {"lw": 1.3, "markevery": 2}
-            ax.plot(medians.index, medians, label=label, **style)
+            ax.plot(medians.index, medians, label=label, **plots.curve(label, 2))
         ax.set(ylabel=name, ylim=limits)
     for ax in axes[-1]:
         ax.set_xlabel("epoch")
@@ -141,20 +152,13 @@ def interventions(results: Results) -> Drawn:
     """
     labels = probed(results)
     means = _mean_changes(results, labels)
-    low = float(np.min([mean.min() for mean in means.values()]))
-    top = float(np.max([mean.max() for mean in means.values()]))
+    every = np.stack(list(means.values()))
+    low, high = min(every.min(), 0), every.max()
     figure, axes = plots.panels(len(labels), 2, 2.2, sharex=True, sharey=True)
     for ax, ((label, what), mean) in zip(axes.flat, means.items(), strict=True):
-        image = ax.imshow(mean, vmin=min(low, 0), vmax=top, cmap="YlOrBr", aspect="auto")
-        ax.set_title(f"{label}: {'cut' if what == 'cut' else 'the only one kept'}")
-        names = [plots.spaced(op) for op in OPS]
-        ax.set_xticks(range(len(OPS)), names, rotation=25, ha="right")
-        ax.set_yticks(range(len(EDGES)), [f"{s} → {t}" for s, t in EDGES])
-        ax.grid(False)
-        for (edge, op), value in np.ndenumerate(mean):
-            text = f"{value:.2f}".replace("-0.00", "0.00")
-            color = "w" if value > 0.55 * top else "0.1"
-            ax.text(op, edge, text, ha="center", va="center", fontsize=6, color=color)
+        image = ax.imshow(mean, vmin=low, vmax=high, cmap="YlOrBr", aspect="auto")
+        _write_changes(ax, mean, high)
+        ax.set_title(f"{label}: {INTERVENTIONS[what]}")
     for ax in axes[:, 0]:
         ax.set_ylabel("edge")
     figure.colorbar(image, ax=axes, label="change of the loss (nats)", shrink=0.8)
@@ -162,14 +166,27 @@ def interventions(results: Results) -> Drawn:
     return figure, _changes_table(means)
 
 
+def _write_changes(ax: Axes, mean: np.ndarray, high: float) -> None:
+    """Name edges and operations of a panel, and write each number on its field."""
+    names = [plots.spaced(op) for op in OPS]
+    ax.set_xticks(range(len(OPS)), names, rotation=25, ha="right")
+    ax.set_yticks(range(len(EDGES)), [f"{source} → {target}" for source, target in EDGES])
+    ax.grid(False)
+    for (edge, op), value in np.ndenumerate(mean):
+        text = f"{value:.2f}".replace("-0.00", "0.00")
+        color = "w" if value > 0.55 * high else "0.1"  # white on dark fields
+        ax.text(op, edge, text, ha="center", va="center", fontsize=6, color=color)
+
+
 def _mean_changes(results: Results, labels: Sequence[str]) -> dict[tuple[str, str], np.ndarray]:
     """By label and what is done, the changes of the loss (edges, operations), means over seeds."""
     means = {}
     for label in labels:
         runs = [run for (name, _), run in results.runs.items() if name == label]
-        last = [run.records[-1]["leakage"] for run in runs]
-        for what in ("cut", "only"):
-            means[label, what] = np.mean([measured[what]["cell"] for measured in last], axis=0)
+        probes = [run.records[-1]["leakage"] for run in runs]
+        for what in INTERVENTIONS:
+            changes = [probe[what]["cell"] for probe in probes]
+            means[label, what] = np.mean(changes, axis=0)
     return means
 
 
@@ -196,19 +213,25 @@ def sparsity_schedules(epochs: int) -> Drawn:
     figure, ((left, right),) = plots.panels(1, 2)
     parts = []
     for (label, at), style in zip(settings.items(), ("C0-", "C1--", "C2-.", "C3:"), strict=True):
-        states = [at(epoch) for epoch in range(epochs)]
-        share = np.array([min(state.probability, 1.0) for state in states])
-        sparse = np.array([state.sparse for state in states])
-        dense = np.array([state.dense for state in states])
-        mean = np.exp(share * np.log(sparse) + (1 - share) * np.log(dense))
-        left.plot(range(epochs), share, style, label=label)
-        right.semilogy(range(epochs), mean, style)
-        columns = {"C": share, "T_s": sparse, "T_d": dense, "mean_T": mean}
-        parts.append(pd.DataFrame({"setting": label, "epoch": range(epochs), **columns}))
+        part = _schedule_table([at(epoch) for epoch in range(epochs)])
+        left.plot(part["epoch"], part["C"], style, label=label)
+        right.semilogy(part["epoch"], part["mean_T"], style)
+        part.insert(0, "setting", label)
+        parts.append(part)
     left.set(xlabel="epoch", ylabel="probability C\nof a sparse step", ylim=(-0.03, 1.05))
     right.set(xlabel="epoch", ylabel="temperature\n(geometric mean)")
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure, pd.concat(parts, ignore_index=True)
+
+
+def _schedule_table(states: Sequence[schedules.TwoTemperatures]) -> pd.DataFrame:
+    """A row per epoch: probability, temperature of a sparse and a dense step, and their mean."""
+    probability = np.array([min(state.probability, 1.0) for state in states])
+    sparse = np.array([state.sparse for state in states])
+    dense = np.array([state.dense for state in states])
+    log_mean = probability * np.log(sparse) + (1 - probability) * np.log(dense)
+    columns = {"C": probability, "T_s": sparse, "T_d": dense, "mean_T": np.exp(log_mean)}
+    return pd.DataFrame({"epoch": range(len(states)), **columns})
 
 
 def ablation(results: Results) -> Drawn:
@@ -224,7 +247,7 @@ def ablation(results: Results) -> Drawn:
     for ax, (column, name) in zip(axes, names.items(), strict=True):
         every_search(ax, results.last, labels, column)
         ax.set_xlabel(name)
-    plots.stretch(axes[0], "x", max(results.last["cifar10"].min() - 4, 0))
+    plots.stretch(axes[0], "x", lowest(results.last["cifar10"]))
     plots.note(figure, f"marks: searches; bars: median and its interval ({covered(results)})")
     return figure, results.last[["method", "seed", "cifar10", "gap", "genotype"]]
 
@@ -234,21 +257,16 @@ def outside_evidence() -> Drawn:
     two weight decays.
     """
     table = outside.searches()
-    table = table[(table["drop_path"] == 0) & table["weight_decay"].isin([3e-4, 8.1e-3])]
+    table = table[(table["drop_path"] == 0) & table["weight_decay"].isin(list(DECAYS))]
     names = {
         "skips": ("skips (of 8 edges)", (-0.2, 8.2)),
         "eigenvalue": ("eigenvalue (nats)", (0, None)),
         "valid_error": ("one-shot error (%)", (0, None)),
     }
-    spaces = {"s1": "S1, CIFAR-10", "s3": "S3, SVHN"}
     figure, axes = plots.panels(2, 3, 2.1, sharex=True)
-    looks: Mapping[float, dict[str, Any]] = {
-        3e-4: {"color": "C3", "ls": "-", "label": "weight decay 0.0003 (default)"},
-        8.1e-3: {"color": "C0", "ls": "--", "label": "weight decay 0.0081"},
-    }
-    for row, (space, title) in zip(axes, spaces.items(), strict=True):
+    for row, (space, title) in zip(axes, outside.SPACES.items(), strict=True):
         for ax, (column, (label, limits)) in zip(row, names.items(), strict=True):
-            for decay, look in looks.items():
+            for decay, look in DECAYS.items():
                 searched = (table["space"] == space) & (table["weight_decay"] == decay)
                 rows = table[searched].dropna(subset=[column])
                 plots.median_band(ax, rows, "epoch", column, **look)

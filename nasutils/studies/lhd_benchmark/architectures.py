@@ -42,16 +42,15 @@ def architectures() -> pd.DataFrame:
 
 def genotype(dataset: str, method: str, trial: int, policy: str = "base") -> Genotype:
     """A released architecture under a policy. Raises ValueError if there is none."""
-    table = architectures()
     policy = SPACE.check_policy(policy)
-    found = table[
-        (table["dataset"] == dataset) & (table["method"] == method) & (table["trial"] == trial)
-    ]
-    if found.empty:
+    table = architectures().set_index(["dataset", "method", "trial"])
+    if (dataset, method, trial) not in table.index:
         raise ValueError(
             f"no architecture of {method!r} on {dataset!r}, trial {trial!r}, was released"
         )
-    return Genotype.parse(found[f"genotype_{'base' if policy == '1m' else policy}"].item())
+    # `1m` keeps what `base` keeps; it raises the channels.
+    kept = "base" if policy == "1m" else policy
+    return Genotype.parse(table.loc[(dataset, method, trial), f"genotype_{kept}"])
 
 
 def column(dataset: str, name: str) -> np.ndarray:
@@ -69,14 +68,12 @@ def pilot_by_method() -> dict[str, dict[str, np.ndarray]]:
     Methods in the order of METHODS, those that a policy has. See `tables/README.md`.
     """
     table = pd.read_csv(files("nasutils") / "tables" / "lhd_pilot.csv").sort_values("trial")
-    groups = {
-        (str(policy), str(method)): rows["accuracy"].to_numpy(dtype=float)
-        for (policy, method), rows in table.groupby(["policy", "method"])
-    }
-    return {
-        policy: {m: groups[policy, m] for m in METHODS if (policy, m) in groups}
-        for policy in table["policy"].unique()
-    }
+    found = {}
+    for policy in table["policy"].unique():
+        rows = table[table["policy"] == policy].set_index("method")["accuracy"]
+        tested = [method for method in METHODS if method in rows.index]
+        found[policy] = {method: rows[method].to_numpy(dtype=float) for method in tested}
+    return found
 
 
 def pilot() -> dict[str, np.ndarray]:
@@ -91,29 +88,26 @@ def statistics() -> pd.DataFrame:
     params_<policy>, params_<policy>_sd (over the trials themselves, not an estimate: n, not n -
     1); skips, sum, concat, entropy of the normal cell.
     """
-    table = architectures().rename(
-        columns={f"{name}_normal": name for name in ("skips", "sum", "concat", "entropy")}
-    )
+    of_normal = ["skips", "sum", "concat", "entropy"]
+    table = architectures().rename(columns={f"{name}_normal": name for name in of_normal})
     policies = [f"params_{policy}" for policy in SPACE.policies]
     table[policies] /= 1e6
     groups = table.groupby(["dataset", "method"], sort=False)
-    means = groups[[*policies, "skips", "sum", "concat", "entropy"]].mean()
-    return means.join(groups[policies].std(ddof=0).add_suffix("_sd")).reset_index()
+    means = groups[[*policies, *of_normal]].mean()
+    deviations = groups[policies].std(ddof=0).add_suffix("_sd")
+    return means.join(deviations).reset_index()
 
 
 def operations() -> pd.DataFrame:
     """The share of each operation among those that `base` keeps, by method over all data sets:
     methods x operations.
     """
-    table, ops = architectures(), SPACE.ops
-    counts = {
-        method: np.sum([_counts(Genotype.parse(text), ops) for text in texts], axis=0)
-        for method, texts in table.groupby("method", sort=False)["genotype_base"]
-    }
-    shares = {method: count / count.sum() for method, count in counts.items()}
-    return pd.DataFrame.from_dict(shares, orient="index", columns=list(ops))
+    shares = {}
+    for method, texts in architectures().groupby("method", sort=False)["genotype_base"]:
+        kept = [op for text in texts for op in _operations(Genotype.parse(text))]
+        shares[method] = [kept.count(op) / len(kept) for op in SPACE.ops]
+    return pd.DataFrame.from_dict(shares, orient="index", columns=list(SPACE.ops))
 
 
-def _counts(genotype: Genotype, ops: tuple[str, ...]) -> np.ndarray:
-    kept = [op for cell in genotype.cells for node in cell.nodes for op, _ in node]
-    return np.array([kept.count(op) for op in ops], dtype=float)
+def _operations(genotype: Genotype) -> list[str]:
+    return [op for cell in genotype.cells for node in cell.nodes for op, _ in node]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 
 from nasutils.measures import ranking
@@ -32,39 +33,36 @@ def budgets(results: Results) -> Drawn:
     under the first budget (left) and under the others.
     """
     table = budget_ranks(results)
-    figure, (axes,) = plots.panels(
-        1, len(results.datasets), 0.9 + 0.19 * len(results.methods), sharey=True
-    )
+    methods, datasets = len(results.methods), len(results.datasets)
+    figure, (axes,) = plots.panels(1, datasets, 0.9 + 0.19 * methods, sharey=True)
     for ax, dataset in zip(axes, results.datasets, strict=True):
-        square = table[table["dataset"] == dataset].pivot(
-            index="method", columns="budget", values="rank"
-        )
-        square = square[results.budgets]
-        for method in results.methods:
-            style = marked(method)
-            moved = square.loc[method].max() - square.loc[method].min() >= 3
-            ax.plot(
-                range(square.shape[1]),
-                square.loc[method],
-                ms=5,
-                lw=1.6 if moved else 0.7,
-                clip_on=False,
-                **style,
-            )
-        for i, method in enumerate(square[results.budgets[-1]].dropna().sort_values().index):
-            ends = (
-                [square.shape[1] - 0.97, square.shape[1] - 0.91],
-                [square.loc[method, results.budgets[-1]], i + 1],
-            )
-            ax.plot(*ends, color="0.6", lw=0.6)
-            ax.text(square.shape[1] - 0.9, i + 1, method, fontsize="x-small", va="center")
-        ax.set_xticks(range(square.shape[1]), [f"{b} budget" for b in results.budgets])
-        ax.set(title=NAMES[dataset], xlim=(-0.1, square.shape[1] - 0.5))
+        part = table[table["dataset"] == dataset]
+        ranks = part.pivot(index="method", columns="budget", values="rank")
+        ranks = ranks[results.budgets]
+        _draw_moves(ax, ranks.loc[results.methods])
+        _name_ends(ax, ranks.iloc[:, -1], ranks.shape[1] - 1)
+        ax.set_xticks(range(ranks.shape[1]), [f"{budget} budget" for budget in ranks])
+        ax.set(title=NAMES[dataset], xlim=(-0.1, ranks.shape[1] - 0.5))
         ax.grid(visible=False)
-    axes[0].set(ylabel="rank (1: best)", ylim=(len(results.methods) + 0.5, 0.5))
-    axes[0].set_yticks(range(1, len(results.methods) + 1))
+    axes[0].set(ylabel="rank (1: best)", ylim=(methods + 0.5, 0.5))
+    axes[0].set_yticks(range(1, methods + 1))
     plots.note(figure, "ranks of means over searches; thick: moved by three places or more")
     return figure, table
+
+
+def _draw_moves(ax: Axes, ranks: pd.DataFrame) -> None:
+    """A line per method over the budgets. ranks: methods by budgets."""
+    for method, places in ranks.iterrows():
+        moved = places.max() - places.min() >= 3
+        width = 1.6 if moved else 0.7
+        ax.plot(range(len(places)), places, ms=5, lw=width, clip_on=False, **marked(str(method)))
+
+
+def _name_ends(ax: Axes, ranks: pd.Series, x: float) -> None:
+    """Name the lines that end at x, one below the other though ranks may be equal."""
+    for place, (method, rank) in enumerate(ranks.dropna().sort_values().items(), 1):
+        ax.plot([x + 0.03, x + 0.09], [rank, place], color="0.6", lw=0.6)
+        ax.text(x + 0.1, place, str(method), fontsize="x-small", va="center")
 
 
 def proxy(results: Results) -> Drawn:
@@ -91,21 +89,20 @@ def ranks(results: Results) -> Drawn:
     difference, which is drawn above.
     """
     table, chance = rank_table(results)
-    placed = results.ranks()
+    placed = pd.DataFrame(results.ranks(), columns=results.methods)  # a row per condition
+    of_dataset = [dataset for dataset, _ in results.conditions]
     figure, ((ax,),) = plots.panels(1, 1, 1.2 + 0.2 * len(table))
-    for y, row in table.iterrows():
-        column = placed[:, results.methods.index(row["method"])]
-        for dataset in results.datasets:
-            color, marker = SEARCHED[dataset]
-            here = column[[d == dataset for d, _ in results.conditions]]
+    for y, (method, rank) in enumerate(zip(table["method"], table["rank"], strict=True)):
+        for dataset, here in placed[method].groupby(of_dataset, sort=False):
+            color, marker = SEARCHED[str(dataset)]
             heights = y + np.linspace(-0.18, 0.18, len(here))
-            label = "" if y else f"{NAMES[dataset]}, four policies"
+            label = "" if y else f"{NAMES[str(dataset)]}, four policies"
             ax.plot(here, heights, marker, color=color, ms=3, alpha=0.7, label=label)
-        ax.plot(
-            row["rank"], y, marker="|", ms=13, mew=2, color="0.1", label="" if y else "average"
-        )
+        label = "" if y else "average"
+        ax.plot(rank, y, marker="|", ms=13, mew=2, color="0.1", label=label)
     _critical(ax, table["rank"].tolist(), chance["difference"])
     ax.set_yticks(range(len(table)), table["method"])
+    # Over the first row: the critical difference.
     ax.set(ylim=(len(table) - 0.4, -2.3), xlim=(0.5, len(table) + 0.5))
     ax.set_xlabel(f"rank in {chance['conditions']} conditions (1: best)")
     figure.legend(loc="outside upper center", ncols=3)

@@ -15,9 +15,10 @@ from nasutils.studies.readings import counted, listed
 
 def toy(table: pd.DataFrame) -> str:
     """Of the toy node: which operations `base` keeps, and by how much the last one of them won."""
-    kept = table[table["base"] == "kept"]
-    places = listed(f"{row['operation']} {row['edge']}" for _, row in kept.iterrows())
-    margin = kept["p"].min() - table.loc[table["base"] != "kept", "p"].max()
+    is_kept = table["base"] == "kept"
+    kept, others = table[is_kept], table[~is_kept]
+    places = listed(kept["operation"] + " " + kept["edge"])
+    margin = kept["p"].min() - others["p"].max()
     return f"`base` keeps {places}; the weaker one leads the next by a weight of {margin:.3f}."
 
 
@@ -32,11 +33,12 @@ def contrasts(conditions: Conditions) -> str:
 
 
 def _contrasts(name: str, condition: Condition) -> str:
+    control, *_ = condition.methods
     table = contrast_table(name, condition)
-    others = table[table["method"] != condition.methods[0]]
+    others = table[table["method"] != control]
     above = others[others["difference_low"] > 0]
     worse = others[others["difference_high"] < 0]
-    named = [f"{row['method']} by {row['difference']:.1f}" for _, row in above.iterrows()]
+    named = [f"{row.method} by {row.difference:.1f}" for row in above.itertuples()]
     better = f" ({listed(named)} points)" if named else ""
     return (
         f"{name}: better networks than a random draw are found by"
@@ -77,19 +79,21 @@ def agreement(table: pd.DataFrame) -> str:
 def transfer(table: pd.DataFrame) -> str:
     """Of the figure of the same name, from its table."""
     parts = []
-    means = table.groupby(["target", "searched", "method"], sort=False)["accuracy"].mean()
-    for target in table["target"].unique():
-        here = means[target]
-        if target not in here.index.get_level_values("searched"):
+    for target, trained in table.groupby("target", sort=False):
+        # (methods, data sets of the search)
+        means = trained.pivot_table(
+            index="method", columns="searched", values="accuracy", sort=False
+        )
+        if target not in means:
             continue
-        own = here[target]
-        for source in here.index.get_level_values("searched").unique().drop(target):
-            differences = own - here[source]
-            tau = ranking.kendall(own.to_numpy(), here[source][own.index].to_numpy())
+        own = means[target]
+        for source in means.columns.drop(target):
+            differences = own - means[source]
+            tau = ranking.kendall(own.to_numpy(), means[source].to_numpy())
+            better = counted(int((differences > 0).sum()), len(differences))
             parts.append(
-                f"Trained on {NAMES[target]}, the architectures that were searched there are"
-                f" better than those searched on {NAMES[source]} in"
-                f" {counted(int((differences > 0).sum()), len(differences))} methods (mean"
+                f"Trained on {NAMES[str(target)]}, the architectures that were searched there are"
+                f" better than those searched on {NAMES[source]} in {better} methods (mean"
                 f" difference {differences.mean():+.1f} points); the two rankings agree by a"
                 f" Kendall's tau of {tau:.2f}."
             )
@@ -121,8 +125,8 @@ def ranks(results: Results) -> str:
     apart = f"joined by {len(bars)} bars" if len(bars) > 1 else "all joined by one bar"
     if not bars:
         apart = "not joined by any bar"
-    place = table["method"].tolist().index("Random") + 1 if "Random" in set(table["method"]) else 0
-    random = f" Random is number {place}." if place else ""
+    order = table["method"].tolist()
+    random = f" Random is number {order.index('Random') + 1}." if "Random" in order else ""
     return (
         f"Average ranks go from {best['rank']:.1f} ({best['method']}) to {worst['rank']:.1f}"
         f" ({worst['method']}); the methods are {apart}, and that they differ at all has a"

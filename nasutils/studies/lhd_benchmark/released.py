@@ -89,19 +89,22 @@ class Registered:
     @cached_property
     def conditions(self) -> dict[str, Condition]:
         """Those whose arm is complete, and that of the random draws which belong to it, if any."""
-        found = {}
         planned = {arm.name for part in self.parts for arm in part.study.arms}
+        found = {}
         for part, arm in self._complete:
             draws = f"{arm.name}, {DRAWS}"
             waits = draws in planned and draws not in self._accuracy
             if isinstance(arm.networks, Released) and not waits:
-                accuracy = self._accuracy[arm.name].mean(axis=-1)
-                size = _measured(part, arm, "params").mean(axis=-1)
-                labels = tuple(LABELS[name] for name in architectures.METHODS)
-                where = arm.networks.policy, arm.networks.searched, _target(part.study, arm)
-                further = self._accuracy.get(draws)
-                control = None if further is None else further.mean(axis=-1)
-                found[arm.name] = Condition(labels, accuracy, size, *where, control)
+                control = self._accuracy.get(draws)
+                found[arm.name] = Condition(
+                    methods=tuple(LABELS[name] for name in architectures.METHODS),
+                    accuracy=self._accuracy[arm.name].mean(axis=-1),
+                    parameters=_measured(part, arm, "params").mean(axis=-1),
+                    policy=arm.networks.policy,
+                    searched=arm.networks.searched,
+                    target=_target(part.study, arm),
+                    draws=None if control is None else control.mean(axis=-1),
+                )
         return found
 
     @cached_property
@@ -109,11 +112,11 @@ class Registered:
         """Accuracies (%) of random networks of a space, by arm, those that are complete:
         (networks, seeds).
         """
-        return {
-            arm.name: self._accuracy[arm.name]
-            for _, arm in self._complete
-            if isinstance(arm.networks, Drawn) and not arm.name.endswith(DRAWS)
-        }
+        found = {}
+        for _, arm in self._complete:
+            if isinstance(arm.networks, Drawn) and not arm.name.endswith(DRAWS):
+                found[arm.name] = self._accuracy[arm.name]
+        return found
 
     @cached_property
     def _accuracy(self) -> dict[str, np.ndarray]:
@@ -123,13 +126,14 @@ class Registered:
     @cached_property
     def _complete(self) -> list[tuple[outcomes.Results, Networks]]:
         """The arms of registered parts of which no run is missing."""
-        registered = [part for part in self.parts if part.study.registered]
-        return [
-            (part, arm)
-            for part in registered
-            for arm in part.study.arms
-            if isinstance(arm, Networks) and all(key in part.networks for key in _keys(arm))
-        ]
+        found = []
+        for part in self.parts:
+            if not part.study.registered:
+                continue
+            for arm in part.study.arms:
+                if isinstance(arm, Networks) and part.networks.keys() >= set(_keys(arm)):
+                    found.append((part, arm))
+        return found
 
     @cached_property
     def outcomes(self) -> list[Outcome]:

@@ -76,12 +76,16 @@ class Campaign:
 
     def searches(self, labels: Sequence[str], rung: int) -> dict[Searched, Experiment]:
         """All trials of some methods on a rung."""
-        images, epochs = self.rungs[rung]
-        setting = {**self.setting, "images": self.setting["images"] * images}
-        setting["epochs"] = self.setting["epochs"] * epochs
+        images, epochs = self.sizes(rung)
+        setting = {**self.setting, "images": images, "epochs": epochs}
         dataset = self.training["dataset"]
         found = searches(labels, [dataset], self.trials, ["released"], **setting)
         return {Searched(key.method, rung, key.seed): task for key, task in found.items()}
+
+    def sizes(self, rung: int) -> tuple[int, int]:
+        """Images and epochs of the searches on a rung."""
+        images, epochs = self.rungs[rung]
+        return self.setting["images"] * images, self.setting["epochs"] * epochs
 
     def networks(
         self, searched: Mapping[Searched, Experiment], machine: Machine
@@ -98,11 +102,10 @@ class Campaign:
 
     def ladder(self) -> dict[Searched, Experiment]:
         """Its searches, from the lowest rung up."""
-        return {
-            key: search
-            for rung in range(len(self.rungs))
-            for key, search in self.searches(LADDER, rung).items()
-        }
+        found: dict[Searched, Experiment] = {}
+        for rung in range(len(self.rungs)):
+            found |= self.searches(LADDER, rung)
+        return found
 
     def stages(self, machine: Machine) -> Iterator[Mapping[Key, Task]]:
         """The ladder's searches and networks, then ours, which wait for the ladder."""
@@ -119,14 +122,16 @@ class Campaign:
         searched = self.searches(labels, rung)
         trained = self.networks(searched, machine)
         results = [home_of(task, machine).result for task in trained.values()]
-        if len(trained) < len(searched) * len(TRAININGS) or not all(results):
+        done = [result for result in results if result]
+        if len(done) < len(searched) * len(TRAININGS):
             return None
-        shape = len(labels), len(self.trials), len(TRAININGS)
-        accuracy, size = (
-            np.array([result[name] for result in results if result]).reshape(shape).mean(axis=-1)
-            for name in ("test_accuracy", "params")
-        )
-        return Condition(tuple(labels), accuracy, size, "base")
+
+        def means(name: str) -> np.ndarray:
+            """Over the trainings: (methods, trials)."""
+            values = np.array([result[name] for result in done])
+            return values.reshape(len(labels), len(self.trials), len(TRAININGS)).mean(axis=-1)
+
+        return Condition(tuple(labels), means("test_accuracy"), means("params"), "base")
 
     def core_hours_of(self, labels: Sequence[str], rung: int, machine: Machine) -> float:
         """CPU hours of a search, mean over those of some methods on a rung."""
@@ -141,15 +146,15 @@ class Campaign:
         day of two cores affords the searches of the three methods there.
         """
         rows = []
-        for rung, (images, epochs) in enumerate(self.rungs):
+        for rung in range(len(self.rungs)):
             condition = self.condition(LADDER, rung, machine)
             if condition is None:
                 continue
-            accuracy = condition.accuracy
+            images, epochs = self.sizes(rung)
             hours = self.core_hours_of(LADDER, rung, machine)
-            row = {"rung": rung + 1, "images": self.setting["images"] * images}
-            row |= {"epochs": self.setting["epochs"] * epochs, "core_hours": hours}
-            row |= dict(zip(LADDER, accuracy.mean(axis=1), strict=True)) | _icc(accuracy)
+            row = {"rung": rung + 1, "images": images, "epochs": epochs, "core_hours": hours}
+            row |= dict(zip(LADDER, condition.accuracy.mean(axis=1), strict=True))
+            row |= _icc(condition.accuracy)
             row["icc_per_core_hour"] = row["icc"] / hours
             row["affordable"] = hours * len(OURS) * len(self.trials) <= DAY
             rows.append(row)
@@ -172,11 +177,12 @@ class Campaign:
         """
         ladder = self.climbed(machine)
         rung = self._chosen_of(ladder)
-        both = None if rung is None else self.condition((*LADDER, *OURS), rung, machine)
-        if rung is None or both is None:
-            exploratory.tell_missing("make unreleased", self.core_hours)
-            return None
-        return ladder, {f"rung {rung + 1}": both}
+        if rung is not None:
+            both = self.condition((*LADDER, *OURS), rung, machine)
+            if both is not None:
+                return ladder, {f"rung {rung + 1}": both}
+        exploratory.tell_missing("make unreleased", self.core_hours)
+        return None
 
 
 def campaign(p: Any) -> Campaign:
@@ -187,11 +193,17 @@ def campaign(p: Any) -> Campaign:
     setting = p.model_dump(include={*sizes, "cells", "precision"})
     if p.scale != "smoke":
         return Campaign(setting, plan.read()["lhd"].settings["short"])
-    protocol = {"epochs": p.final_epochs, "batch": p.final_batch, "auxiliary": 0.0}
-    sized = {"channels": p.final_channels, "cells": p.final_cells, "images": p.final_images}
-    data = {"dataset": p.datasets[0], "resolution": p.resolution}
-    training = {"space": SPACE.name, "preset": "lhd-cifar10", "protocol": protocol}
-    return Campaign(setting, {**training, **data, **sized}, RUNGS[:2])
+    training = {
+        "space": SPACE.name,
+        "preset": "lhd-cifar10",
+        "protocol": {"epochs": p.final_epochs, "batch": p.final_batch, "auxiliary": 0.0},
+        "dataset": p.datasets[0],
+        "resolution": p.resolution,
+        "channels": p.final_channels,
+        "cells": p.final_cells,
+        "images": p.final_images,
+    }
+    return Campaign(setting, training, RUNGS[:2])
 
 
 PARTS: exploratory.Parts = {"unreleased": ("lhd_benchmark", campaign)}
@@ -202,15 +214,16 @@ def reading(ladder: pd.DataFrame, conditions: Conditions) -> str:
     best = _best(ladder)
     ((name, condition),) = conditions.items()
     means = dict(zip(condition.methods, condition.accuracy.mean(axis=1), strict=True))
+    ours = {label: means[label] for label in OURS}
+    theirs = {label: means[label] for label in LADDER}
     pilot = architectures.pilot_by_method()["base"]
-    full = {label: pilot[METHODS[label]].mean() for label in LADDER}
-    ours, theirs = ({label: means[label] for label in labels} for labels in (OURS, LADDER))
+    released = {label: pilot[METHODS[label]].mean() for label in LADDER}
     return (
         f"Of the rungs that a day affords, single searches are told apart best on {name}"
         f" ({best['images']:.0f} images, {best['epochs']:.0f} epochs): an ICC of {best['icc']:.2f}"
         f" [{best['icc_low']:.2f}, {best['icc_high']:.2f}]. There our searches end at"
         f" {_means(ours)}; the ladder's methods at {_means(theirs)}, and by the architectures that"
-        f" were released, in the pilot, at {_means(full)}."
+        f" were released, in the pilot, at {_means(released)}."
     )
 
 
@@ -220,19 +233,23 @@ def _means(accuracy: Mapping[str, float]) -> str:
 
 def _best(ladder: pd.DataFrame) -> pd.Series:
     """The rung that is chosen; of equal ones the higher."""
-    affordable = ladder[ladder["affordable"]][::-1]
-    return affordable.loc[affordable["icc"].idxmax()]
+    from_the_top = ladder[ladder["affordable"]][::-1]
+    first_of_highest = from_the_top["icc"].idxmax()
+    return from_the_top.loc[first_of_highest]
 
 
 def _named(searched: Mapping[Searched, Experiment]) -> dict[Key, Task]:
-    return {(f"{key.method}, rung {key.rung + 1}", key.trial): t for key, t in searched.items()}
+    found: dict[Key, Task] = {}
+    for (method, rung, trial), task in searched.items():
+        found[f"{method}, rung {rung + 1}", trial] = task
+    return found
 
 
 def _trained(networks: Mapping[tuple[Searched, int], Evaluation]) -> dict[Key, Task]:
-    return {
-        (f"network of {key.method}, rung {key.rung + 1}, trial {key.trial}", seed): task
-        for (key, seed), task in networks.items()
-    }
+    found: dict[Key, Task] = {}
+    for ((method, rung, trial), seed), task in networks.items():
+        found[f"network of {method}, rung {rung + 1}, trial {trial}", seed] = task
+    return found
 
 
 def _cpu_seconds(run: Run) -> float:

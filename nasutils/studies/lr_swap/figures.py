@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
 
 from nasutils.measures.stopping import CRITERIA
 from nasutils.report import plots
+from nasutils.studies import outside
 from nasutils.studies.figures import (
     DATASET_TITLES,
     Drawn,
     covered,
     label_outer,
+    lowest,
     one_legend,
     panel_grid,
 )
@@ -39,7 +42,6 @@ SETTINGS: Mapping[str, Sequence[str]] = {
 }
 """Panel of the small multiples -> labels of the variants in it."""
 
-
 GROUPS = {
     "selective stop": (
         "C0",
@@ -55,28 +57,36 @@ GROUPS = {
 
 def rates(labels: Sequence[str], epochs: int) -> Drawn:
     """Weight rate and alpha rate of every setting per epoch (alpha: 0 while it stands still)."""
-    rows = []
-    for label in labels:
-        experiment = VARIANTS[label].experiment({}, epochs)
-        method, recipe = rules(experiment)
-        alpha = method.optimizer.param_groups[0]
-        for epoch in range(experiment.epochs):
-            row = {"setting": label, "epoch": epoch, "weight_rate": recipe.rate(epoch)}
-            row["alpha_rate"] = alpha["lr"] if epoch >= recipe.alpha_from else 0.0
-            rows.append(row | {"alpha_decay": alpha["weight_decay"]})
-    table = pd.DataFrame(rows)
+    table = pd.concat([_rates_of(label, epochs) for label in labels], ignore_index=True)
     figure, axes = plots.panels(1, 2, 2.9, sharey=True)
     for ax, which in zip(axes[0], ("weight", "alpha"), strict=True):
         for label in labels:
             part = table[table["setting"] == label]
             rate = part[f"{which}_rate"]
-            style = plots.look(label) | plots.MARKS | {"lw": 1.3, "markevery": 8}
-            ax.semilogy(part["epoch"], rate.where(rate > 0), label=label, **style)
+            above_0 = rate.where(rate > 0)  # what a logarithm has
+            ax.semilogy(part["epoch"], above_0, label=label, **plots.curve(label, 8))
         ax.set(xlabel="epoch", ylabel=f"{which} rate")
     axes[0, 0].set_ylim(1e-4, 0.1)
     one_legend(figure, axes, 3)
     plots.note(figure, "the alpha rates of DARTS and of all warm-ups are the same")
     return figure, table
+
+
+def _rates_of(label: str, epochs: int) -> pd.DataFrame:
+    """A row per epoch of a setting."""
+    experiment = VARIANTS[label].experiment({}, epochs)
+    method, recipe = rules(experiment)
+    alpha = method.optimizer.param_groups[0]
+    epoch = np.arange(experiment.epochs)
+    return pd.DataFrame(
+        {
+            "setting": label,
+            "epoch": epoch,
+            "weight_rate": [recipe.rate(e) for e in range(len(epoch))],
+            "alpha_rate": np.where(epoch >= recipe.alpha_from, alpha["lr"], 0.0),
+            "alpha_decay": alpha["weight_decay"],
+        }
+    )
 
 
 def settings(results: Results, searched: Iterable[str]) -> Drawn:
@@ -85,7 +95,7 @@ def settings(results: Results, searched: Iterable[str]) -> Drawn:
 
     searched: the labels to show (points of the map may have fewer seeds).
     """
-    wanted = set(results.present(searched))
+    wanted = results.present(searched)
     panels = {}
     for title, labels in SETTINGS.items():
         if shown := [label for label in labels if label in wanted]:
@@ -95,7 +105,7 @@ def settings(results: Results, searched: Iterable[str]) -> Drawn:
     medians = baseline.groupby("epoch")["cifar10"].median()
     epochs = int(baseline["epoch"].max()) + 1 if len(baseline) else EPOCHS
     seen = results.epochs[results.epochs["method"].isin([*wanted, "DARTS"])]
-    low = max(seen["cifar10"].min() - 4, 0)
+    low = lowest(seen["cifar10"])
     for ax, (title, labels) in zip(axes.flat, panels.items(), strict=False):
         ax.plot(medians.index, medians, color="0.5", lw=1.6, label="DARTS (median)")
         for label in labels:
@@ -124,13 +134,13 @@ def magnitudes(results: Results) -> Drawn:
     figure, axes = plots.panels(2, len(labels), 2.0, sharex="col", sharey="row")
     for (upper, lower), label in zip(axes.T, labels, strict=True):
         rows = results.epochs[results.epochs["method"] == label]
-        every = max(rows["epoch"].nunique() // 8, 1)
+        every = plots.mark_every(rows["epoch"].nunique())
         for op in SPACE.ops:
             medians = rows.groupby("epoch")[f"S_{op}"].median()
-            style = plots.look(op) | plots.MARKS | {"lw": 1.3, "markevery": every}
-            upper.plot(medians.index, medians, label=plots.spaced(op), **style)
+            name = plots.spaced(op)
+            upper.plot(medians.index, medians, label=name, **plots.curve(op, every))
         upper.set_title(label)
-        _eigenvalue_panel(lower, results, label)
+        _eigenvalue_panel(lower, rows)
         lower.set_xlabel("epoch")
     axes[0, 0].set_ylabel("magnitude S")
     axes[1, 0].set_ylabel("Hessian\neigenvalue (nats)")
@@ -142,13 +152,13 @@ def magnitudes(results: Results) -> Drawn:
     return figure, results.epochs.loc[results.epochs["method"].isin(labels), columns]
 
 
-def _eigenvalue_panel(ax: Axes, results: Results, label: str) -> None:
-    rows = results.epochs[results.epochs["method"] == label].dropna(subset=["eigenvalue"])
-    if rows.empty:
+def _eigenvalue_panel(ax: Axes, rows: pd.DataFrame) -> None:
+    logged = rows.dropna(subset=["eigenvalue"])
+    if logged.empty:
         middle: dict[str, Any] = {"transform": ax.transAxes, "ha": "center", "va": "center"}
         ax.text(0.5, 0.5, "not measured", color="0.4", **middle)
     else:
-        plots.median_band(ax, rows, "epoch", "eigenvalue", color="C3", marker="D", markevery=3)
+        plots.median_band(ax, logged, "epoch", "eigenvalue", color="C3", marker="D", markevery=3)
 
 
 def stops(results: Results) -> Drawn:
@@ -185,11 +195,12 @@ def _strip(ax: Axes, results: Results, label: str, names: Sequence[str]) -> None
         for name in members:
             if name not in names:
                 continue
-            found = results.stops(label, name).dropna(subset=["epoch"])
-            jitter = np.linspace(-0.22, 0.22, len(found)) * (len(found) > 1)
-            place = names.index(name) + jitter
-            filled = [color if fired else "none" for fired in found["fired"]]
-            ax.scatter(found["epoch"].astype(float), place, c=filled, **style)
+            taken = results.stops(label, name).dropna(subset=["epoch"])
+            count = len(taken)
+            jitter = np.linspace(-0.22, 0.22, count) if count > 1 else np.zeros(count)
+            heights = names.index(name) + jitter
+            fill = [color if fired else "none" for fired in taken["fired"]]
+            ax.scatter(taken["epoch"].astype(float), heights, c=fill, **style)
     ax.grid(axis="y", lw=0.3)
 
 
@@ -234,18 +245,9 @@ def rate_map(results: Results, points: Mapping[Point, str]) -> Drawn:
     figure, axes = plots.panels(len(MAPPED), len(SCHEDULES), 2.3, sharex=True, sharey=True)
     for row, (column, name) in zip(axes, MAPPED.items(), strict=True):
         low, high = table[column].min(), table[column].max()
-        middle = low + 0.6 * (high - low)
         for ax, schedule in zip(row, SCHEDULES, strict=True):
             part = table[table["schedule"] == schedule]
-            square = part.pivot(index="weight_rate", columns="alpha_rate", values=column)
-            square = square.sort_index()
-            image = ax.imshow(
-                square, vmin=low, vmax=high, cmap="cividis", aspect="auto", origin="lower"
-            )
-            ax.set_xticks(range(square.shape[1]), [f"{rate:g}" for rate in square.columns])
-            ax.set_yticks(range(square.shape[0]), [f"{rate:g}" for rate in square.index])
-            ax.grid(False)
-            _annotate(ax, part, column, square, middle)
+            image = _square(ax, part, column, low, high)
         row[0].set_ylabel("weight rate")
         figure.colorbar(image, ax=row, label=name)
     for ax, schedule in zip(axes[0], SCHEDULES, strict=True):
@@ -254,6 +256,36 @@ def rate_map(results: Results, points: Mapping[Point, str]) -> Drawn:
         ax.set_xlabel("alpha rate")
     plots.note(figure, "medians over seeds; where there are several, their range and number")
     return figure, table
+
+
+def _square(ax: Axes, part: pd.DataFrame, column: str, low: float, high: float) -> AxesImage:
+    """A field per pair of rates, coloured between low and high."""
+    square = part.pivot(index="weight_rate", columns="alpha_rate", values=column).sort_index()
+    colors: Any = {"vmin": low, "vmax": high, "cmap": "cividis"}
+    image = ax.imshow(square, aspect="auto", origin="lower", **colors)
+    ax.set_xticks(range(square.shape[1]), [f"{rate:g}" for rate in square.columns])
+    ax.set_yticks(range(square.shape[0]), [f"{rate:g}" for rate in square.index])
+    ax.grid(False)
+    dark = low + 0.6 * (high - low)
+    for row in part.to_dict("records"):
+        x = square.columns.get_loc(row["alpha_rate"])
+        y = square.index.get_loc(row["weight_rate"])
+        style: Any = {"ha": "center", "va": "center", "fontsize": "xx-small"}
+        ax.text(x, y, _told(row, column), color="w" if row[column] < dark else "0.1", **style)
+    return image
+
+
+def _told(row: Mapping[str, Any], column: str) -> str:
+    """The value of a point, the range of the seeds where there are several,
+    and its name if it has one.
+    """
+    text = f"{row[column]:.1f}"
+    if row["n"] > 1:
+        low, high = row[f"{column}_low"], row[f"{column}_high"]
+        text += f"\n{low:.0f} to {high:.0f}, n = {row['n']}"
+    if row["label"] in VARIANTS:
+        text += f"\n{row['label']}".replace(", ", ",\n")
+    return text
 
 
 def _rate_table(results: Results, points: Mapping[Point, str]) -> pd.DataFrame:
@@ -272,25 +304,6 @@ def _rate_table(results: Results, points: Mapping[Point, str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _annotate(
-    ax: Axes, part: pd.DataFrame, column: str, square: pd.DataFrame, middle: float
-) -> None:
-    """The value in each field, the range of the seeds where there are several,
-    and the name of a named point.
-    """
-    for row in part.to_dict("records"):
-        x = square.columns.get_loc(row["alpha_rate"])
-        y = square.index.get_loc(row["weight_rate"])
-        text = f"{row[column]:.1f}"
-        if row["n"] > 1:
-            low, high = row[f"{column}_low"], row[f"{column}_high"]
-            text += f"\n{low:.0f} to {high:.0f}, n = {row['n']}"
-        if row["label"] in VARIANTS:
-            text += f"\n{row['label']}".replace(", ", ",\n")
-        color = "w" if row[column] < middle else "0.1"
-        ax.text(x, y, text, ha="center", va="center", fontsize="xx-small", color=color)
-
-
 def outside_evidence() -> Drawn:
     """The criteria on RobustDARTS's searches:
     the epoch taken, and skips and one-shot error there less at the end.
@@ -304,17 +317,16 @@ def outside_evidence() -> Drawn:
         "fewer_skips": "skips at the end\nminus at the stop",
         "more_error": "one-shot error at the stop\nminus at the end (points)",
     }
-    spaces = {"s1": "S1, CIFAR-10", "s3": "S3, SVHN"}
     figure, axes = plots.panels(2, 3, 2.0, sharex="col", sharey=True)
-    draws = np.random.default_rng(0)
+    random = np.random.default_rng(0)
     stopped = table[table["fired"]]
-    for row, (space, title) in zip(axes, spaces.items(), strict=True):
+    for row, (space, title) in zip(axes, outside.SPACES.items(), strict=True):
         for ax, column in zip(row, columns, strict=True):
             for place, name in enumerate(names):
                 part = stopped[(stopped["space"] == space) & (stopped["criterion"] == name)]
-                jitter = place + draws.uniform(-0.22, 0.22, len(part))
+                heights = place + random.uniform(-0.22, 0.22, len(part))
                 color = "C3" if name == "eigenvalue" else "C1"
-                ax.scatter(part[column], jitter, s=9, color=color, alpha=0.4, lw=0)
+                ax.scatter(part[column], heights, s=9, color=color, alpha=0.4, lw=0)
                 if len(part):
                     ax.plot(part[column].median(), place, "|", color="0.1", ms=12, mew=1.6)
             ax.set_title(title)

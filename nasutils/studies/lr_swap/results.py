@@ -30,14 +30,9 @@ class Results:
     @classmethod
     def of(cls, runs: Mapping[tuple[str, int], Run], operation: str) -> "Results":
         """Of the runs that finished (their number shows in n)."""
-        epochs = tables.epochs_table(runs)
-        columns = [f"S_{op}" for op in SPACE.ops]
-        s = [np.empty((0, len(columns)))]
-        for run in runs.values():
-            s.append(stopping.magnitudes(stopping.alphas(run.records, SPACE)))
-        epochs = epochs.join(pd.DataFrame(np.concatenate(s), columns=columns))
-        judged = {key: run for key, run in runs.items() if key[0] in JUDGED}
+        epochs = tables.epochs_table(runs).join(_magnitudes(runs.values()))
         last = tables.last_epoch(epochs)
+        judged = {key: run for key, run in runs.items() if key[0] in JUDGED}
         return cls(runs, epochs, last, decisions(judged), operation)
 
     def present(self, labels: Iterable[str] = tuple(VARIANTS)) -> list[str]:
@@ -63,7 +58,7 @@ class Results:
             "last epoch": found["last"],
             "best epoch (hindsight)": found["max"],
             "an epoch at random": found["mean"],
-            "a cell at random": found["last"] * 0 + RANDOM_CELL,
+            "a cell at random": pd.Series(RANDOM_CELL, found.index),
         }
 
     def stops(self, label: str, criterion: str, operation: str | None = None) -> pd.DataFrame:
@@ -74,6 +69,14 @@ class Results:
         own = (table["method"] == label) & (table["criterion"] == criterion)
         asked = table["operation"] == (operation or self.operation)
         return table[own & (asked | table["operation"].isna())].set_index("seed")
+
+
+def _magnitudes(runs: Iterable[Run]) -> pd.DataFrame:
+    """S_<operation>: a row per epoch of all runs, one after the other."""
+    magnitudes = [np.empty((0, len(SPACE.ops)))]
+    for run in runs:
+        magnitudes.append(stopping.magnitudes(stopping.alphas(run.records, SPACE)))
+    return pd.DataFrame(np.concatenate(magnitudes), columns=[f"S_{op}" for op in SPACE.ops])
 
 
 def decisions(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
@@ -93,9 +96,7 @@ def decisions(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
 
 def _decisions(label: str, seed: int, records: stopping.Records) -> pd.DataFrame:
     table = stopping.decide_all(records, SPACE, SPACE.ops)
-    rows = [{"epoch": r["epoch"], **_accuracies(r["genotype"])} for r in records]
-    epochs = pd.DataFrame(rows).astype({"epoch": "Int64"})
-    seconds = np.cumsum([r["cost"]["seconds"] for r in records])
+    seconds = np.cumsum([record["cost"]["seconds"] for record in records])
     # How many epochs pass until the decision; all where it takes the whole search.
     passed = (table["decided"] + 1).fillna(len(records)).to_numpy(int)
     known = table["epoch"].notna()
@@ -105,7 +106,9 @@ def _decisions(label: str, seed: int, records: stopping.Records) -> pd.DataFrame
         share=np.where(known, passed / len(records), np.nan),
         seconds=np.where(known, seconds[passed - 1], np.nan),
     )
-    return table.merge(epochs, on="epoch", how="left")
+    cells = pd.DataFrame([_accuracies(record["genotype"]) for record in records])
+    epochs = pd.Series([record["epoch"] for record in records], name="epoch", dtype="Int64")
+    return table.merge(cells.join(epochs), on="epoch", how="left")
 
 
 def _accuracies(genotype: str) -> Mapping[str, float]:

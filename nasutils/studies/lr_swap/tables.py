@@ -27,25 +27,30 @@ def toy(steps: int, rates: Sequence[float]) -> pd.DataFrame:
     rates: of alpha; a column each.
     """
     g = torch.tensor(TOY_UPSTREAM, dtype=torch.float64)
-    alpha = torch.zeros(len(g), dtype=torch.float64, requires_grad=True)
+    alpha = torch.zeros_like(g, requires_grad=True)
     p = torch.softmax(alpha, 0)
     (by_autograd,) = torch.autograd.grad(p @ g, alpha)
-    columns = {"dL/dp": g, "p": p, "formula": p * (g - p @ g), "autograd": by_autograd}
+    p = p.detach()
+    table = pd.DataFrame({"operation": [plots.spaced(op) for op in SPACE.ops]})
+    table["dL/dp"] = g.numpy()
+    table["p"] = p.numpy()
+    table["formula"] = (p * (g - p @ g)).numpy()
+    table["autograd"] = by_autograd.numpy()
     for rate in rates:
-        columns[f"p after {steps} steps at {rate:g}"] = _moved(g, steps, rate)
-    values = {name: column.detach().numpy() for name, column in columns.items()}
-    operations = [plots.spaced(op) for op in SPACE.ops]
-    return pd.DataFrame({"operation": operations, **values})
+        table[f"p after {steps} steps at {rate:g}"] = _moved(g, steps, rate).numpy()
+    return table
 
 
 def _moved(g: torch.Tensor, steps: int, rate: float) -> torch.Tensor:
-    alpha = torch.zeros(len(g), dtype=torch.float64, requires_grad=True)
+    """The weights of the edge after steps of Adam on alpha, which begins at 0."""
+    alpha = torch.zeros_like(g, requires_grad=True)
     optimizer = torch.optim.Adam([alpha], rate, betas=(0.5, 0.999))
     for _ in range(steps):
         optimizer.zero_grad()
-        (torch.softmax(alpha, 0) @ g).backward()
+        loss = torch.softmax(alpha, 0) @ g
+        loss.backward()
         optimizer.step()
-    return torch.softmax(alpha, 0)
+    return torch.softmax(alpha, 0).detach()
 
 
 def settings_table(results: Results) -> pd.DataFrame:
@@ -59,8 +64,8 @@ def settings_table(results: Results) -> pd.DataFrame:
     table = table[table["method"].isin(VARIANTS)].reset_index(drop=True)
     measures = {"best_minus_last": results.degradation, "gain_on_darts": results.gain}
     for name, measure in measures.items():
-        found = [tables.central(measure(label)).columns(name) for label in table["method"]]
-        table = table.assign(**pd.DataFrame(found))
+        columns = [tables.central(measure(label)).columns(name) for label in table["method"]]
+        table = table.join(pd.DataFrame(columns))
     order = list(VARIANTS)
     ours = table.sort_values("method", key=lambda column: column.map(order.index))
     return with_published(ours.assign(source="this run"))
@@ -96,12 +101,12 @@ def _criteria_rows(results: Results, label: str) -> Iterator[dict[str, object]]:
     for name, values in references.items():
         yield {"method": label, "criterion": name, **_compared(values, references)}
     for name in stopping.CRITERIA:
-        found = results.stops(label, name).dropna(subset=["epoch"])
+        taken = results.stops(label, name).dropna(subset=["epoch"])
         row: dict[str, object] = {"method": label, "criterion": name}
-        if len(found):
-            row["epoch"] = found["epoch"].astype(float).mean()
-            row["fired"] = found["fired"].astype(float).mean()
-        yield row | _compared(found["cifar10"], references)
+        if len(taken):
+            row["epoch"] = taken["epoch"].astype(float).mean()
+            row["fired"] = taken["fired"].astype(float).mean()
+        yield row | _compared(taken["cifar10"], references)
 
 
 def _compared(values: pd.Series, references: Mapping[str, pd.Series]) -> dict[str, object]:
@@ -170,27 +175,28 @@ def cost_table(results: Results) -> pd.DataFrame:
     until it stops a running search, where a maximum counts as found once a fifth of the search has
     passed without a higher one; online_cifar10: of the cell that it then takes.
     """
-    rows = []
-    for (method, _), run in results.runs.items():
-        if method != "DARTS":
-            continue
-        records = run.records
-        patience = max(round(len(records) / 5), 1)
-        for name in stopping.CRITERIA:
-            found = results.stops("DARTS", name)
-            if found["epoch"].isna().any():
-                continue
-            try:
-                count, taken = online(records, name, results.operation, patience)
-                rows.append((name, count / len(records), taken))
-            except ValueError:  # its first eigenvalue comes too late for its patience
-                rows.append((name, np.nan, np.nan))
-    columns = ["criterion", "online_share", "online_cifar10"]
-    measured = pd.DataFrame(rows, columns=columns).groupby("criterion", sort=False).mean()
+    measured = _online_table(results).groupby("criterion", sort=False).mean()
     own = results.decisions[results.decisions["method"] == "DARTS"]
     own = own[own["operation"].isna() | (own["operation"] == results.operation)]
     decided = own.groupby("criterion", sort=False)[["share", "seconds"]].mean()
     return decided.dropna().join(measured).reset_index()
+
+
+def _online_table(results: Results) -> pd.DataFrame:
+    """A row per search of DARTS and criterion that can judge all of them; nan: not this one."""
+    rows = []
+    searched = [run.records for (method, _), run in results.runs.items() if method == "DARTS"]
+    for records in searched:
+        patience = max(round(len(records) / 5), 1)
+        for name in stopping.CRITERIA:
+            if results.stops("DARTS", name)["epoch"].isna().any():
+                continue
+            try:
+                count, accuracy = online(records, name, results.operation, patience)
+                rows.append((name, count / len(records), accuracy))
+            except ValueError:  # its first eigenvalue comes too late for its patience
+                rows.append((name, np.nan, np.nan))
+    return pd.DataFrame(rows, columns=["criterion", "online_share", "online_cifar10"])
 
 
 OUTSIDE = {"hard_exit": 8, "skips_2": 2, "skips_3": 3, "skips_4": 4}
@@ -209,7 +215,7 @@ def outside_table() -> pd.DataFrame:
     for values, table in outside.searches().groupby(keys):
         search = dict(zip(keys, values, strict=True))
         end = table.iloc[-1]
-        for name, (at, decided) in _outside_stops(table):
+        for name, at, decided in _outside_stops(table):
             here = end if at is None else table.iloc[at]
             row = {
                 **search,
@@ -226,21 +232,21 @@ def outside_table() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _outside_stops(table: pd.DataFrame) -> Iterator[tuple[str, tuple[int | None, int | None]]]:
-    """Criterion, and the positions that it takes and after which it has decided."""
+def _outside_stops(table: pd.DataFrame) -> Iterator[tuple[str, int | None, int | None]]:
+    """Criterion, the position that it takes, and the one after which it has decided."""
     for name, skips in OUTSIDE.items():
         at = stopping.first(table["skips"] >= skips)
-        yield name, (at, at)
+        yield name, at, at
     where = np.flatnonzero(table["eigenvalue"].notna())
     if len(where) == 0:
         return
     logged = table.iloc[where]
     found = stopping.darts_es(logged["epoch"].tolist(), logged["eigenvalue"])
     if found is None:
-        yield "eigenvalue", (None, None)
+        yield "eigenvalue", None, None
     else:
         fires, taken = found
-        yield "eigenvalue", (int(where[taken]), int(where[fires]))
+        yield "eigenvalue", int(where[taken]), int(where[fires])
 
 
 def outside_summary() -> pd.DataFrame:
@@ -248,7 +254,8 @@ def outside_summary() -> pd.DataFrame:
     skips and one-shot error there and at the end.
     """
     table = outside_table()
-    fired = table[table["fired"]].groupby(["space", "criterion"], sort=False)
+    keys = ["space", "criterion"]
+    counts = table.groupby(keys, sort=False)["fired"].agg(searches="size", fired="mean")
+    fired = table[table["fired"]].groupby(keys, sort=False)
     means = fired[["epoch", "decided", "skips", "skips_end", "error", "error_end"]].mean()
-    counts = table.groupby(["space", "criterion"], sort=False)["fired"].agg(["size", "mean"])
-    return counts.set_axis(["searches", "fired"], axis=1).join(means).reset_index()
+    return counts.join(means).reset_index()

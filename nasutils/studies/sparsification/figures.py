@@ -11,7 +11,7 @@ from nasutils.measures import tables
 from nasutils.measures.tables import RANDOM_CELL
 from nasutils.methods import schedules
 from nasutils.report import plots
-from nasutils.studies.figures import DATASET_TITLES, Drawn, covered, every_search, present
+from nasutils.studies.figures import DATASET_TITLES, Drawn, covered, every_search, lowest, present
 from nasutils.studies.sparsification.results import Results
 from nasutils.studies.sparsification.variants import VARIANTS
 
@@ -32,15 +32,16 @@ def gradients() -> Drawn:
     figure, axes = plots.panels(2, 2, 2.0, sharex=True, sharey="row")
     parts = []
     for (upper, lower), (when, scale) in zip(axes.T, scales.items(), strict=True):
-        table = tables.gradient_profile(*toy_edge(scale), temperatures.tolist())
-        parts.append(table.assign(alpha=when))
+        alpha, upstream = toy_edge(scale)
+        table = tables.gradient_profile(alpha, upstream, temperatures.tolist())
         by_softmax = table.groupby("softmax", sort=False)
         for (name, rows), style in zip(by_softmax, ("-", "--"), strict=True):
-            seen = rows[rows["norm"] > 0]
-            upper.loglog(seen["temperature"], seen["norm"], style, label=name)
+            above_0 = rows[rows["norm"] > 0]  # what a logarithm has
+            upper.loglog(above_0["temperature"], above_0["norm"], style, label=name)
             lower.semilogx(rows["temperature"], rows["cosine"], style)
         upper.set_title(when)
         lower.set_xlabel("temperature T (smaller to the right)")
+        parts.append(table.assign(alpha=when))
     axes[0, 0].set(ylabel="gradient norm", ylim=(1e-4, None))
     axes[1, 0].set(ylabel="cosine to the\ngradient at T = 1")
     axes[0, 0].invert_xaxis()
@@ -53,28 +54,32 @@ def temperatures(epochs: int) -> Drawn:
     """Temperature per epoch of every schedule, and exp(mu / T),
     what it does to a typical positive alpha.
     """
-    state, edd = schedules.EDD(), []
-    for epoch in range(epochs):
-        if schedules.edd_due(epoch, 10):
-            state = schedules.edd_update(state, epoch, 6 * np.log(5), 0.04)
-        edd.append(state.temperature)
-    curves = {
-        "linear": [schedules.linear_temperature(e, 5) for e in range(epochs)],
-        "PCD": [schedules.pcd_temperature(e, 0.11, 5) for e in range(epochs)],
-        "EDD, open loop": edd,
-    }
-    table = pd.DataFrame({"epoch": range(epochs), **curves})
+    table = pd.DataFrame({"epoch": range(epochs)})
+    table["linear"] = [schedules.linear_temperature(e, 5) for e in range(epochs)]
+    table["PCD"] = [schedules.pcd_temperature(e, 0.11, 5) for e in range(epochs)]
+    table["EDD, open loop"] = _edd_open_loop(epochs)
     figure, ((left, right),) = plots.panels(1, 2)
-    for label, curve in curves.items():
-        style = plots.look(label) | {"marker": ""}
+    for label, curve in table.drop(columns="epoch").items():
+        style = plots.look(str(label)) | {"marker": ""}
         left.semilogy(table["epoch"], curve, label=label, **style)
-        right.semilogy(table["epoch"], np.exp(schedules.MU / np.array(curve)), **style)
+        right.semilogy(table["epoch"], np.exp(schedules.MU / curve), **style)
     left.set(xlabel="epoch", ylabel="temperature T")
     right.set(xlabel="epoch", ylabel="exp(E0 / T)")
     right.yaxis.set_major_formatter(ScalarFormatter())
     right.set_yticks([1, 2, 5, 10])
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure, table
+
+
+def _edd_open_loop(epochs: int) -> list[float]:
+    """The temperature by EDD's rule while the weights stay uniform: ln 5 on each of six edges."""
+    state = schedules.EDD()
+    temperatures = []
+    for epoch in range(epochs):
+        if schedules.edd_due(epoch, 10):
+            state = schedules.edd_update(state, epoch, 6 * np.log(5), 0.04)
+        temperatures.append(state.temperature)
+    return temperatures
 
 
 def final_cells(results: Results) -> Drawn:
@@ -85,7 +90,8 @@ def final_cells(results: Results) -> Drawn:
     ax.axvline(RANDOM_CELL, color="0.25", ls="-.", lw=0.9)
     beside = {"ha": "right", "va": "center", "fontsize": "small", "color": "0.3"}
     ax.text(RANDOM_CELL, -0.75, "mean of all cells ", **beside)
+    # Over the first row: room for that text.
     ax.set(xlabel="CIFAR-10 test accuracy of the last cell (%)", ylim=(len(labels) - 0.4, -1.1))
-    plots.stretch(ax, "x", max(results.last["cifar10"].min() - 4, 0))
+    plots.stretch(ax, "x", lowest(results.last["cifar10"]))
     plots.note(figure, f"marks: searches; bars: median and its interval ({covered(results)})")
     return figure, results.last[["method", "seed", "genotype", *DATASET_TITLES]]
