@@ -1,9 +1,12 @@
 """Tables of what is fixed before any run: policies, budgets, presets and protocols."""
 
+from itertools import product
+from typing import Any
+
 import pandas as pd
 
 from nasutils.spaces.lhd_policies import POLICIES
-from nasutils.studies.lhd_benchmark.variants import BUDGETS, METHODS, Budget, budget
+from nasutils.studies.lhd_benchmark.variants import BUDGETS, METHODS, budget
 
 PRESETS = pd.DataFrame(
     [
@@ -102,30 +105,32 @@ eval/cifar10, eval/cifar100 and eval/svhn."""
 
 def policy_table() -> pd.DataFrame:
     """A row per policy: what it keeps of a cell, and the size of the network at full scale."""
-    rows = [
-        {"policy": name, "pairs kept of a node": policy.ops}
-        | {"nodes of the sum": policy.outputs or "beta > 0.2"}
-        | {"nodes of the concat": policy.outputs or "gamma > mean"}
-        | {"cells": policy.cells, "channels": policy.channels}
-        | {"widened to parameters": f"{policy.capacity:,}" if policy.capacity else ""}
-        for name, policy in POLICIES.items()
-    ]
+    rows = []
+    for name, policy in POLICIES.items():
+        rows.append(
+            {
+                "policy": name,
+                "pairs kept of a node": policy.ops,
+                "nodes of the sum": policy.outputs or "beta > 0.2",
+                "nodes of the concat": policy.outputs or "gamma > mean",
+                "cells": policy.cells,
+                "channels": policy.channels,
+                "widened to parameters": f"{policy.capacity:,}" if policy.capacity else "",
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def budget_table(**setting: object) -> pd.DataFrame:
+def budget_table(**setting: Any) -> pd.DataFrame:
     """A row per method and budget: batch, rate, images, updates of weights and alpha,
     images passed in a search.
 
     setting: arguments of `lhd_benchmark.budget`.
     """
+    columns = ["batch", "weight_lr", "weight_lr_end", "images", "epochs"]
+    columns += ["updates", "alpha_updates", "passes"]
     rows = []
-    for label in METHODS:
-        for kind in BUDGETS:
-            b: Budget = budget(label, kind, **setting)  # type: ignore[arg-type]
-            row = {"method": label, "budget": kind, "batch": b.batch, "weight_lr": b.weight_lr}
-            row |= {"weight_lr_end": b.weight_lr_end, "images": b.images, "epochs": b.epochs}
-            rows.append(
-                row | {"updates": b.updates, "alpha_updates": b.alpha_updates, "passes": b.passes}
-            )
-    return pd.DataFrame(rows)
+    for label, kind in product(METHODS, BUDGETS):
+        b = budget(label, kind, **setting)
+        rows.append((label, kind, *(getattr(b, column) for column in columns)))
+    return pd.DataFrame(rows, columns=["method", "budget", *columns])

@@ -8,9 +8,11 @@ those of the authors' code, chaoji90/LHD: search/ (a folder per method) and eval
 eval/gen_trans.py, trainings in a folder per data set).
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 from typing import Any, NamedTuple
 
 import torch
@@ -52,12 +54,9 @@ BUDGETS = ("released", "equal")
 """released: batch, weight rate and data as in the method's own recipe. equal: those of DARTS for
 all, so that the weights see the same images in the same number of updates."""
 
-
 POLICY_NAMES = tuple(POLICIES)
 
-
 CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "svhn": 10}
-
 
 EPOCHS = 50
 """Length of the published searches, to which the epochs in which alpha rests refer."""
@@ -89,18 +88,22 @@ class Budget:
     @property
     def updates(self) -> int:
         """Of the weights."""
-        return -(-self.images // self.batch) * self.epochs
+        return math.ceil(self.images / self.batch) * self.epochs
+
+    @property
+    def alpha_epochs(self) -> int:
+        """Epochs in which alpha moves."""
+        return max(self.epochs - self.alpha_from, 0)
 
     @property
     def alpha_updates(self) -> int:
-        return -(-self.images // self.batch) * max(self.epochs - self.alpha_from, 0)
+        return math.ceil(self.images / self.batch) * self.alpha_epochs
 
     @property
     def passes(self) -> int:
         """Images passed forward and backward through the supernet."""
-        return self.images * (
-            self.epochs + (0 if self.single_level else max(self.epochs - self.alpha_from, 0))
-        )
+        of_alpha = 0 if self.single_level else self.alpha_epochs
+        return self.images * (self.epochs + of_alpha)
 
 
 @cache
@@ -130,18 +133,26 @@ def budget(
     own = own_recipe(label, preset)
     single = own.split == "all"
     if choose("budget", kind, BUDGETS) == "released":
-        size, start, end = (
-            round(own.batch * batch / COMMON.batch),
-            own.weight_lr,
-            own.weight_lr_end,
-        )
-        used, split = images * (2 if single else 1), own.split
+        batch = round(own.batch * batch / COMMON.batch)
+        images = 2 * images if single else images
+        split = own.split
+        start, end = own.weight_lr, own.weight_lr_end
     else:
-        constant = own.weight_lr == own.weight_lr_end
-        size, start, used, split = batch, COMMON.weight_lr, images, COMMON.split
-        end = start if constant else COMMON.weight_lr_end
-    length, resting = (epochs, round(own.alpha_from * epochs / EPOCHS)) if own.epochs else (0, 0)
-    return Budget(min(size, used), start, end, split, used, length, resting, single)
+        split = COMMON.split
+        start, end = COMMON.weight_lr, COMMON.weight_lr_end
+        if own.weight_lr == own.weight_lr_end:
+            end = start
+    searched = own.epochs > 0  # Random's alpha is drawn
+    return Budget(
+        batch=min(batch, images),
+        weight_lr=start,
+        weight_lr_end=end,
+        split=split,
+        images=images,
+        epochs=epochs if searched else 0,
+        alpha_from=round(own.alpha_from * epochs / EPOCHS) if searched else 0,
+        single_level=single,
+    )
 
 
 class SearchKey(NamedTuple):
@@ -169,24 +180,23 @@ def searches(
     Images of SVHN are not augmented.
     """
     found = {}
-    for label in labels:
-        for kind in budgets:
-            b = budget(label, kind, epochs=epochs, batch=batch, images=images, preset=preset)
-            fields = ("batch", "weight_lr", "weight_lr_end", "split", "alpha_from")
-            recipe = {name: getattr(b, name) for name in fields}
-            for dataset in datasets:
-                for seed in seeds:
-                    found[SearchKey(kind, label, dataset, seed)] = Experiment(
-                        space=SPACE.name,
-                        method=METHODS[label],
-                        preset=preset,
-                        recipe={**recipe, "augment": False} if dataset == "svhn" else recipe,
-                        dataset=dataset,
-                        images=b.images,
-                        epochs=epochs,
-                        seed=seed,
-                        **setting,
-                    )
+    for label, kind in product(labels, budgets):
+        b = budget(label, kind, epochs=epochs, batch=batch, images=images, preset=preset)
+        fields = ("batch", "weight_lr", "weight_lr_end", "split", "alpha_from")
+        own: dict[str, Any] = {name: getattr(b, name) for name in fields}
+        for dataset, seed in product(datasets, seeds):
+            recipe = own | {"augment": False} if dataset == "svhn" else own
+            found[SearchKey(kind, label, dataset, seed)] = Experiment(
+                space=SPACE.name,
+                method=METHODS[label],
+                preset=preset,
+                recipe=recipe,
+                dataset=dataset,
+                images=b.images,
+                epochs=epochs,
+                seed=seed,
+                **setting,
+            )
     return found
 
 
@@ -199,16 +209,16 @@ def at_hand(
     found: list[str] = []
     missing: list[str] = []
     for name in dict.fromkeys(key.dataset for key in tasks):
-        (found if _finished(name, tasks, machine) or _images(name, machine) else missing).append(
-            name
-        )
+        if _finished(name, tasks, machine) or _images(name, machine):
+            found.append(name)
+        else:
+            missing.append(name)
     return found, missing
 
 
 def _finished(dataset: str, tasks: Mapping[SearchKey, Experiment], machine: Machine) -> bool:
-    return all(
-        home_of(task, machine).finished for key, task in tasks.items() if key.dataset == dataset
-    )
+    own = [task for key, task in tasks.items() if key.dataset == dataset]
+    return all(home_of(task, machine).finished for task in own)
 
 
 def _images(dataset: str, machine: Machine) -> bool:
@@ -223,13 +233,17 @@ def final_mix(experiment: Experiment, run: Run) -> Mix:
     """The mixing weights that a finished search ends with;
     those it starts with for a method that does not train.
     """
-    records = run.records
     dtype = PRECISIONS[experiment.precision]
-    if records:
-        return {name: torch.tensor(rows, dtype=dtype) for name, rows in records[-1]["mix"].items()}
-    e = experiment
+    if run.records:
+        mix = run.records[-1]["mix"]
+        return {name: torch.tensor(rows, dtype=dtype) for name, rows in mix.items()}
     method = methods.get(
-        e.method, SPACE, epochs=e.epochs, preset=e.preset, seed=e.seed, dtype=dtype
+        experiment.method,
+        SPACE,
+        epochs=experiment.epochs,
+        preset=experiment.preset,
+        seed=experiment.seed,
+        dtype=dtype,
     )
     return method.inference()
 
@@ -295,10 +309,13 @@ class Training:
         longer: factor of the epochs.
         """
         channels, cells = self.size(genotype, policy, CLASSES[target])
-        name = f"lhd-{'cifar10' if target == 'digits' else target}"
-        rest = "-released" if released else "-1m" if policy == "1m" else ""
+        preset = f"lhd-{'cifar10' if target == 'digits' else target}"
+        if released:
+            preset += "-released"
+        elif policy == "1m":
+            preset += "-1m"
         return self._evaluation(
-            genotype, SPACE.name, name + rest, target, eval_seed, channels, cells, longer
+            genotype, SPACE.name, preset, target, eval_seed, channels, cells, longer
         )
 
     def drawn(self, space: str, number: int, target: str, eval_seed: int) -> Evaluation:
@@ -358,12 +375,13 @@ class Training:
 
 def cells(found: Mapping[SearchKey, tuple[Experiment, Run]]) -> dict[tuple[SearchKey, str], str]:
     """The four genotypes of every finished search: {(search, policy): text}."""
-    mixes = {key: final_mix(e, run) for key, (e, run) in found.items() if run.finished}
-    return {
-        (key, policy): str(SPACE.discretize(mix, policy))
-        for key, mix in mixes.items()
-        for policy in POLICY_NAMES
-    }
+    genotypes = {}
+    for key, (experiment, run) in found.items():
+        if run.finished:
+            mix = final_mix(experiment, run)
+            for policy in POLICY_NAMES:
+                genotypes[key, policy] = str(SPACE.discretize(mix, policy))
+    return genotypes
 
 
 def expected_cells(
@@ -372,15 +390,13 @@ def expected_cells(
     """`cells` before the searches are over, to plan by:
     a random architecture stands in for one that is not found.
     """
-    runs = {key: (task, home_of(task, machine)) for key, task in tasks.items()}
+    found = cells({key: (task, home_of(task, machine)) for key, task in tasks.items()})
     mix = methods.get("random", SPACE).inference()
-    blank = {policy: str(SPACE.discretize(mix, policy)) for policy in POLICY_NAMES}
-    found = cells(runs)
-    return {
-        (key, policy): found.get((key, policy), blank[policy])
-        for key in tasks
-        for policy in POLICY_NAMES
-    }
+    random = {policy: str(SPACE.discretize(mix, policy)) for policy in POLICY_NAMES}
+    expected = {}
+    for key, policy in product(tasks, POLICY_NAMES):
+        expected[key, policy] = found.get((key, policy), random[policy])
+    return expected
 
 
 def evaluations(
@@ -400,33 +416,31 @@ def evaluations(
     proxy_cells of them, `base`, of the first data set, are trained proxy_factor times as long.
     random_networks: drawn from LHD, and as many from the DARTS space.
     """
-    main = next(iter(genotypes))[0].budget if genotypes else BUDGETS[0]
     datasets = list(dict.fromkeys(key.dataset for key, _ in genotypes))
+    budgets = [key.budget for key, _ in genotypes]
+    main = budgets[0] if budgets else BUDGETS[0]
     found = {}
     for (key, policy), genotype in genotypes.items():
-        if policy != "base" and key.budget != main:
-            continue
-        targets = (
-            datasets if transfer and policy == "base" and key.budget == main else [key.dataset]
-        )
-        for target in targets:
-            repeated = policy == "base" and target == key.dataset and key.budget == main
-            for eval_seed in eval_seeds if repeated else eval_seeds[:1]:
+        targets = datasets if transfer else [key.dataset]
+        for target, seed in product(targets, eval_seeds):
+            if _is_trained(key, policy, target, seed == eval_seeds[0], key.budget == main):
                 place = FinalKey(
-                    "final",
-                    key.budget,
-                    key.method,
-                    key.dataset,
-                    target,
-                    policy,
-                    key.seed,
-                    eval_seed,
+                    "final", key.budget, key.method, key.dataset, target, policy, key.seed, seed
                 )
-                found[place] = training.of(genotype, policy, target, eval_seed)
+                found[place] = training.of(genotype, policy, target, seed)
     extra = _extra(genotypes, training, main, datasets, eval_seeds[0], proxy_cells, proxy_factor)
-    return (
-        found | dict(extra) | drawn_networks(training, datasets[:1], eval_seeds, random_networks)
-    )
+    drawn = drawn_networks(training, datasets[:1], eval_seeds, random_networks)
+    return found | dict(extra) | drawn
+
+
+def _is_trained(
+    key: SearchKey, policy: str, target: str, first_seed: bool, first_budget: bool
+) -> bool:
+    """Whether a cell is trained on a data set with an evaluation seed; see `evaluations`."""
+    at_home = target == key.dataset
+    if policy == "base" and first_budget:
+        return at_home or first_seed
+    return at_home and first_seed and (policy == "base" or first_budget)
 
 
 def _extra(
@@ -441,37 +455,31 @@ def _extra(
     """Cells of each method's first seed, tested as released,
     and the first of them trained longer.
     """
-    firsts = {
-        (key.method, key.dataset): key
-        for key, _ in reversed(list(genotypes))
-        if key.budget == main
-    }
-    for key in sorted(
-        firsts.values(), key=lambda k: (datasets.index(k.dataset), list(METHODS).index(k.method))
-    ):
-        text = genotypes[key, "base"]
-        place = FinalKey(
-            "released", main, key.method, key.dataset, key.dataset, "base", key.seed, eval_seed
-        )
-        yield place, training.of(text, "base", key.dataset, eval_seed, released=True)
-        if key.dataset == datasets[0] and proxy_cells > 0:
-            proxy_cells -= 1
-            yield (
-                place._replace(kind="long"),
-                training.of(text, "base", key.dataset, eval_seed, longer=proxy_factor),
-            )
+    firsts: dict[tuple[str, str], SearchKey] = {}
+    for key, _ in genotypes:
+        if key.budget == main:
+            firsts.setdefault((key.dataset, key.method), key)
+    trained_longer = 0
+    for dataset, method in product(datasets, METHODS):
+        first = firsts.get((dataset, method))
+        if first is None:
+            continue
+        cell = genotypes[first, "base"]
+        place = FinalKey("released", main, method, dataset, dataset, "base", first.seed, eval_seed)
+        yield place, training.of(cell, "base", dataset, eval_seed, released=True)
+        if dataset == datasets[0] and trained_longer < proxy_cells:
+            trained_longer += 1
+            longer = training.of(cell, "base", dataset, eval_seed, longer=proxy_factor)
+            yield place._replace(kind="long"), longer
 
 
 def drawn_networks(
     training: Training, datasets: Sequence[str], eval_seeds: Sequence[int], count: int
 ) -> dict[FinalKey, Evaluation]:
     """Random networks of LHD and of the DARTS space, each with every evaluation seed."""
-    return {
-        FinalKey("random", "", space, target, target, "", number, seed): training.drawn(
-            space, number, target, seed
-        )
-        for target in datasets
-        for space in (SPACE.name, "darts")
-        for number in range(count)
-        for seed in eval_seeds
-    }
+    spaces_drawn = (SPACE.name, "darts")
+    found = {}
+    for target, space, number, seed in product(datasets, spaces_drawn, range(count), eval_seeds):
+        place = FinalKey("random", "", space, target, target, "", number, seed)
+        found[place] = training.drawn(space, number, target, seed)
+    return found
