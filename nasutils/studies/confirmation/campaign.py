@@ -131,12 +131,13 @@ class Campaign:
         """Runs that are not finished and could be computed:
         searches, and networks whose cells are known.
         """
+        found: dict[Key, Experiment | Evaluation] = {}
+        # The network of a search has its key, and takes its place: the search is finished.
         tasks: dict[Key, Experiment | Evaluation] = {**self.searches(), **self.networks()}
-        return {
-            key: task
-            for key, task in tasks.items()
-            if self.run(task) is None and str(task.dataset) not in self.absent
-        }
+        for key, task in tasks.items():
+            if self.run(task) is None and str(task.dataset) not in self.absent:
+                found[key] = task
+        return found
 
     def compute(self, workers: int) -> None:
         """Compute all that is left, `workers` runs side by side,
@@ -159,10 +160,7 @@ class Campaign:
         print(self.status(workers))
 
     def _set_damaged_aside(self) -> None:
-        tasks: list[Experiment | Evaluation] = [
-            *self.searches().values(),
-            *self.networks().values(),
-        ]
+        tasks: list[Task] = [*self.searches().values(), *self.networks().values()]
         for task in tasks:
             home = home_of(task, self.machine)
             try:
@@ -177,10 +175,7 @@ class Campaign:
         and how long the rest will take.
         """
         results = self.results()
-        done = Counter(name for name, _ in results.searches)
-        for name, _ in results.networks:
-            of_search = isinstance(self.study.arm(name), Arm)
-            done[f"{name}, final networks" if of_search else name] += 1
+        done = self._done(results)
         wanted = self.arms()
         lines = [f"{'arm':32} done   of"]
         lines += [f"{name:32} {done[name]:4} {number:4}" for name, number in wanted.items()]
@@ -188,13 +183,24 @@ class Campaign:
         lines += [f"does not count: {name}: {reason}" for name, reason in results.refused.items()]
         for (arm, which), error in self.failures():
             lines.append(f"failed: {arm}, {_worded(which)}: {error}")
-        hours = self._seconds_left(results) / workers / 3600
-        outlook = "time left not known yet"
-        if not isnan(hours):
-            without = ", without those left out" if self.absent else ""
-            outlook = f"about {ceil(hours)} h left on {workers} processes{without}"
+        outlook = self._outlook(results, workers)
         lines.append(f"{done.total()} of {sum(wanted.values())} runs finished, {outlook}")
         return "\n".join(lines)
+
+    def _done(self, results: Results) -> Counter[str]:
+        """The number of finished runs by arm, as `arms`."""
+        done = Counter(name for name, _ in results.searches)
+        for name, _ in results.networks:
+            of_search = isinstance(self.study.arm(name), Arm)
+            done[f"{name}, final networks" if of_search else name] += 1
+        return done
+
+    def _outlook(self, results: Results, workers: int) -> str:
+        hours = self._seconds_left(results) / workers / 3600
+        if isnan(hours):
+            return "time left not known yet"
+        without = ", without those left out" if self.absent else ""
+        return f"about {ceil(hours)} h left on {workers} processes{without}"
 
     def failures(self) -> Iterator[tuple[Key, str]]:
         """Runs that ended in an error or are damaged, with it."""

@@ -107,7 +107,7 @@ def outcomes(study: Study, paper: str, results: Results) -> list[Outcome]:
     """Of the claims of a paper, in the plan's order."""
     claims = study.claims[paper]
     tested = [_findings(claim, results) for claim in claims]
-    p = [math.nan if isinstance(found, str) else max(f.p for f in found) for found in tested]
+    p = [_largest_p(findings) for findings in tested]
     corrected = _corrected(claims, p)
     found = []
     for i, (claim, findings) in enumerate(zip(claims, tested, strict=True)):
@@ -117,6 +117,13 @@ def outcomes(study: Study, paper: str, results: Results) -> list[Outcome]:
             outcome = _outcome(claim, findings, corrected.get(i, p[i]))
             found.append(Outcome(claim, findings, p[i], corrected.get(i, math.nan), outcome))
     return found
+
+
+def _largest_p(findings: Sequence[Finding] | str) -> float:
+    """nan while runs are missing."""
+    if isinstance(findings, str):
+        return math.nan
+    return max(finding.p for finding in findings)
 
 
 def _corrected(claims: Sequence[PlannedClaim], p: Sequence[float]) -> dict[int, float]:
@@ -148,21 +155,39 @@ def finding(
     hypothesis: Hypothesis, results: Results, samples: Sequence[Sequence[Key]] | None = None
 ) -> Finding:
     """A test on finished runs: on all that it takes, or on these samples of them."""
-    arms = []
     taken = results.samples(hypothesis) if samples is None else samples
-    for group, sample in zip(hypothesis.groups(), taken, strict=True):
-        found = np.array([results.measured(hypothesis, key) for key in sample])
-        arms.append(found.reshape(_shape(group, results.study)))
-    if hypothesis.test not in comparisons.TESTS:  # one value per search or network
-        arms = [arm if arm.ndim == 1 else arm.mean(axis=-1).ravel() for arm in arms]
+    measured = _measured(hypothesis, results, taken)
     if hypothesis.against is not None:
-        first = results.study.arm(hypothesis.groups()[0][0])
-        assert isinstance(first, Networks) and isinstance(first.networks, Released)
-        arms.append(first.networks.covariate(hypothesis.against)[..., None])
+        measured.append(_covariate(hypothesis, results.study))
     if hypothesis.method is not None:
         method = architectures.METHODS.index(hypothesis.method)
-        return comparisons.over_control(arms, hypothesis.above, method)
-    return TESTS[hypothesis.test](arms, hypothesis.above)
+        return comparisons.over_control(measured, hypothesis.above, method)
+    return TESTS[hypothesis.test](measured, hypothesis.above)
+
+
+def _measured(
+    hypothesis: Hypothesis, results: Results, samples: Sequence[Sequence[Key]]
+) -> list[np.ndarray]:
+    """The values of each sample: in the shape of its arm for the tests of `comparisons`, which
+    know methods and evaluations, else one per search or network.
+    """
+    found = []
+    for group, keys in zip(hypothesis.groups(), samples, strict=True):
+        measured = np.array([results.measured(hypothesis, key) for key in keys])
+        sample = measured.reshape(_shape(group, results.study))
+        if hypothesis.test not in comparisons.TESTS and sample.ndim > 1:
+            sample = sample.mean(axis=-1).ravel()
+        found.append(sample)
+    return found
+
+
+def _covariate(hypothesis: Hypothesis, study: Study) -> np.ndarray:
+    """What the measure is compared with, of the architectures of the first arm."""
+    first_arm, *_ = hypothesis.groups()[0]
+    arm = study.arm(first_arm)
+    assert isinstance(arm, Networks) and isinstance(arm.networks, Released)
+    assert hypothesis.against is not None
+    return arm.networks.covariate(hypothesis.against)[..., None]
 
 
 def _shape(group: Sequence[str], study: Study) -> tuple[int, ...]:

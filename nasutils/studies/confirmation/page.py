@@ -108,14 +108,8 @@ def _deviations(study: Study) -> str:
             " that.\n"
         )
     lines = [f"- {text}" for text in study.deviations] or ["None."]
-    return "\n".join(
-        [
-            f"## Deviations from the plan registered as `{study.registered}` ({papers})",
-            "",
-            *lines,
-            "",
-        ]
-    )
+    heading = f"## Deviations from the plan registered as `{study.registered}` ({papers})"
+    return "\n".join([heading, "", *lines, ""])
 
 
 def write() -> None:
@@ -145,12 +139,11 @@ def ended(paper: str, parts: Sequence[Results]) -> list[Outcome]:
     """The outcomes of a paper's claims in these parts of the plan, in its order;
     each part corrects its primary claims by itself.
     """
-    return [
-        o
-        for part in parts
-        if paper in part.study.claims
-        for o in outcomes(part.study, paper, part)
-    ]
+    found = []
+    for part in parts:
+        if paper in part.study.claims:
+            found += outcomes(part.study, paper, part)
+    return found
 
 
 def committed(study: Study) -> Results:
@@ -209,12 +202,12 @@ def line(outcome: Outcome, beneath: str = "") -> str:
     start = f"*Registered study, {claim.claim}:* {said}{claim.statistic}"
     if not outcome.findings:
         return f"{start}: {WAITS}."
-    tests = [
-        str(finding)
-        if hypothesis.test == "described"
-        else f"{finding} ({markdown.TEST_NAMES[hypothesis.test]})"
-        for hypothesis, finding in zip(claim.tests, outcome.findings, strict=True)
-    ]
+    tests = []
+    for hypothesis, finding in zip(claim.tests, outcome.findings, strict=True):
+        test = f" ({markdown.TEST_NAMES[hypothesis.test]})"
+        if hypothesis.test == "described":
+            test = ""
+        tests.append(f"{finding}{test}")
     return f"{start}: {' and '.join(tests)}; **{outcome.outcome}**."
 
 
@@ -253,17 +246,17 @@ def _numbers(count: Mapping[str, int], words: Sequence[str]) -> str:
 def _counts(found: Mapping[str, Sequence[Outcome]]) -> str:
     rows = []
     for paper, of_paper in found.items():
-        count = _outcomes(of_paper)
+        title = f"[{TITLES[paper]}](#{_anchor(paper)})"
         pilot = Counter(pilot_verdicts(paper)["verdict"])
         before = ", ".join(f"{pilot[word]} {word}" for word in PILOT_WORDS)
-        rows.append(
-            [
-                f"[{TITLES[paper]}](#{paper.replace('_', '-')})",
-                before,
-                *(str(count[word]) for word in WORDS),
-            ]
-        )
+        count = _outcomes(of_paper)
+        rows.append([title, before, *(str(count[word]) for word in WORDS)])
     return markdown.table(["paper", "pilot", *WORDS], rows)
+
+
+def _anchor(paper: str) -> str:
+    """What a link within the page leads to."""
+    return paper.replace("_", "-")
 
 
 def _paper(paper: str, found: Sequence[Outcome]) -> str:
@@ -280,26 +273,32 @@ def _paper(paper: str, found: Sequence[Outcome]) -> str:
         "outcome",
     ]
     rows = [row for outcome in found for row in _rows(outcome, pilot)]
-    anchor = f'<a id="{paper.replace("_", "-")}"></a>'
-    text = [
-        *_learned(found),
-        "",
-        *_RELEASED_PILOT.get(paper, lambda: [])(),
-        markdown.table(head, rows),
-        *_unconfirmed(pilot, found),
-    ]
-    return "\n".join([f"## {TITLES[paper]}", "", anchor, "", *text])
+    more = _RELEASED_PILOT.get(paper)
+    return "\n".join(
+        [
+            f"## {TITLES[paper]}",
+            "",
+            f'<a id="{_anchor(paper)}"></a>',
+            "",
+            *_learned(found),
+            "",
+            *(more() if more else ()),
+            markdown.table(head, rows),
+            *_unconfirmed(pilot, found),
+        ]
+    )
 
 
 def _unconfirmed(pilot: pd.DataFrame, found: Sequence[Outcome]) -> list[str]:
     """The claims of the pilot that no claim of the plan takes up."""
     confirmed = {name for outcome in found for name in outcome.claim.pilot}
     rows = pilot[~pilot.index.isin(confirmed)]
-    lines = [
-        f"- {name}: {row['statistic']}: {_before(pilot, str(name))}"
-        for name, row in rows.iterrows()
-    ]
-    return ["", "Of the pilot alone, without a registered test:", "", *lines, ""] if lines else []
+    if rows.empty:
+        return []
+    lines = []
+    for name, row in rows.iterrows():
+        lines.append(f"- {name}: {row['statistic']}: {_before(pilot, str(name))}")
+    return ["", "Of the pilot alone, without a registered test:", "", *lines, ""]
 
 
 def _picture(paper: str) -> list[str]:
@@ -340,19 +339,11 @@ _RELEASED_PILOT = {"lhd_benchmark": _released_pilot}
 def _pilot_only(paper: str) -> str:
     """The claims of a paper that has no confirmation yet."""
     pilot = pilot_verdicts(paper)
-    rows = [
-        [name, str(row["statistic"]), _before(pilot, str(name))] for name, row in pilot.iterrows()
-    ]
-    head = ["claim", "tested", "pilot"]
-    return "\n".join(
-        [
-            f"## {TITLES[paper]}",
-            "",
-            "No confirmation is planned yet.",
-            "",
-            markdown.table(head, rows),
-        ]
-    )
+    rows = []
+    for name, row in pilot.iterrows():
+        rows.append([name, str(row["statistic"]), _before(pilot, str(name))])
+    table = markdown.table(["claim", "tested", "pilot"], rows)
+    return "\n".join([f"## {TITLES[paper]}", "", "No confirmation is planned yet.", "", table])
 
 
 def _rows(outcome: Outcome, pilot: pd.DataFrame) -> Iterator[list[str]]:
@@ -374,11 +365,9 @@ def _rows(outcome: Outcome, pilot: pd.DataFrame) -> Iterator[list[str]]:
 def _tested(claim: plan.PlannedClaim) -> str:
     """What is tested, and from where on it is of interest."""
     interests = [f"{h.interest:g}" for h in claim.tests if h.interest is not None]
-    return (
-        f"{claim.statistic} (of interest: {', '.join(interests)})"
-        if interests
-        else claim.statistic
-    )
+    if not interests:
+        return claim.statistic
+    return f"{claim.statistic} (of interest: {', '.join(interests)})"
 
 
 def _before(pilot: pd.DataFrame, name: str) -> str:
@@ -393,16 +382,16 @@ def _learned(found: Sequence[Outcome]) -> list[str]:
     """In words: what the claims that have an outcome came to."""
     lines = []
     for word in (SUPPORTED, REFUTED, UNRESOLVED):
-        judged = [o for o in found if o.findings and o.outcome == word]
-        lines += [
-            f"- *{word}*: {o.claim.sentence} ({o.claim.statistic}: {o.findings[0]})"
-            for o in judged
-        ]
+        for o in found:
+            if o.findings and o.outcome == word:
+                tested = f"{o.claim.statistic}: {o.findings[0]}"
+                lines.append(f"- *{word}*: {o.claim.sentence} ({tested})")
     if lines:
         lines.append("")  # ends the list
     waiting = sum(not o.findings for o in found)
-    some = f"{waiting} of {len(found)} claims wait for runs."
-    return [*lines, some if waiting else "All claims have an outcome."]
+    if not waiting:
+        return [*lines, "All claims have an outcome."]
+    return [*lines, f"{waiting} of {len(found)} claims wait for runs."]
 
 
 def pilot_verdicts(paper: str) -> pd.DataFrame:

@@ -11,6 +11,7 @@ is registered is all of a part but for `registered` and `deviations`.
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -137,11 +138,8 @@ class Released(_Strict):
 
     def names(self) -> list[str]:
         """Of the cells, by method and trial."""
-        return [
-            f"{method}, trial {trial}"
-            for method in architectures.METHODS
-            for trial in architectures.TRIALS
-        ]
+        cells = product(architectures.METHODS, architectures.TRIALS)
+        return [f"{method}, trial {trial}" for method, trial in cells]
 
     def cells(self) -> list[str]:
         """Genotypes. Raises ValueError for a data set without."""
@@ -177,17 +175,15 @@ def released_cells(searched: str, policy: str) -> list[str]:
     """The released architectures of a data set under a policy,
     method by method and trial by trial.
     """
-    cells = []
-    for method in architectures.METHODS:
-        for trial in architectures.TRIALS:
-            cells.append(str(architectures.genotype(searched, method, trial, policy)))
-    return cells
+    cells = product(architectures.METHODS, architectures.TRIALS)
+    return [str(architectures.genotype(searched, *cell, policy)) for cell in cells]
 
 
 @cache
 def random_cell(space: str, number: int) -> str:
     """The random cell of a space with this seed."""
-    return str(methods.get("random", spaces.get(space), seed=number).genotype())
+    method = methods.get("random", spaces.get(space), seed=number)
+    return str(method.genotype())
 
 
 class Networks(_Strict):
@@ -207,7 +203,8 @@ class Networks(_Strict):
     def evaluations(self, settings: Mapping[str, Mapping[str, Any]]) -> dict[Trained, Evaluation]:
         """The trainings. Raises ValueError where a field or a value cannot be."""
         fields = dict(settings[choose(f"setting of arm {self.name}", self.setting, settings)])
-        capacity, classes = fields.pop("capacity", 0), fields.pop("classes", 10)
+        capacity = fields.pop("capacity", 0)
+        classes = fields.pop("classes", 10)
         rule = Policy(channels=fields["channels"], cells=fields["cells"], capacity=capacity)
         found = {}
         for name, cell in zip(self.networks.names(), self.networks.cells(), strict=True):
