@@ -136,6 +136,6 @@ def short(verdicts: pd.DataFrame) -> pd.DataFrame:
     """The table of `verdicts` as a reader sees it at the end:
     claim, what was found, the threshold, the verdict.
     """
-    columns = {"claim": "claim", "mean": "found", "low": "found_low", "high": "found_high"}
-    kept = verdicts.rename(columns=columns)
-    return kept[["claim", "found", "found_low", "found_high", "n", "supported above", "verdict"]]
+    names = {"mean": "found", "low": "found_low", "high": "found_high"}
+    columns = ["claim", *names.values(), "n", "supported above", "verdict"]
+    return verdicts.rename(columns=names)[columns]

@@ -115,7 +115,8 @@ def _explain(error: Any, names: tuple[str, ...]) -> str:
             return str(unknown)
     if error["type"] == "value_error":
         return f"{where}: {error['ctx']['error']}"
-    return f"{where}: {error['msg'][0].lower()}{error['msg'][1:]}, not {short(error['input'])}"
+    message = error["msg"]
+    return f"{where}: {message[0].lower()}{message[1:]}, not {short(error['input'])}"
 
 
 def injected(cells: Iterable[str]) -> list[str]:

@@ -43,11 +43,7 @@ def main(module: str, about: str | None, parts: Parts) -> None:
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=about)
     parser.add_argument("action", choices=["run", "status"])
     parser.add_argument("--part", choices=list(parts), help="only this one")
-    parser.add_argument("--runs", type=Path, help="folder of the runs (figures/<scale>/runs)")
-    parser.add_argument("--data", type=Path, help="folder of the data sets (NASUTILS_DATA)")
-    parser.add_argument("--scale", default="laptop", choices=paths.SCALES)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--workers", type=int, default=2, help="runs side by side")
+    add_machine(parser, paths.SCALES)
     given = parser.parse_args()
     kept = paths.runs(given.scale)
     machine = Machine(given.runs or kept, given.data, device=given.device)
@@ -60,20 +56,31 @@ def main(module: str, about: str | None, parts: Parts) -> None:
         print("\n".join(status(campaign, machine)), flush=True)
 
 
+def add_machine(parser: argparse.ArgumentParser, scales: Sequence[str]) -> None:
+    """The options of a command that say where runs lie and are computed."""
+    parser.add_argument("--runs", type=Path, help="folder of the runs (figures/<scale>/runs)")
+    parser.add_argument("--data", type=Path, help="folder of the data sets (NASUTILS_DATA)")
+    parser.add_argument("--scale", default="laptop", choices=scales)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=2, help="runs side by side")
+
+
 def compute(campaign: Campaign, machine: Machine, kept: Path, workers: int) -> None:
     """Compute what is missing, `workers` runs side by side; kept: folder of runs that are used."""
     for tasks in campaign.stages(machine):
         bring(tasks.values(), machine, kept)
-        # Of equal tasks, which are one run, the first one names it.
-        named = {name_of(task): key for key, task in reversed([*tasks.items()])}
-        labels = {name: f"{label}, seed {seed}" for name, (label, seed) in named.items()}
+        labels: dict[str, str] = {}
+        for (label, seed), task in tasks.items():
+            # Of equal tasks, which are one run, the first one names it.
+            labels.setdefault(name_of(task), f"{label}, seed {seed}")
         sweep(list(tasks.values()), machine, workers, watch=Lines(labels))
 
 
 def bring(tasks: Iterable[Task], machine: Machine, kept: Path) -> None:
     """Copy the finished runs of these tasks from `kept` to the machine's folder, if not there."""
     for task in tasks:
-        home, other = home_of(task, machine), Run(kept / name_of(task))
+        home = home_of(task, machine)
+        other = Run(kept / name_of(task))
         if not home.finished and other.finished:
             shutil.copytree(other.path, home.path, dirs_exist_ok=True)
 
@@ -92,8 +99,10 @@ def status(campaign: Campaign, machine: Machine) -> Iterator[str]:
 
 def complete(campaign: Campaign, machine: Machine) -> bool:
     """Whether all runs are finished."""
-    tasks = (task for stage in campaign.stages(machine) for task in stage.values())
-    return all(home_of(task, machine).finished for task in tasks)
+    for tasks in campaign.stages(machine):
+        if not all(home_of(task, machine).finished for task in tasks.values()):
+            return False
+    return True
 
 
 def tell_missing(command: str, core_hours: int) -> None:

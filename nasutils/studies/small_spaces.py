@@ -116,14 +116,15 @@ def errors_table(finals: pd.DataFrame, dataset: str) -> pd.DataFrame:
     for (space, label), group in finals.groupby(["space", "method"], sort=False):
         e = tables.central(100 - group["test_accuracy"].to_numpy())
         row: dict[str, Any] = {"dataset": dataset, "space": space, "method": label}
-        row |= {**e.columns("error"), "n": e.n, "params": group["params"].mean() / 1e6}
-        rows.append(row | {"source": "this run, short protocol"})
-    known = dataset if dataset in set(S_SPACE_RESULTS["dataset"]) else "cifar10"
-    published = S_SPACE_RESULTS[S_SPACE_RESULTS["dataset"] == known]
-    published = published.assign(source="published: " + published["source"])
+        row |= e.columns("error")
+        row |= {"n": e.n, "params": group["params"].mean() / 1e6}
+        rows.append(row)
+    ours = pd.DataFrame(rows).assign(source="this run, short protocol")
+    published = S_SPACE_RESULTS.assign(source="published: " + S_SPACE_RESULTS["source"])
+    known = dataset if dataset in set(published["dataset"]) else "cifar10"
+    published = published[published["dataset"] == known]
     columns = ["dataset", "space", "method", "error", "error_low", "error_high", "sd", "n"]
-    table = pd.concat([pd.DataFrame(rows), published], ignore_index=True)
-    return table[[*columns, "params", "source"]]
+    return pd.concat([ours, published], ignore_index=True)[[*columns, "params", "source"]]
 
 
 def darts_space_table() -> pd.DataFrame:
@@ -133,7 +134,13 @@ def darts_space_table() -> pd.DataFrame:
     rows = []
     for cell in catalogue.catalogue().values():
         if cell.space == "darts":
-            row = {"method": f"cell {cell.name}", "params": cell.params / 1e6}
-            rows.append(row | {"macs": cell.macs / 1e6, "source": cell.source})
+            rows.append(
+                {
+                    "method": f"cell {cell.name}",
+                    "params": cell.params / 1e6,
+                    "macs": cell.macs / 1e6,
+                    "source": cell.source,
+                }
+            )
     published = DARTS_SPACE.assign(source="published: " + DARTS_SPACE["source"])
     return pd.concat([pd.DataFrame(rows), published], ignore_index=True)

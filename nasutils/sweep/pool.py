@@ -113,7 +113,9 @@ def events(tasks: Mapping[str, Task], pool: Pool) -> Iterator[Event | None]:
     """Run all tasks, {name: task}; yields what happens to each,
     and None when nothing has happened for a TICK.
     """
-    waiting, running, deaths = deque(tasks), 0, Counter[str]()
+    waiting = deque(tasks)
+    running = 0
+    deaths = Counter[str]()
     while waiting or running:
         while waiting and running < pool.slots:
             name = waiting.popleft()

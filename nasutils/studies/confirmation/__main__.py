@@ -8,6 +8,7 @@ from pathlib import Path
 from nasutils import paths
 from nasutils.studies.confirmation import plan
 from nasutils.studies.confirmation.campaign import Campaign
+from nasutils.studies.exploratory import add_machine
 from nasutils.training.experiment import Machine
 
 
@@ -20,11 +21,7 @@ def main() -> None:
     parser.add_argument(
         "--part", default="searches", choices=list(plan.read()), help="of the plan"
     )
-    parser.add_argument("--runs", type=Path, help="folder of the runs (figures/<scale>/runs)")
-    parser.add_argument("--data", type=Path, help="folder of the data sets (NASUTILS_DATA)")
-    parser.add_argument("--scale", default="laptop", choices=["laptop", "paper"])
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--workers", type=int, default=2, help="runs side by side")
+    add_machine(parser, ("laptop", "paper"))
     parser.add_argument(
         "--own",
         type=Path,

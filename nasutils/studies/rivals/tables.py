@@ -81,14 +81,15 @@ def comparison(accuracy: pd.DataFrame, reference: str) -> pd.DataFrame:
         if label != reference:
             gain = (accuracy[label] - accuracy[reference]).dropna()
             row |= _interval("gain", gain)
-            row |= {"better": int((gain > 0).sum()), "equal": int((gain == 0).sum())}
+            row["better"] = int((gain > 0).sum())
+            row["equal"] = int((gain == 0).sum())
             n = len(gain)
         rows.append({**row, "n": n})
     return pd.DataFrame(rows)
 
 
 def _interval(name: str, values: pd.Series) -> dict[str, float]:
-    if not len(values):
+    if values.empty:
         return {name: math.nan, f"{name}_low": math.nan, f"{name}_high": math.nan}
     return estimates.median_only([values.to_numpy()]).columns(name)
 
@@ -126,11 +127,11 @@ def _gain(label: Any, row: Any, reference: str) -> str:
     if row["equal"] == row["n"]:
         same = f"{label} and {reference} end in networks of the same accuracy in all {row['n']}"
         return f"{same} searches: nothing tells them apart here."
-    better, equal = counted(int(row["better"]), int(row["n"])), int(row["equal"])
+    better = counted(int(row["better"]), int(row["n"]))
+    interval = _interval_told(row["gain_low"], row["gain_high"], ".1f")
     return (
-        f"{label} against {reference}: better in {better} searches, equal in {equal}; "
-        f"{row['gain']:+.1f} points in the median, "
-        f"{_interval_told(row['gain_low'], row['gain_high'], '.1f')}."
+        f"{label} against {reference}: better in {better} searches, equal in"
+        f" {int(row['equal'])}; {row['gain']:+.1f} points in the median, {interval}."
     )
 
 
@@ -174,10 +175,11 @@ def strips(accuracy: pd.DataFrame, quantity: str) -> Drawn:
         ax.plot(places, row, color="0.75", lw=0.7, zorder=1)
     for place, label in zip(places, accuracy.columns, strict=True):
         values = accuracy[label].dropna()
-        ax.scatter(np.full(len(values), place), values, s=14, color="C0", alpha=0.7, zorder=2)
+        ax.scatter([place] * len(values), values, s=14, color="C0", alpha=0.7, zorder=2)
         middle, low, high = _interval("median", values).values()
-        ends = [[middle - low], [high - middle]]
-        ax.errorbar(place + 0.08, middle, ends, fmt="_", color="0.1", capsize=3, ms=9, zorder=3)
+        below, above = middle - low, high - middle
+        style: Any = {"fmt": "_", "color": "0.1", "capsize": 3, "ms": 9, "zorder": 3}
+        ax.errorbar(place + 0.08, middle, [[below], [above]], **style)
     ax.set_xticks(places, accuracy.columns)
     ax.set(ylabel=quantity, xlim=(-0.4, len(places) - 0.6))
     ax.margins(y=0.08)

@@ -51,12 +51,8 @@ class Comparison:
     def stages(self, machine: Machine) -> Iterator[Mapping[Key, Task]]:
         """The searches, then what follows from those that are finished by the time it is asked."""
         yield self.searches
-        done = {}
-        for key, search in self.searches.items():
-            home = home_of(search, machine)
-            if home.finished:
-                done[key] = home
-        yield self.follow(done)
+        homes = {key: home_of(search, machine) for key, search in self.searches.items()}
+        yield self.follow({key: home for key, home in homes.items() if home.finished})
 
     def runs(self, machine: Machine, compute: bool, **how: Any) -> tuple[Runs, Runs] | None:
         """The finished searches, and what followed from them.
@@ -82,9 +78,10 @@ def perturbation(p: Any) -> Comparison:
     def follow(found: Mapping[Key, Any]) -> dict[Key, Selection]:
         return selections({key: searched[key] for key in found}, images=p.evaluation)
 
+    # The cost is the same for all seeds.
     costs = {label: selection.cost for (label, _), selection in follow(searched).items()}
-    told = [f"`{label}` takes {cost}" for label, cost in costs.items()]
-    cost = f"{len(searched)} searches of DARTS. In the supernet of each {'; '.join(told)}."
+    takes = "; ".join(f"`{label}` takes {cost}" for label, cost in costs.items())
+    cost = f"{len(searched)} searches of DARTS. In the supernet of each {takes}."
     return Comparison(searched, follow, cost, core_hours=2)
 
 
@@ -188,10 +185,10 @@ def _cures(run: Run) -> tuple[str, str, str]:
 def final_networks(found: Mapping[Key, str], **setting: Any) -> dict[Key, Evaluation]:
     """The training of every cell of `cured`; setting: fields of `Evaluation`. Equal cells of a
     seed are one run."""
-    return {
-        (label, seed): Evaluation(genotype=cell, space="s2", seed=seed, **setting)
-        for (label, seed), cell in found.items()
-    }
+    networks = {}
+    for (label, seed), cell in found.items():
+        networks[label, seed] = Evaluation(genotype=cell, space="s2", seed=seed, **setting)
+    return networks
 
 
 COMPARISONS: Mapping[str, tuple[str, Callable[[Any], Comparison]]] = {
