@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from torch import Tensor
 
 from nasutils.measures import tables
 from nasutils.measures.tables import RANDOM_CELL
@@ -292,3 +293,9 @@ def with_published(ours: pd.DataFrame) -> pd.DataFrame:
     """A table of accuracies on NAS-Bench-201, with those of other papers below."""
     published = NASBENCH201.assign(source="published: " + NASBENCH201["source"])
     return pd.concat([ours, published], ignore_index=True)
+
+
+def toy_table(columns: Mapping[str, Tensor]) -> pd.DataFrame:
+    """A row per operation of an edge that can be followed by hand; columns: (operations,) each."""
+    values = {name: column.detach().numpy() for name, column in columns.items()}
+    return pd.DataFrame({"operation": [plots.spaced(op) for op in OPS], **values})

@@ -3,8 +3,7 @@
 import pandas as pd
 import torch
 
-from nasutils.report import plots
-from nasutils.spaces.nasbench201 import OPS
+from nasutils.studies.figures import toy_table
 
 TOY_ALPHA = (0.0, 2e-3, 1e-3, 0.0, -1e-3)
 TOY_OUTPUT = (0.0, 1.0, 0.6, 0.9, 0.5)
@@ -22,18 +21,19 @@ def toy(temperature: float) -> pd.DataFrame:
     output = torch.tensor(TOY_OUTPUT, dtype=torch.float64)
     p = torch.softmax(alpha / temperature, 0)
     error = p @ output - 1
-    g = 2 * error * output
+    g = 2 * error * output  # dL/dp
+    (by_autograd,) = torch.autograd.grad(error**2, alpha, retain_graph=True)
     cut = (error - p * output) ** 2 - error**2
     only = (p * output - 1) ** 2 - error**2
-    columns = {
-        "alpha": alpha,
-        "puts out": output,
-        "p": p,
-        "formula": p * (g - p @ g) / temperature,
-        "autograd": torch.autograd.grad(error**2, alpha, retain_graph=True)[0],
-        "cut": cut,
-        "only": only,
-        "bypass": only.abs() / (cut.abs() + only.abs()),
-    }
-    values = {name: column.detach().numpy() for name, column in columns.items()}
-    return pd.DataFrame({"operation": [plots.spaced(op) for op in OPS], **values})
+    return toy_table(
+        {
+            "alpha": alpha,
+            "puts out": output,
+            "p": p,
+            "formula": p * (g - p @ g) / temperature,
+            "autograd": by_autograd,
+            "cut": cut,
+            "only": only,
+            "bypass": only.abs() / (cut.abs() + only.abs()),
+        }
+    )

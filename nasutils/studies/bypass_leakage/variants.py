@@ -47,7 +47,7 @@ def searches(
 ) -> dict[tuple[str, int], Experiment]:
     """The searches on NAS-Bench-201 by label and seed; setting: see `Variant.experiment`."""
     found = variants.searches(chosen, seeds, **setting)
-    return {
-        key: replace(e, probe_every=probe_every) if key[0] in PROBED else e
-        for key, e in found.items()
-    }
+    for (label, seed), search in found.items():
+        if label in PROBED:
+            found[label, seed] = replace(search, probe_every=probe_every)
+    return found

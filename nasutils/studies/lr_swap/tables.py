@@ -8,10 +8,9 @@ import pandas as pd
 import torch
 
 from nasutils.measures import stopping, tables
-from nasutils.report import plots
 from nasutils.spaces import catalogue
 from nasutils.studies import outside
-from nasutils.studies.figures import DATASET_TITLES, with_published
+from nasutils.studies.figures import DATASET_TITLES, toy_table, with_published
 from nasutils.studies.lr_swap.claims import magnitude_correlation
 from nasutils.studies.lr_swap.results import Results, online
 from nasutils.studies.lr_swap.variants import JUDGED, SPACE, VARIANTS
@@ -30,15 +29,10 @@ def toy(steps: int, rates: Sequence[float]) -> pd.DataFrame:
     alpha = torch.zeros_like(g, requires_grad=True)
     p = torch.softmax(alpha, 0)
     (by_autograd,) = torch.autograd.grad(p @ g, alpha)
-    p = p.detach()
-    table = pd.DataFrame({"operation": [plots.spaced(op) for op in SPACE.ops]})
-    table["dL/dp"] = g.numpy()
-    table["p"] = p.numpy()
-    table["formula"] = (p * (g - p @ g)).numpy()
-    table["autograd"] = by_autograd.numpy()
+    columns = {"dL/dp": g, "p": p, "formula": p * (g - p @ g), "autograd": by_autograd}
     for rate in rates:
-        table[f"p after {steps} steps at {rate:g}"] = _moved(g, steps, rate).numpy()
-    return table
+        columns[f"p after {steps} steps at {rate:g}"] = _moved(g, steps, rate)
+    return toy_table(columns)
 
 
 def _moved(g: torch.Tensor, steps: int, rate: float) -> torch.Tensor:
@@ -50,7 +44,7 @@ def _moved(g: torch.Tensor, steps: int, rate: float) -> torch.Tensor:
         loss = torch.softmax(alpha, 0) @ g
         loss.backward()
         optimizer.step()
-    return torch.softmax(alpha, 0).detach()
+    return torch.softmax(alpha, 0)
 
 
 def settings_table(results: Results) -> pd.DataFrame:

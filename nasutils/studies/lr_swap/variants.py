@@ -116,9 +116,8 @@ def chosen(labels: Sequence[str]) -> Mapping[str, Variant]:
     """The variants of these labels, all but the long ones if there is none.
     Raises ValueError for an unknown label.
     """
-    if not labels:
-        labels = [label for label in VARIANTS if label not in LONG]
-    return {choose("variant", label, VARIANTS): VARIANTS[label] for label in labels}
+    usual = [label for label in VARIANTS if label not in LONG]
+    return {choose("variant", label, VARIANTS): VARIANTS[label] for label in labels or usual}
 
 
 def searches(

@@ -6,8 +6,7 @@ import torch
 
 from nasutils.measures import tables
 from nasutils.methods import relax
-from nasutils.report import plots
-from nasutils.spaces.nasbench201 import OPS
+from nasutils.studies.figures import toy_table
 from nasutils.studies.sparsification.results import Results
 from nasutils.sweep import planning
 
@@ -25,21 +24,24 @@ def toy(temperature: float) -> pd.DataFrame:
     """
     alpha = torch.tensor(TOY_ALPHA, dtype=torch.float64, requires_grad=True)
     g = torch.tensor(TOY_UPSTREAM, dtype=torch.float64)
-    p, q = (torch.softmax(alpha / t, 0) for t in (temperature, 1.0))
-    formula = p * (g - p @ g) / temperature
-    extra = q * (g - q @ g)
+    p = torch.softmax(alpha / temperature, 0)
+    plain = p * (g - p @ g) / temperature
+    at_1 = torch.softmax(alpha, 0)
+    noise = at_1 * (g - at_1 @ g)
     noisy = relax.sparse_noisy_softmax(alpha, temperature)
-    columns = {
-        "alpha": alpha,
-        "dL/dp": g,
-        "p": p,
-        "plain, formula": formula,
-        "plain, autograd": torch.autograd.grad(p @ g, alpha, retain_graph=True)[0],
-        "noisy, formula": formula + extra,
-        "noisy, autograd": torch.autograd.grad(noisy @ g, alpha)[0],
-    }
-    values = {name: column.detach().numpy() for name, column in columns.items()}
-    return pd.DataFrame({"operation": [plots.spaced(op) for op in OPS], **values})
+    (plain_by_autograd,) = torch.autograd.grad(p @ g, alpha, retain_graph=True)
+    (noisy_by_autograd,) = torch.autograd.grad(noisy @ g, alpha)
+    return toy_table(
+        {
+            "alpha": alpha,
+            "dL/dp": g,
+            "p": p,
+            "plain, formula": plain,
+            "plain, autograd": plain_by_autograd,
+            "noisy, formula": plain + noise,
+            "noisy, autograd": noisy_by_autograd,
+        }
+    )
 
 
 def ablation(results: Results) -> pd.DataFrame:
