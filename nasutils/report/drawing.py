@@ -79,7 +79,9 @@ def draw_genotype(ax: Axes, genotype: Genotype, cell: str | None = None) -> None
     for arc in arcs:
         _draw_arc(ax, arc)
     _draw_nodes(ax, nodes)
-    _frame(ax, nodes, RAIL if chosen.output else -TOP - 0.1, -RAIL if chosen.sum else TOP + 0.1)
+    bottom = RAIL if chosen.output else -TOP - 0.1
+    top = -RAIL if chosen.sum else TOP + 0.1
+    _frame(ax, nodes, bottom, top)
 
 
 def draw_weights(
@@ -137,9 +139,10 @@ def genotype_figure(named: Mapping[str, Genotype | str]) -> Figure:
         ax.set_axis_off()
     places = axes.reshape(-1, 1) if single else axes  # of each genotype
     for row, (name, genotype) in zip(places, genotypes.items(), strict=False):
+        several = len(genotype.cells) > 1
         for ax, cell in zip(row, genotype.cells, strict=False):
             draw_genotype(ax, genotype, cell.name)
-            ax.set_title(name if len(genotype.cells) == 1 else f"{name}, {cell.name} cell")
+            ax.set_title(f"{name}, {cell.name} cell" if several else name)
     return figure
 
 
@@ -237,7 +240,9 @@ def _draw_key(ax: Axes, shades: Mapping[str, Mapping[str, Any]]) -> None:
     largest = max(Counter(map(family, shades)).values())
     name = label if largest <= 2 else family
     entries = {name(op): shade for op, shade in shades.items()}
-    box, space, gap = 0.32, 0.08, 0.25  # of an entry, before its text, between entries
+    box = 0.32  # width of a sample
+    space = 0.08  # between it and its text
+    gap = 0.25  # between two entries
     widths = [box + space + _extent(text)[0] for text in entries]
     row = sum(widths) + gap * (len(widths) - 1)
     left, right = ax.get_xlim()
@@ -245,8 +250,8 @@ def _draw_key(ax: Axes, shades: Mapping[str, Mapping[str, Any]]) -> None:
     y = -TOP - 0.45
     for (text, shade), width in zip(entries.items(), widths, strict=True):
         ax.add_patch(Rectangle((x, y - box / 4), box, box / 2, **shade))
-        text_starts, text_ends = x + box + space, x + width
-        center = np.array([(text_starts + text_ends) / 2, y])
+        beside_box = (x + box + space + x + width) / 2
+        center = np.array([beside_box, y])
         _put_text(ax, text, center, color="0.1")
         x += width + gap
 

@@ -11,10 +11,16 @@ from itertools import product
 
 import numpy as np
 
-RADIUS, SPACING, ARROW_HEAD = 0.2, 1.3, 0.15
-"""Of a node, between nodes, of the head of an arrow."""
-TOP, RAIL = 1.3, -1.5
-"""How far up and down arcs go; where the lines to the concatenation run."""
+RADIUS = 0.2
+"""Of a node."""
+SPACING = 1.3
+"""Between the centres of two nodes."""
+ARROW_HEAD = 0.15
+"""Length of the head of an arrow."""
+TOP = 1.3
+"""How far up and down arcs go."""
+RAIL = -1.5
+"""Where the lines to the concatenation run, below all arcs."""
 GREY = "0.9"
 """Fill of the nodes that are no intermediate ones."""
 SAMPLES = 41

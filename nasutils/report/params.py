@@ -132,11 +132,8 @@ def injected(cells: Iterable[str]) -> list[str]:
 def _parameters_cell(notebook: str) -> Iterator[tuple[str, ast.AnnAssign]]:
     """The annotated assignments of a notebook's parameters cell, by name."""
     cells = json.loads(paths.notebook(notebook).read_text())["cells"]
-    source = next(
-        "".join(cell["source"])
-        for cell in cells
-        if "parameters" in cell["metadata"].get("tags", [])
-    )
+    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    source = "".join(tagged[0]["source"])
     for node in ast.parse(source).body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             yield node.target.id, node
@@ -144,19 +141,19 @@ def _parameters_cell(notebook: str) -> Iterator[tuple[str, ast.AnnAssign]]:
 
 def declared(notebook: str) -> dict[str, Any]:
     """The names and types that a notebook declares in its parameters cell."""
-    return {
-        name: eval(ast.unparse(node.annotation), globals())
-        for name, node in _parameters_cell(notebook)
-    }
+    types = {}
+    for name, node in _parameters_cell(notebook):
+        types[name] = eval(ast.unparse(node.annotation), globals())
+    return types
 
 
 def defaults(notebook: str) -> dict[str, Any]:
     """The values of a notebook's parameters cell, those of laptop scale."""
-    return {
-        name: ast.literal_eval(node.value)
-        for name, node in _parameters_cell(notebook)
-        if node.value is not None
-    }
+    values = {}
+    for name, node in _parameters_cell(notebook):
+        if node.value is not None:
+            values[name] = ast.literal_eval(node.value)
+    return values
 
 
 def _at_scale(notebook: str, scale: str) -> dict[str, Any]:

@@ -150,16 +150,14 @@ def median_band(
     Unlike the band of a mean it cannot leave what the searches reached.
     """
     rows = table.dropna(subset=[y])
-    places, medians, lows, highs = [], [], [], []
-    for place, part in rows.groupby(x):
-        e = tables.central(part[y])
-        places.append(place)
-        medians.append(e.mean)
-        lows.append(e.low)
-        highs.append(e.high)
+    centres = {place: tables.central(part[y]) for place, part in rows.groupby(x)}
+    places = list(centres)
     style.setdefault("markevery", mark_every(len(places)))
+    medians = [e.mean for e in centres.values()]
     (line,) = ax.plot(places, medians, **MARKS, linewidth=1.4, **style)
     if not seeds:
+        lows = [e.low for e in centres.values()]
+        highs = [e.high for e in centres.values()]
         ax.fill_between(places, lows, highs, color=line.get_color(), alpha=0.16, lw=0)
         return
     for _, search in rows.groupby("seed"):
@@ -194,7 +192,8 @@ def interval(ax: Axes, e: Estimate, y: float) -> None:
     below, above = e.mean - e.low, e.high - e.mean
     if np.isnan(e.low):
         below = above = 0.0
-    ax.errorbar(e.mean, y, xerr=[[below], [above]], fmt="|", color="0.15", capsize=2.5, ms=8, lw=1)
+    style: Any = {"fmt": "|", "color": "0.15", "capsize": 2.5, "ms": 8, "lw": 1}
+    ax.errorbar(e.mean, y, xerr=[[below], [above]], **style)
 
 
 def spaced(op: str) -> str:

@@ -25,7 +25,11 @@ def listed(parts: Iterable[str]) -> str:
 
 def counted(count: int, of: int) -> str:
     """How many of how many, with the words that a sentence wants at the ends."""
-    return {0: f"none of {of}", of: f"all {of}"}.get(count, f"{count} of {of}")
+    if count == of:
+        return f"all {of}"
+    if count == 0:
+        return f"none of {of}"
+    return f"{count} of {of}"
 
 
 def gap(results: Results, labels: Iterable[str]) -> str:
@@ -59,12 +63,13 @@ def _course(results: Results, label: str) -> str:
     """How a method's cells fared: how many searches ended below their best cell, and where."""
     searches = results.epochs[results.epochs["method"] == label]
     last = tables.by_seed(results.last, label, "cifar10")
-    lost = searches.groupby("seed")["cifar10"].max() - last
+    loss = searches.groupby("seed")["cifar10"].max() - last
+    lost = counted(int((loss > 1).sum()), len(last))
     skips = int((tables.by_seed(results.last, label, "skips") == 6).sum())
     end = f", {skips} of them in the cell of skips only" if skips and skips < len(last) else ""
     return (
-        f"{label}: {counted(int((lost > 1).sum()), len(last))} searches end more than a point"
-        f" below their own best cell{end}; the median of the last cells is {last.median():.1f} %."
+        f"{label}: {lost} searches end more than a point below their own best cell{end}; the"
+        f" median of the last cells is {last.median():.1f} %."
     )
 
 
@@ -95,7 +100,8 @@ def during(results: Results, labels: Iterable[str], seed: int) -> str:
 
 def _strongest(label: str, search: Run) -> str:
     weights = search.records[-1]["mix"]["cell"]
-    return f"{100 * np.max(weights, axis=-1).mean():.0f} % ({label})"
+    share = np.max(weights, axis=-1).mean()
+    return f"{100 * share:.0f} % ({label})"
 
 
 def final_cells(results: Results, labels: Iterable[str]) -> str:

@@ -105,17 +105,10 @@ def scatter(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     returns the figure and the agreement.
     """
     found = rank_agreement(table)
-    tau = found[(found["against"] == "short") & (found["statistic"] == "kendall")].iloc[0]
+    tau = found.set_index(["against", "statistic"]).loc[("short", "kendall")]
     figure, ax = plt.subplots(figsize=(0.62 * plots.WIDTH, 3.4))
-    ax.plot(
-        table["full"],
-        table["short"],
-        "o",
-        color="C0",
-        markersize=4,
-        markeredgecolor="0.2",
-        markeredgewidth=0.4,
-    )
+    edge: Any = {"markeredgecolor": "0.2", "markeredgewidth": 0.4}
+    ax.plot(table["full"], table["short"], "o", color="C0", markersize=4, **edge)
     ax.set(
         xlabel="test accuracy in full: 600 epochs, 20 cells of 36 channels (%)",
         ylabel="test accuracy, short protocol (%)",

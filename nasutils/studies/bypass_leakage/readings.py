@@ -22,12 +22,15 @@ def toy(table: pd.DataFrame) -> str:
 def demonstration(results: Results) -> str:
     """Of the figure of the same name."""
     medians = taken_away(results).groupby(["method", "supernet"])["accuracy"].median()
-    return " ".join(
-        f"{label}: {medians[label, 'relaxed']:.0f} % with all operations, "
-        f"{medians[label, 'discretized_recalibrated']:.0f} % with one per edge, "
-        f"{medians[label, 'without_skip']:.0f} % without the skips."
-        for label in probed(results)
-    )
+    parts = []
+    for label in probed(results):
+        here = medians[label]
+        parts.append(
+            f"{label}: {here['relaxed']:.0f} % with all operations,"
+            f" {here['discretized_recalibrated']:.0f} % with one per edge,"
+            f" {here['without_skip']:.0f} % without the skips."
+        )
+    return " ".join(parts)
 
 
 def leakage(results: Results) -> str:
@@ -44,22 +47,23 @@ def leakage(results: Results) -> str:
 
 def interventions(table: pd.DataFrame) -> str:
     """Of the figure of the same name, from its table."""
-    largest = table.groupby(["method", "what"], sort=False)["nats"].median().unstack()
-    return " ".join(
-        f"{label}: cutting an operation changes the loss by {row['cut']:.2f} nats, keeping it"
-        f" alone by {row['only']:.2f} (medians over edges and operations)."
-        for label, row in largest.iterrows()
-    )
+    medians = table.groupby(["method", "what"], sort=False)["nats"].median().unstack()
+    parts = []
+    for label, row in medians.iterrows():
+        parts.append(
+            f"{label}: cutting an operation changes the loss by {row['cut']:.2f} nats, keeping it"
+            f" alone by {row['only']:.2f} (medians over edges and operations)."
+        )
+    return " ".join(parts)
 
 
 def ablation(results: Results) -> str:
     """Of the figure of the same name."""
     medians = results.last.groupby("method", sort=False)[["cifar10", "gap"]].median()
-    parts = listed(
-        f"{row['cifar10']:.1f} % and {round(row['gap'])} points ({m})"
-        for m, row in medians.iterrows()
-    )
-    return f"Last cell and gap, medians: {parts}."
+    parts = []
+    for label, row in medians.iterrows():
+        parts.append(f"{row['cifar10']:.1f} % and {round(row['gap'])} points ({label})")
+    return f"Last cell and gap, medians: {listed(parts)}."
 
 
 def speed(results: Results) -> str:

@@ -30,12 +30,10 @@ from nasutils.studies.lhd_benchmark import architectures
 
 Key = tuple[str, Any]
 """Arm, and what tells its runs apart: the seed of a search, cell and seed of a network."""
-SUPPORTED, REFUTED, UNRESOLVED, DESCRIBED = (
-    "supported",
-    "refuted or negligible",
-    "unresolved",
-    "described",
-)
+SUPPORTED = "supported"
+REFUTED = "refuted or negligible"
+UNRESOLVED = "unresolved"
+DESCRIBED = "described"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from nasutils.studies.confirmation.outcomes import (
     REFUTED,
     SUPPORTED,
     UNRESOLVED,
+    Key,
     Outcome,
     Results,
     outcomes,
@@ -148,11 +149,13 @@ def ended(paper: str, parts: Sequence[Results]) -> list[Outcome]:
 
 def committed(study: Study) -> Results:
     """The finished runs of the plan that lie in figures/."""
-    laptop, paper = (
-        Campaign(study, Machine(paths.runs(scale)), scale).results()
-        for scale in ("laptop", "paper")
-    )
-    return Results(study, laptop.searches | paper.searches, laptop.networks | paper.networks)
+    searches: dict[Key, Run] = {}
+    networks: dict[Key, Run] = {}
+    for scale in ("laptop", "paper"):
+        finished = Campaign(study, Machine(paths.runs(scale)), scale).results()
+        searches |= finished.searches
+        networks |= finished.networks
+    return Results(study, searches, networks)
 
 
 def parts_of(paper: str) -> list[Results]:

@@ -32,10 +32,10 @@ from nasutils.training.finalnet import Evaluation
 
 FILE = "params/confirmation.yaml"
 TESTS = {**estimates.TESTS, **comparisons.TESTS}
-FEWEST, FEWEST_ACCURACIES = 6, 10
-"""Searches per arm without which there is no verdict, and those of accuracies,
-whose distribution has two humps.
-"""
+FEWEST = 6
+"""Searches per arm without which there is no verdict."""
+FEWEST_ACCURACIES = 10
+"""The same of a test of accuracies, whose distribution has two humps."""
 
 
 class _Strict(BaseModel):

@@ -67,8 +67,10 @@ def contrast_table(name: str, condition: Condition) -> pd.DataFrame:
     """
     control, *others = condition.methods
     found = ranking.contrasts(condition.accuracy, condition.draws)
-    rows = [{"method": m, **e.columns("difference")} for m, e in zip(others, found, strict=True)]
-    table = pd.DataFrame([{"method": control, "difference": 0.0}, *rows])
+    rows: list[dict[str, Any]] = [{"method": control, "difference": 0.0}]
+    for method, e in zip(others, found, strict=True):
+        rows.append({"method": method, **e.columns("difference")})
+    table = pd.DataFrame(rows)
     table = table.assign(condition=name, accuracy=condition.accuracy.mean(axis=1))
     table["told_apart_from"] = ranking.critical_difference_of_means(condition.accuracy)
     return table.sort_values("difference", ascending=False, ignore_index=True)
@@ -85,13 +87,19 @@ def _draw_contrasts(ax: Axes, table: pd.DataFrame) -> None:
     needed = float(table["told_apart_from"].iloc[0])
     if np.isnan(needed):
         return
-    ax.plot([0, needed], [-1.0, -1.0], color="0.15", lw=1.2, marker="|", ms=7)
+    draw_difference(ax, 0, needed, -1.0)
     text = f"two methods are told apart from {needed:.1f} points on"
     ground = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # over the line of zero
     place = ax.get_yaxis_transform()
     ax.text(0.02, -1.35, text, fontsize="x-small", va="bottom", transform=place, bbox=ground)
     below_best = -table["difference"]  # cliques wants the best first, ascending
     draw_cliques(ax, ranking.cliques(list(below_best), needed))
+
+
+def draw_difference(ax: Axes, start: float, difference: float, y: float) -> None:
+    """The difference from which methods are told apart, as a bar over the first row."""
+    ends = [start, start + difference]
+    ax.plot(ends, [y, y], color="0.15", lw=1.2, marker="|", ms=7)
 
 
 def draw_cliques(ax: Axes, groups: Sequence[tuple[int, int]]) -> None:
@@ -324,7 +332,8 @@ def sketch() -> Drawn:
     end = 1.5 + 1.4 * NODES
     for output in OUTPUTS:
         y = output.height
-        ax.plot([nodes[0][0], end - 0.2], [y, y], color=output.color, ls=output.line, lw=1.6)
+        first, _ = nodes[0]
+        ax.plot([first, end - 0.2], [y, y], color=output.color, ls=output.line, lw=1.6)
         ax.text(end - 0.1, y, output.text, color=output.color, **BESIDE)
     for node, (x, y) in enumerate(places):
         fill = "0.9" if node < len(inputs) else "white"

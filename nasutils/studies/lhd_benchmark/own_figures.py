@@ -11,7 +11,13 @@ from nasutils.measures.tables import Estimate
 from nasutils.report import drawing, plots
 from nasutils.spaces.genotype import Genotype
 from nasutils.studies.figures import Drawn
-from nasutils.studies.lhd_benchmark.figures import NAMES, SEARCHED, draw_cliques, marked
+from nasutils.studies.lhd_benchmark.figures import (
+    NAMES,
+    SEARCHED,
+    draw_cliques,
+    draw_difference,
+    marked,
+)
 from nasutils.studies.lhd_benchmark.results import Results
 from nasutils.studies.lhd_benchmark.tables import (
     budget_ranks,
@@ -113,6 +119,6 @@ def ranks(results: Results) -> Drawn:
 def _critical(ax: Axes, average: Sequence[float], difference: float) -> None:
     if np.isnan(difference):
         return
-    ax.plot([1, 1 + difference], [-1.1, -1.1], color="0.15", lw=1.2, marker="|", ms=7)
+    draw_difference(ax, 1, difference, -1.1)
     ax.text(1, -1.3, f"critical difference {difference:.2f}", fontsize="small", va="bottom")
     draw_cliques(ax, ranking.cliques(average, difference))

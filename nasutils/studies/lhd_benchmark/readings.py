@@ -8,7 +8,7 @@ import pandas as pd
 from nasutils.measures import comparisons, ranking
 from nasutils.studies.lhd_benchmark.figures import NAMES, contrast_table, correlations
 from nasutils.studies.lhd_benchmark.released import Condition, Conditions
-from nasutils.studies.lhd_benchmark.results import Results, deviation
+from nasutils.studies.lhd_benchmark.results import Results, deviation, noise
 from nasutils.studies.lhd_benchmark.tables import rank_table
 from nasutils.studies.readings import counted, listed
 
@@ -24,7 +24,9 @@ def toy(table: pd.DataFrame) -> str:
 
 def _told(parts: Sequence[str]) -> str:
     """Sentences on several conditions: more than three are a list."""
-    return " ".join(parts) if len(parts) <= 3 else "\n\n" + "\n".join(f"- {p}" for p in parts)
+    if len(parts) <= 3:
+        return " ".join(parts)
+    return "\n\n" + "\n".join(f"- {part}" for part in parts)
 
 
 def contrasts(conditions: Conditions) -> str:
@@ -51,16 +53,22 @@ def trials(conditions: Conditions) -> str:
     """Of the figure of the same name: how far the mean of a method's searches can be trusted."""
     parts = []
     for name, condition in conditions.items():
-        found = comparisons.reliability([condition.accuracy[..., None]], 0.0)
-        apart = ranking.told_apart(condition.accuracy.T)
+        _, searches = condition.accuracy.shape
+        reliability = comparisons.reliability([condition.accuracy[..., None]], 0.0)
+        apart = 100 * ranking.told_apart(condition.accuracy.T)
         within = condition.accuracy.std(axis=1, ddof=1)
         parts.append(
-            f"{name}: the mean of {condition.accuracy.shape[1]} searches has a reliability of"
-            f" {found.estimate:.2f} [{found.low:.2f}, {found.high:.2f}], and {100 * apart:.0f} %"
+            f"{name}: the mean of {searches} searches has a reliability of"
+            f" {_estimated(reliability)}, and {apart:.0f} %"
             f" of the pairs of methods are told apart (Welch; by chance 5 %); searches of one"
             f" method deviate by {within.min():.1f} to {within.max():.1f} points."
         )
     return _told(parts)
+
+
+def _estimated(found: comparisons.Finding) -> str:
+    """An estimate with its interval."""
+    return f"{found.estimate:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 def agreement(table: pd.DataFrame) -> str:
@@ -69,9 +77,8 @@ def agreement(table: pd.DataFrame) -> str:
     for compared, rows in table.groupby("compared", sort=False):
         overall, within = correlations(rows)
         parts.append(
-            f"{compared}: rank correlation {overall.estimate:.2f}"
-            f" [{overall.low:.2f}, {overall.high:.2f}], within methods {within.estimate:.2f}"
-            f" [{within.low:.2f}, {within.high:.2f}] (n = {overall.n[0]})."
+            f"{compared}: rank correlation {_estimated(overall)}, within methods"
+            f" {_estimated(within)} (n = {overall.n[0]})."
         )
     return _told(parts)
 
@@ -102,19 +109,22 @@ def transfer(table: pd.DataFrame) -> str:
 
 def spread(networks: Mapping[str, np.ndarray]) -> str:
     """Of the figure of the same name."""
-    parts = [
-        f"{name}: {scores.mean():.1f} % in the mean, deviation {deviation(scores):.1f} points,"
-        f" {_noise(scores)} between evaluations of one network (n = {len(scores)})."
-        for name, scores in networks.items()
-        if len(scores) > 1
-    ]
+    parts = []
+    for name, scores in networks.items():
+        if len(scores) > 1:
+            parts.append(
+                f"{name}: {scores.mean():.1f} % in the mean, deviation {deviation(scores):.1f}"
+                f" points, {_noise(scores)} between evaluations of one network (n ="
+                f" {len(scores)})."
+            )
     return _told(parts)
 
 
 def _noise(scores: np.ndarray) -> str:
-    if scores.shape[1] < 2:
+    _, evaluations = scores.shape
+    if evaluations < 2:
         return "unknown"
-    return f"{np.sqrt(scores.var(axis=1, ddof=1).mean()):.1f}"
+    return f"{noise(scores):.1f}"
 
 
 def ranks(results: Results) -> str:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 from IPython.display import Markdown
@@ -63,8 +64,10 @@ def pilot() -> dict[str, Condition]:
 
 def _condition(accuracy: Mapping[str, np.ndarray], policy: str) -> Condition:
     labels = tuple(LABELS[method] for method in accuracy)
-    parameters = [[_parameters(method, trial, policy) for trial in TRIALS] for method in accuracy]
-    return Condition(labels, np.stack([*accuracy.values()]), np.array(parameters), policy)
+    cells = product(accuracy, TRIALS)
+    parameters = np.array([_parameters(method, trial, policy) for method, trial in cells])
+    square = parameters.reshape(len(accuracy), len(TRIALS))
+    return Condition(labels, np.stack(list(accuracy.values())), square, policy)
 
 
 def _parameters(method: str, trial: int, policy: str) -> int:
@@ -165,9 +168,8 @@ def _target(study: plan.Study, arm: Networks) -> str:
 def _keys(arm: Networks) -> list[outcomes.Key]:
     """Of all its runs: cell by cell, seed by seed."""
     seeds = plan.seeds_of(arm.seeds)
-    return [
-        (arm.name, plan.Trained(cell, seed)) for cell in arm.networks.names() for seed in seeds
-    ]
+    runs = product(arm.networks.names(), seeds)
+    return [(arm.name, plan.Trained(cell, seed)) for cell, seed in runs]
 
 
 def _measured(part: outcomes.Results, arm: Networks, name: str) -> np.ndarray:

@@ -62,7 +62,8 @@ class Results:
 
     @cached_property
     def methods(self) -> list[str]:
-        return [m for m in METHODS if any(key.method == m for key in self.searches)]
+        searched = {key.method for key in self.searches}
+        return [label for label in METHODS if label in searched]
 
     @cached_property
     def datasets(self) -> list[str]:
@@ -134,6 +135,13 @@ def _row(run: Run) -> dict[str, object]:
     }
 
 
+def noise(scores: np.ndarray) -> float:
+    """Standard deviation between evaluations of one network (networks, evaluations), pooled over
+    the networks.
+    """
+    return math.sqrt(scores.var(axis=1, ddof=1).mean())
+
+
 def separable(scores: np.ndarray) -> float:
     """Discernibility of networks: the share of pairs whose means differ by more than their noise
     explains, at 95 %.
@@ -149,8 +157,8 @@ def separable(scores: np.ndarray) -> float:
     networks, repeats = scores.shape
     if networks < 2 or repeats < 2:
         return math.nan
-    noise = math.sqrt(scores.var(axis=1, ddof=1).mean())
-    bound = t.ppf(0.975, networks * (repeats - 1)) * noise * math.sqrt(2 / repeats)
+    quantile = t.ppf(0.975, networks * (repeats - 1))
+    bound = quantile * noise(scores) * math.sqrt(2 / repeats)
     distances = pdist(scores.mean(axis=1)[:, None])  # of all pairs
     return float((distances > bound).mean())
 
@@ -237,8 +245,10 @@ def step_seconds(
 
     def measure() -> Result:
         steps = {name: _step(name, **sizes) for name in SPACES}
-        rows = [{name: _seconds(step) for name, step in steps.items()} for _ in range(repeats + 1)]
-        return {"seconds": rows[1:]}
+        rows = []
+        for _ in range(repeats + 1):
+            rows.append({name: _seconds(step) for name, step in steps.items()})
+        return {"seconds": rows[1:]}  # the first step warms up
 
     params = {"kind": "step seconds", "version": 1, "repeats": repeats, **sizes}
     return pd.DataFrame(measured(measure, params, replace(machine, device="cpu"))["seconds"])

@@ -19,6 +19,7 @@ from nasutils.studies.lhd_benchmark.results import (
     condition_pairs,
     deviation,
     discernibility,
+    noise,
     separable,
     single_seed_agreement,
 )
@@ -74,7 +75,8 @@ def toy() -> pd.DataFrame:
 def toy_outputs() -> pd.DataFrame:
     """The five nodes of that cell: their weights in its outputs, and where policies put them."""
     scores = _toy_scores()["normal_output"]
-    beta, gamma = torch.softmax(scores[0], 0), torch.sigmoid(scores[1])
+    beta = torch.softmax(scores[0], 0)
+    gamma = torch.sigmoid(scores[1])
     table = pd.DataFrame({"node": range(2, 2 + len(beta)), "beta": beta, "gamma": gamma})
     for policy in ("base", "4out"):
         cell = _toy_cell(policy)
@@ -124,16 +126,13 @@ def _of_networks(scores: np.ndarray) -> dict[str, Any]:
     """What random networks (networks, evaluation seeds) reach; nan: too few of them for it."""
     networks, seeds = scores.shape
     several = networks > 1
-    noise = np.nan
-    if several and seeds > 1:
-        noise = np.sqrt(scores.var(axis=1, ddof=1).mean())
     return {
         "networks": networks,
         "mean": np.nanmean(scores) if networks else np.nan,
         "deviation": deviation(scores) if several else np.nan,
         "lowest": np.nanmin(scores) if networks else np.nan,
         "highest": np.nanmax(scores) if networks else np.nan,
-        "noise": noise,
+        "noise": noise(scores) if several and seeds > 1 else np.nan,
         "pairs_apart": separable(scores) if several else np.nan,
     }
 
@@ -228,7 +227,8 @@ def _contrasts(results: Results, place: int, dataset: str) -> pd.DataFrame:
     the control, or with a search missing.
     """
     searches = results.scores()[:, place].mean(axis=1)  # (methods, seeds)
-    if results.methods[0] != "Random" or len(searches) < 2 or np.isnan(searches).any():
+    control, *others = results.methods
+    if control != "Random" or not others or np.isnan(searches).any():
         return pd.DataFrame(index=range(len(searches)))
     rows = [e.columns(dataset) for e in ranking.contrasts(searches)]
     return pd.DataFrame([{dataset: 0.0}, *rows])
@@ -273,7 +273,8 @@ def agreement_table(results: Results) -> pd.DataFrame:
 def _mean_tau(matrix: np.ndarray, draws: np.ndarray, pairs: np.ndarray, n: int) -> Estimate:
     if not pairs.any() or np.isnan(matrix[pairs]).all():
         return Estimate(np.nan, np.nan, np.nan, 0)
-    return ranking.interval(float(np.nanmean(matrix[pairs])), ranking.mean(draws[:, pairs]), n)
+    tau = float(np.nanmean(matrix[pairs]))
+    return ranking.interval(tau, ranking.mean(draws[:, pairs]), n)
 
 
 def discernibility_table(results: Results) -> pd.DataFrame:
@@ -323,7 +324,8 @@ def transferred(results: Results) -> pd.DataFrame:
     method, searched, target, trial, accuracy. Only of targets with more than one source.
     """
     table = results.kind("final")
-    table = table[(table["policy"] == "base") & (table["budget"] == results.budgets[0])]
+    of_first_budget = table["budget"] == results.budgets[0]
+    table = table[(table["policy"] == "base") & of_first_budget]
     keys = ["method", "searched", "target", "seed"]
     means = table.groupby(keys, sort=False)["accuracy"].mean().reset_index()
     return _moved(means.rename(columns={"seed": "trial"}))

@@ -100,7 +100,8 @@ def settings(results: Results, searched: Iterable[str]) -> Drawn:
     for title, labels in SETTINGS.items():
         if shown := [label for label in labels if label in wanted]:
             panels[title] = shown
-    figure, axes = panel_grid(len(panels), 2.1, 2 if len(panels) == 4 else 3)
+    columns = 2 if len(panels) == 4 else 3
+    figure, axes = panel_grid(len(panels), 2.1, columns)
     baseline = results.epochs[results.epochs["method"] == "DARTS"]
     medians = baseline.groupby("epoch")["cifar10"].median()
     epochs = int(baseline["epoch"].max()) + 1 if len(baseline) else EPOCHS
@@ -271,7 +272,8 @@ def _square(ax: Axes, part: pd.DataFrame, column: str, low: float, high: float) 
         x = square.columns.get_loc(row["alpha_rate"])
         y = square.index.get_loc(row["weight_rate"])
         style: Any = {"ha": "center", "va": "center", "fontsize": "xx-small"}
-        ax.text(x, y, _told(row, column), color="w" if row[column] < dark else "0.1", **style)
+        color = "w" if row[column] < dark else "0.1"
+        ax.text(x, y, _told(row, column), color=color, **style)
     return image
 
 

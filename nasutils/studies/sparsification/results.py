@@ -29,8 +29,7 @@ class Results:
         """Per method and seed the share of edges
         (%) whose alpha stood still over the last 10 epochs.
         """
-        rows = [
-            {"method": label, "seed": seed, "frozen": 100 * tables.frozen_edges(run.records)}
-            for (label, seed), run in self.runs.items()
-        ]
-        return pd.DataFrame(rows)
+        rows = []
+        for (label, seed), run in self.runs.items():
+            rows.append((label, seed, 100 * tables.frozen_edges(run.records)))
+        return pd.DataFrame(rows, columns=["method", "seed", "frozen"])
