@@ -36,11 +36,11 @@ def run_table(parts: Sequence[Results]) -> pd.DataFrame:
     """A row per run that counts: the plan's commit, the arm, the seed or network, the run folder
     (in figures/<scale>/runs) and the machine. A run that two parts share stands in the first.
     """
-    rows = [
-        (results.study.registered, arm, str(which), run.path.name, machine(run.stamp))
-        for results in parts
-        for (arm, which), run in (*results.searches.items(), *results.networks.items())
-    ]
+    rows = []
+    for results in parts:
+        commit = results.study.registered
+        for (arm, which), run in (*results.searches.items(), *results.networks.items()):
+            rows.append((commit, arm, str(which), run.path.name, machine(run.stamp)))
     columns = ["registered", "arm", "which", "run", "machine"]
     return pd.DataFrame(rows, columns=columns).drop_duplicates("run")
 
@@ -63,8 +63,10 @@ def _computer(stamp: Mapping[str, Any]) -> str:
 
 def device(run: Run) -> str:
     """Short: CPU, or a GPU's name."""
-    stamp = run.stamp
-    return "CPU" if stamp["type"] == "cpu" else stamp["device"].removeprefix("NVIDIA ").split()[0]
+    if run.stamp["type"] == "cpu":
+        return "CPU"
+    name, *_ = run.stamp["device"].removeprefix("NVIDIA ").split()
+    return name
 
 
 def section(parts: Sequence[Results]) -> str:
@@ -106,9 +108,13 @@ def _arms(parts: Sequence[Results]) -> Iterator[list[str]]:
 
 def _last_cells(on: Mapping[str, Sequence[Run]]) -> tuple[str, str]:
     """Medians of the last cells of searches by their device, and p."""
-    values = {name: [accuracy(run.records) for run in on[name]] for name in sorted(on)}
-    told = [f"{name} ({len(v)}): {median(v):.1f} %" for name, v in values.items()]
-    return "; ".join(told), _differs(*values.values())
+    told = []
+    samples = []
+    for name, searches in sorted(on.items()):
+        cells = [accuracy(run.records) for run in searches]
+        told.append(f"{name} ({len(cells)}): {median(cells):.1f} %")
+        samples.append(cells)
+    return "; ".join(told), _differs(*samples)
 
 
 def _differs(*samples: Sequence[float]) -> str:
@@ -141,20 +147,31 @@ def _spread(results: Results) -> Iterator[Spread]:
         for claim in claims:
             for hypothesis in claim.tests:
                 devices = _devices(hypothesis, results)
-                if len({name for sample in devices for name in sample.values()}) > 1:
-                    where, whole = _where(hypothesis, devices), finding(hypothesis, results)
-                    alone = _by_device(hypothesis, results, devices)
-                    yield Spread(claim.claim, hypothesis.test, where, whole, alone)
+                if len(_names(devices)) > 1:
+                    yield Spread(
+                        claim.claim,
+                        hypothesis.test,
+                        where=_where(hypothesis, devices),
+                        whole=finding(hypothesis, results),
+                        alone=_by_device(hypothesis, results, devices),
+                    )
 
 
 def _devices(hypothesis: Hypothesis, results: Results) -> list[dict[Key, str]]:
     """The device of every run by the samples of a test of searches; empty if runs are missing."""
-    runs, samples = results.runs_for(hypothesis), results.samples(hypothesis)
     arms = [results.study.arm(name) for group in hypothesis.groups() for name in group]
-    searched = all(isinstance(arm, Arm) for arm in arms)
-    if not searched or any(key not in runs for sample in samples for key in sample):
+    if not all(isinstance(arm, Arm) for arm in arms):
+        return []
+    runs = results.runs_for(hypothesis)
+    samples = results.samples(hypothesis)
+    if not all(runs.keys() >= set(sample) for sample in samples):
         return []
     return [{key: device(runs[key]) for key in sample} for sample in samples]
+
+
+def _names(devices: Sequence[Mapping[Key, str]]) -> set[str]:
+    """Of all devices in these samples."""
+    return set().union(*(sample.values() for sample in devices))
 
 
 def _where(hypothesis: Hypothesis, devices: Sequence[Mapping[Key, str]]) -> str:
@@ -170,7 +187,7 @@ def _by_device(
     hypothesis: Hypothesis, results: Results, devices: Sequence[Mapping[Key, str]]
 ) -> dict[str, Finding]:
     found = {}
-    for name in sorted({name for sample in devices for name in sample.values()}):
+    for name in sorted(_names(devices)):
         samples = [[key for key in sample if sample[key] == name] for sample in devices]
         if min(map(len, samples)) >= hypothesis.fewest:
             found[name] = finding(hypothesis, results, samples)
@@ -195,13 +212,14 @@ def _alone(spread: Sequence[Spread]) -> str:
     for test in spread:
         cells = [f"{name}: {_told(found)}" for name, found in test.alone.items()]
         told = "; ".join(cells) or "none has enough"
-        rows.append(
-            [test.claim, markdown.TEST_NAMES[test.test], test.where, _told(test.whole), told]
-        )
+        name = markdown.TEST_NAMES[test.test]
+        rows.append([test.claim, name, test.where, _told(test.whole), told])
     return markdown.table(["claim", "test", "searches", "of all", "on one device"], rows)
 
 
 def _told(found: Finding) -> str:
     p = markdown.p_value(found.p)
+    if not p:
+        return str(found)
     said = p if p.startswith("<") else f"= {p}"
-    return f"{found}, p {said}" if p else str(found)
+    return f"{found}, p {said}"

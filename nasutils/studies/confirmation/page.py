@@ -13,6 +13,7 @@ import pandas as pd
 from nasutils import paths
 from nasutils.measures import comparisons
 from nasutils.report import claims
+from nasutils.runs import Run
 from nasutils.studies.confirmation import figures, machines, markdown, plan
 from nasutils.studies.confirmation.campaign import Campaign
 from nasutils.studies.confirmation.outcomes import (
