@@ -60,7 +60,7 @@ def _magnitudes(ax: Axes, table: pd.DataFrame) -> None:
     every = plots.mark_every(len(table))
     for column, values in magnitudes.items():
         op = str(column).removeprefix("S_")
-        ax.plot(table["epoch"], values, label=plots.spaced(op), **plots.curve(op, every))
+        ax.plot(table["epoch"], values, label=plots.spaced(op), **plots.curve_style(op, every))
     low, high = magnitudes.to_numpy().min(), magnitudes.to_numpy().max()
     # At least 0.2 high, so that the noise of a search that has not begun to differ looks small.
     middle = (low + high) / 2

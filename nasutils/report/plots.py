@@ -169,7 +169,7 @@ def mark_every(points: int) -> int:
     return max(points // 8, 1)
 
 
-def curve(label: str, every: int) -> dict[str, Any]:
+def curve_style(label: str, every: int) -> dict[str, Any]:
     """Style of a curve of its own, with a mark at each so many points; see `look`."""
     return look(label) | MARKS | {"lw": 1.3, "markevery": every}
 

@@ -233,7 +233,7 @@ def totals(runs: pd.DataFrame, packed: int, unit: str) -> pd.DataFrame:
     return pd.DataFrame.from_dict(lines, orient="index")
 
 
-Cost = tuple[float, str]
+EpochCost = tuple[float, str]
 
 
 def kind(params: Params) -> str:
@@ -263,7 +263,7 @@ def _setting(params: Params) -> str:
     return json.dumps(without(params), sort_keys=True)
 
 
-def _measured(root: Path, unit: str, settings: set[str]) -> dict[str, list[Cost]]:
+def _measured(root: Path, unit: str, settings: set[str]) -> dict[str, list[EpochCost]]:
     """What finished runs on that type of device cost, by setting; only of these settings.
 
     Those that are damaged are left out, which is said.
@@ -286,6 +286,6 @@ def _measured(root: Path, unit: str, settings: set[str]) -> dict[str, list[Cost]
     return found
 
 
-def _mean_cost(costs: Sequence[Cost]) -> float:
+def _mean_cost(costs: Sequence[EpochCost]) -> float:
     """Mean seconds of an epoch; nan of none."""
     return fmean(seconds for seconds, _ in costs) if costs else nan

@@ -137,7 +137,7 @@ def course(results: Results) -> Drawn:
         for label in probed(results, PROBED):
             rows = results.leakage[results.leakage["method"] == label]
             medians = rows.groupby("epoch")[column].median()
-            ax.plot(medians.index, medians, label=label, **plots.curve(label, 2))
+            ax.plot(medians.index, medians, label=label, **plots.curve_style(label, 2))
         ax.set(ylabel=name, ylim=limits)
     for ax in axes[-1]:
         ax.set_xlabel("epoch")

@@ -64,7 +64,7 @@ def rates(labels: Sequence[str], epochs: int) -> Drawn:
             part = table[table["setting"] == label]
             rate = part[f"{which}_rate"]
             above_0 = rate.where(rate > 0)  # what a logarithm has
-            ax.semilogy(part["epoch"], above_0, label=label, **plots.curve(label, 8))
+            ax.semilogy(part["epoch"], above_0, label=label, **plots.curve_style(label, 8))
         ax.set(xlabel="epoch", ylabel=f"{which} rate")
     axes[0, 0].set_ylim(1e-4, 0.1)
     one_legend(figure, axes, 3)
@@ -139,7 +139,7 @@ def magnitudes(results: Results) -> Drawn:
         for op in SPACE.ops:
             medians = rows.groupby("epoch")[f"S_{op}"].median()
             name = plots.spaced(op)
-            upper.plot(medians.index, medians, label=name, **plots.curve(op, every))
+            upper.plot(medians.index, medians, label=name, **plots.curve_style(op, every))
         upper.set_title(label)
         _eigenvalue_panel(lower, rows)
         lower.set_xlabel("epoch")
