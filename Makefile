@@ -1,5 +1,5 @@
 # make figures                          every notebook at smoke scale, embedded data
-# make figures SCALE=laptop             real data, about two hours a notebook on two quiet cores; finished searches are kept in figures/laptop/runs
+# make figures SCALE=laptop             real data, about two hours a notebook on two quiet cores (sparsification three); finished searches are kept in figures/laptop/runs
 # make figures NOTEBOOK=sparsification  one notebook
 PYTHON   ?= python3
 SCALE    ?= smoke
