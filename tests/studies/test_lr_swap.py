@@ -20,6 +20,7 @@ from nasutils import paths, spaces
 from nasutils.measures import stopping
 from nasutils.methods import relax
 from nasutils.report import claims
+from nasutils.studies.lr_swap import figures, readings
 from nasutils.studies.lr_swap import results as outcomes
 from nasutils.studies.lr_swap import tables as tables
 from nasutils.studies.lr_swap import variants as study
@@ -324,6 +325,29 @@ def test_the_criteria_are_compared_with_last_best_and_random_cells():
     assert table.loc["best epoch (hindsight)", "p"] == pytest.approx(1 / 16)
     assert table.loc["peak", "epoch"] == 3 and table.loc["peak", "n"] == 5
     assert table.loc["eigenvalue", "n"] == 0
+
+
+def test_an_own_method_is_judged_beside_those_of_the_study():
+    runs = made_up_runs(("DARTS", "warm-up 10", "Mine"))
+    judged = {key: run for key, run in runs.items() if study.is_judged(key[0])}
+    searched = replace(
+        results(gains={"warm-up 10": 1.0, "Mine": 2.0}), decisions=outcomes.decisions(judged)
+    )
+    assert searched.judged() == ["DARTS", "Mine"]
+    table = tables.criteria_table(searched)
+    own = table[table["method"] == "Mine"].set_index("criterion")
+    assert set(table["method"]) == {"DARTS", "Mine"} and own.loc["peak", "n"] == 5
+    assert [ax.get_title() for ax in figures.stops(searched)[0].axes] == ["DARTS", "Mine"]
+
+
+def test_without_remedies_the_figure_shows_darts_and_the_reading_says_so():
+    searched = results(gains={"EX-DARTS": 20.5})
+    cells = {"genotype": "", "cifar100": 70.0, "imagenet16-120": 40.0}
+    searched = replace(searched, epochs=searched.epochs.assign(**cells))
+    figure, _ = figures.settings(searched, ["DARTS", "EX-DARTS"])
+    (ax,) = [ax for ax in figure.axes if ax.get_visible()]
+    assert ax.get_title() == "no remedy was searched" and len(ax.lines) == 1
+    assert readings.settings(searched, ["DARTS", "EX-DARTS"]) == "No remedy was searched here."
 
 
 def test_outside_stops_cover_all_searches_and_never_look_beyond_the_end():

@@ -157,6 +157,14 @@ def test_of_few_searches_nothing_is_said():
     )
 
 
+def test_a_limit_that_limits_nothing_is_said_to_be_no_test():
+    few, more = (pd.DataFrame({"last cell": [0, 2, most]}) for most in (1, 3))
+    assert rivals.limited(few).endswith(
+        "in none of 3 searches: there was nothing to limit, so this is no test of it."
+    )
+    assert rivals.limited(more).endswith("in 1 of 3 searches.")
+
+
 def test_collapses_by_hand():
     fallen = np.array([10.0] * 9 + [90.0] * 3)
     table = pd.DataFrame({"DARTS": fallen, "SDARTS-RS": np.full(12, 90.0)}, index=SEEDS)
@@ -220,7 +228,7 @@ def test_selection_and_smoothdarts_from_their_runs(machine):
     )
     assert rivals.gains(table, "argmax").count("searches, equal in") == 2
     same = rivals.gains(table.assign(new=table["argmax"]), "argmax")
-    assert "new and argmax end in networks of the same accuracy in all" in same
+    assert "new and argmax end in networks of the same accuracy in all 2 searches:" in same
 
     smooth = rivals.tabulated(run(tasks.smooth([5, 6], **SETTING), machine))
     assert smooth["DARTS"].tolist() == table["argmax"].tolist() and smooth.shape == (2, 3)

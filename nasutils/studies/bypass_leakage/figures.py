@@ -105,9 +105,12 @@ def taken_away(results: Results) -> pd.DataFrame:
 
 
 def probed(results: Results, labels: Sequence[str] = ("DARTS", "SP-DARTS")) -> list[str]:
-    """The variants of these labels that were probed, all of those probed if none of them was."""
+    """The variants of these labels that were probed, and labels that are not the study's, as of an
+    own method; all that were probed if there is none.
+    """
     found = list(results.leakage["method"].unique())
-    return [label for label in labels if label in found] or found
+    own = [label for label in found if label not in VARIANTS]
+    return [*(label for label in labels if label in found), *own] or found
 
 
 def leakage(results: Results) -> Drawn:

@@ -26,7 +26,6 @@ from nasutils.studies.lr_swap.results import Results
 from nasutils.studies.lr_swap.tables import OUTSIDE, outside_table
 from nasutils.studies.lr_swap.variants import (
     EPOCHS,
-    JUDGED,
     LONG,
     SCHEDULES,
     SPACE,
@@ -100,6 +99,7 @@ def settings(results: Results, searched: Iterable[str]) -> Drawn:
     for title, labels in SETTINGS.items():
         if shown := [label for label in labels if label in wanted]:
             panels[title] = shown
+    panels = panels or {"no remedy was searched": []}
     columns = 2 if len(panels) == 4 else 3
     figure, axes = panel_grid(len(panels), 2.1, columns)
     baseline = results.epochs[results.epochs["method"] == "DARTS"]
@@ -113,14 +113,15 @@ def settings(results: Results, searched: Iterable[str]) -> Drawn:
             rows = results.epochs[results.epochs["method"] == label]
             style = plots.look(label)
             plots.median_band(ax, rows, "epoch", "cifar10", seeds=True, label=label, **style)
-        if warmup := VARIANTS[labels[0]].warmup_epochs(epochs):
+        for label in labels[:1]:  # those of a panel share their warm-up
+            warmup = VARIANTS[label].warmup_epochs(epochs)
             shade = {"facecolor": "0.93", "edgecolor": "0.8", "hatch": "//", "lw": 0}
-            ax.axvspan(0, warmup, zorder=0, label="warm-up", **shade)
+            if warmup:
+                ax.axvspan(0, warmup, zorder=0, label="warm-up", **shade)
         ax.set_title(title)
         plots.stretch(ax, "y", low)
-    if panels:
-        label_outer(axes, "epoch", "test accuracy\nof the cell (%)")
-        one_legend(figure, axes, 3)
+    label_outer(axes, "epoch", "test accuracy\nof the cell (%)")
+    one_legend(figure, axes, 3)
     plots.note(
         figure,
         "thin lines: searches; with marks: their median; the axis is that of the error's"
@@ -131,7 +132,7 @@ def settings(results: Results, searched: Iterable[str]) -> Drawn:
 
 def magnitudes(results: Results) -> Drawn:
     """Magnitude of each operation and the Hessian's eigenvalue per epoch: medians over seeds."""
-    labels = results.present(JUDGED)
+    labels = results.judged()
     figure, axes = plots.panels(2, len(labels), 2.0, sharex="col", sharey="row")
     for (upper, lower), label in zip(axes.T, labels, strict=True):
         rows = results.epochs[results.epochs["method"] == label]
@@ -164,7 +165,7 @@ def _eigenvalue_panel(ax: Axes, rows: pd.DataFrame) -> None:
 
 def stops(results: Results) -> Drawn:
     """The epoch that every criterion takes, a mark per search."""
-    labels = results.present(JUDGED)
+    labels = results.judged()
     judged = set(results.decisions.dropna(subset=["epoch"])["criterion"])
     names = []
     for _, _, members in GROUPS.values():

@@ -7,13 +7,15 @@ import pandas as pd
 from nasutils.measures.stopping import CRITERIA
 from nasutils.report import plots
 from nasutils.studies.lr_swap.results import Results
-from nasutils.studies.lr_swap.variants import JUDGED, SPACE
+from nasutils.studies.lr_swap.variants import CORE, SPACE
 from nasutils.studies.readings import counted, listed, median
 
 
 def settings(results: Results, searched: Iterable[str]) -> str:
     """Of the figure of the same name: what each remedy does to the last cell."""
-    labels = [label for label in results.present(searched) if label not in ("DARTS", "EX-DARTS")]
+    labels = [label for label in results.present(searched) if label not in CORE]
+    if not labels:
+        return "No remedy was searched here."
     ends = listed(
         f"{median(results, label, 'cifar10'):.1f} % ({label})" for label in ["DARTS", *labels]
     )
@@ -46,7 +48,7 @@ def magnitudes(results: Results) -> str:
     """Of the figure of the same name: which operation leads at the end."""
     columns = [f"S_{op}" for op in SPACE.ops]
     parts = []
-    for label in results.present(JUDGED):
+    for label in results.judged():
         last = results.last[results.last["method"] == label]
         leaders = last[columns].idxmax(axis=1).str.removeprefix("S_").value_counts()
         led = listed(f"{plots.spaced(op)} in {count}" for op, count in leaders.items())

@@ -10,7 +10,7 @@ from nasutils import spaces
 from nasutils.measures import stopping, tables
 from nasutils.measures.tables import RANDOM_CELL
 from nasutils.runs import Run
-from nasutils.studies.lr_swap.variants import JUDGED, SPACE, VARIANTS
+from nasutils.studies.lr_swap.variants import JUDGED, SPACE, VARIANTS, is_judged
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,18 @@ class Results:
         """Of the runs that finished (their number shows in n)."""
         epochs = tables.epochs_table(runs).join(_magnitudes(runs.values()))
         last = tables.last_epoch(epochs)
-        judged = {key: run for key, run in runs.items() if key[0] in JUDGED}
+        judged = {key: run for key, run in runs.items() if is_judged(key[0])}
         return cls(runs, epochs, last, decisions(judged), operation)
 
     def present(self, labels: Iterable[str] = tuple(VARIANTS)) -> list[str]:
         """Those of these labels that were searched, in order."""
         searched = set(self.last["method"])
         return [label for label in labels if label in searched]
+
+    def judged(self) -> list[str]:
+        """The labels whose stops are decided; those that are not the study's come last."""
+        own = [label for label in self.last["method"].unique() if label not in VARIANTS]
+        return [*self.present(JUDGED), *own]
 
     def degradation(self, label: str) -> pd.Series:
         """Best cell of any epoch minus last cell on CIFAR-10 (points), by seed."""

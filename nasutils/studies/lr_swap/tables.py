@@ -13,7 +13,7 @@ from nasutils.studies import outside
 from nasutils.studies.figures import DATASET_TITLES, toy_table, with_published
 from nasutils.studies.lr_swap.claims import magnitude_correlation
 from nasutils.studies.lr_swap.results import Results, online
-from nasutils.studies.lr_swap.variants import JUDGED, SPACE, VARIANTS
+from nasutils.studies.lr_swap.variants import SPACE, VARIANTS
 
 TOY_UPSTREAM = (0.0, -1.0, 1.0, 2.0, 0.0)
 """dL/dp of five operations on one edge that can be followed by hand, all of alpha being 0."""
@@ -85,7 +85,7 @@ def criteria_table(results: Results) -> pd.DataFrame:
     can judge.
     """
     rows: list[dict[str, object]] = []
-    for label in results.present(JUDGED):
+    for label in results.judged():
         rows += _criteria_rows(results, label)
     return pd.DataFrame(rows)
 
@@ -122,7 +122,7 @@ def operations_table(results: Results) -> pd.DataFrame:
     and how S goes with accuracy.
     """
     rows = []
-    for label in results.present(JUDGED):
+    for label in results.judged():
         last = results.references(label)["last epoch"]
         for op in SPACE.ops:
             found = results.stops(label, "peak", op)

@@ -125,14 +125,24 @@ def _gain(label: Any, row: Any, reference: str) -> str:
     if not row["n"]:
         return f"No search has both {label} and {reference}."
     if row["equal"] == row["n"]:
-        same = f"{label} and {reference} end in networks of the same accuracy in all {row['n']}"
-        return f"{same} searches: nothing tells them apart here."
+        same = f"{label} and {reference} end in networks of the same accuracy in all"
+        return f"{same} {int(row['n'])} searches: nothing tells them apart here."
     better = counted(int(row["better"]), int(row["n"]))
     interval = _interval_told(row["gain_low"], row["gain_high"], ".1f")
     return (
         f"{label} against {reference}: better in {better} searches, equal in"
         f" {int(row['equal'])}; {row['gain']:+.1f} points in the median, {interval}."
     )
+
+
+def limited(counts: pd.DataFrame, most: int = 2) -> str:
+    """In how many searches there was anything to limit; counts: see `skips`."""
+    many = int((counts["last cell"] > most).sum())
+    told = (
+        f"The last cell has more than {most} skip connections in"
+        f" {counted(many, len(counts))} searches"
+    )
+    return f"{told}." if many else f"{told}: there was nothing to limit, so this is no test of it."
 
 
 def collapses(accuracy: pd.DataFrame, reference: str) -> str:
