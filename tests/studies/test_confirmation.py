@@ -376,6 +376,15 @@ def test_a_campaign_computes_all_of_the_plan_and_then_nothing(computed, capsys):
     assert "finished:" not in capsys.readouterr().out
 
 
+def test_a_block_comes_to_an_end_before_the_next_one_begins(tmp_path, capsys):
+    darts, s2 = SMALL["arms"]
+    arms = [{**s2, "block": 1}, {**darts, "block": 2, "parts": [{"seeds": 5}]}]
+    study = Study.model_validate({**SMALL, "arms": arms, "claims": {}})
+    Campaign(study, Machine(tmp_path)).compute(workers=1)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "finished:" in line]
+    assert [line.split()[1] for line in lines] == ["S2,", "S2,", "DARTS,"]
+
+
 def test_a_claim_waits_for_its_last_run(computed):
     whole = computed.results()
     (done,) = outcomes.outcomes(computed.study, "paper", whole)

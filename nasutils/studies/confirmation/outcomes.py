@@ -7,7 +7,6 @@ A claim whose arms are not complete has no outcome, only a count: nobody looks a
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,7 +62,7 @@ class Results:
         self.refused: dict[str, str] = {}
         self.searches = {key: run for key, run in searches.items() if self._counts(run)}
         self.networks = {key: run for key, run in networks.items() if self._counts(run)}
-        self._measured: dict[tuple[Path, str], float] = {}
+        self._measured: dict[tuple[Key, str], float] = {}
 
     def _counts(self, run: Run) -> bool:
         try:
@@ -84,9 +83,9 @@ class Results:
 
     def measured(self, hypothesis: Hypothesis, key: Key) -> float:
         """What a test takes of a run; its records are read once a measure, not once a claim."""
-        run = self.runs_for(hypothesis)[key]
-        known = run.path, hypothesis.of
+        known = key, hypothesis.of
         if known not in self._measured:
+            run = self.runs_for(hypothesis)[key]
             self._measured[known] = values(run, [hypothesis.of])[hypothesis.of]
         return self._measured[known]
 
