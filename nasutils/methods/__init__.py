@@ -60,6 +60,7 @@ def _check(cls: type[Method]) -> None:
 
 
 def _check_hooks(kind: type[Method]) -> None:
+    """Raise ValueError for a public name that is new in a class and almost an inherited one."""
     hooks = [name for base in kind.__mro__[1:] for name in vars(base) if name[0] != "_"]
     for name in vars(kind):
         if name[0] != "_" and name not in hooks:

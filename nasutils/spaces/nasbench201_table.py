@@ -103,7 +103,7 @@ def _of_another_space(genotype: Genotype) -> str:
     """A hint for cells of DARTS's lineage."""
     if {"normal", "reduce"}.isdisjoint(cell.name for cell in genotype.cells):
         return ""
-    return "; a genotype with normal and reduction cells is of another space: is it of 'darts'?"
+    return "; it has normal and reduction cells: is it of the space 'darts'?"
 
 
 def _operation(op: str | int, edge: tuple[int, int]) -> int:

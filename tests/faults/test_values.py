@@ -78,7 +78,7 @@ def test_a_trained_cell_may_be_a_namedtuple_and_is_named_as_its_genotype():
     cell = form(edges, range(2, 6), edges, range(2, 6))
     training = Evaluation(cell, space="darts")
     assert training == Evaluation(Genotype.parse(str(cell)), space="darts")
-    with pytest.raises(ValueError, match="is it of 'darts'"):
+    with pytest.raises(ValueError, match="is it of the space 'darts'"):
         Evaluation(cell)
 
 

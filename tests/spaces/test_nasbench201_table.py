@@ -154,7 +154,7 @@ def test_splits_are_the_papers_halves():
         (1.5, "not 1.5"),
         ((0, 1, 2, 3, 4, 0.5), "six operations"),
         ((0, 1, 2, 3, 4, 5), "0 to 4, not 5"),
-        (OTHER_NODES, "three nodes.*is it of 'darts'"),
+        (OTHER_NODES, "three nodes.*is it of the space 'darts'"),
         ("|nor_conv_3x3~0|", "three nodes"),
         ((0, 1, 2), "6 operations"),
         (
