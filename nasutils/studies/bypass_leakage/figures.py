@@ -105,20 +105,17 @@ def taken_away(results: Results) -> pd.DataFrame:
 
 
 def probed(results: Results, labels: Sequence[str] = ("DARTS", "SP-DARTS")) -> list[str]:
-    """The variants of these labels that were probed, and labels that are not the study's, as of an
-    own method; all that were probed if there is none.
-    """
+    """The variants of these labels that were probed, all of those probed if none of them was."""
     found = list(results.leakage["method"].unique())
-    own = [label for label in found if label not in VARIANTS]
-    return [*(label for label in labels if label in found), *own] or found
+    return [label for label in labels if label in found] or found
 
 
-def leakage(results: Results) -> Drawn:
+def leakage(results: Results, labels: Sequence[str] = PROBED) -> Drawn:
     """What the claims ask at the end of the searches:
     a point per seed, median and interval per method.
     """
     table = results.leaks()
-    labels = probed(results, PROBED)
+    labels = probed(results, labels)
     figure, (axes,) = plots.panels(1, len(END), 0.9 + 0.36 * len(labels), sharey=True)
     for ax, (column, name) in zip(axes, END.items(), strict=True):
         every_search(ax, table, labels, column)
@@ -131,13 +128,13 @@ def leakage(results: Results) -> Drawn:
     return figure, table
 
 
-def course(results: Results) -> Drawn:
+def course(results: Results, labels: Sequence[str] = PROBED) -> Drawn:
     """Every measure of leakage per epoch: medians over seeds, without intervals,
     which would cover each other.
     """
     figure, axes = plots.panels(2, 3, 2.1, sharex=True)
     for ax, (column, (name, limits)) in zip(axes.flat, COURSE.items(), strict=True):
-        for label in probed(results, PROBED):
+        for label in probed(results, labels):
             rows = results.leakage[results.leakage["method"] == label]
             medians = rows.groupby("epoch")[column].median()
             ax.plot(medians.index, medians, label=label, **plots.curve_style(label, 2))

@@ -132,7 +132,7 @@ def settings(results: Results, searched: Iterable[str]) -> Drawn:
 
 def magnitudes(results: Results) -> Drawn:
     """Magnitude of each operation and the Hessian's eigenvalue per epoch: medians over seeds."""
-    labels = results.judged()
+    labels = results.present(results.judged)
     figure, axes = plots.panels(2, len(labels), 2.0, sharex="col", sharey="row")
     for (upper, lower), label in zip(axes.T, labels, strict=True):
         rows = results.epochs[results.epochs["method"] == label]
@@ -165,7 +165,7 @@ def _eigenvalue_panel(ax: Axes, rows: pd.DataFrame) -> None:
 
 def stops(results: Results) -> Drawn:
     """The epoch that every criterion takes, a mark per search."""
-    labels = results.judged()
+    labels = results.present(results.judged)
     judged = set(results.decisions.dropna(subset=["epoch"])["criterion"])
     names = []
     for _, _, members in GROUPS.values():

@@ -48,7 +48,7 @@ def magnitudes(results: Results) -> str:
     """Of the figure of the same name: which operation leads at the end."""
     columns = [f"S_{op}" for op in SPACE.ops]
     parts = []
-    for label in results.judged():
+    for label in results.present(results.judged):
         last = results.last[results.last["method"] == label]
         leaders = last[columns].idxmax(axis=1).str.removeprefix("S_").value_counts()
         led = listed(f"{plots.spaced(op)} in {count}" for op, count in leaders.items())

@@ -1,6 +1,6 @@
 """What the claims, tables and figures of the study are computed from."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from nasutils import spaces
 from nasutils.measures import stopping, tables
 from nasutils.measures.tables import RANDOM_CELL
 from nasutils.runs import Run
-from nasutils.studies.lr_swap.variants import JUDGED, SPACE, VARIANTS, is_judged
+from nasutils.studies.lr_swap.variants import JUDGED, SPACE, VARIANTS
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Results:
     """What the claims are computed from.
 
     epochs: see `tables.epochs_table`, and S_<operation>, see `stopping.magnitudes`; last: its
-    last epochs. decisions: see `decisions`. operation: the designated one.
+    last epochs. decisions: see `decisions`, of the labels in `judged`. operation: the designated
+    one.
     """
 
     runs: Mapping[tuple[str, int], Run]
@@ -26,24 +27,25 @@ class Results:
     last: pd.DataFrame
     decisions: pd.DataFrame
     operation: str
+    judged: Sequence[str] = JUDGED
 
     @classmethod
-    def of(cls, runs: Mapping[tuple[str, int], Run], operation: str) -> "Results":
+    def of(
+        cls,
+        runs: Mapping[tuple[str, int], Run],
+        operation: str,
+        judged: Sequence[str] = JUDGED,
+    ) -> "Results":
         """Of the runs that finished (their number shows in n)."""
         epochs = tables.epochs_table(runs).join(_magnitudes(runs.values()))
         last = tables.last_epoch(epochs)
-        judged = {key: run for key, run in runs.items() if is_judged(key[0])}
-        return cls(runs, epochs, last, decisions(judged), operation)
+        decided = decisions({key: run for key, run in runs.items() if key[0] in judged})
+        return cls(runs, epochs, last, decided, operation, judged)
 
     def present(self, labels: Iterable[str] = tuple(VARIANTS)) -> list[str]:
         """Those of these labels that were searched, in order."""
         searched = set(self.last["method"])
         return [label for label in labels if label in searched]
-
-    def judged(self) -> list[str]:
-        """The labels whose stops are decided; those that are not the study's come last."""
-        own = [label for label in self.last["method"].unique() if label not in VARIANTS]
-        return [*self.present(JUDGED), *own]
 
     def degradation(self, label: str) -> pd.Series:
         """Best cell of any epoch minus last cell on CIFAR-10 (points), by seed."""

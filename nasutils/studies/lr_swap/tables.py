@@ -85,7 +85,7 @@ def criteria_table(results: Results) -> pd.DataFrame:
     can judge.
     """
     rows: list[dict[str, object]] = []
-    for label in results.judged():
+    for label in results.present(results.judged):
         rows += _criteria_rows(results, label)
     return pd.DataFrame(rows)
 
@@ -122,7 +122,7 @@ def operations_table(results: Results) -> pd.DataFrame:
     and how S goes with accuracy.
     """
     rows = []
-    for label in results.judged():
+    for label in results.present(results.judged):
         last = results.references(label)["last epoch"]
         for op in SPACE.ops:
             found = results.stops(label, "peak", op)

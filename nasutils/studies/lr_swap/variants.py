@@ -112,11 +112,6 @@ JUDGED = ("DARTS", "SS setting", "EX-DARTS")
 """Judged by the stop criteria."""
 
 
-def is_judged(label: str) -> bool:
-    """Of the study's variants those of JUDGED; any other label, as of an own method, too."""
-    return label in JUDGED or label not in VARIANTS
-
-
 def chosen(labels: Sequence[str]) -> Mapping[str, Variant]:
     """The variants of these labels, all but the long ones if there is none.
     Raises ValueError for an unknown label.
