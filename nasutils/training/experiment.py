@@ -470,12 +470,12 @@ class Computation(Protocol[T]):
         """What is left of it after its last epoch."""
 
 
-C = TypeVar("C", bound=Computation[Any])
+Asked = TypeVar("Asked", bound=Computation[Any])
 
 
 def asked_again(
-    task: Callable[..., C], run: Run, kind: str, version: int, dataset: str | Path | None
-) -> C:
+    task: Callable[..., Asked], run: Run, kind: str, version: int, dataset: str | Path | None
+) -> Asked:
     """The task of a run folder, by which it is found: the inverse of `params`.
 
     kind, version: of the runs of such a task. dataset: where own images lie, of which a run knows
