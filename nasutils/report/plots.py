@@ -241,3 +241,9 @@ def panels(
 ) -> tuple[Figure, np.ndarray]:
     """A grid of axes over the full width; height in inches per row."""
     return plt.subplots(rows, columns, figsize=(WIDTH, height * rows), squeeze=False, **kwargs)
+
+
+def panel(height: float) -> tuple[Figure, Axes]:
+    """One axes over the full width; height in inches."""
+    figure, axes = panels(1, 1, height)
+    return figure, axes[0, 0]

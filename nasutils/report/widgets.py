@@ -285,7 +285,7 @@ def ranking_explorer(conditions: Sequence[str], methods: Sequence[str], ranks: n
     names = list(conditions)
     everywhere = ranking.mean(ranks.T)
     order = np.argsort(everywhere, kind="stable")
-    figure, ((ax,),) = plots.panels(1, 1, 1.0 + 0.2 * len(methods))
+    figure, ax = plots.panel(1.0 + 0.2 * len(methods))
     moves, marks = _rank_marks(ax, [methods[method] for method in order])
     places = range(len(order))
     ax.plot(everywhere[order], places, "|", ms=10, color="0.3", label="all conditions")

@@ -19,6 +19,7 @@ from nasutils.report import drawing, plots
 from nasutils.runs import Run
 from nasutils.spaces.nasbench201 import EDGES, OPS
 from nasutils.studies.published import NASBENCH201
+from nasutils.studies.variants import of_label
 
 DATASET_TITLES = {
     "cifar10": "CIFAR-10",
@@ -87,7 +88,7 @@ def accuracy(results: Results, labels: Iterable[str]) -> Drawn:
     figure, axes = panel_grid(len(shown), 2.3)
     low = lowest(rows["cifar10"])
     for ax, label in zip(axes.flat, shown, strict=False):
-        part = rows[rows["method"] == label]
+        part = of_label(rows, label)
         style = plots.look(label)
         plots.median_band(ax, part, "epoch", "cifar10", seeds=True, label="median", **style)
         for name, (value, line) in CELL_LINES.items():
@@ -167,7 +168,7 @@ def gap(results: Results, labels: Iterable[str]) -> Drawn:
     figure, axes = panel_grid(len(shown), 2.1)
     top = results.epochs["relaxed"].max() + 6
     for ax, label in zip(axes.flat, shown, strict=False):
-        rows = results.epochs[results.epochs["method"] == label]
+        rows = of_label(results.epochs, label)
         for column, style in SUPERNETS.items():
             plots.median_band(ax, rows, "epoch", column, **style)
         at_end = tables.central(tables.by_seed(results.last, label, "gap"))
@@ -195,7 +196,7 @@ def distributions(results: Results, labels: Iterable[str]) -> Drawn:
     shown = present(results, labels)
     figure, axes = plots.panels(2, len(shown), 2.0, sharex=True, sharey="row")
     for (upper, lower), label in zip(axes.T, shown, strict=True):
-        part = table[table["method"] == label]
+        part = of_label(table, label)
         _stack(upper, part)
         upper.set_title(label)
         plots.median_band(lower, part, "epoch", "entropy", **plots.look(label))

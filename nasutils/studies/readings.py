@@ -10,6 +10,7 @@ from nasutils.measures import tables
 from nasutils.measures.tables import RANDOM_CELL
 from nasutils.runs import Run
 from nasutils.studies.figures import Results, one_search, present
+from nasutils.studies.variants import of_label
 
 
 def median(results: Results, label: str, column: str) -> float:
@@ -61,7 +62,7 @@ def accuracy(results: Results, labels: Iterable[str]) -> str:
 
 def _course(results: Results, label: str) -> str:
     """How a method's cells fared: how many searches ended below their best cell, and where."""
-    searches = results.epochs[results.epochs["method"] == label]
+    searches = of_label(results.epochs, label)
     last = tables.by_seed(results.last, label, "cifar10")
     loss = searches.groupby("seed")["cifar10"].max() - last
     lost = counted(int((loss > 1).sum()), len(last))

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pandas as pd
+
 from nasutils.errors import choose
 from nasutils.training.experiment import Experiment
 
@@ -42,8 +44,13 @@ def searches(
     variants: Variants, seeds: Sequence[int], **setting: Any
 ) -> dict[tuple[str, int], Experiment]:
     """The searches by label and seed; setting: see `Variant.experiment`."""
-    return {
-        (label, seed): variant.experiment(seed=seed, **setting)
-        for seed in seeds
-        for label, variant in variants.items()
-    }
+    found = {}
+    for seed in seeds:
+        for label, variant in variants.items():
+            found[label, seed] = variant.experiment(seed=seed, **setting)
+    return found
+
+
+def of_label(table: pd.DataFrame, label: str) -> pd.DataFrame:
+    """The rows of the searches of a variant."""
+    return table[table["method"] == label]

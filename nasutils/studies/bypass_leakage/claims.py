@@ -16,6 +16,7 @@ from nasutils.measures import tables
 from nasutils.measures.tables import Estimate
 from nasutils.report.claims import Claim
 from nasutils.studies.bypass_leakage.results import Results
+from nasutils.studies.variants import of_label
 
 
 def _leak(results: Results, column: str) -> Estimate:
@@ -30,7 +31,7 @@ def _beside(results: Results, against: str) -> Estimate:
 
 
 def _skips_hurt(results: Results) -> Estimate:
-    darts = results.epochs[results.epochs["method"] == "DARTS"]
+    darts = of_label(results.epochs, "DARTS")
     return tables.estimate(
         tables.correlations(darts.assign(fewer=-darts["skips"]), "fewer", "cifar10")
     )

@@ -17,6 +17,7 @@ from nasutils.studies import outside
 from nasutils.studies.bypass_leakage.results import Results
 from nasutils.studies.bypass_leakage.variants import PROBED, VARIANTS
 from nasutils.studies.figures import Drawn, covered, every_search, lowest, one_legend, present
+from nasutils.studies.variants import of_label
 
 END = {
     "bypass": "bypass, as searched\n(share; dotted: spread)",
@@ -65,7 +66,7 @@ def demonstration(results: Results, chance: float) -> Drawn:
     figure, (axes,) = plots.panels(1, len(labels), 2.3, sharey=True, sharex=True)
     right = table["accuracy"].max() + 12  # room for the numbers
     for ax, label in zip(axes, labels, strict=True):
-        _bars(ax, table[table["method"] == label], plots.look(label)["color"])
+        _bars(ax, of_label(table, label), plots.look(label)["color"])
         ax.axvline(chance, color="0.4", ls=":", lw=0.9)
         ax.set(title=label, xlabel="held-out accuracy (%)", xlim=(0, right))
         ax.grid(axis="y", visible=False)
@@ -135,7 +136,7 @@ def course(results: Results, labels: Sequence[str] = PROBED) -> Drawn:
     figure, axes = plots.panels(2, 3, 2.1, sharex=True)
     for ax, (column, (name, limits)) in zip(axes.flat, COURSE.items(), strict=True):
         for label in probed(results, labels):
-            rows = results.leakage[results.leakage["method"] == label]
+            rows = of_label(results.leakage, label)
             medians = rows.groupby("epoch")[column].median()
             ax.plot(medians.index, medians, label=label, **plots.curve_style(label, 2))
         ax.set(ylabel=name, ylim=limits)

@@ -45,7 +45,7 @@ def complete(results: Results, paper: str) -> Iterator[Arm]:
 def strips(cells: pd.DataFrame) -> Drawn:
     """A row per arm of `last_cells`: a point per search, the median and its interval."""
     by_arm = cells.groupby("arm", sort=False)["accuracy"]
-    figure, ((ax,),) = plots.panels(1, 1, 1.0 + 0.5 * by_arm.ngroups)
+    figure, ax = plots.panel(1.0 + 0.5 * by_arm.ngroups)
     low = cells["accuracy"].min() - 4
     for name, (value, line) in CELL_LINES.items():
         if value > low:

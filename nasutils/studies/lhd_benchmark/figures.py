@@ -278,14 +278,18 @@ def spread(networks: Mapping[str, np.ndarray]) -> Drawn:
 
     networks: by space, (networks, evaluations).
     """
-    figure, ((ax,),) = plots.panels(1, 1, 0.7 + 0.65 * len(networks))
+    figure, ax = plots.panel(0.7 + 0.65 * len(networks))
     rows = []
     for place, (name, scores) in enumerate(networks.items()):
         count, _ = scores.shape
         heights = place + np.linspace(-0.27, 0.2, count)
         ax.hlines(heights, scores.min(axis=1), scores.max(axis=1), color="0.6", lw=0.8, zorder=1)
         means = scores.mean(axis=1)
-        style = {"color": f"C{place}", "marker": "osD"[place % 3], "s": 16 if count < 50 else 5}
+        style: Any = {
+            "color": f"C{place}",
+            "marker": "osD"[place % 3],
+            "s": 16 if count < 50 else 5,
+        }
         ax.scatter(means, heights, zorder=2, **style)
         plots.interval(ax, estimate(means), place + 0.37)
         for (network, evaluation), accuracy in np.ndenumerate(scores):
@@ -319,7 +323,7 @@ BESIDE: Any = {"va": "center", "fontsize": "small"}
 
 def sketch() -> Drawn:
     """An LHD cell during a search: its edges, and its two outputs."""
-    figure, ((ax,),) = plots.panels(1, 1, 2.7)
+    figure, ax = plots.panel(2.7)
     inputs = [(0.0, 0.7), (0.0, -0.7)]
     nodes = [(1.5 + 1.4 * i, 0.0) for i in range(NODES)]
     places = [*inputs, *nodes]

@@ -97,7 +97,7 @@ def ranks(results: Results) -> Drawn:
     table, chance = rank_table(results)
     placed = pd.DataFrame(results.ranks(), columns=results.methods)  # a row per condition
     of_dataset = [dataset for dataset, _ in results.conditions]
-    figure, ((ax,),) = plots.panels(1, 1, 1.2 + 0.2 * len(table))
+    figure, ax = plots.panel(1.2 + 0.2 * len(table))
     for y, (method, rank) in enumerate(zip(table["method"], table["rank"], strict=True)):
         for dataset, here in placed[method].groupby(of_dataset, sort=False):
             color, marker = SEARCHED[str(dataset)]

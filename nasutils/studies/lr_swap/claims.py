@@ -15,6 +15,7 @@ from nasutils.measures import tables
 from nasutils.measures.tables import Estimate
 from nasutils.report.claims import Claim
 from nasutils.studies.lr_swap.results import Results
+from nasutils.studies.variants import of_label
 
 
 def _cure(results: Results, label: str, sign: int) -> Estimate:
@@ -28,7 +29,7 @@ def _overfitting(results: Results) -> Estimate:
     """Validation loss (nats) of DARTS's supernet in the epoch of its best cell minus that in the
     last epoch.
     """
-    table = results.epochs[results.epochs["method"] == "DARTS"]
+    table = of_label(results.epochs, "DARTS")
     best = table.loc[table.groupby("seed")["cifar10"].idxmax()]
     at_best = best.set_index("seed")["valid_loss"]
     return tables.estimate(at_best - tables.by_seed(results.last, "DARTS", "valid_loss"))
@@ -40,7 +41,7 @@ def magnitude_correlation(results: Results, label: str, operation: str) -> pd.Se
 
     nan where one of them never changes.
     """
-    table = results.epochs[results.epochs["method"] == label]
+    table = of_label(results.epochs, label)
     return tables.correlations(table, f"S_{operation}", "cifar10")
 
 

@@ -33,6 +33,7 @@ from nasutils.studies.lr_swap.variants import (
     Point,
     rules,
 )
+from nasutils.studies.variants import of_label
 
 SETTINGS: Mapping[str, Sequence[str]] = {
     **{label: (label,) for label in VARIANTS if label.startswith("alpha")},
@@ -102,7 +103,7 @@ def settings(results: Results, searched: Iterable[str]) -> Drawn:
     panels = panels or {"no remedy was searched": []}
     columns = 2 if len(panels) == 4 else 3
     figure, axes = panel_grid(len(panels), 2.1, columns)
-    baseline = results.epochs[results.epochs["method"] == "DARTS"]
+    baseline = of_label(results.epochs, "DARTS")
     medians = baseline.groupby("epoch")["cifar10"].median()
     epochs = int(baseline["epoch"].max()) + 1 if len(baseline) else EPOCHS
     seen = results.epochs[results.epochs["method"].isin([*wanted, "DARTS"])]
@@ -110,7 +111,7 @@ def settings(results: Results, searched: Iterable[str]) -> Drawn:
     for ax, (title, labels) in zip(axes.flat, panels.items(), strict=False):
         ax.plot(medians.index, medians, color="0.5", lw=1.6, label="DARTS (median)")
         for label in labels:
-            rows = results.epochs[results.epochs["method"] == label]
+            rows = of_label(results.epochs, label)
             style = plots.look(label)
             plots.median_band(ax, rows, "epoch", "cifar10", seeds=True, label=label, **style)
         for label in labels[:1]:  # those of a panel share their warm-up
@@ -135,7 +136,7 @@ def magnitudes(results: Results) -> Drawn:
     labels = results.present(results.judged)
     figure, axes = plots.panels(2, len(labels), 2.0, sharex="col", sharey="row")
     for (upper, lower), label in zip(axes.T, labels, strict=True):
-        rows = results.epochs[results.epochs["method"] == label]
+        rows = of_label(results.epochs, label)
         every = plots.mark_every(rows["epoch"].nunique())
         for op in SPACE.ops:
             medians = rows.groupby("epoch")[f"S_{op}"].median()
@@ -221,7 +222,7 @@ def overfitting(results: Results) -> Drawn:
         "cifar10": ("its cell, trained alone", "C2", "D", "-"),
     }
     for (upper, lower), label in zip(axes.T, labels, strict=True):
-        rows = results.epochs[results.epochs["method"] == label]
+        rows = of_label(results.epochs, label)
         for ax, curves in ((upper, losses), (lower, accuracies)):
             for column, (name, color, marker, line) in curves.items():
                 style: Any = {"label": name, "color": color, "marker": marker, "ls": line}
@@ -295,7 +296,7 @@ def _rate_table(results: Results, points: Mapping[Point, str]) -> pd.DataFrame:
     """A row per point that was searched: n, and of every mapped column median, lowest, highest."""
     rows = []
     for (schedule, weight_rate, alpha_rate), label in points.items():
-        part = results.last[results.last["method"] == label]
+        part = of_label(results.last, label)
         if part.empty:
             continue
         row = {"schedule": schedule, "weight_rate": weight_rate, "alpha_rate": alpha_rate}

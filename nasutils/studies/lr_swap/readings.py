@@ -9,6 +9,7 @@ from nasutils.report import plots
 from nasutils.studies.lr_swap.results import Results
 from nasutils.studies.lr_swap.variants import CORE, SPACE
 from nasutils.studies.readings import counted, listed, median
+from nasutils.studies.variants import of_label
 
 
 def settings(results: Results, searched: Iterable[str]) -> str:
@@ -33,7 +34,7 @@ def overfitting(results: Results) -> str:
 
 
 def _turning(results: Results, label: str) -> str:
-    searches = results.epochs[results.epochs["method"] == label].groupby("seed")
+    searches = of_label(results.epochs, label).groupby("seed")
     lowest = results.epochs.loc[searches["valid_loss"].idxmin(), "epoch"].median()
     best = results.epochs.loc[searches["cifar10"].idxmax(), "epoch"].median()
     return (
@@ -49,7 +50,7 @@ def magnitudes(results: Results) -> str:
     columns = [f"S_{op}" for op in SPACE.ops]
     parts = []
     for label in results.present(results.judged):
-        last = results.last[results.last["method"] == label]
+        last = of_label(results.last, label)
         leaders = last[columns].idxmax(axis=1).str.removeprefix("S_").value_counts()
         led = listed(f"{plots.spaced(op)} in {count}" for op, count in leaders.items())
         parts.append(

@@ -11,6 +11,7 @@ from nasutils.measures import stopping, tables
 from nasutils.measures.tables import RANDOM_CELL
 from nasutils.runs import Run
 from nasutils.studies.lr_swap.variants import JUDGED, SPACE, VARIANTS
+from nasutils.studies.variants import of_label
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Results:
 
     def degradation(self, label: str) -> pd.Series:
         """Best cell of any epoch minus last cell on CIFAR-10 (points), by seed."""
-        searches = self.epochs[self.epochs["method"] == label].groupby("seed")
+        searches = of_label(self.epochs, label).groupby("seed")
         return searches["cifar10"].max() - tables.by_seed(self.last, label, "cifar10")
 
     def gain(self, label: str) -> pd.Series:
@@ -59,7 +60,7 @@ class Results:
 
     def references(self, label: str) -> dict[str, pd.Series]:
         """CIFAR-10 accuracy (%) of what no criterion chooses, by seed."""
-        table = self.epochs[self.epochs["method"] == label].sort_values("epoch")
+        table = of_label(self.epochs, label).sort_values("epoch")
         found = table.groupby("seed")["cifar10"].agg(["last", "max", "mean"])
         return {
             "last epoch": found["last"],

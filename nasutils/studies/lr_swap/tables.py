@@ -14,6 +14,7 @@ from nasutils.studies.figures import DATASET_TITLES, toy_table, with_published
 from nasutils.studies.lr_swap.claims import magnitude_correlation
 from nasutils.studies.lr_swap.results import Results, online
 from nasutils.studies.lr_swap.variants import SPACE, VARIANTS
+from nasutils.studies.variants import of_label
 
 TOY_UPSTREAM = (0.0, -1.0, 1.0, 2.0, 0.0)
 """dL/dp of five operations on one edge that can be followed by hand, all of alpha being 0."""
@@ -170,7 +171,7 @@ def cost_table(results: Results) -> pd.DataFrame:
     passed without a higher one; online_cifar10: of the cell that it then takes.
     """
     measured = _online_table(results).groupby("criterion", sort=False).mean()
-    own = results.decisions[results.decisions["method"] == "DARTS"]
+    own = of_label(results.decisions, "DARTS")
     own = own[own["operation"].isna() | (own["operation"] == results.operation)]
     decided = own.groupby("criterion", sort=False)[["share", "seconds"]].mean()
     return decided.dropna().join(measured).reset_index()

@@ -179,7 +179,7 @@ def strips(accuracy: pd.DataFrame, quantity: str) -> Drawn:
 
     quantity: what is drawn, with its unit.
     """
-    figure, ((ax,),) = plots.panels(1, 1, 2.6)
+    figure, ax = plots.panel(2.6)
     places = np.arange(len(accuracy.columns))
     for _, row in accuracy.iterrows():
         ax.plot(places, row, color="0.75", lw=0.7, zorder=1)

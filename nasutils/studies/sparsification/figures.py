@@ -2,6 +2,8 @@
 functions of results that return figure and table.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import torch
@@ -85,10 +87,10 @@ def _edd_open_loop(epochs: int) -> list[float]:
 def final_cells(results: Results) -> Drawn:
     """Every search's last cell on CIFAR-10: a point per seed, median and interval per method."""
     labels = present(results, VARIANTS)
-    figure, ((ax,),) = plots.panels(1, 1, 3.0)
+    figure, ax = plots.panel(3.0)
     every_search(ax, results.last, labels, "cifar10")
     ax.axvline(RANDOM_CELL, color="0.25", ls="-.", lw=0.9)
-    beside = {"ha": "right", "va": "center", "fontsize": "small", "color": "0.3"}
+    beside: Any = {"ha": "right", "va": "center", "fontsize": "small", "color": "0.3"}
     ax.text(RANDOM_CELL, -0.75, "mean of all cells ", **beside)
     # Over the first row: room for that text.
     ax.set(xlabel="CIFAR-10 test accuracy of the last cell (%)", ylim=(len(labels) - 0.4, -1.1))
