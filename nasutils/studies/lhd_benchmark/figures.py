@@ -283,14 +283,12 @@ def spread(networks: Mapping[str, np.ndarray]) -> Drawn:
     for place, (name, scores) in enumerate(networks.items()):
         count, _ = scores.shape
         heights = place + np.linspace(-0.27, 0.2, count)
-        ax.hlines(heights, scores.min(axis=1), scores.max(axis=1), color="0.6", lw=0.8, zorder=1)
+        low, high = scores.min(axis=1), scores.max(axis=1)
+        ax.hlines(heights, low, high, color="0.6", lw=0.8, zorder=1)
         means = scores.mean(axis=1)
-        style: Any = {
-            "color": f"C{place}",
-            "marker": "osD"[place % 3],
-            "s": 16 if count < 50 else 5,
-        }
-        ax.scatter(means, heights, zorder=2, **style)
+        size = 16 if count < 50 else 5  # many of them lie close
+        marker = "osD"[place % 3]
+        ax.scatter(means, heights, size, color=f"C{place}", marker=marker, zorder=2)
         plots.interval(ax, estimate(means), place + 0.37)
         for (network, evaluation), accuracy in np.ndenumerate(scores):
             rows.append((name, network, evaluation, accuracy))
