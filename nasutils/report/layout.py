@@ -103,10 +103,11 @@ def rail(source: DrawnNode, target: DrawnNode, side: int = 1) -> np.ndarray:
     """Points of the line to the concatenation: down, right, up; side -1: mirrored."""
     turn = 0.25  # radius of the corners
     bottom = RAIL + turn
-    end = side * target.y - RADIUS - 0.03
+    end = side * target.y - RADIUS - 0.03  # the tip stops short of the outline
     angle = np.linspace(0, np.pi / 2, 12)
     corner = turn * np.stack([1 - np.cos(angle), -np.sin(angle)], axis=-1)
-    down = np.linspace([source.x, -RADIUS], [source.x, bottom], 20)
+    start = -RADIUS  # at the source's outline
+    down = np.linspace([source.x, start], [source.x, bottom], 20)
     up = np.linspace([target.x, bottom], [target.x, end], 20)
     from_down = down[-1] + corner
     to_up = up[0] + corner * (-1, 1)  # mirrored, and so drawn from its end

@@ -46,8 +46,7 @@ def temperature_explorer(alpha: Tensor, upstream: Tensor, ops: Sequence[str]) ->
         _, *gradients = _softmax_state(alpha, upstream, 10.0**exponent)
         largest = max(largest, float(np.abs(gradients).max()))
     figure, ((left, right),) = plots.panels(1, 2, 2.6)
-    weights = left.bar(np.arange(len(ops)), np.zeros(len(ops)))
-    left.set(ylabel="mixing weight", ylim=(0, 1))
+    weights = _weight_bars(left, len(ops))
     styles = {"plain": {}, "sparse-noisy": {"hatch": "//"}}
     plain, noisy = _bar_pairs(right, len(ops), styles)
     # The gradients span seven decades and both signs.
@@ -76,6 +75,13 @@ def _softmax_state(
     plain = relax.softmax_gradient(p, upstream, temperature)
     at_temperature_1 = relax.softmax_gradient(relax.softmax(alpha, 1.0), upstream)
     return p.numpy(), plain.numpy(), (plain + at_temperature_1).numpy()
+
+
+def _weight_bars(ax: Axes, operations: int) -> BarContainer:
+    """A bar for the weight of each operation, of no height yet."""
+    bars = ax.bar(np.arange(operations), np.zeros(operations), color="C0")
+    ax.set(ylabel="mixing weight", ylim=(0, 1))
+    return bars
 
 
 def _bar_pairs(
@@ -151,8 +157,7 @@ def leakage_explorer(
 
     probes = {record["epoch"]: record for record in records if "leakage" in record}
     figure, ((left, right),) = plots.panels(1, 2, 2.7)
-    weights = left.bar(np.arange(len(ops)), np.zeros(len(ops)), color="C0")
-    left.set(ylabel="mixing weight", ylim=(0, 1))
+    weights = _weight_bars(left, len(ops))
     cut, only = _change_bars(right, [probe["leakage"] for probe in probes.values()])
     _name_operations((left, right), ops)
     title = left.set_title(" ")
@@ -166,8 +171,7 @@ def leakage_explorer(
         _set_heights(cut, without)
         _set_heights(only, alone)
         for ax in (left, right):
-            for place, tick in enumerate(ax.get_xticklabels()):
-                tick.set_fontweight("bold" if place == operation else "normal")
+            _embolden(ax, operation)
         title.set_text(f"epoch {epoch}, edge {edges[edge]}")
         loss = leakage["loss"]
         losses.set_text(
@@ -320,6 +324,13 @@ def _name_operations(axes: Sequence[Axes], ops: Sequence[str]) -> None:
     for ax in axes:
         ax.set_xticks(range(len(ops)), [plots.spaced(op) for op in ops], rotation=20)
         ax.set_xlabel("operation")
+
+
+def _embolden(ax: Axes, operation: int) -> None:
+    """Only the name of this operation is bold."""
+    names = ax.get_xticklabels()
+    plt.setp(names, fontweight="normal")
+    names[operation].set_fontweight("bold")
 
 
 def _set_heights(bars: Any, heights: Sequence[float] | np.ndarray) -> None:

@@ -95,14 +95,15 @@ def ranks(results: Results) -> Drawn:
     difference, which is drawn above.
     """
     table, chance = rank_table(results)
-    placed = pd.DataFrame(results.ranks(), columns=results.methods)  # a row per condition
-    of_dataset = [dataset for dataset, _ in results.conditions]
+    datasets = [dataset for dataset, _ in results.conditions]
+    placed = pd.DataFrame(results.ranks(), index=datasets, columns=results.methods)
     figure, ax = plots.panel(1.2 + 0.2 * len(table))
     for y, (method, rank) in enumerate(zip(table["method"], table["rank"], strict=True)):
-        for dataset, here in placed[method].groupby(of_dataset, sort=False):
-            color, marker = SEARCHED[str(dataset)]
+        for dataset in results.datasets:
+            here = placed.loc[dataset, method]
             heights = y + np.linspace(-0.18, 0.18, len(here))
-            label = "" if y else f"{NAMES[str(dataset)]}, four policies"
+            color, marker = SEARCHED[dataset]
+            label = "" if y else f"{NAMES[dataset]}, four policies"
             ax.plot(here, heights, marker, color=color, ms=3, alpha=0.7, label=label)
         label = "" if y else "average"
         ax.plot(rank, y, marker="|", ms=13, mew=2, color="0.1", label=label)
