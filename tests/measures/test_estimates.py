@@ -80,6 +80,12 @@ def test_two_shares():
     assert estimates.boschloo_test(arms[::-1]).p > 0.9
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_an_arm_that_its_schedule_alone_decides_is_compared_without_a_warning():
+    found = estimates.welch_test([np.array([0.8, 0.9, 0.85]), np.full(12, 0.14)])
+    assert found.p < 0.01 and found.estimate == pytest.approx(0.71)
+
+
 def test_differences_and_means_are_students_and_welchs():
     found = estimates.welch_test([X, Y], 0.5)
     assert found.p == pytest.approx(
