@@ -14,7 +14,7 @@ from nasutils.report import params
 from nasutils.runs import Run
 from nasutils.sweep.launch import sweep
 from nasutils.sweep.live import Lines
-from nasutils.sweep.pool import Task, home_of, name_of
+from nasutils.sweep.pool import ENGINES, Task, home_of, name_of
 from nasutils.training.experiment import Machine
 
 Key = tuple[str, int]
@@ -52,7 +52,7 @@ def main(module: str, about: str | None, parts: Parts) -> None:
         campaign = made_of(params.at_scale(notebook, given.scale, device=given.device))
         print(f"{name} (notebook {notebook}): {campaign.cost}", flush=True)
         if given.action == "run":
-            compute(campaign, machine, kept, given.workers)
+            compute(campaign, machine, kept, **side_by_side(given))
         print("\n".join(status(campaign, machine)), flush=True)
 
 
@@ -61,19 +61,31 @@ def add_machine(parser: argparse.ArgumentParser, scales: Sequence[str]) -> None:
     parser.add_argument("--runs", type=Path, help="folder of the runs (figures/<scale>/runs)")
     parser.add_argument("--data", type=Path, help="folder of the data sets (NASUTILS_DATA)")
     parser.add_argument("--scale", default="laptop", choices=scales)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, or one of several: cuda:1")
     parser.add_argument("--workers", type=int, default=2, help="runs side by side")
+    parser.add_argument("--engine", default="local", choices=ENGINES, help="ray: on a cluster")
+    parser.add_argument(
+        "--gpus",
+        type=float,
+        default=0.0,
+        help="share of a GPU that a run takes, on all GPUs of device cuda (0: all on the device)",
+    )
 
 
-def compute(campaign: Campaign, machine: Machine, kept: Path, workers: int) -> None:
-    """Compute what is missing, `workers` runs side by side; kept: folder of runs that are used."""
+def side_by_side(given: argparse.Namespace) -> dict[str, Any]:
+    """What `sweep` is told of these options."""
+    return {"workers": given.workers, "engine": given.engine, "gpus": given.gpus}
+
+
+def compute(campaign: Campaign, machine: Machine, kept: Path, **how: Any) -> None:
+    """Compute what is missing; kept: folder of runs that are used; how: see `side_by_side`."""
     for tasks in campaign.stages(machine):
         bring(tasks.values(), machine, kept)
         labels: dict[str, str] = {}
         for (label, seed), task in tasks.items():
             # Of equal tasks, which are one run, the first one names it.
             labels.setdefault(name_of(task), f"{label}, seed {seed}")
-        sweep(list(tasks.values()), machine, workers, watch=Lines(labels))
+        sweep(list(tasks.values()), machine, watch=Lines(labels), **how)
 
 
 def bring(tasks: Iterable[Task], machine: Machine, kept: Path) -> None:

@@ -285,3 +285,12 @@ def test_the_pilot_is_that_of_the_released_architectures():
         [44.3, 47.6, 46.9, 47.0, 43.5, 45.7, 44.6, 43.7, 47.0]
     )
     assert set(architectures.METHODS) == set(architectures.architectures()["method"])
+
+
+def test_a_campaign_is_spread_over_gpus_or_a_cluster(monkeypatch):
+    asked = []
+    monkeypatch.setattr(Campaign, "compute", lambda campaign, **how: asked.append(how))
+    options = ["--workers", "64", "--engine", "ray", "--gpus", "0.125", "--device", "cuda"]
+    monkeypatch.setattr("sys.argv", ["confirmation", "run", *options])
+    main()
+    assert asked == [{"workers": 64, "engine": "ray", "gpus": 0.125}]

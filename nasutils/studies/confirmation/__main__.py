@@ -8,7 +8,7 @@ from pathlib import Path
 from nasutils import paths
 from nasutils.studies.confirmation import plan
 from nasutils.studies.confirmation.campaign import Campaign
-from nasutils.studies.exploratory import add_machine
+from nasutils.studies.exploratory import add_machine, side_by_side
 from nasutils.training.experiment import Machine
 
 
@@ -38,7 +38,7 @@ def main() -> None:
                 f"part {given.part} of {plan.FILE} is not registered yet: nothing of it is"
                 " computed before"
             )
-        campaign.compute(given.workers)
+        campaign.compute(**side_by_side(given))
     elif given.action == "status":
         print(campaign.status(given.workers))
     else:

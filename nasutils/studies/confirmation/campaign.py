@@ -139,8 +139,8 @@ class Campaign:
                 found[key] = task
         return found
 
-    def compute(self, workers: int) -> None:
-        """Compute all that is left, `workers` runs side by side,
+    def compute(self, workers: int, engine: str = "local", gpus: float = 0.0) -> None:
+        """Compute all that is left, `workers` runs side by side, see `sweep`,
         printing a line whenever one ends.
 
         Block by block, a block's networks after its searches: so claims come to an end early.
@@ -153,7 +153,7 @@ class Campaign:
                 labels[name] = f"{arm}, {_worded(which)}"
             tried |= labels.keys()
             tasks = [task for _, task in waiting.values()]
-            sweep(tasks, self.machine, workers, watch=Lines(labels))
+            sweep(tasks, self.machine, workers, engine, gpus, watch=Lines(labels))
         print(self.status(workers))
 
     def _next(self, tried: Collection[str]) -> dict[str, tuple[Key, Task]]:
