@@ -154,7 +154,7 @@ def test_gather_returns_the_runs_by_their_keys_and_names_what_failed(swept, caps
     last = printed.out.splitlines()[-1]
     where = f"(1 on {stamp()['device']})"
     assert last.startswith(
-        f"1 of 2 runs finished {where}; failed: {{('A', 1): 'NotFinite: the train loss is not"
+        f"1 of 2 runs finished {where}; failed: {{('A', 1): 'NotFinite: the valid loss is not"
         " finite at epoch 0"
     )
     assert "6/6" in printed.err and "1 running" in printed.err and "1 failed" in printed.err
