@@ -201,9 +201,16 @@ def _repeated(spread: Sequence[Spread]) -> str:
     again = [test for test in passed if all(f.p < LEVEL for f in test.alone.values())]
     others = [test.claim for test in passed if test not in again]
     but = f" (not: {', '.join(dict.fromkeys(others))})" if others else ""
-    return (
+    told = (
         f"{len(once)} of {len(spread)} tests can be made on one device. {len(passed)} of them pass"
         f" at 2.5 % on all runs; {len(again)} of these pass on each such device, too{but}."
+    )
+    assumed = [test.claim for test in spread if not test.alone and test.whole.p < LEVEL]
+    if not assumed:
+        return told
+    claims = ", ".join(f"*{claim}*" for claim in dict.fromkeys(assumed))
+    return (
+        f"{told} {len(assumed)} of the others pass, if the device makes no difference: {claims}."
     )
 
 
