@@ -552,6 +552,21 @@ def test_a_run_of_two_parts_is_counted_once_and_one_that_two_machines_computed_n
     assert f"| {cpu} | 1 | DARTS (1) |" in machines.section(parts)
 
 
+def test_searches_of_an_earlier_part_count_from_its_commit_and_are_drawn_once():
+    part = PLAN["on_a_cpu"]
+    earlier = {arm.name for arm in part.arms if arm.registered}
+    assert len(earlier) == 7 and len(part.arms) == 13
+    keys = {key(search.params()) for _, _, search in SEARCHES.searches()}
+    for arm, _, search in part.searches():
+        assert (key(search.params()) in keys) == (arm.name in earlier)
+    assert {part.registered_by(name) for name in earlier} == {SEARCHES.registered}
+    found = {(a.name, seed): searched("none", "EPYC") for a, seed, _ in part.searches()}
+    results = outcomes.Results(part.model_copy(update={"registered": None}), {}, {})
+    results.searches = found
+    drawn = figures.complete(results, "lr_swap")
+    assert [arm.name for arm in drawn] == ["EX-DARTS on a CPU"]
+
+
 def test_searches_whose_seconds_are_compared_ran_on_the_same_processor():
     results, found = page.committed(SEARCHES), []
     hypotheses = [

@@ -29,14 +29,16 @@ def last_cells(parts: Sequence[Results], paper: str) -> pd.DataFrame:
 
 
 def complete(results: Results, paper: str) -> Iterator[Arm]:
-    """The arms of searches that the tests of a paper rest on and of which no run is missing."""
+    """The arms of searches that the tests of a paper rest on and of which no run is missing, but
+    for those that an earlier part of the plan has.
+    """
     tested: set[str] = set()
     for claim in results.study.claims.get(paper, ()):
         for hypothesis in claim.tests:
             if hypothesis.of in OF_SEARCHES:
                 tested.update(*hypothesis.groups())
     for arm in results.study.arms:
-        if isinstance(arm, Arm) and arm.name in tested:
+        if isinstance(arm, Arm) and arm.name in tested and not arm.registered:
             searches = {(arm.name, seed) for seed in arm.seeds()}
             if searches <= results.searches.keys():
                 yield arm

@@ -60,18 +60,19 @@ class Results:
     def __init__(self, study: Study, searches: Mapping[Key, Run], networks: Mapping[Key, Run]):
         self.study = study
         self.refused: dict[str, str] = {}
-        self.searches = {key: run for key, run in searches.items() if self._counts(run)}
-        self.networks = {key: run for key, run in networks.items() if self._counts(run)}
+        self.searches = {key: run for key, run in searches.items() if self._counts(key, run)}
+        self.networks = {key: run for key, run in networks.items() if self._counts(key, run)}
         self._measured: dict[tuple[Key, str], float] = {}
 
-    def _counts(self, run: Run) -> bool:
+    def _counts(self, key: Key, run: Run) -> bool:
         try:
             finished = run.result is not None
         except BadRun as error:
             self.refused[run.path.name] = str(error)
             return False
-        if finished and self.study.registered:
-            reason = refusal(run.stamp, self.study.registered)
+        registered = self.study.registered_by(key[0])
+        if finished and registered:
+            reason = refusal(run.stamp, registered)
             if reason:
                 self.refused[run.path.name] = reason
                 return False

@@ -50,10 +50,11 @@ The **pilot** is what was looked at first: seeds 0 to 4, with tests chosen along
 know about it](../docs/pilot.md)). The **confirmation** is a study of its own: its tests and seeds
 (5 and up) were fixed in [params/confirmation.yaml](../params/confirmation.yaml) before its first
 run, and no claim is judged before all runs of its arms are there. The study of LHD has a plan of
-its own: networks of the architectures that its paper released, trained anew. Laptop scale
-throughout, unless a claim says otherwise: CIFAR-10 at 16 x 16 pixels, 2,000 images for the weights
-and as many for alpha, 8 channels, 2 cells a stage, 50 epochs; the accuracies of the cells are
-those of NAS-Bench-201's table, networks of full size.
+its own: networks of the architectures that its paper released, trained anew. So have the claims
+*on a CPU*: where arms lie on different [machines](#machines), one of them is computed anew on the
+machine of the other. Laptop scale throughout, unless a claim says otherwise: CIFAR-10 at 16 x 16
+pixels, 2,000 images for the weights and as many for alpha, 8 channels, 2 cells a stage, 50 epochs;
+the accuracies of the cells are those of NAS-Bench-201's table, networks of full size.
 
 - *Supported*: all tests of the claim pass, one-sided at 2.5 %, primary claims (in bold) by Holm's
   correction over their paper: of the largest p of a claim's tests, and a claim that waits counts

@@ -76,7 +76,8 @@ class Arm(_Strict):
 
     setting: a name in the plan's settings, from which these fields depart; of `recipe`, field by
     field. final: fields of `Evaluation`; the cell of every search is then trained, too, with the
-    search's seed. block: arms of one block are computed by turns, seed by seed.
+    search's seed. block: arms of one block are computed by turns, seed by seed. registered: the
+    commit that fixed these searches, if an earlier part of the plan has done so.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Arm(_Strict):
     search: dict[str, Any]
     parts: tuple[Part, ...]
     final: dict[str, Any] = {}
+    registered: str | None = None
 
     def experiments(self, settings: Mapping[str, Mapping[str, Any]]) -> dict[int, Experiment]:
         """The searches by seed. Raises ValueError where a field or a value cannot be."""
@@ -315,6 +317,12 @@ class Study(_Strict):
     def arm(self, name: str) -> Arm | Networks:
         """By its name."""
         return next(arm for arm in self.arms if arm.name == name)
+
+    def registered_by(self, name: str) -> str | None:
+        """The commit from which on runs of this arm count."""
+        arm = self.arm(name)
+        earlier = arm.registered if isinstance(arm, Arm) else None
+        return earlier or self.registered
 
     def searches(self) -> Iterator[tuple[Arm, int, Experiment]]:
         """All searches in the order in which they are computed."""
