@@ -63,9 +63,10 @@ def _computer(stamp: Mapping[str, Any]) -> str:
 
 def device(run: Run) -> str:
     """Short: CPU, or a GPU's name."""
-    if run.stamp["type"] == "cpu":
+    stamp = run.stamp  # read from its file
+    if stamp["type"] == "cpu":
         return "CPU"
-    name, *_ = run.stamp["device"].removeprefix("NVIDIA ").split()
+    name, *_ = stamp["device"].removeprefix("NVIDIA ").split()
     return name
 
 

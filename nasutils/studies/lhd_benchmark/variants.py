@@ -26,7 +26,7 @@ from nasutils.spaces.genotype import Genotype
 from nasutils.spaces.lhd_final import channels_of
 from nasutils.spaces.lhd_policies import POLICIES
 from nasutils.sweep.pool import home_of
-from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.experiment import Experiment, Machine, method_of
 from nasutils.training.finalnet import Evaluation
 from nasutils.training.loop import PRECISIONS
 
@@ -233,19 +233,11 @@ def final_mix(experiment: Experiment, run: Run) -> Mix:
     """The mixing weights that a finished search ends with;
     those it starts with for a method that does not train.
     """
+    if not run.records:
+        return method_of(experiment).inference()
     dtype = PRECISIONS[experiment.precision]
-    if run.records:
-        mix = run.records[-1]["mix"]
-        return {name: torch.tensor(rows, dtype=dtype) for name, rows in mix.items()}
-    method = methods.get(
-        experiment.method,
-        SPACE,
-        epochs=experiment.epochs,
-        preset=experiment.preset,
-        seed=experiment.seed,
-        dtype=dtype,
-    )
-    return method.inference()
+    mix = run.records[-1]["mix"]
+    return {name: torch.tensor(rows, dtype=dtype) for name, rows in mix.items()}
 
 
 class FinalKey(NamedTuple):
