@@ -286,6 +286,7 @@ OF_SEARCHES: Mapping[str, Callable[[Records], float]] = {
 OF_NETWORKS: Mapping[str, Callable[[Mapping[str, Any]], float]] = {
     measure.__name__: measure for measure in (final_accuracy, broken)
 }
+MEASURES: Mapping[str, Callable[[Any], float]] = {**OF_SEARCHES, **OF_NETWORKS}
 ACCURACIES = frozenset(
     {"accuracy", "collapsed", "degraded", "best_minus_last", "final_accuracy", "broken"}
 )
@@ -297,26 +298,23 @@ LOGGED_BY = {"leakage": "probe_every", "held_out": "held_out"}
 
 
 def values(run: Run, names: Sequence[str]) -> dict[str, float]:
-    """These measures of a finished run.
+    """These measures of a finished run: all of a search, or all of a network.
 
     Raises ValueError for an unknown name, naming the nearest one, and for a run that lacks what a
     measure rests on, naming the field of a search that asks for it.
     """
     for name in names:
-        choose("measure", name, (*OF_SEARCHES, *OF_NETWORKS))
-    found = {}
+        choose("measure", name, MEASURES)
+    network = all(name in OF_NETWORKS for name in names)
+    said = run.result if network else run.records
+    return {name: _value(run, name, said) for name in names}
+
+
+def _value(run: Run, name: str, said: Any) -> float:
+    """said: the records of a search, or the result of a network."""
     try:
-        if any(name in OF_NETWORKS for name in names):
-            result = run.result
-            assert result is not None
-            for name in names:
-                found[name] = OF_NETWORKS[name](result)
-        else:
-            records = run.records
-            for name in names:
-                found[name] = OF_SEARCHES[name](records)
+        return MEASURES[name](said)
     except KeyError as error:
         (lacking,) = error.args
         hint = f": search with `{LOGGED_BY[lacking]}`" if lacking in LOGGED_BY else ""
         raise ValueError(f"{run.path} has no {lacking!r}, on which {name} rests{hint}") from None
-    return found

@@ -317,8 +317,9 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_interval(mean: float, low: float, high: float) -> str:
+    """`z`: a mean that rounds to -0.00 is 0.00."""
     if math.isnan(mean):
         return ""
     if math.isnan(low):
-        return f"{mean:.2f}"
-    return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+        return f"{mean:z.2f}"
+    return f"{mean:z.2f} [{low:z.2f}, {high:z.2f}]"

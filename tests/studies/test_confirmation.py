@@ -502,6 +502,26 @@ def test_only_complete_arms_of_the_papers_claims_are_drawn():
     assert figures.last_cells([], "lr_swap").empty
 
 
+def test_complete_arms_are_told_by_every_criterion():
+    good, bad = "nor_conv_3x3", "skip_connect"
+    cells = {op: f"|{op}~0|+|{op}~0|{op}~1|+|{op}~0|{op}~1|{op}~2|" for op in (good, bad)}
+    cured = [{"genotype": cells[bad]}] * 30 + [{"genotype": cells[good]}] * 20
+    collapsed = [{"genotype": cells[good]}] * 30 + [{"genotype": cells[bad]}] * 20
+    seeds = SEARCHES.arm("EX-DARTS").seeds()
+    found = {}
+    for i, seed in enumerate(seeds):
+        found["EX-DARTS", seed] = SimpleNamespace(records=collapsed if i < 5 else cured)
+    found["DARTS", seeds[0]] = SimpleNamespace(records=collapsed)  # one of 40
+    (row,) = figures.by_criterion(
+        [SimpleNamespace(study=SEARCHES, searches=found)], "lr_swap"
+    ).to_dict("records")
+    assert (row["arm"], row["n"], row["below_median"]) == ("EX-DARTS", 25, 0.2)
+    assert row["below_median_low"] == pytest.approx(0.0683, abs=1e-4)  # scipy's exact interval
+    won = row["last_cell"] - 54.3
+    assert row["last_cell"] == 93.76 and row["best_minus_last"] == 0
+    assert row["late_minus_early"] == pytest.approx(won, abs=0.01)
+
+
 def test_the_page_names_the_machines_of_the_runs(computed):
     here = stamp()
     row = (

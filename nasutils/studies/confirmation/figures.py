@@ -1,16 +1,34 @@
-"""The registered searches in one picture: what the last cell of each is worth."""
+"""The registered searches: what the last cell of each is worth, in one picture,
+and how each arm does by every criterion.
+"""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from nasutils.measures import tables
-from nasutils.measures.searches import OF_SEARCHES, accuracy, median_cell
+from nasutils.measures.estimates import binomial_test
+from nasutils.measures.searches import (
+    OF_SEARCHES,
+    accuracy,
+    best_minus_last,
+    degraded,
+    late_gain,
+    median_cell,
+)
 from nasutils.report import plots
 from nasutils.studies.confirmation.outcomes import Results
 from nasutils.studies.confirmation.plan import Arm
 from nasutils.studies.figures import CELL_LINES, Drawn
+
+CRITERIA = {
+    "last_cell": accuracy,
+    "best_minus_last": best_minus_last,
+    "late_minus_early": late_gain,
+}
+"""Column of a table -> what it says of a search."""
 
 
 def last_cells(parts: Sequence[Results], paper: str) -> pd.DataFrame:
@@ -26,6 +44,26 @@ def last_cells(parts: Sequence[Results], paper: str) -> pd.DataFrame:
                 search = results.searches[arm.name, seed]
                 rows.append((arm.name, seed, accuracy(search.records)))
     return pd.DataFrame(rows, columns=["arm", "seed", "accuracy"])
+
+
+def by_criterion(parts: Sequence[Results], paper: str) -> pd.DataFrame:
+    """A row per complete arm: what the registered tests judge a degradation, or its cure, by.
+
+    Medians with their intervals: last_cell (%), best_minus_last, late_minus_early (the cells of
+    the last ten epochs minus those of epochs 5 to 14, points). below_median: the share of the last
+    cells below the median cell, with Clopper and Pearson's interval.
+    """
+    rows = []
+    for results in parts:
+        for arm in complete(results, paper):
+            searched = [results.searches[arm.name, seed].records for seed in arm.seeds()]
+            row: dict[str, Any] = {"arm": arm.name, "n": len(searched)}
+            for column, measure in CRITERIA.items():
+                values = [measure(records) for records in searched]
+                row |= tables.central(values).columns(column)
+            below = np.array([degraded(records) for records in searched])
+            rows.append(row | binomial_test([below], 0.5).columns("below_median"))
+    return pd.DataFrame(rows)
 
 
 def complete(results: Results, paper: str) -> Iterator[Arm]:

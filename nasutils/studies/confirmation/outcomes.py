@@ -105,38 +105,49 @@ def outcomes(study: Study, paper: str, results: Results) -> list[Outcome]:
     """Of the claims of a paper, in the plan's order."""
     claims = study.claims[paper]
     tested = [_findings(claim, results) for claim in claims]
-    p = [_largest_p(findings) for findings in tested]
+    p = [max((finding.p for finding in findings), default=math.nan) for findings in tested]
     corrected = _corrected(claims, p)
     found = []
     for i, (claim, findings) in enumerate(zip(claims, tested, strict=True)):
-        if isinstance(findings, str):  # how many of its runs are there
-            found.append(Outcome(claim, (), math.nan, math.nan, findings))
+        if findings:
+            outcome = _outcome(claim, findings, p[i] if math.isnan(corrected[i]) else corrected[i])
         else:
-            outcome = _outcome(claim, findings, corrected.get(i, p[i]))
-            found.append(Outcome(claim, findings, p[i], corrected.get(i, math.nan), outcome))
+            outcome = _count(claim, results)
+        found.append(Outcome(claim, findings, p[i], corrected[i], outcome))
     return found
 
 
-def _largest_p(findings: Sequence[Finding] | str) -> float:
-    """nan while runs are missing."""
-    if isinstance(findings, str):
-        return math.nan
-    return max(finding.p for finding in findings)
-
-
-def _corrected(claims: Sequence[PlannedClaim], p: Sequence[float]) -> dict[int, float]:
-    """Holm's p of the primary claims, by their place.
+def _corrected(claims: Sequence[PlannedClaim], p: Sequence[float]) -> list[float]:
+    """Holm's p of the primary claims; nan of others, and while runs are missing.
 
     A claim that waits for its runs counts in the family like one that failed, so a corrected p
     never grows later.
     """
     family = [i for i, claim in enumerate(claims) if claim.role == "primary"]
     known = [1.0 if math.isnan(p[i]) else p[i] for i in family]
-    return dict(zip(family, holm(known), strict=True))
+    corrected = [math.nan] * len(claims)
+    for i, value in zip(family, holm(known), strict=True):
+        if not math.isnan(p[i]):
+            corrected[i] = value
+    return corrected
 
 
-def _findings(claim: PlannedClaim, results: Results) -> tuple[Finding, ...] | str:
-    """Of all tests of a claim; while runs are missing, how many there are."""
+def _findings(claim: PlannedClaim, results: Results) -> tuple[Finding, ...]:
+    """Of all tests of a claim; none while runs are missing."""
+    _, missing = _runs(claim, results)
+    if missing:
+        return ()
+    return tuple(finding(hypothesis, results) for hypothesis in claim.tests)
+
+
+def _count(claim: PlannedClaim, results: Results) -> str:
+    """How many of how many runs are there."""
+    there, missing = _runs(claim, results)
+    return f"{len(there)} of {len(there) + len(missing)} runs"
+
+
+def _runs(claim: PlannedClaim, results: Results) -> tuple[set[Run], set[Key]]:
+    """The finished runs that a claim rests on, and the keys of those that are missing."""
     there: set[Run] = set()
     missing: set[Key] = set()
     for hypothesis in claim.tests:
@@ -144,9 +155,7 @@ def _findings(claim: PlannedClaim, results: Results) -> tuple[Finding, ...] | st
         for sample in results.samples(hypothesis):
             there |= {runs[key] for key in sample if key in runs}
             missing |= {key for key in sample if key not in runs}
-    if missing:
-        return f"{len(there)} of {len(there) + len(missing)} runs"
-    return tuple(finding(hypothesis, results) for hypothesis in claim.tests)
+    return there, missing
 
 
 def finding(

@@ -83,7 +83,6 @@ def page(parts: Sequence[Results], found: Mapping[str, Sequence[Outcome]]) -> st
     sections = [HEAD, _calibration(), _counts(found)]
     for paper, of_paper in found.items():
         sections += [_paper(paper, of_paper), *_picture(paper)]
-    sections += [_pilot_only(paper) for paper in TITLES if paper not in found]
     sections += [machines.section(parts), *dict.fromkeys(_deviations(r.study) for r in parts)]
     return "\n".join(sections)
 
@@ -339,16 +338,6 @@ def _released_pilot() -> list[str]:
 
 _RELEASED_PILOT = {"lhd_benchmark": _released_pilot}
 """More than its verdicts that a paper's pilot consists of."""
-
-
-def _pilot_only(paper: str) -> str:
-    """The claims of a paper that has no confirmation yet."""
-    pilot = pilot_verdicts(paper)
-    rows = []
-    for name, row in pilot.iterrows():
-        rows.append([name, str(row["statistic"]), _before(pilot, str(name))])
-    table = markdown.table(["claim", "tested", "pilot"], rows)
-    return "\n".join([f"## {TITLES[paper]}", "", "No confirmation is planned yet.", "", table])
 
 
 def _rows(outcome: Outcome, pilot: pd.DataFrame) -> Iterator[list[str]]:

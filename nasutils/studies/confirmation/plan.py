@@ -241,7 +241,7 @@ class Hypothesis(_Strict):
     @model_validator(mode="after")
     def _check(self) -> "Hypothesis":
         choose("test", self.test, TESTS)
-        choose("measure", self.of, [*measures.OF_SEARCHES, *measures.OF_NETWORKS])
+        choose("measure", self.of, measures.MEASURES)
         if self.method is not None:
             choose("method", self.method, architectures.METHODS[1:])
         if self.against is not None:
