@@ -382,7 +382,11 @@ def test_a_block_comes_to_an_end_before_the_next_one_begins(tmp_path, capsys):
     study = Study.model_validate({**SMALL, "arms": arms, "claims": {}})
     Campaign(study, Machine(tmp_path)).compute(workers=1)
     lines = [line for line in capsys.readouterr().out.splitlines() if "finished:" in line]
-    assert [line.split()[1] for line in lines] == ["S2,", "S2,", "DARTS,"]
+    assert [line.split(" (")[0] for line in lines] == [
+        "finished: S2, seed 5",
+        "finished: S2, final networks, seed 5",
+        "finished: DARTS, seed 5",
+    ]
 
 
 def test_a_claim_waits_for_its_last_run(computed):

@@ -85,7 +85,7 @@ class Campaign:
             found[name] += 1
             arm = self.study.arm(name)
             if isinstance(arm, Arm) and arm.final:
-                found[f"{name}, final networks"] += 1
+                found[self._counted(name, network=True)] += 1
         return found + Counter(name for name, _ in self._given)
 
     @cached_property
@@ -149,8 +149,8 @@ class Campaign:
         tried: set[str] = set()
         while waiting := self._next(tried):
             labels = {}
-            for name, ((arm, which), _) in waiting.items():
-                labels[name] = f"{arm}, {_worded(which)}"
+            for name, (key, task) in waiting.items():
+                labels[name] = self._label(key, task)
             tried |= labels.keys()
             tasks = [task for _, task in waiting.values()]
             sweep(tasks, self.machine, workers, engine, gpus, watch=Lines(labels))
@@ -192,19 +192,26 @@ class Campaign:
         lines += [f"{name:32} {done[name]:4} {number:4}" for name, number in wanted.items()]
         lines += [f"left out, {name}: {reason}" for name, reason in self.absent.items()]
         lines += [f"does not count: {name}: {reason}" for name, reason in results.refused.items()]
-        for (arm, which), error in self.failures():
-            lines.append(f"failed: {arm}, {_worded(which)}: {error}")
+        lines += [f"failed: {label}: {error}" for label, error in self.failures()]
         outlook = self._outlook(results, workers)
         lines.append(f"{done.total()} of {sum(wanted.values())} runs finished, {outlook}")
         return "\n".join(lines)
 
+    def _counted(self, arm: str, network: bool) -> str:
+        """What `arms` counts a run of an arm under."""
+        of_search = network and isinstance(self.study.arm(arm), Arm)
+        return f"{arm}, final networks" if of_search else arm
+
+    def _label(self, key: Key, task: Task) -> str:
+        arm, which = key
+        counted = self._counted(arm, isinstance(task, Evaluation))
+        return f"{counted}, seed {which}" if isinstance(which, int) else f"{counted}, {which}"
+
     def _done(self, results: Results) -> Counter[str]:
         """The number of finished runs by arm, as `arms`."""
-        done = Counter(name for name, _ in results.searches)
-        for name, _ in results.networks:
-            of_search = isinstance(self.study.arm(name), Arm)
-            done[f"{name}, final networks" if of_search else name] += 1
-        return done
+        searches = [self._counted(arm, network=False) for arm, _ in results.searches]
+        networks = [self._counted(arm, network=True) for arm, _ in results.networks]
+        return Counter(searches + networks)
 
     def _outlook(self, results: Results, workers: int) -> str:
         hours = self._seconds_left(results) / workers / 3600
@@ -213,23 +220,33 @@ class Campaign:
         without = ", without those left out" if self.absent else ""
         return f"about {ceil(hours)} h left on {workers} processes{without}"
 
-    def failures(self) -> Iterator[tuple[Key, str]]:
+    def failures(self) -> Iterator[tuple[str, str]]:
         """Runs that ended in an error or are damaged, with it."""
         for key, task in self.left().items():
             if failure := home_of(task, self.machine).failure:
-                yield key, failure["error"]
+                yield self._label(key, task), failure["error"]
 
     def _seconds_left(self, results: Results) -> float:
-        """By the mean of what the finished runs of an arm took,
+        """By the mean of what the finished runs of an arm took, see `arms`,
         or of all arms where none is finished.
         """
         costs = defaultdict(list)
-        for (name, _), run in chain(results.searches.items(), results.networks.items()):
-            costs[name].append(seconds(run.records))
+        for network, runs in ((False, results.searches), (True, results.networks)):
+            for (arm, _), run in runs.items():
+                costs[self._counted(arm, network)].append(seconds(run.records))
         usual = list(chain(*costs.values()))
         if not usual:
             return nan
-        return sum(fmean(costs[name] or usual) for name, _ in self.left())
+        return sum(fmean(costs[arm] or usual) for arm in self._arms_left())
+
+    def _arms_left(self) -> Iterator[str]:
+        """What each run that is left is counted under, those of networks to come as well."""
+        for (name, _), task in self.left().items():
+            network = isinstance(task, Evaluation)
+            yield self._counted(name, network)
+            arm = self.study.arm(name)
+            if not network and isinstance(arm, Arm) and arm.final:
+                yield self._counted(name, network=True)
 
 
 def _unused(path: Path) -> Path:
@@ -238,8 +255,3 @@ def _unused(path: Path) -> Path:
     """
     names = (path.with_name(f"{path.name}.damaged{i or ''}") for i in count())
     return next(name for name in names if not name.exists())
-
-
-def _worded(which: object) -> str:
-    """What tells the runs of an arm apart."""
-    return f"seed {which}" if isinstance(which, int) else str(which)
