@@ -50,20 +50,21 @@ KNOWN = {
 }
 ADVICE = {
     "temperature": (
-        "Search at a small temperature (pcd-darts, edd-darts). "
-        "Small Temperature is All You Need for DARTS, arXiv 2306.06855."
+        "Search at a small temperature (pcd-darts, edd-darts). Small Temperature is All You Need"
+        " for Differentiable Architecture Search, arXiv 2306.06855."
     ),
     "mixed": (
-        "Mix sparse and dense steps (sp-darts). "
-        "Robustifying DARTS by Eliminating Information Bypass Leakage, arXiv 2306.06858."
+        "Mix sparse and dense steps (sp-darts). Robustifying DARTS by Eliminating Information"
+        " Bypass Leakage via Explicit Sparse Regularization, arXiv 2306.06858."
     ),
     "swap": (
-        "Swap the learning rates of weights and alpha (ex-darts). "
-        "Delve into the Performance Degradation of DARTS, arXiv 2109.13466."
+        "Swap the learning rates of weights and alpha (ex-darts). Delve into the Performance"
+        " Degradation of Differentiable Architecture Search, arXiv 2109.13466."
     ),
     "regularise": (
-        "Regularise the weights more: decay, drop path. Understanding and Robustifying DARTS,"
-        " arXiv 1909.09656. (More decay of alpha did not help in arXiv 2109.13466.)"
+        "Regularise the weights more: decay, drop path. Understanding and Robustifying"
+        " Differentiable Architecture Search, arXiv 1909.09656. (More decay of alpha did not help"
+        " in arXiv 2109.13466.)"
     ),
 }
 EARLIER = {

@@ -6,7 +6,7 @@ one-sided; intervals are two-sided at 95 %, so that "the interval lies above" an
 the same. Only for an AUC and for a difference of shares, whose interval (through the logit,
 Newcombe's) is built in another way than the test, can they differ near the threshold: then p
 decides on "supported", the interval on "refuted". The tests are those of scipy and statsmodels.
-Arms are not paired: over seeds their values hardly correlate.
+Arms are not paired, but for costs (`paired`): over seeds the values of most arms hardly correlate.
 """
 
 import math

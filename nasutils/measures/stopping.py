@@ -34,7 +34,7 @@ ES_CADENCE, ES_START = 2, 10
 """DARTS-ES: epochs from one eigenvalue to the next, which its window and lag are made for, and the
 first epoch whose architecture it can take (RobustDARTS's code; the authors' starts at 0)."""
 ES_WINDOW, ES_BACK, ES_FACTOR = 5, 4, 1.3
-"""Eigenvalues that are averaged; how many lie between the means compared; their ratio."""
+"""Eigenvalues that are averaged; how far apart the means compared are; their ratio."""
 DESIGNATED = {"nasbench201": "nor_conv_3x3"}
 """Space -> operation whose magnitude decides if none is named; elsewhere one must be."""
 
@@ -470,9 +470,8 @@ class Stopper:
 
     It holds nothing but the records, so a resumed search makes it anew from them. Criteria that
     look for a maximum can be settled only by the end of a search; here they are once the maximum
-    is `patience` epochs old (ours: the released code never stops). DARTS-ES refuses a search that
-    has logged no eigenvalue in so many epochs; as released it cannot stop one, since its tracker
-    must know the last epoch.
+    is `patience` epochs old (ours: the released code looks the maximum up afterwards). DARTS-ES
+    refuses a search that has logged no eigenvalue in so many epochs.
 
     Raises ValueError as `stop` does, and as early as it can.
     """

@@ -7,8 +7,9 @@ An edge is linear in its mixing weights, so the auxiliary skip is the weight w_s
 gradient and is not part of what is judged. Where an edge's skip is not the identity (stride 2: a
 factorized reduction) the auxiliary one shares its weights with the candidate, but for spaces whose
 supernets offer an `auxiliary_skip` (LHD), which has weights of its own as in the released code and
-is an extra column. An edge without a skip among its operations (some of S1's) gets none. The
-released code: chaoji90/LHD, search/DARTS-.
+is an extra column. So an edge without a skip among its operations (some of S1's, all of S4's)
+gets none, where the authors' code (Meituan-AutoML/DARTS-, src/search/model_search.py) adds its own
+on every edge. The released code: chaoji90/LHD, search/DARTS-.
 """
 
 from collections.abc import Mapping

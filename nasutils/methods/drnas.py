@@ -21,7 +21,7 @@ through in later stages.
 Every edge has a distribution of its own, also in a space where operations compete across edges
 (LHD). There the sum output has one, too; gates are sigmoids. Released (LHD): no distance, gates
 are drawn from a Dirichlet distribution, judged and discretized by the space's softmax of alpha.
-Sources: xiangning-chen/DrNAS, DARTS-space/train_search.py, model_search.py and utils.py; released:
+Sources: xiangning-chen/DrNAS, DARTS-space/train_search.py and model_search.py, utils.py; released:
 chaoji90/LHD, search/DrNAS.
 """
 

@@ -1,5 +1,4 @@
-"""EX-DARTS ("Delve into the Performance Degradation of DARTS"):
-the learning rates of weights and alpha change places.
+"""EX-DARTS: the learning rates of weights and alpha change places.
 
 The weights move at 3e-4 and alpha at 0.025, both constant: the initial values are swapped, not the
 schedules (alpha never had one) nor the optimizers. Source: Zhang & Ding, CIKM 2021 (arXiv

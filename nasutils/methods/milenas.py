@@ -5,8 +5,9 @@ Alpha follows both losses, the weights the training loss:
     g_w = dL_train(w, alpha)/dw
 
 All gradients are taken at the same (w, alpha), so the training batch needs one pass. (The authors'
-code moves alpha first and passes the training batch a second time for the weights.) Source:
-section 3 of the paper; chaoji90/LHD, search/MiLeNAS.
+code, chaoyanghe/MiLeNAS, moves alpha first, passes the training batch a second time for the
+weights, and clips the gradients of alpha where it means those of the weights.) Source: section 3
+of the paper; chaoji90/LHD, search/MiLeNAS.
 """
 
 from typing import Any

@@ -169,7 +169,7 @@ TABLE = (
             "split": "nasbench201",
         },
         {},
-        "chaoji90/SP-DARTS, AutoDL-Projects_sp: configs/nas-benchmark/algos/DARTS.config,"
+        "chaoji90/SP-DARTS, AutoDL-Projects_sp: setup/baseline/DARTS.config,"
         " exps/algos/DARTS-V1.py",
     ),
     Row(
@@ -178,8 +178,8 @@ TABLE = (
         "released",
         {"clip_includes_alpha": True},
         {},
-        "D-X-Y/AutoDL-Projects, exps/algos/DARTS-V1.py: the clipped parameters of the network"
-        " include alpha",
+        "D-X-Y/AutoDL-Projects, exps/NAS-Bench-201-algos/DARTS-V1.py: the clipped parameters of"
+        " the network include alpha",
     ),
     Row(
         "*",
@@ -512,7 +512,7 @@ TABLE = (
         "published",
         {},
         {"distance": "l2", "read": "mean", "warmup": 10},
-        "Chen et al., ICLR 2021, sections 3 and 4; xiangning-chen/DrNAS,"
+        "Chen et al., ICLR 2021, sections 2 and 4; xiangning-chen/DrNAS,"
         " DARTS-space/train_search.py",
     ),
     Row(

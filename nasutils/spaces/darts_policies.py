@@ -45,8 +45,8 @@ POLICIES: Mapping[str, Policy] = {
 }
 """`top2` is DARTS's own (and the SS-DARTS code's); `top2-sp` the SP-DARTS code's on the DARTS
 space, `top2-small-temperature` PCD's and EDD's there, and `top2-s1-s4` all of theirs on S1-S4.
-`top2-skips2` is the cell of P-DARTS's paper; its code writes one for every number from 8 (all
-edges of a cell) to 0."""
+`top2-skips2` is the cell of P-DARTS's paper; its code writes one for every number of skips
+below those of the cell itself."""
 
 
 def derive(

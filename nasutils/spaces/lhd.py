@@ -324,6 +324,6 @@ def two_outputs(scores: Tensor, rule: Rule, gates: Rule = torch.sigmoid) -> Tens
     the second is gates.
 
     (2, nodes) -> the same shape. Gates compete with nothing: sigmoids, of no temperature. Source:
-    LHD, section 1.2.
+    chaoji90/LHD, search/concate_sum_five_sig.py.
     """
     return torch.cat([rule(scores[:1]), gates(scores[1:])])

@@ -19,7 +19,7 @@ NASBENCH201 = _read("published_nasbench201.csv")
 _ERRORS = _read("published_errors.csv")
 S_SPACE_RESULTS = _ERRORS[_ERRORS["space"] != "darts"]
 """Test error (%) on RobustDARTS's spaces: dataset, space, method, error, sd, source.
-DARTS-PT's table has a DARTS column of its own; its entries are single numbers, under a protocol
-that we do not know."""
+DARTS-PT's table has a DARTS column of its own; its entries are single numbers, whose
+protocol is not said to be that of its own rows."""
 DARTS_SPACE = _ERRORS[_ERRORS["space"] == "darts"].drop(columns=["dataset", "space"])
 """CIFAR-10 test error (%) of cells found on the DARTS space: method, error, sd, source."""

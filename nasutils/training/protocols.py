@@ -134,8 +134,7 @@ darts: Liu et al., ICLR 2019, 20 cells of 36 channels; the auxiliary head and cu
 its code that its README sets. sp-darts, ss-darts, drnas, s1-s4: the authors' copies of that code,
 `SP-DARTS/train.py`, `SS-DARTS/train.py`, `DrNas/DARTS-space/train.py` and
 `SmoothDARTS/sota/*/train.py`, with the same two flags; which one made a paper's numbers is not
-recorded. nasbench201: Dong & Yang, ICLR 2020, 5 cells per stage, 16 channels; their rate falls at
-every iteration, here at every epoch.
+recorded. nasbench201: Dong & Yang, ICLR 2020, 5 cells per stage, 16 channels.
 lhd-*: the benchmark of Zhang & Ding, ICML 2023 (chaoji90/LHD, eval), 20 cells of 36 channels; 1m:
 for 25 cells and as many channels as `LHD.finalnet_size` says, where more paths are dropped.
 released: tested in the last 199 of 600 epochs only, of which the authors report the best

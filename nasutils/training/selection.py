@@ -18,8 +18,8 @@ choice is made in what is left.
   times `tune_epochs` (theirs: 5) between.
 * What competes, and what is kept (`stages`):
     NAS-Bench-201 and own spaces: the operations of an edge, none included: one.
-    DARTS, S1-S4: the operations of an edge without none (theirs has it): one. Then, of every node
-        with more than two, the edges: the two without which the supernet is worst.
+    DARTS, S1-S4: the operations of an edge without none (theirs has it on S3): one. Then, of every
+        node with more than two, the edges: the two without which the supernet is worst.
     LHD (ours): the operations of all edges into a node: as many as the policy keeps. Then the
         nodes of the sum: as many as the policy keeps, or those whose removal costs more than the
         mean. Gates compete with nothing: the policy reads them as the search left them.

@@ -1,4 +1,4 @@
-"""Robustifying DARTS by Eliminating Information Bypass Leakage (arXiv 2306.06858):
+"""Eliminating Information Bypass Leakage (SP-DARTS, arXiv 2306.06858):
 compared and claimed.
 """
 

@@ -1,4 +1,4 @@
-"""Robustifying DARTS by Eliminating Information Bypass Leakage (SP-DARTS):
+"""Eliminating Information Bypass Leakage (SP-DARTS):
 the variants compared and the claims tested.
 
 The claims are the abstract's (arXiv 2306.06858); the definitions of leakage (`measures.leakage`),

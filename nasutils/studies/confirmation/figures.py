@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 
 from nasutils.measures import tables
-from nasutils.measures.estimates import binomial_test
+from nasutils.measures.estimates import Finding, binomial_test
 from nasutils.measures.searches import (
+    COLLAPSE,
     OF_SEARCHES,
     accuracy,
+    beaten,
     best_minus_last,
-    degraded,
     late_gain,
     median_cell,
 )
@@ -22,17 +23,20 @@ from nasutils.report import plots
 from nasutils.studies.confirmation.outcomes import Results
 from nasutils.studies.confirmation.plan import Arm
 from nasutils.studies.figures import CELL_LINES, Drawn
+from nasutils.studies.readings import listed
 
 CRITERIA = {
-    "last_cell": accuracy,
+    "accuracy": accuracy,
     "best_minus_last": best_minus_last,
     "late_minus_early": late_gain,
 }
 """Column of a table -> what it says of a search."""
 
 
-def last_cells(parts: Sequence[Results], paper: str) -> pd.DataFrame:
-    """A row per search: arm, seed, tabulated CIFAR-10 test accuracy (%) of the last cell.
+def searched(parts: Sequence[Results], paper: str) -> pd.DataFrame:
+    """A row per search: arm, seed, accuracy (%, CIFAR-10 test, tabulated) of the last cell;
+    best_minus_last: of the best cell of any epoch minus that; late_minus_early: mean of the last
+    ten epochs minus that of epochs 5 to 14 (points).
 
     Of the arms of searches that the paper's claims rest on, those that are complete: nobody looks
     at half an arm.
@@ -41,29 +45,35 @@ def last_cells(parts: Sequence[Results], paper: str) -> pd.DataFrame:
     for results in parts:
         for arm in complete(results, paper):
             for seed in arm.seeds():
-                search = results.searches[arm.name, seed]
-                rows.append((arm.name, seed, accuracy(search.records)))
-    return pd.DataFrame(rows, columns=["arm", "seed", "accuracy"])
+                records = results.searches[arm.name, seed].records
+                measured = (measure(records) for measure in CRITERIA.values())
+                rows.append((arm.name, seed, *measured))
+    return pd.DataFrame(rows, columns=["arm", "seed", *CRITERIA])
 
 
-def by_criterion(parts: Sequence[Results], paper: str) -> pd.DataFrame:
-    """A row per complete arm: what the registered tests judge a degradation, or its cure, by.
+def by_criterion(searches: pd.DataFrame) -> pd.DataFrame:
+    """A row per arm of `searched`: what the registered tests judge a degradation, or its cure, by,
+    and how its last cells compare with random ones.
 
-    Medians with their intervals: last_cell (%), best_minus_last, late_minus_early (the cells of
-    the last ten epochs minus those of epochs 5 to 14, points). below_median: the share of the last
-    cells below the median cell, with Clopper and Pearson's interval.
+    Medians (last_cell in %) with their intervals, and shares with Clopper and Pearson's:
+    below_median, of last cells below the median of all cells; collapsed. beats_random: the
+    probability that a last cell is better than one drawn blindly, mean and Student's t.
     """
     rows = []
-    for results in parts:
-        for arm in complete(results, paper):
-            searched = [results.searches[arm.name, seed].records for seed in arm.seeds()]
-            row: dict[str, Any] = {"arm": arm.name, "n": len(searched)}
-            for column, measure in CRITERIA.items():
-                values = [measure(records) for records in searched]
-                row |= tables.central(values).columns(column)
-            below = np.array([degraded(records) for records in searched])
-            rows.append(row | binomial_test([below], 0.5).columns("below_median"))
+    for arm, ends in searches.groupby("arm", sort=False):
+        row: dict[str, Any] = {"arm": arm, "n": len(ends)}
+        row |= tables.central(ends["accuracy"]).columns("last_cell")
+        row |= _share(ends["accuracy"] < median_cell()).columns("below_median")
+        row |= _share(ends["accuracy"] < COLLAPSE).columns("collapsed")
+        row |= tables.estimate(beaten(ends["accuracy"])).columns("beats_random")
+        for column in ("best_minus_last", "late_minus_early"):
+            row |= tables.central(ends[column]).columns(column)
+        rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _share(which: pd.Series) -> Finding:
+    return binomial_test([which.to_numpy()], 0.5)
 
 
 def complete(results: Results, paper: str) -> Iterator[Arm]:
@@ -83,7 +93,7 @@ def complete(results: Results, paper: str) -> Iterator[Arm]:
 
 
 def strips(cells: pd.DataFrame) -> Drawn:
-    """A row per arm of `last_cells`: a point per search, the median and its interval."""
+    """A row per arm of `searched`: a point per search, the median and its interval."""
     by_arm = cells.groupby("arm", sort=False)["accuracy"]
     figure, ax = plots.panel(1.0 + 0.5 * by_arm.ngroups)
     low = cells["accuracy"].min() - 4
@@ -107,10 +117,14 @@ def strips(cells: pd.DataFrame) -> Drawn:
     return figure, cells
 
 
-def reading(cells: pd.DataFrame) -> str:
-    """Of each arm of `last_cells`, in words: the median, the share below the median cell."""
-    told = []
-    for arm, values in cells.groupby("arm", sort=False)["accuracy"]:
-        below = 100 * (values < median_cell()).mean()
-        told.append(f"{arm}: median {values.median():.1f} %, {below:.0f} % below the median cell")
-    return f"{'; '.join(told)}. A cell drawn blindly is below it with probability 1/2."
+def reading(arms: pd.DataFrame) -> str:
+    """Of `by_criterion`, in words: which arms end in better, or worse, cells than a blind draw."""
+    better = arms["beats_random_low"] > 0.5
+    worse = arms["beats_random_high"] < 0.5
+    groups = {
+        "better than a cell drawn blindly": better,
+        "worse": worse,
+        "neither, as far as these searches tell": ~(better | worse),
+    }
+    told = [f"{what}: {listed(arms['arm'][of])}" for what, of in groups.items() if of.any()]
+    return f"The last cells are, by arm, {'; '.join(told)} (95 % intervals)."

@@ -17,9 +17,9 @@ from nasutils.studies.confirmation.outcomes import Key, Results, finding
 from nasutils.studies.confirmation.plan import Arm, Hypothesis
 
 MACHINES = """\
-Another machine rounds sums differently, which makes of a seed another search of the same kind: an
-arm may be computed on several. Where processor seconds are compared, both arms ran on the same
-processor, by turns."""
+Another machine rounds sums differently, which makes of a seed another search. That it is one of
+the same kind, so that an arm may be computed on several, is assumed, and looked at below. Where
+processor seconds are compared, both arms ran on the same processor, by turns."""
 ARMS = """\
 Complete arms that were computed on several devices: the median of the last cell's test accuracy
 on each, and p of Brunner and Munzel's test, two-sided (from five searches on each; not registered,

@@ -41,7 +41,7 @@ class Outcome:
 
     findings: of its tests, empty while runs are missing. p: the largest of theirs; holm:
     corrected, of a primary claim (else nan). outcome: one of the four words, or how many of how
-    many runs are there.
+    many runs are there. remark: what it does not say, see `Study`.
     """
 
     claim: PlannedClaim
@@ -49,6 +49,7 @@ class Outcome:
     p: float
     holm: float
     outcome: str
+    remark: str = ""
 
 
 class Results:
@@ -113,7 +114,8 @@ def outcomes(study: Study, paper: str, results: Results) -> list[Outcome]:
             outcome = _outcome(claim, findings, p[i] if math.isnan(corrected[i]) else corrected[i])
         else:
             outcome = _count(claim, results)
-        found.append(Outcome(claim, findings, p[i], corrected[i], outcome))
+        remark = study.remark(paper, claim.claim) if findings else ""
+        found.append(Outcome(claim, findings, p[i], corrected[i], outcome, remark))
     return found
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from nasutils import paths
-from nasutils.measures import comparisons
+from nasutils.measures import comparisons, tables
 from nasutils.report import claims
 from nasutils.runs import Run
 from nasutils.studies.confirmation import figures, machines, markdown, plan
@@ -34,10 +34,13 @@ if TYPE_CHECKING:
     from IPython.display import Markdown
 
 TITLES = {
-    "sparsification": "Small Temperature is All You Need for DARTS",
-    "bypass_leakage": "Robustifying DARTS by Eliminating Information Bypass Leakage",
+    "sparsification": "Small Temperature is All You Need for Differentiable Architecture Search",
+    "bypass_leakage": (
+        "Robustifying DARTS by Eliminating Information Bypass Leakage via Explicit Sparse"
+        " Regularization"
+    ),
     "lhd_benchmark": "Rethink DARTS Search Space and Renovate a New Benchmark",
-    "lr_swap": "Delve into the Performance Degradation of DARTS",
+    "lr_swap": "Delve into the Performance Degradation of Differentiable Architecture Search",
 }
 WAITS = "waiting for runs"
 WORDS = [SUPPORTED, REFUTED, UNRESOLVED, DESCRIBED, WAITS]
@@ -52,9 +55,10 @@ know about it](../docs/pilot.md)). The **confirmation** is a study of its own: i
 run, and no claim is judged before all runs of its arms are there. The study of LHD has a plan of
 its own: networks of the architectures that its paper released, trained anew. So have the claims
 *on a CPU*: where arms lie on different [machines](#machines), one of them is computed anew on the
-machine of the other. Laptop scale throughout, unless a claim says otherwise: CIFAR-10 at 16 x 16
-pixels, 2,000 images for the weights and as many for alpha, 8 channels, 2 cells a stage, 50 epochs;
-the accuracies of the cells are those of NAS-Bench-201's table, networks of full size.
+machine of the other, whose searches had been looked at. Laptop scale throughout, unless a claim
+says otherwise: CIFAR-10 at 16 x 16 pixels, 2,000 images for the weights and as many for alpha, 8
+channels, 2 cells a stage, 50 epochs; the accuracies of the cells are those of NAS-Bench-201's
+table, networks of full size.
 
 - *Supported*: all tests of the claim pass, one-sided at 2.5 %, primary claims (in bold) by Holm's
   correction over their paper: of the largest p of a claim's tests, and a claim that waits counts
@@ -62,6 +66,9 @@ the accuracies of the cells are those of NAS-Bench-201's table, networks of full
 - *Refuted or negligible*: the 95 % interval of one of its tests lies wholly below the smallest
   effect of interest, which stands behind what is tested.
 - *Unresolved*: neither. *Described*: a number with its interval, and no test.
+- Only *supported* is corrected for the number of claims; *refuted* rests on single intervals.
+- A *remark* says what an outcome does not say. Remarks were written after the runs, and change no
+  outcome; what they say was asked of the runs.
 - A claim that waits says how many of its runs are there.
 - In the pilot an interval beyond the threshold of its claim is *supported*, one wholly on the
   other side *not supported*, any other *inconclusive*. Its statistic is often another one, in
@@ -74,6 +81,13 @@ elsewhere; the second proxy asks that.
 Which run folder belongs to which arm and seed: [registered_runs.csv](registered_runs.csv).
 To recompute an outcome, or move its threshold: [question a verdict](../docs/verdicts.md).
 """
+
+ARMS = """\
+Below every arm by every criterion, described, not tested: medians with their intervals; the shares
+of last cells *below the median* of all cells and *collapsed* (below 60 %); *beats random*, the
+probability of being better than a cell drawn blindly (mean and Student's t); *best minus last*,
+what a search loses from its best cell of any epoch to the last one; *late minus early*, the cells
+of the last ten epochs minus those of epochs 5 to 14 (%, points)."""
 
 
 def page(parts: Sequence[Results], found: Mapping[str, Sequence[Outcome]]) -> str:
@@ -212,7 +226,11 @@ def line(outcome: Outcome, beneath: str = "") -> str:
         if hypothesis.test == "described":
             test = ""
         tests.append(f"{finding}{test}")
-    return f"{start}: {' and '.join(tests)}; **{outcome.outcome}**."
+    return f"{start}: {' and '.join(tests)}; **{outcome.outcome}**.{_remark(outcome)}"
+
+
+def _remark(outcome: Outcome) -> str:
+    return f" *Remark:* {outcome.remark}" if outcome.remark else ""
 
 
 def section(paper: str, found: Sequence[Outcome]) -> str:
@@ -310,9 +328,14 @@ def _picture(paper: str) -> list[str]:
     folder = paths.figures("laptop", paper)
     if not (folder / "registered.png").exists():
         return []
-    told = figures.reading(pd.read_csv(folder / "registered.csv"))
+    arms = pd.read_csv(folder / "registered_arms.csv")
+    shown = tables.readable(arms).astype(str)
     where = (folder / "registered.png").relative_to(paths.ROOT / "figures").as_posix()
-    return [f"![The last cell of every search]({where})\n\n*The registered searches.* {told}\n"]
+    return [
+        f"![The last cell of every search]({where})\n",
+        f"*The registered searches.* {figures.reading(arms)} {ARMS}\n",
+        markdown.table([column.replace("_", " ") for column in shown], shown.to_numpy().tolist()),
+    ]
 
 
 def _released_pilot() -> list[str]:
@@ -379,7 +402,7 @@ def _learned(found: Sequence[Outcome]) -> list[str]:
         for o in found:
             if o.findings and o.outcome == word:
                 tested = f"{o.claim.statistic}: {o.findings[0]}"
-                lines.append(f"- *{word}*: {o.claim.sentence} ({tested})")
+                lines.append(f"- *{word}*: {o.claim.sentence} ({tested}){_remark(o)}")
     if lines:
         lines.append("")  # ends the list
     waiting = sum(not o.findings for o in found)

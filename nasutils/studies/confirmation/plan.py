@@ -281,11 +281,13 @@ class PlannedClaim(_Strict):
 
 class Study(_Strict):
     """A part of the plan. registered: the commit that fixed it.
-    deviations: what was changed and why.
+    deviations: what was changed and why. remarks: by paper and claim, what an outcome does not
+    say; written after the runs.
     """
 
     registered: str | None
     deviations: tuple[str, ...] = ()
+    remarks: dict[str, dict[str, str]] = Field(default_factory=dict)
     settings: dict[str, dict[str, Any]]
     arms: tuple[Arm | Networks, ...]
     claims: dict[str, tuple[PlannedClaim, ...]]
@@ -302,7 +304,15 @@ class Study(_Strict):
             for claim in claims:
                 for hypothesis in claim.tests:
                     self._check_sizes(hypothesis, known)
+        for paper, remarks in self.remarks.items():
+            names = [claim.claim for claim in self.claims[choose("paper", paper, self.claims)]]
+            for name in remarks:
+                choose("claim", name, names)
         return self
+
+    def remark(self, paper: str, claim: str) -> str:
+        """What the outcome of a claim does not say; empty if nothing was remarked."""
+        return self.remarks.get(paper, {}).get(claim, "")
 
     def _check_sizes(self, hypothesis: Hypothesis, known: Mapping[str, Arm | Networks]) -> None:
         for group in hypothesis.groups():
@@ -385,8 +395,8 @@ def changes(part: str, file: Path = paths.ROOT / FILE) -> list[str]:
     if now.registered is None:
         raise ValueError(f"the part {part!r} of {FILE} is not registered yet")
     then = _parse(_git("show", f"{now.registered}:{FILE}"))[part]
-    registered = [name for name in Study.model_fields if name not in ("registered", "deviations")]
-    return [name for name in registered if getattr(now, name) != getattr(then, name)]
+    fixed = Study.model_fields.keys() - {"registered", "deviations", "remarks"}
+    return sorted(name for name in fixed if getattr(now, name) != getattr(then, name))
 
 
 @cache

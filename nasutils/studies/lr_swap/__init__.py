@@ -1,4 +1,4 @@
-"""Delve into the Performance Degradation of DARTS (arXiv 2109.13466): compared and claimed."""
+"""EX-DARTS and selective stop (arXiv 2109.13466): compared and claimed."""
 
 from nasutils.studies.lr_swap.claims import CLAIMS
 from nasutils.studies.lr_swap.results import Results

@@ -1,4 +1,4 @@
-"""The claims of Delve into the Performance Degradation of DARTS,
+"""The claims about EX-DARTS and selective stop,
 and the statistics that test them.
 
 The claims are the abstract's (arXiv 2109.13466); the statistics and all thresholds are ours and

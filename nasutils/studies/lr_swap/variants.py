@@ -1,4 +1,4 @@
-"""Delve into the Performance Degradation of DARTS (EX-DARTS, selective stop):
+"""EX-DARTS and selective stop:
 the variants compared and their results.
 
 The settings are those of the authors' experiment sheet (chaoji90/Selective-Stop and the setup
@@ -143,8 +143,8 @@ SS_CELLS = {
 
 
 def ss_search(epochs: int = 75, **setting: Any) -> Experiment:
-    """The one search on the DARTS space that all of SS_CELLS come from (4.2);
-    setting: fields of `Experiment`.
+    """The one search on the DARTS space that all of SS_CELLS come from;
+    setting: fields of `Experiment`. Source: chaoji90/Selective-Stop, SS-DARTS/train_search.py.
     """
     recipe = {"batch": 80, **constant_rate(0.025)}
     options = {"alpha_lr": 1e-3, "alpha_decay": 1e-3}

@@ -1,4 +1,4 @@
-"""Small Temperature is All You Need for DARTS (arXiv 2306.06855): compared and claimed."""
+"""Search at a small temperature (arXiv 2306.06855): compared and claimed."""
 
 from nasutils.studies.sparsification.claims import CLAIMS
 from nasutils.studies.sparsification.results import Results

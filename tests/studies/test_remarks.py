@@ -1,0 +1,179 @@
+"""What the remarks of the plan say of the runs is so."""
+
+import re
+
+import numpy as np
+import pytest
+
+from nasutils import spaces
+from nasutils.measures import estimates, searches
+from nasutils.measures.estimates import LEVEL
+from nasutils.methods import recipes
+from nasutils.spaces.nasbench201 import OPS
+from nasutils.studies.confirmation import figures, machines, page, plan
+
+STUDY = plan.read()["searches"]
+
+
+@pytest.fixture(scope="module")
+def results():
+    return page.committed(STUDY)
+
+
+@pytest.fixture(scope="module")
+def records(results):
+    """The records of an arm's searches, by its name."""
+    known = {}
+
+    def of(arm):
+        if arm not in known:
+            seeds = STUDY.arm(arm).seeds()
+            known[arm] = [results.searches[arm, seed].records for seed in seeds]
+        return known[arm]
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def measured(records):
+    return lambda arm, measure: np.array([measure(found) for found in records(arm)])
+
+
+def strongest_skips(found):
+    mix = np.array(found[-1]["mix"]["cell"])
+    return (mix.argmax(axis=1) == OPS.index("skip_connect")).mean()
+
+
+def test_every_remark_is_of_a_claim_of_the_plan():
+    remarks = {"lr_swap": {"1 degradaton": "It does."}}
+    with pytest.raises(ValueError, match="unknown claim '1 degradaton'.*'1 degradation'"):
+        plan.Study.model_validate({**STUDY.model_dump(), "remarks": remarks})
+
+
+def test_supported_claims_whose_arms_no_device_has_both_of_say_so(results):
+    apart = {test.claim for test in machines._spread(results) if not test.alone}
+    supported = set()
+    for paper in STUDY.claims:
+        outcomes = page.ended(paper, [results])
+        supported |= {o.claim.claim for o in outcomes if o.outcome == page.SUPPORTED}
+    told = set()
+    for remarks in STUDY.remarks.values():
+        told |= {claim for claim, text in remarks.items() if "on different devices" in text}
+    assert told == apart & supported
+
+
+def test_alpha_moves_without_noise_and_hardly_a_cell_changes(measured):
+    def changed(found):
+        return found[-1]["genotype"] != found[-1 - searches.LAST]["genotype"]
+
+    assert measured("small T", searches.log_move).min() > -9
+    for arm in ("small T", "small T + noisy"):
+        assert measured(arm, changed).mean() <= 0.25
+
+
+def test_paired_the_noise_makes_less_than_two_points(measured):
+    noisy, plain = (measured(arm, searches.accuracy) for arm in ("small T + noisy", "small T"))
+    assert estimates.equivalence_test([noisy - plain], 2).p < LEVEL
+    assert np.corrcoef(noisy, plain)[0, 1] > 0.5
+
+
+def test_the_linear_schedule_of_equal_dose_is_sharp_for_longest(measured):
+    sharp = {
+        arm: measured(arm, searches.sharp_epochs).mean() for arm in ("PCD", "linear, equal dose")
+    }
+    assert sharp["linear, equal dose"] > sharp["PCD"]
+
+
+@pytest.mark.parametrize("arm", ["PCD", "EDD", "EX-DARTS"])
+def test_what_repairs_darts_does_so_less_than_always(measured, arm):
+    assert 0.1 < measured(arm, searches.degraded).mean() < 0.5
+
+
+def test_the_temperature_alone_is_better_than_the_control(measured):
+    arms = [measured(arm, searches.accuracy) for arm in ("small T", "rate control")]
+    assert estimates.brunner_munzel_test(arms).p < LEVEL
+
+
+def test_on_most_edges_of_darts_the_skip_is_strongest(measured):
+    assert measured("DARTS", strongest_skips).mean() > 0.5
+
+
+def test_bypass_and_gap_go_together_between_searches_only(results, records):
+    probed = {}
+    for arm in ("DARTS", "SP-DARTS", "never sparse"):
+        probed[arm] = [found for found in records(arm) if "leakage" in found[-1]]
+    within = []
+    for found in probed["DARTS"]:
+        if sum("leakage" in record for record in found) > 20:  # every second epoch
+            within.append(searches.bypass_gap_correlation(found))
+    alone = estimates.fisher_t_test([np.array(within)], 0.3)
+    assert alone.low < 0.3 < alone.high
+    ends = [found for arm in probed.values() for found in arm]
+    bypass = [searches.matched_bypass(found) for found in ends]
+    gaps = [searches.gap(found) for found in ends]
+    assert searches.rank_correlation(bypass, gaps) > 0.3
+
+
+def test_the_rates_of_sp_darts_and_its_control():
+    control = STUDY.arm("rate control").experiments(STUDY.settings)[5]
+    sp_darts = recipes.recipe("sp-darts", spaces.get("nasbench201"), "published")
+    assert control.recipe["weight_lr"] == 0.025 and sp_darts.weight_lr == 0.05
+
+
+def test_only_sp_darts_leaves_operations_out(results):
+    recipe = {
+        arm: results.searches[arm, 5].params["recipe"].get("negligible", 0.0)
+        for arm in ("DARTS", "SP-DARTS")
+    }
+    assert recipe["DARTS"] == 0 < recipe["SP-DARTS"]
+
+
+def test_on_s2_sp_darts_is_better_by_an_unknown_amount(results):
+    (claim,) = (c for c in STUDY.claims["bypass_leakage"] if c.claim == "9 S2")
+    (sample, other) = results.samples(claim.tests[0])
+    arms = [
+        np.array([results.measured(claim.tests[0], key) for key in s]) for s in (sample, other)
+    ]
+    found = estimates.welch_test(arms, 0.0)
+    assert found.p < LEVEL and found.low < 2 < found.high
+
+
+def test_darts_is_best_early_and_loses_a_point_later_too(measured):
+    def best(found):
+        return searches.trajectory(found).argmax() < 5
+
+    def lost_later(found):
+        late = searches.trajectory(found)[10:]
+        return late.max() - late[-1]
+
+    assert 0.4 < measured("DARTS", best).mean() < 0.6
+    assert estimates.sign_test([measured("DARTS", lost_later)], 1).p < LEVEL
+
+
+def test_whether_decay_helps_is_not_decided(measured):
+    arms = [measured(arm, searches.accuracy) for arm in ("alpha decay x 10", "DARTS")]
+    found = estimates.brunner_munzel_test(arms)
+    assert found.p >= LEVEL and found.high > 0.6
+
+
+def test_ex_darts_is_worth_a_blind_draw_and_less_than_sp_darts(results, measured):
+    arms = figures.by_criterion(figures.searched([results], "lr_swap")).set_index("arm")
+    ex_darts = arms.loc["EX-DARTS"]
+    assert ex_darts["beats_random_low"] < 0.5 < ex_darts["beats_random_high"]
+    samples = [measured(arm, searches.accuracy) for arm in ("SP-DARTS", "EX-DARTS")]
+    assert estimates.brunner_munzel_test(samples).p < LEVEL
+    assert (samples[1] <= 10).sum() == 1
+
+
+def test_ex_darts_has_the_correlation_of_6b(measured):
+    correlations = measured("EX-DARTS", searches.tied)
+    assert estimates.fisher_t_test([correlations], 0.0).p < LEVEL
+
+
+def test_an_outcome_is_told_with_its_remark(results):
+    (told,) = (o for o in page.ended("lr_swap", [results]) if o.claim.claim == "3a swap")
+    assert told.remark == STUDY.remark("lr_swap", "3a swap")
+    assert page.line(told).endswith(f"*Remark:* {told.remark}")
+    assert re.search(
+        r"cures it\. \(.*\) \*Remark:\* It degrades less", page.section("lr_swap", [told])
+    )
