@@ -35,7 +35,7 @@ def figure(diagnosis: Diagnosis) -> tuple[Figure, pd.DataFrame]:
     drawn.suptitle(f"{diagnosis.space}: {verdict}", fontsize="medium")
     plots.note(
         drawn,
-        "margin: weight of an edge's strongest operation minus that of the next, mean over edges",
+        "margin: mean weight of the strongest operation minus that of the next that competes with it",
     )
     return drawn, table
 

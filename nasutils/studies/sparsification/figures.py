@@ -66,7 +66,7 @@ def temperatures(epochs: int) -> Drawn:
         left.semilogy(table["epoch"], curve, label=label, **style)
         right.semilogy(table["epoch"], np.exp(schedules.MU / curve), **style)
     left.set(xlabel="epoch", ylabel="temperature T")
-    right.set(xlabel="epoch", ylabel="exp(E0 / T)")
+    right.set(xlabel="epoch", ylabel="exp(mu / T)")
     right.yaxis.set_major_formatter(ScalarFormatter())
     right.set_yticks([1, 2, 5, 10])
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)
