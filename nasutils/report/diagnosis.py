@@ -35,7 +35,7 @@ def figure(diagnosis: Diagnosis) -> tuple[Figure, pd.DataFrame]:
     drawn.suptitle(f"{diagnosis.space}: {verdict}", fontsize="medium")
     plots.note(
         drawn,
-        "margin: mean weight of the strongest operation minus that of the next that competes with it",
+        "margin: how far the strongest operation leads the next that competes with it, mean",
     )
     return drawn, table
 
