@@ -21,7 +21,8 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Collection, Iterator, Sequence
+import zlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -41,6 +42,9 @@ GREY_OR_COLOUR = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 """Modes of Pillow's images with 8 bits a channel;
 others would lose what they hold without a word.
 """
+UNREADABLE = (OSError, ValueError, EOFError, MemoryError, AttributeError, RuntimeError)
+UNREADABLE += (zipfile.BadZipFile, zlib.error)
+"""What numpy raises of a file that is damaged, or is no .npz file of plain arrays."""
 
 LabelledImages = tuple[Tensor, Tensor]
 """images: (n, 3, side, side) uint8; labels: (n,) int64."""
@@ -97,19 +101,20 @@ def content(path: str) -> str:
     signature = _signature(Path(path))
     known, name = _KNOWN.get(path, (None, ""))
     if known != signature:
-        digest = _arrays_digest if _is_file(path) else _folder_digest
-        name = CONTENT + digest(Path(path))
+        root = Path(path)
+        digest = _arrays_digest(_arrays(root)) if _is_npz(path) else _folder_digest(root)
+        name = CONTENT + digest
         _KNOWN[path] = signature, name
     return name
 
 
-def _is_file(path: str) -> bool:
+def _is_npz(path: str) -> bool:
     return path.endswith(".npz")
 
 
 def _signature(path: Path) -> tuple[tuple[str, int, int], ...]:
     try:
-        if _is_file(str(path)):
+        if _is_npz(str(path)):
             found = path.stat()
             return ((str(path), found.st_size, found.st_mtime_ns),)
         return tuple(sorted(_files(str(path))))
@@ -145,9 +150,10 @@ def _line(part: str, folder: Path, file: str, image: bytes) -> str:
     )
 
 
-def _arrays_digest(path: Path) -> str:
+def _arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """The sha256 of checked arrays by name, see `_arrays`."""
     digest = hashlib.sha256()
-    for name, array in sorted(_arrays(path).items()):
+    for name, array in sorted(arrays.items()):
         digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
@@ -167,7 +173,7 @@ def read(path: str, resolution: int | None = None) -> OwnData:
 @lru_cache(maxsize=2)
 def _read_once(path: str, resolution: int | None, expected: str) -> OwnData:
     """Kept for the next run of the process."""
-    read_all = _from_arrays if _is_file(path) else _from_folder
+    read_all = _from_arrays if _is_npz(path) else _from_folder
     found = read_all(Path(path), resolution)
     if found.content != expected:
         raise ValueError(f"{path} changed while it was read: run this again")
@@ -281,7 +287,7 @@ def _from_arrays(path: Path, resolution: int | None) -> OwnData:
             labels = torch.from_numpy(arrays[f"{prefix}labels"])
             parts[prefix] = _squared(images, resolution), labels
     names = [str(name) for name in arrays.get("classes", ())]
-    return _own_data(path, _arrays_digest(path), parts[""], parts.get("test_"), names)
+    return _own_data(path, _arrays_digest(arrays), parts[""], parts.get("test_"), names)
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -289,15 +295,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        MemoryError,
-        AttributeError,
-        zipfile.BadZipFile,
-        zipfile.error,
-    ) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"{path} cannot be read as an .npz file of plain arrays: {error}"
         ) from None

@@ -269,6 +269,37 @@ def test_a_damaged_file_is_named(damage, file):
         data.load(file)
 
 
+@pytest.mark.parametrize("flipped", [0b1, 0b11111111])
+def test_a_flipped_byte_is_refused_or_changes_nothing(flipped, tmp_path):
+    path = tmp_path / "small.npz"
+    np.savez_compressed(path, images=IMAGES[:4, 8:10, 8:10], labels=np.array([0, 1, 0, 1]))
+    whole, name = path.read_bytes(), data.content(str(path))
+    refusals = []
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ flipped]) + whole[place + 1 :])
+        try:
+            assert data.content(str(path)) == name
+        except ValueError as error:
+            refusals.append(str(error))
+    assert len(refusals) > len(whole) / 2
+    assert all(str(path) in refusal for refusal in refusals)
+
+
+def test_arrays_that_change_between_their_name_and_their_images_are_noticed(file, monkeypatch):
+    name = data.content(str(file))
+    monkeypatch.setattr(own_data, "content", lambda path: name)
+    write_arrays(file, images=IMAGES[::-1])
+    with pytest.raises(ValueError, match="digits.npz changed while it was read"):
+        own_data.read(str(file))
+
+
+def test_the_images_of_a_file_are_read_once_for_their_name_and_once_to_be_used(file, monkeypatch):
+    read, arrays_of = [], own_data._arrays
+    monkeypatch.setattr(own_data, "_arrays", lambda path: read.append(path) or arrays_of(path))
+    data.load(file)
+    assert len(read) == 2
+
+
 # Names
 
 
