@@ -12,11 +12,10 @@ released code, chaoji90/Selective-Stop, AutoDL-Projects_ss/exps/algos/DARTS-V1*.
 SS-DARTS/train_search.py.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, ClassVar
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -145,15 +144,15 @@ def alphas(records: Records, space: Space) -> np.ndarray:
     """
     cell = cell_of(space)
     edges, choices = space.alpha_shapes[cell]
+    wrong = ValueError(
+        f"every record needs alpha[{cell!r}], {edges} x {choices} without nan, as `search` logs it"
+    )
     try:
         scores = np.array([_scores(r, cell) for r in records], dtype=float)
     except (KeyError, TypeError, ValueError):
-        scores = np.array(np.nan)  # refused below, like every other wrong shape
+        raise wrong from None
     if scores.shape[1:] != (edges, choices) or np.isnan(scores).any():
-        raise ValueError(
-            f"every record needs alpha[{cell!r}], {edges} x {choices} without nan, as `search`"
-            " logs it"
-        )
+        raise wrong
     by_operation = np.full((len(scores), edges, len(space.ops)), -np.inf)
     for edge, ops in enumerate(operations_of_edges(space, cell)):
         columns = [space.ops.index(op) for op in ops]
@@ -248,58 +247,53 @@ class Judgement:
     reason: str
 
 
+Judge = Callable[[Records, Space, int], Judgement]
+"""(records, space, index of the designated operation: -1 if there is none) -> Judgement."""
+Score = Callable[[np.ndarray, int, Space], np.ndarray]
+"""(magnitudes S, index of the operation, space) -> a number per epoch, (epochs,)."""
+
+
 @dataclass(frozen=True)
-class Criterion(ABC):
+class Criterion:
     """A rule that says when to stop. description: in words.
 
     designated, eigenvalue: whether it looks at one designated operation, at eigenvalues.
     """
 
     description: str
-    designated: ClassVar[bool] = False
-    eigenvalue: ClassVar[bool] = False
-
-    @abstractmethod
-    def judge(self, records: Records, space: Space, o: int) -> Judgement:
-        """o: index of the designated operation, -1 if the criterion needs none."""
+    judge: Judge
+    designated: bool = False
+    eigenvalue: bool = False
 
 
-class SkipsOnly(Criterion):
+def skips_only(records: Records, space: Space, o: int = -1) -> Judgement:
     """The first cell whose edges are all skips."""
-
-    def judge(self, records: Records, space: Space, o: int = -1) -> Judgement:
-        edges = [len(ops) for ops in cell_operations(records, space)]
-        at = first(skip_counts(records, space) == edges)
-        reason = "no epoch had skips only" if at is None else "every edge of the cell is a skip"
-        return Judgement(at, at, reason)
+    edges = [len(ops) for ops in cell_operations(records, space)]
+    at = first(skip_counts(records, space) == edges)
+    reason = "no epoch had skips only" if at is None else "every edge of the cell is a skip"
+    return Judgement(at, at, reason)
 
 
-@dataclass(frozen=True)
-class Highest(Criterion):
+def highest(
+    records: Records, space: Space, o: int, *, score: Score, until_skips_only: bool = False
+) -> Judgement:
     """The epoch at which a score of the designated operation is highest.
 
-    score: of (magnitudes S, operation, space), one number per epoch. until_skips_only: whether
-    epochs after the first cell of nothing but skips are not looked at (the authors' search ends
-    there).
+    until_skips_only: whether epochs after the first cell of nothing but skips are not looked at
+    (the authors' search ends there).
     """
-
-    score: Callable[[np.ndarray, int, Space], np.ndarray]
-    until_skips_only: bool = False
-    designated = True
-
-    def judge(self, records: Records, space: Space, o: int) -> Judgement:
-        end = None
-        if self.until_skips_only and SKIP in space.ops:
-            end = CRITERIA["hard_exit"].judge(records, space, o).position
-        seen = records if end is None else records[: end + 1]
-        scores = self.score(magnitudes(alphas(seen, space)), o, space)
-        at = int(scores.argmax())
-        rising = at == len(seen) - 1
-        when = "is still at its highest" if rising else "had its highest score here"
-        reason = f"{space.ops[o]} {when}"
-        if end is not None:
-            reason += f"; all edges are skips at epoch {records[end]['epoch']}"
-        return Judgement(at, end, reason)
+    end = None
+    if until_skips_only and SKIP in space.ops:
+        end = skips_only(records, space).position
+    seen = records if end is None else records[: end + 1]
+    scores = score(magnitudes(alphas(seen, space)), o, space)
+    at = int(scores.argmax())
+    rising = at == len(seen) - 1
+    when = "is still at its highest" if rising else "had its highest score here"
+    reason = f"{space.ops[o]} {when}"
+    if end is not None:
+        reason += f"; all edges are skips at epoch {records[end]['epoch']}"
+    return Judgement(at, end, reason)
 
 
 def peak(s: np.ndarray, o: int, space: Space) -> np.ndarray:
@@ -333,72 +327,71 @@ def lead_and_growth(s: np.ndarray, o: int, space: Space) -> np.ndarray:
     return r + np.diff(r, prepend=r[0])
 
 
-@dataclass(frozen=True)
-class SkipCount(Criterion):
+def enough_skips(records: Records, space: Space, o: int = -1, *, skips: int) -> Judgement:
     """DARTS+, criterion 1: the first cell with so many skips."""
-
-    skips: int
-
-    def judge(self, records: Records, space: Space, o: int = -1) -> Judgement:
-        at = first(skip_counts(records, space) >= self.skips)
-        when = "never" if at is None else "first"
-        return Judgement(at, at, f"{when} {self.skips} or more skips in the cell")
+    at = first(skip_counts(records, space) >= skips)
+    when = "never" if at is None else "first"
+    return Judgement(at, at, f"{when} {skips} or more skips in the cell")
 
 
-@dataclass(frozen=True)
-class StableRanking(Criterion):
+def stable_ranking(records: Records, space: Space, o: int = -1, *, epochs: int) -> Judgement:
     """DARTS+, criterion 2: the first epoch after so many in which no edge changed its ranking of
     operations.
     """
-
-    epochs: int
-
-    def judge(self, records: Records, space: Space, o: int = -1) -> Judgement:
-        at = first(ranking_kept(alphas(records, space)) == self.epochs)
-        kept = "was never" if at is None else "has been"
-        return Judgement(at, at, f"the order of operations {kept} kept for {self.epochs} epochs")
+    at = first(ranking_kept(alphas(records, space)) == epochs)
+    kept = "was never" if at is None else "has been"
+    return Judgement(at, at, f"the order of operations {kept} kept for {epochs} epochs")
 
 
-class EigenvalueRise(Criterion):
+def eigenvalue_rise(records: Records, space: Space, o: int = -1) -> Judgement:
     """DARTS-ES: before the dominant Hessian eigenvalue rises."""
+    positions, values = eigenvalues(records)
+    found = darts_es([records[i]["epoch"] for i in positions], values)
+    factor = f"by a factor of {ES_FACTOR}"
+    if found is None:
+        reason = f"the eigenvalue never rose {factor} in {len(values)} values"
+        return Judgement(None, None, reason)
+    fires, earlier = (positions[i] for i in found)
+    reason = f"the eigenvalue had risen {factor} at epoch {records[fires]['epoch']}"
+    return Judgement(earlier, fires, reason)
 
-    eigenvalue = True
 
-    def judge(self, records: Records, space: Space, o: int = -1) -> Judgement:
-        positions, values = eigenvalues(records)
-        found = darts_es([records[i]["epoch"] for i in positions], values)
-        factor = f"by a factor of {ES_FACTOR}"
-        if found is None:
-            reason = f"the eigenvalue never rose {factor} in {len(values)} values"
-            return Judgement(None, None, reason)
-        fires, earlier = (positions[i] for i in found)
-        reason = f"the eigenvalue had risen {factor} at epoch {records[fires]['epoch']}"
-        return Judgement(earlier, fires, reason)
+def _selective(description: str, score: Score, until_skips_only: bool = False) -> Criterion:
+    judge = partial(highest, score=score, until_skips_only=until_skips_only)
+    return Criterion(description, judge, designated=True)
+
+
+def _skips(count: int) -> Criterion:
+    return Criterion(f"DARTS+ 1: {count} skips in the cell", partial(enough_skips, skips=count))
+
+
+def _ranking(epochs: int) -> Criterion:
+    judge = partial(stable_ranking, epochs=epochs)
+    return Criterion(f"DARTS+ 2: ranking kept {epochs} epochs", judge)
 
 
 CRITERIA: Mapping[str, Criterion] = {
-    "peak": Highest(
+    "peak": _selective(
         "selective stop: highest S of the operation, gated", peak, until_skips_only=True
     ),
-    "residual": Highest("selective stop: highest R, gated", recorded_lead, until_skips_only=True),
-    "peak_ungated": Highest(
+    "residual": _selective(
+        "selective stop: highest R, gated", recorded_lead, until_skips_only=True
+    ),
+    "peak_ungated": _selective(
         "selective stop of the DARTS space: highest S of the operation", peak_ungated
     ),
-    "res": Highest("highest R", lead),
-    "res_skip": Highest("highest R with the gap to skip counted twice", lead_over_skips),
-    "res_speed": Highest("highest R plus its increment, 2 R_e - R_(e-1)", lead_and_growth),
-    "hard_exit": SkipsOnly("every edge is a skip"),
-    "skips_2": SkipCount("DARTS+ 1: 2 skips in the cell", 2),
-    "skips_3": SkipCount("DARTS+ 1: 3 skips in the cell", 3),
-    "skips_4": SkipCount("DARTS+ 1: 4 skips in the cell", 4),
+    "res": _selective("highest R", lead),
+    "res_skip": _selective("highest R with the gap to skip counted twice", lead_over_skips),
+    "res_speed": _selective("highest R plus its increment, 2 R_e - R_(e-1)", lead_and_growth),
+    "hard_exit": Criterion("every edge is a skip", skips_only),
+    **{f"skips_{count}": _skips(count) for count in (2, 3, 4)},
     # The released code asks for 2, 3, 4 and 10 in an else-if chain. A count grows by one an epoch,
     # so that no two of its branches ever compete and the chain decides what each rule alone
     # decides.
-    "ranking_2": StableRanking("DARTS+ 2: ranking kept 2 epochs", 2),
-    "ranking_3": StableRanking("DARTS+ 2: ranking kept 3 epochs", 3),
-    "ranking_4": StableRanking("DARTS+ 2: ranking kept 4 epochs", 4),
-    "ranking_10": StableRanking("DARTS+ 2: ranking kept 10 epochs", 10),
-    "eigenvalue": EigenvalueRise("DARTS-ES as published: before the eigenvalue rises"),
+    **{f"ranking_{epochs}": _ranking(epochs) for epochs in (2, 3, 4, 10)},
+    "eigenvalue": Criterion(
+        "DARTS-ES as published: before the eigenvalue rises", eigenvalue_rise, eigenvalue=True
+    ),
 }
 
 
