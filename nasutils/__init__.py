@@ -9,7 +9,7 @@ The folders are the architecture: imports go down this list only.
     measures   what a record says
     methods    how alpha moves
     spaces     what can be found
-    data, own_data, registry, runs, errors, paths
+    data, own_data, registry, runs, stamp, errors, paths
 """
 
 import importlib

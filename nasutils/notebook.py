@@ -45,7 +45,7 @@ from nasutils.studies import small_spaces
 from nasutils.studies.confirmation import figures as confirmation
 from nasutils.studies.confirmation import page
 from nasutils.sweep.launch import finished, gather
-from nasutils.training.experiment import Machine
+from nasutils.training.computation import Machine
 
 __all__ = [
     "EDGES",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nasutils.training.experiment import repeatable
+from nasutils.training.computation import repeatable
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ import pytest
 
 from nasutils.runs import Run
 from nasutils.sweep.launch import name_of, sweep
-from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment
 
 TINY = {
     "dataset": "digits",

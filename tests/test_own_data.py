@@ -15,7 +15,8 @@ from nasutils import data, own_data
 from nasutils.runs import Run
 from nasutils.sweep.launch import gather, name_of
 from nasutils.sweep.planning import plan
-from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment
 from nasutils.training.finalnet import Evaluation
 from nasutils.training.weights import load
 

@@ -167,6 +167,7 @@ ROOMS = [
     "own_data",
     "registry",
     "runs",
+    "stamp",
     "errors",
     "paths",
 ]

@@ -18,7 +18,8 @@ from nasutils.methods.darts import DARTS
 from nasutils.registry import digest
 from nasutils.spaces.darts import DARTS as DARTSSpace
 from nasutils.sweep.launch import gather, name_of
-from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment
 from nasutils.training.finalnet import Evaluation
 
 HELPERS = (
@@ -429,7 +430,8 @@ from nasutils import methods, spaces
 from nasutils.methods.darts import DARTS
 from nasutils.spaces.darts import DARTS as Cells
 from nasutils.sweep.launch import gather
-from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment
 
 def rate(epoch):
     return {rate}**epoch

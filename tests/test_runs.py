@@ -16,6 +16,7 @@ import torch
 
 from nasutils import runs
 from nasutils.runs import BadCheckpoint, Run, run
+from nasutils.stamp import stamp
 
 FORK = get_context("forkserver")
 FORK.set_forkserver_preload(["nasutils.training.experiment", "sklearn.datasets", "torch._dynamo"])
@@ -125,7 +126,7 @@ def test_a_run_that_others_began_keeps_their_stamps(stopped, tmp_path):
     with pytest.raises(FloatingPointError):
         run(epochs(4, stop), PARAMS, tmp_path)
     home = run(epochs(5), PARAMS, tmp_path)  # by the same machine and commit as the second
-    assert home.stamp["commit"] == runs.stamp()["commit"]
+    assert home.stamp["commit"] == stamp()["commit"]
     assert home.stamp["before"] == [{**began, "epochs": 3}]
 
 

@@ -20,6 +20,7 @@ from pandas.io.formats.style import Styler
 from nasutils import paths, runs
 from nasutils.measures import tables
 from nasutils.report import params
+from nasutils.stamp import stamp
 
 SCREEN = 130
 """Dots per inch of a figure in a notebook."""
@@ -42,7 +43,7 @@ class Gallery:
         self.folder = paths.figures(p.scale, folder)
         self.caption = caption
         self.runs: set[runs.Run] = set()
-        self._made: dict[str, Any] = {"drawn on": runs.stamp(), "runs at hand": {}}
+        self._made: dict[str, Any] = {"drawn on": stamp(), "runs at hand": {}}
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.departures:
             print(

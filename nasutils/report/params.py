@@ -22,7 +22,7 @@ from nasutils.spaces import S_SPACES
 from nasutils.spaces.base import check_cells, check_channels
 from nasutils.spaces.nasbench201 import OPS
 from nasutils.sweep import pool
-from nasutils.training.experiment import check_device
+from nasutils.training.computation import check_device
 from nasutils.training.loop import PRECISIONS
 from nasutils.training.protocols import PROTOCOLS
 

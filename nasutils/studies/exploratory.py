@@ -15,7 +15,7 @@ from nasutils.runs import Run
 from nasutils.sweep.launch import sweep
 from nasutils.sweep.live import Lines
 from nasutils.sweep.pool import ENGINES, Task, home_of, name_of
-from nasutils.training.experiment import Machine
+from nasutils.training.computation import Machine
 
 Key = tuple[str, int]
 """Label and seed."""

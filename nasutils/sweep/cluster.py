@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nasutils.sweep.pool import Ended, Task, attempt, fitting, parcel
-from nasutils.training.experiment import Machine
+from nasutils.training.computation import Machine
 
 
 class Cluster:

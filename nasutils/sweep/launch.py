@@ -31,7 +31,7 @@ from nasutils.sweep.pool import (
     home_named,
     name_of,
 )
-from nasutils.training.experiment import Machine, tell_changes
+from nasutils.training.computation import Machine, tell_changes
 
 State = Literal["cached", "waiting", "running", "finished", "failed"]
 States = Mapping[str, State]

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from nasutils.measures.searches import cell_accuracy
 from nasutils.sweep.planning import Outlook, Progress
 from nasutils.sweep.pool import Task, name_of
-from nasutils.training.experiment import Machine
+from nasutils.training.computation import Machine
 from nasutils.training.loop import Record
 
 OVER = ("cached", "finished", "failed")

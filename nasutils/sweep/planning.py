@@ -19,7 +19,7 @@ from nasutils.errors import whole
 from nasutils.own_data import CONTENT
 from nasutils.runs import BadRun, Params, Run
 from nasutils.sweep.pool import Task, home_of, name_of
-from nasutils.training.experiment import Machine
+from nasutils.training.computation import Machine
 from nasutils.training.loop import Record
 
 

@@ -24,7 +24,7 @@ import torch
 from nasutils import runs
 from nasutils.errors import choose
 from nasutils.runs import Run
-from nasutils.training.experiment import Machine, check_machine
+from nasutils.training.computation import Machine, check_machine
 
 ENGINES = ("local", "ray")
 

@@ -25,7 +25,7 @@ from nasutils.spaces.genotype import Genotype, is_namedtuple
 from nasutils.spaces.size import count_multiply_adds, count_parameters
 from nasutils.training.batchnorm import EVALUATION_BATCH, batch_norms_restored, recalibrate
 from nasutils.training.classifier import keep, restore, tensors
-from nasutils.training.experiment import (
+from nasutils.training.computation import (
     Machine,
     Portable,
     asked_again,
@@ -88,7 +88,7 @@ class Evaluation(Portable):
 
     @classmethod
     def of(cls, run: Run, dataset: str | Path | None = None) -> "Evaluation":
-        """The training whose run this is, finished or not, see `experiment.asked_again`."""
+        """The training whose run this is, finished or not, see `computation.asked_again`."""
         return asked_again(cls, run, "finalnet", VERSION, dataset)
 
     @cached_property
@@ -122,7 +122,7 @@ class Evaluation(Portable):
         build(self, replace(machine, device="cpu"))
 
     def run(self, machine: Machine) -> Run:
-        """The finished run, see `experiment.finish`. Its result is described at `result`."""
+        """The finished run, see `computation.finish`. Its result is described at `result`."""
         return finish(self, machine)
 
     def start(self, machine: Machine) -> "FinalnetTraining":

@@ -58,7 +58,8 @@ from nasutils.spaces.darts import DARTS
 from nasutils.spaces.lhd import LHD
 from nasutils.training.batchnorm import EVALUATION_BATCH
 from nasutils.training.classifier import Relaxed, restore
-from nasutils.training.experiment import Experiment, Machine, build, finish, method_of
+from nasutils.training.computation import Machine, finish
+from nasutils.training.experiment import Experiment, build, method_of
 from nasutils.training.loop import NotFinite, Record, clock, cost
 from nasutils.training.search import Search
 
@@ -323,7 +324,7 @@ class Selection:
         self.start(replace(machine, device="cpu"))
 
     def run(self, machine: Machine) -> Run:
-        """The finished run, see `experiment.finish`: a record per choice, see `decide`;
+        """The finished run, see `computation.finish`: a record per choice, see `decide`;
         result: genotype and cost.
         """
         return finish(self, machine)

@@ -17,7 +17,8 @@ from torch import nn
 
 from nasutils.runs import Params, Run
 from nasutils.training.classifier import Classifier, Relaxed, restore
-from nasutils.training.experiment import Experiment, method_of, own_sources, supernet_of
+from nasutils.training.computation import own_sources
+from nasutils.training.experiment import Experiment, method_of, supernet_of
 from nasutils.training.finalnet import Evaluation, network
 from nasutils.training.loop import PRECISIONS
 

@@ -46,7 +46,8 @@ from torchvision import transforms
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from nasutils import data, runs, spaces
+from nasutils import data, spaces
+from nasutils import stamp as stamps
 from nasutils.training.graphs import SEEN
 from nasutils.training.loop import Batch
 from tests.benchmarks.peers import Layout, Peer, layout
@@ -567,7 +568,7 @@ def main() -> None:
         Setting("S2, paper", "s2", 16, 8, size, 32, few),
     ]
     settings = [setting for setting in settings if given.only in setting.name]
-    stamp = runs.stamp(machine.device)
+    stamp = stamps.stamp(machine.device)
     title = "Search step against other projects' own code" if given.peer else "Search step"
     head = f"# {title}, {stamp['device']}\n\n{_how(machine, stamp)}"
     if given.peer:

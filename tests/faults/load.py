@@ -15,7 +15,7 @@ from nasutils import runs
 from nasutils.runs import Run
 from nasutils.sweep.launch import sweep
 from nasutils.sweep.planning import Outlook
-from nasutils.training.experiment import Machine
+from nasutils.training.computation import Machine
 from tests.sweeps import experiment
 
 

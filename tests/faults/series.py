@@ -21,7 +21,8 @@ from pathlib import Path
 
 from nasutils.runs import BadCheckpoint, BadRun, Run
 from nasutils.sweep.launch import name_of
-from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment
 
 SEARCH = Experiment(
     **{

@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from nasutils import runs
-from nasutils.runs import DIGEST, BadCheckpoint, BadRun, Run, computed_on, give_digests, run, stamp
+from nasutils.runs import DIGEST, BadCheckpoint, BadRun, Run, computed_on, give_digests, run
+from nasutils.stamp import stamp
 from nasutils.sweep import launch
 from nasutils.sweep.launch import finished, gather, name_of, sweep
 from nasutils.sweep.planning import Outlook, plan
-from nasutils.training.experiment import Machine
+from nasutils.training.computation import Machine
 from tests.faults import series
 from tests.sweeps import LONG, ONE, TWO, no_pool
 

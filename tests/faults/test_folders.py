@@ -18,7 +18,8 @@ import pytest
 
 from nasutils import runs
 from nasutils.runs import Run, run
-from nasutils.training.experiment import Machine
+from nasutils.stamp import _commit, stamp
+from nasutils.training.computation import Machine
 from tests.sweeps import until
 
 PARAMS = {"kind": "test", "seed": 1}
@@ -203,8 +204,8 @@ def test_git_is_asked_once_a_process(monkeypatch):
     monkeypatch.setattr(
         subprocess, "run", lambda *command, **how: asked.append(command) or ask(*command, **how)
     )
-    runs._commit.cache_clear()
-    assert runs.stamp()["commit"] == runs.stamp()["commit"] and len(asked) == 1
+    _commit.cache_clear()
+    assert stamp()["commit"] == stamp()["commit"] and len(asked) == 1
 
 
 def test_the_commit_is_the_one_that_git_names():
@@ -212,4 +213,4 @@ def test_the_commit_is_the_one_that_git_names():
     said = subprocess.run(git, capture_output=True, text=True, check=False)
     if said.returncode:
         pytest.skip("there is no checkout")
-    assert runs.stamp()["commit"].removesuffix("-dirty") == said.stdout[:12]
+    assert stamp()["commit"].removesuffix("-dirty") == said.stdout[:12]

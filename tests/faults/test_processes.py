@@ -24,7 +24,7 @@ from nasutils.runs import Run
 from nasutils.sweep.cluster import connected
 from nasutils.sweep.launch import gather, name_of, sweep
 from nasutils.sweep.pool import Ended, Event, cause, events
-from nasutils.training.experiment import Machine
+from nasutils.training.computation import Machine
 from tests.sweeps import ENDLESS, LONG, ONE, TWO, Killer, free_port, holders, trace, until
 
 
@@ -205,7 +205,7 @@ def test_an_address_where_no_cluster_answers_is_an_error(asked, monkeypatch):
 CELL = """
 from tests.sweeps import ENDLESS, ONE
 from nasutils.sweep.launch import gather
-from nasutils.training.experiment import Machine
+from nasutils.training.computation import Machine
 found = gather({names}, Machine({root!r}), workers=2)
 """
 

@@ -15,7 +15,8 @@ from nasutils import Genotype, methods, spaces
 from nasutils.report import plots
 from nasutils.runs import DIGEST, run
 from nasutils.sweep.planning import plan
-from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment
 from nasutils.training.finalnet import Evaluation
 from tests.sweeps import experiment
 

@@ -19,7 +19,8 @@ from nasutils import data, methods, runs, spaces
 from nasutils.measures import curvature, leakage, tables
 from nasutils.methods import relax
 from nasutils.spaces.base import everything
-from nasutils.training.experiment import Experiment, Machine, build
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment, build
 from nasutils.training.search import Search
 from tests.naive import NaiveSupernet, unstack
 

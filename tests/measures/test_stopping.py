@@ -19,7 +19,8 @@ from nasutils.measures.stopping import CRITERIA, Stopper
 from nasutils.methods import relax
 from nasutils.report.diagnosis import diagnose, figure
 from nasutils.runs import Run
-from nasutils.training.experiment import Experiment, Machine, build
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment, build
 
 ROOT = Path(__file__).resolve().parents[2]
 TRUTH = {

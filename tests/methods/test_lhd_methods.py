@@ -22,7 +22,8 @@ from nasutils.spaces.base import everything
 from nasutils.spaces.lhd_cells import CELL_TYPES, INCOMING
 from nasutils.spaces.mixed_cell import CellWeights
 from nasutils.training import experiment
-from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment
 from nasutils.training.loop import Batch
 from nasutils.training.search import Search
 from tests.lhd_truth import LHD, NETWORKS, alphas, batch, close, filled

@@ -13,7 +13,8 @@ import pytest
 from nasutils import methods, paths, spaces
 from nasutils.methods import Recipe, recipes
 from nasutils.methods.base import PRESETS
-from nasutils.training.experiment import Experiment, Machine, build
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment, build
 from tests.toys import toy_space
 
 OWN = {"alpha_shapes": {"cell": (2, 3)}}

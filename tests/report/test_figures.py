@@ -23,6 +23,7 @@ from nasutils import runs, spaces
 from nasutils.report import gallery as galleries
 from nasutils.report import plots, widgets
 from nasutils.spaces.nasbench201 import EDGES, OPS
+from nasutils.stamp import stamp
 from nasutils.studies import bypass_leakage, lr_swap, small_spaces, sparsification
 from nasutils.studies import figures as common_figures
 from nasutils.studies import readings as read
@@ -116,7 +117,7 @@ def test_the_stamp_says_how_each_file_was_made(gallery, tmp_path):
     second.table("one", table)
     assert stamped(second) == [(["two"], "before"), (["drawn"], "its own"), (["one"], "after")]
     assert json.loads((second.folder / "stamp.json").read_text())[2]["runs at hand"] == {
-        runs.stamp()["device"]: 1
+        stamp()["device"]: 1
     }
     assert {file.name for file in second.folder.iterdir()} == {
         *("stamp.json", "one.csv", "two.csv", "drawn.csv", "drawn.png", "drawn.svg")
@@ -127,7 +128,7 @@ def test_what_is_drawn_again_as_it_was_keeps_its_stamp(gallery, monkeypatch):
     """So a rerun from another commit changes only the stamps of what came out otherwise."""
 
     def draw(commit, **values):
-        monkeypatch.setattr(galleries.runs, "stamp", lambda: {"commit": commit})
+        monkeypatch.setattr(galleries, "stamp", lambda: {"commit": commit})
         shown = gallery("any")
         for name, value in values.items():
             figure, table = plt.figure(), pd.DataFrame({"a": [value]})
@@ -176,7 +177,7 @@ def test_runs_of_equal_keys_are_all_counted(gallery, tmp_path):
     found.drawn_from(*({("s2", "DARTS", 0): home} for home in homes))
     found.table("one", pd.DataFrame())
     assert json.loads((found.folder / "stamp.json").read_text())[0]["runs at hand"] == {
-        runs.stamp()["device"]: 2
+        stamp()["device"]: 2
     }
 
 

@@ -21,7 +21,8 @@ from nasutils.studies.bypass_leakage.variants import PROBED, VARIANTS
 from nasutils.studies.small_spaces import searches_on
 from nasutils.studies.variants import chosen
 from nasutils.sweep.launch import name_of
-from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment
 from nasutils.training.search import Search
 
 SETTING = {"recipe": {"batch": 32}, "epochs": 4}

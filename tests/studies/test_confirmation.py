@@ -27,7 +27,7 @@ from nasutils.studies.confirmation.campaign import Campaign
 from nasutils.studies.confirmation.outcomes import REFUTED, SUPPORTED, UNRESOLVED
 from nasutils.studies.confirmation.plan import Hypothesis, Study
 from nasutils.studies.lr_swap import claims as lr_swap_claims
-from nasutils.training.experiment import Machine
+from nasutils.training.computation import Machine
 
 PLAN = plan.read()
 SEARCHES, LHD = PLAN["searches"], PLAN["lhd"]

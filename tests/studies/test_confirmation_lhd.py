@@ -18,7 +18,7 @@ from nasutils.studies.confirmation.campaign import Campaign
 from nasutils.studies.confirmation.plan import Networks, Study, Trained
 from nasutils.studies.lhd_benchmark import architectures
 from nasutils.studies.lhd_benchmark.variants import Training
-from nasutils.training.experiment import Machine
+from nasutils.training.computation import Machine
 
 PLAN = plan.read()
 LHD = PLAN["lhd"]

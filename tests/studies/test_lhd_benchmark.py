@@ -30,7 +30,8 @@ from nasutils.studies.lhd_benchmark import variants as study
 from nasutils.studies.lhd_benchmark.results import Results
 from nasutils.studies.lhd_benchmark.variants import METHODS, FinalKey, SearchKey, Training
 from nasutils.sweep.launch import name_of
-from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment
 from nasutils.training.finalnet import protocol_of
 
 LHD = spaces.get("lhd")

@@ -21,7 +21,8 @@ from nasutils.studies.lhd_benchmark import figures, unreleased
 from nasutils.studies.lhd_benchmark.released import Condition
 from nasutils.studies.lhd_benchmark.variants import SPACE
 from nasutils.sweep.pool import home_of, name_of
-from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment
 
 COMMITTED = Machine(paths.runs("laptop"))
 

@@ -27,7 +27,8 @@ from nasutils.studies.lr_swap import variants as study
 from nasutils.studies.lr_swap.claims import CLAIMS
 from nasutils.studies.lr_swap.variants import NAMED, VARIANTS
 from nasutils.sweep.launch import name_of
-from nasutils.training.experiment import Experiment, Machine, build
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment, build
 
 SHEET = json.loads((Path(__file__).parents[1] / "truth" / "schedules.json").read_text())[
     "nb201_w_lr"

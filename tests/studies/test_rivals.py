@@ -22,7 +22,8 @@ from nasutils.studies.rivals import __main__ as command
 from nasutils.studies.rivals import tasks
 from nasutils.sweep.launch import sweep
 from nasutils.sweep.pool import home_of
-from nasutils.training.experiment import Machine, build
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import build
 
 SIZE = {
     "dataset": "digits",

@@ -16,7 +16,7 @@ import pytest
 from nasutils.runs import Run
 from nasutils.sweep.cluster import connected
 from nasutils.sweep.launch import name_of, open_pool, sweep
-from nasutils.training.experiment import Machine
+from nasutils.training.computation import Machine
 from tests.sweeps import (
     ENDLESS,
     LARGE_BATCH,
@@ -128,7 +128,7 @@ class Two(Cells):
 SEARCHED = """
 import sys
 from nasutils.sweep.launch import gather
-from nasutils.training.experiment import Machine
+from nasutils.training.computation import Machine
 from tests.sweeps import experiment
 
 if __name__ == "__main__":

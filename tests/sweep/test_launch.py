@@ -12,7 +12,7 @@ from nasutils.data import MissingData
 from nasutils.runs import Run, stamp
 from nasutils.sweep import launch, pool
 from nasutils.sweep.launch import finished, gather, name_of, sweep
-from nasutils.training.experiment import Machine
+from nasutils.training.computation import Machine
 from nasutils.training.finalnet import Evaluation
 from tests.sweeps import (
     ENDLESS,

@@ -15,7 +15,8 @@ from nasutils.runs import Run
 from nasutils.sweep import live, planning
 from nasutils.sweep.live import Bar, Table, caption, curve, sparkline, view
 from nasutils.sweep.pool import name_of
-from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment
 from tests.sweeps import ONE, TWO, experiment
 
 SKIPS = "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|skip_connect~2|"

@@ -15,7 +15,7 @@ import pytest
 
 from nasutils.runs import Run
 from nasutils.sweep.launch import name_of, sweep
-from nasutils.training.experiment import Machine
+from nasutils.training.computation import Machine
 from tests.sweeps import experiment, holders, starting_ray, trace, until
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")

@@ -12,7 +12,8 @@ import pytest
 from nasutils.runs import Run
 from nasutils.sweep.launch import name_of
 from nasutils.sweep.planning import Outlook, plan, time_left, totals
-from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment
 from nasutils.training.finalnet import Evaluation
 
 nan = math.nan

@@ -12,7 +12,7 @@ import pytest
 from nasutils.sweep.cluster import connected
 from nasutils.sweep.launch import open_pool
 from nasutils.sweep.pool import ATTEMPTS, Ended, Event, cause, check_sweep, devices, events
-from nasutils.training.experiment import Machine
+from nasutils.training.computation import Machine
 
 # Devices
 
@@ -151,8 +151,10 @@ def test_the_cause_of_a_death_is_told():
 def test_a_script_without_a_guard_is_told_so(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "from nasutils.training.experiment import Experiment, Machine\nfrom nasutils.sweep.launch"
-        " import finished, gather\nprint(finished(gather({0: Experiment(dataset='digits',"
+        "from nasutils.training.computation import Machine\n"
+        "from nasutils.training.experiment import Experiment\n"
+        "from nasutils.sweep.launch import finished, gather\n"
+        "print(finished(gather({0: Experiment(dataset='digits',"
         " recipe={'split': 'half'})}, Machine('runs'))))\n"
     )
     done = subprocess.run(

@@ -13,7 +13,8 @@ from nasutils.methods import relax
 from nasutils.spaces.base import Space, nonzero
 from nasutils.spaces.pools import avg_pool_3x3, max_pool_3x3
 from nasutils.studies.bypass_leakage.variants import NEGLIGIBLE
-from nasutils.training.experiment import Experiment, Machine, build, repeatable
+from nasutils.training.computation import Machine, repeatable
+from nasutils.training.experiment import Experiment, build
 from nasutils.training.finalnet import Evaluation
 from nasutils.training.graphs import SEEN
 from nasutils.training.search import Search

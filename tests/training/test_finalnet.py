@@ -20,7 +20,7 @@ from nasutils.runs import Run, key
 from nasutils.spaces import nasbench201_table
 from nasutils.spaces.size import count_multiply_adds, count_parameters
 from nasutils.training import finalnet
-from nasutils.training.experiment import Machine
+from nasutils.training.computation import Machine
 from nasutils.training.finalnet import PROTOCOLS, Evaluation, FinalnetTraining, Protocol, build
 from nasutils.training.loop import NotFinite
 

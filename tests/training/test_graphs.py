@@ -13,7 +13,8 @@ from nasutils.spaces.base import everything
 from nasutils.studies.bypass_leakage.variants import NEGLIGIBLE
 from nasutils.training import graphs
 from nasutils.training.batchnorm import batch_norms_restored
-from nasutils.training.experiment import Experiment, Machine, build
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment, build
 from nasutils.training.graphs import KEPT, SEEN, Graphs
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -12,7 +12,8 @@ import pytest
 
 from nasutils.runs import Run, key
 from nasutils.studies.lhd_benchmark.variants import SearchKey, at_hand
-from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment
 from nasutils.training.finalnet import Evaluation
 from nasutils.training.selection import Selection
 

@@ -19,7 +19,8 @@ import pytest
 from nasutils import runs
 from nasutils.runs import Run
 from nasutils.sweep.launch import name_of
-from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment
 from nasutils.training.finalnet import Evaluation
 
 FORK = get_context("forkserver")

@@ -16,7 +16,8 @@ from torch import nn
 from nasutils import Genotype, data, methods, spaces
 from nasutils.methods import relax, schedules
 from nasutils.spaces.base import everything
-from nasutils.training.experiment import Experiment, Machine, build
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment, build
 from nasutils.training.loop import NotFinite, clip
 from nasutils.training.search import Search
 

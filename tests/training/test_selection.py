@@ -16,7 +16,8 @@ from nasutils.spaces import lhd_policies
 from nasutils.sweep.planning import kind
 from nasutils.training import search as supernets
 from nasutils.training import selection as module
-from nasutils.training.experiment import Experiment, Machine, build
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment, build
 from nasutils.training.selection import (
     Choice,
     Cost,

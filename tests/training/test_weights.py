@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from nasutils import data, spaces
 from nasutils.runs import BadRun, Run, key
 from nasutils.training.classifier import Classifier, Relaxed
-from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment
 from nasutils.training.finalnet import Evaluation
 from nasutils.training.weights import load
 

@@ -13,7 +13,8 @@ from nasutils import runs
 from nasutils.measures import tables
 from nasutils.runs import Run
 from nasutils.studies.small_spaces import Key, finals_table
-from nasutils.training.experiment import Experiment, Machine, build, measured
+from nasutils.training.computation import Machine, measured
+from nasutils.training.experiment import Experiment, build
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from nasutils import paths
 from nasutils.studies.confirmation import plan
 from nasutils.studies.confirmation.campaign import Campaign
 from nasutils.studies.exploratory import add_machine, side_by_side
-from nasutils.training.experiment import Machine
+from nasutils.training.computation import Machine
 
 
 def main() -> None:

@@ -23,7 +23,8 @@ from nasutils.sweep.launch import sweep
 from nasutils.sweep.live import Lines
 from nasutils.sweep.planning import seconds
 from nasutils.sweep.pool import Task, home_of, name_of
-from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment
 from nasutils.training.finalnet import Evaluation
 
 

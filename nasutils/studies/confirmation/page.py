@@ -28,7 +28,7 @@ from nasutils.studies.confirmation.outcomes import (
 )
 from nasutils.studies.confirmation.plan import Study
 from nasutils.studies.lhd_benchmark import architectures
-from nasutils.training.experiment import Machine
+from nasutils.training.computation import Machine
 
 if TYPE_CHECKING:
     from IPython.display import Markdown

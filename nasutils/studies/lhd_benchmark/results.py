@@ -19,7 +19,8 @@ from nasutils.measures.tables import Estimate
 from nasutils.runs import Result, Run
 from nasutils.studies.lhd_benchmark.variants import METHODS, POLICY_NAMES, FinalKey, SearchKey
 from nasutils.sweep import planning
-from nasutils.training.experiment import Experiment, Machine, measured
+from nasutils.training.computation import Machine, measured
+from nasutils.training.experiment import Experiment
 
 Condition = tuple[str, str]
 """Data set and policy."""

@@ -30,7 +30,8 @@ from nasutils.studies.lhd_benchmark.released import Condition, Conditions
 from nasutils.studies.lhd_benchmark.variants import METHODS, SPACE, final_mix, searches
 from nasutils.studies.readings import listed
 from nasutils.sweep.pool import Task, home_of
-from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment
 from nasutils.training.finalnet import Evaluation
 
 LADDER = ("DARTS", "GDAS", "GAEA-ERM")

@@ -26,7 +26,8 @@ from nasutils.spaces.genotype import Genotype
 from nasutils.spaces.lhd_final import channels_of
 from nasutils.spaces.lhd_policies import POLICIES
 from nasutils.sweep.pool import home_of
-from nasutils.training.experiment import Experiment, Machine, method_of
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment, method_of
 from nasutils.training.finalnet import Evaluation
 from nasutils.training.loop import PRECISIONS
 

@@ -19,7 +19,8 @@ from nasutils.studies.exploratory import Key
 from nasutils.studies.variants import Variant, Variants
 from nasutils.sweep.launch import finished, gather
 from nasutils.sweep.pool import Task, home_of
-from nasutils.training.experiment import Experiment, Machine
+from nasutils.training.computation import Machine
+from nasutils.training.experiment import Experiment
 from nasutils.training.finalnet import Evaluation
 from nasutils.training.selection import Selection
 
