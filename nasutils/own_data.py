@@ -42,8 +42,10 @@ GREY_OR_COLOUR = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 """Modes of Pillow's images with 8 bits a channel;
 others would lose what they hold without a word.
 """
-UNREADABLE = (OSError, ValueError, EOFError, MemoryError, AttributeError, RuntimeError)
-UNREADABLE += (zipfile.BadZipFile, zlib.error)
+UNREADABLE: tuple[type[Exception], ...] = (
+    *(OSError, ValueError, EOFError, MemoryError, AttributeError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 """What numpy raises of a file that is damaged, or is no .npz file of plain arrays."""
 
 LabelledImages = tuple[Tensor, Tensor]
