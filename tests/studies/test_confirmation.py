@@ -529,7 +529,7 @@ def test_arms_are_told_by_every_criterion():
     worse = [(accuracies < value).mean() for value in (93.76, searches.cell_accuracy(cells[bad]))]
     assert row["beats_random"] == pytest.approx(0.8 * worse[0] + 0.2 * worse[1], abs=1e-3)
     assert figures.reading(arms) == (
-        "The last cells are, by arm, better than a cell drawn blindly: EX-DARTS (95 % intervals)."
+        "The last cells are, by arm, better than a cell drawn blindly: `EX-DARTS` (95 % intervals)."
     )
 
 

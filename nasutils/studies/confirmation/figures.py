@@ -126,5 +126,6 @@ def reading(arms: pd.DataFrame) -> str:
         "worse": worse,
         "neither, as far as these searches tell": ~(better | worse),
     }
-    told = [f"{what}: {listed(arms['arm'][of])}" for what, of in groups.items() if of.any()]
+    names = "`" + arms["arm"] + "`"
+    told = [f"{what}: {listed(names[of])}" for what, of in groups.items() if of.any()]
     return f"The last cells are, by arm, {'; '.join(told)} (95 % intervals)."
