@@ -140,6 +140,17 @@ def load(
     return replace(data, train=_to(data.train, device), test=_to(data.test, device))
 
 
+def missing(
+    name: str | Path, root: str | Path | None = None, *, download: bool = False
+) -> str | None:
+    """Why the images of a data set cannot be had; None if they can. Arguments: see `load`."""
+    try:
+        load(name, root, download=download)
+    except MissingData as error:
+        return str(error)
+    return None
+
+
 def _to(images: ImageSet, device: str | torch.device) -> ImageSet:
     return ImageSet(images.images.to(device), images.labels.to(device))
 

@@ -256,7 +256,7 @@ def _is_own(module: str) -> bool:
     """Whether a module is neither ours nor installed nor of Python."""
     top = module.partition(".")[0]
     if top == "nasutils" or top in sys.stdlib_module_names:
-        return top == "__main__"
+        return False
     file = getattr(sys.modules.get(module), "__file__", None) or ""
     return not file.startswith(INSTALLED) and "site-packages" not in file
 

@@ -168,7 +168,7 @@ class Run:
 
     def _check_whole(self, result: Result) -> None:
         """What can be known of a run without a digest, too."""
-        _ = self.stamp
+        _ = self.stamp  # raises BadRun where it is damaged
         if self.params is None or key(self.params) != self.path.name:
             raise BadRun(
                 f"{self.path / 'params.json'} is not of the run that its folder is named by;"
@@ -487,7 +487,7 @@ def give_digests(folder: Path) -> None:
 
 def _give_digest(run: Run) -> bool:
     """Whether it had none. Raises BadRun if it is damaged as far as can be known."""
-    _ = run.result, run.records
+    _ = run.result, run.records  # raise BadRun where they are damaged
     if (run.path / DIGEST).exists():
         return False
     _write_whole(run.path / DIGEST, run.digest().encode())

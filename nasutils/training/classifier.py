@@ -1,5 +1,7 @@
 """A trained network with what its images need:
 what is kept of a run, and given back by `weights.load`.
+
+Apart from `weights`, which needs `experiment`, which needs this.
 """
 
 import json

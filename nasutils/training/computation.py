@@ -5,7 +5,7 @@ a `Selection`. The machine they are computed on, what they are made of, how one 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
 from multiprocessing import parent_process
 from pathlib import Path
@@ -87,22 +87,32 @@ class Epochs(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-T = TypeVar("T", bound=Epochs)
-
-
-class Computation(Protocol[T]):
+class Computation:
     """What a run is computed from: an `Experiment`, an `Evaluation`, a `Selection`."""
 
-    def params(self) -> runs.Params: ...
+    def params(self) -> runs.Params:
+        """What the run folder is named by."""
+        raise NotImplementedError
 
-    def start(self, machine: Machine) -> T:
+    def start(self, machine: Machine) -> Epochs:
         """The computation at its epoch 0."""
+        raise NotImplementedError
 
     def over(self, run: Run) -> bool:
         """Whether there is to be no further epoch after those of the run's records."""
+        return False
 
-    def result(self, epochs: T, run: Run) -> runs.Result:
-        """What is left of it after its last epoch."""
+    def result(self, epochs: Any, run: Run) -> runs.Result:
+        """What is left after the last epoch. epochs: what `start` gave."""
+        raise NotImplementedError
+
+    def check(self, machine: Machine) -> None:
+        """Raise what `run` would raise at its start: ValueError, MissingData."""
+        self.start(replace(machine, device="cpu"))
+
+    def run(self, machine: Machine) -> Run:
+        """The finished run, see `finish`."""
+        return finish(self, machine)
 
 
 class Portable:
@@ -182,7 +192,7 @@ def images_of(task: OfImages, machine: Machine) -> data.Data:
 # To compute it, once
 
 
-def finish(computation: Computation[T], machine: Machine) -> Run:
+def finish(computation: Computation, machine: Machine) -> Run:
     """The finished run of a computation: read from its folder,
     or run (on from its last checkpoint) and kept there.
 
@@ -235,7 +245,7 @@ def repeatable() -> Iterator[None]:
 # Runs that are there
 
 
-Asked = TypeVar("Asked", bound=Computation[Any])
+Asked = TypeVar("Asked", bound=Computation)
 
 
 def asked_again(
@@ -249,6 +259,28 @@ def asked_again(
     Raises ValueError for a run of another kind or version, and for one that today's task would not
     find, since the recipe has been revised, or an own class or own images have changed.
     """
+    params = _params_of(run, kind, version)
+    given = arguments(task, params)
+    if dataset is not None:
+        given["dataset"] = dataset
+    elif str(given["dataset"]).startswith(CONTENT):
+        raise ValueError(f"{run.path} is of own images: say where they are, dataset=PATH")
+    again = task(**given)
+    _check_same(run, params, again.params())
+    return again
+
+
+def arguments(task: Callable[..., Any], params: runs.Params) -> dict[str, Any]:
+    """The arguments of a task among the parameters of its run; those that they do not name have
+    their defaults.
+    """
+    return {name: params[name] for name in signature(task).parameters if name in params}
+
+
+def _params_of(run: Run, kind: str, version: int) -> runs.Params:
+    """The parameters of a run. Raises ValueError unless it is of that kind and version, and its
+    own classes are registered.
+    """
     params = run.params
     if params is None:
         raise ValueError(f"{run.path} is no run: it has no params.json")
@@ -260,21 +292,19 @@ def asked_again(
             raise ValueError(
                 f"{run.path} is of the own {part} {params[part]!r}: register it first"
             )
-    given = {name: params[name] for name in signature(task).parameters if name in params}
-    if dataset is not None:
-        given["dataset"] = dataset
-    elif str(given["dataset"]).startswith(CONTENT):
-        raise ValueError(f"{run.path} is of own images: say where they are, dataset=PATH")
-    again = task(**given)
-    now = again.params()
-    if runs.key(now) != runs.key(params):
-        changed = []
-        for name in {**params, **now}:
-            then, today = params.get(name), now.get(name)
-            if then != today:
-                changed.append(f"{name} {then!r}, now {today!r}")
-        raise ValueError(f"{run.path} cannot be asked for again: {'; '.join(changed)}")
-    return again
+    return params
+
+
+def _check_same(run: Run, then: runs.Params, now: runs.Params) -> None:
+    """Raise ValueError, naming the differences, if today's parameters have another key."""
+    if runs.key(then) == runs.key(now):
+        return
+    changed = []
+    for name in {**then, **now}:
+        before, today = then.get(name), now.get(name)
+        if before != today:
+            changed.append(f"{name} {before!r}, now {today!r}")
+    raise ValueError(f"{run.path} cannot be asked for again: {'; '.join(changed)}")
 
 
 def tell_changes(asked: Iterable[runs.Params], machine: "Machine") -> None:
@@ -293,15 +323,13 @@ def tell_changes(asked: Iterable[runs.Params], machine: "Machine") -> None:
             waiting[_but_for_sources(params)] = params
     if not waiting:
         return
-    changed = set[str]()
+    changed: set[str] = set()
     for file in root.glob("*/result.json"):
         with suppress(runs.BadRun):
             earlier = Run(file.parent).params or {}
-            now = waiting.get(_but_for_sources(earlier), earlier)
-            for name in SOURCES:
-                if name in now and name in earlier and now[name] != earlier[name]:
-                    kind = name.partition("_")[0]  # space or method
-                    changed.add(f"{kind} {now[kind]!r}")
+            now = waiting.get(_but_for_sources(earlier))
+            if now is not None:
+                changed |= _changed_sources(earlier, now)
     if changed:
         what = " and ".join(sorted(changed))
         print(
@@ -310,6 +338,17 @@ def tell_changes(asked: Iterable[runs.Params], machine: "Machine") -> None:
         )
 
 
+def _changed_sources(earlier: runs.Params, now: runs.Params) -> set[str]:
+    """The own classes of a run whose source is another one now, such as `method 'mine'`."""
+    changed = set()
+    for name in SOURCES:
+        if name in now and name in earlier and now[name] != earlier[name]:
+            kind = name.partition("_")[0]  # method or space
+            changed.add(f"{kind} {now[kind]!r}")
+    return changed
+
+
 def _but_for_sources(params: runs.Params) -> str:
+    """Text of the parameters but for the digests of own classes."""
     kept = {name: value for name, value in params.items() if name not in SOURCES}
     return json.dumps(kept, sort_keys=True)

@@ -19,11 +19,11 @@ from nasutils.methods.base import PRESETS
 from nasutils.runs import Run
 from nasutils.training.classifier import Relaxed, keep
 from nasutils.training.computation import (
+    Computation,
     Machine,
     Portable,
     asked_again,
     check_setting,
-    finish,
     images_of,
     own_sources,
 )
@@ -48,7 +48,7 @@ UNUSED = {
 
 
 @dataclass(frozen=True)
-class Experiment(Portable):
+class Experiment(Portable, Computation):
     """A search. Fields that are None follow the method's recipe on the space.
 
     options: of the method, see `methods.options`. dataset: a name in `data.NAMES`, or own images:
@@ -116,7 +116,7 @@ class Experiment(Portable):
                 f" {self.stop['criterion']!r}, which takes an eigenvalue at least every"
                 f" {ES_CADENCE} epochs, not {self.eigenvalue_every}"
             )
-        _ = self.content
+        _ = self.content  # raises MissingData
 
     @classmethod
     def of(cls, run: Run, dataset: str | Path | None = None) -> "Experiment":
@@ -164,16 +164,8 @@ class Experiment(Portable):
             params |= {"probe_every": probe_every, "probe_version": PROBE_VERSION}
         return params
 
-    def check(self, machine: Machine) -> None:
-        """Raises what `run` would raise at its start: ValueError, MissingData."""
-        build(self, replace(machine, device="cpu"))
-
-    def run(self, machine: Machine) -> Run:
-        """The finished run of the search, see `computation.finish`."""
-        return finish(self, machine)
-
     def start(self, machine: Machine) -> Search:
-        """See `build`."""
+        """The search at its epoch 0, see `build`."""
         return build(self, machine)
 
     def over(self, run: Run) -> bool:
@@ -251,8 +243,6 @@ def build(experiment: Experiment, machine: Machine) -> Search:
 def method_of(experiment: Experiment, device: str = "cpu") -> methods.Method:
     """The method of a search at its epoch 0. Raises ValueError, see `methods.get`."""
     e = experiment
-    # a field of the search among them would be handed over twice
-    methods.check_options(e.method, e.options)
     space, dtype = spaces.get(e.space), PRECISIONS[e.precision]
     return methods.get(
         e.method,

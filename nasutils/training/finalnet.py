@@ -26,11 +26,11 @@ from nasutils.spaces.size import count_multiply_adds, count_parameters
 from nasutils.training.batchnorm import EVALUATION_BATCH, batch_norms_restored, recalibrate
 from nasutils.training.classifier import keep, restore, tensors
 from nasutils.training.computation import (
+    Computation,
     Machine,
     Portable,
     asked_again,
     check_setting,
-    finish,
     images_of,
     own_sources,
 )
@@ -44,7 +44,7 @@ see `experiment.VERSION`.
 
 
 @dataclass(frozen=True)
-class Evaluation(Portable):
+class Evaluation(Portable, Computation):
     """The training and testing of a derived network.
 
     genotype: its text (a `Genotype` or DARTS's namedtuple becomes it). dataset: see `Experiment`;
@@ -84,7 +84,7 @@ class Evaluation(Portable):
         if not isinstance(self.genotype, str):
             raise ValueError(f"genotype must be a Genotype or its text, not {self.genotype!r}")
         _check_genotype(self.space, self.genotype, spaces.registry.source(self.space))
-        _ = self.content
+        _ = self.content  # raises MissingData
 
     @classmethod
     def of(cls, run: Run, dataset: str | Path | None = None) -> "Evaluation":
@@ -117,24 +117,14 @@ class Evaluation(Portable):
             del params["keep_weights"]
         return {**params, **own_sources(self.space)}
 
-    def check(self, machine: Machine) -> None:
-        """Raises what `run` would raise at its start: ValueError, MissingData."""
-        build(self, replace(machine, device="cpu"))
-
-    def run(self, machine: Machine) -> Run:
-        """The finished run, see `computation.finish`. Its result is described at `result`."""
-        return finish(self, machine)
-
     def start(self, machine: Machine) -> "FinalnetTraining":
-        """See `build`."""
+        """The training at its epoch 0, see `build`."""
         return build(self, machine)
 
-    def over(self, run: Run) -> bool:
-        """A training ends with its last epoch."""
-        return False
-
     def result(self, training: "FinalnetTraining", run: Run) -> runs.Result:
-        """See `result`; the weights are kept where that is asked for."""
+        """Accuracies and size, see the function `result`; the weights are kept where that is
+        asked for.
+        """
         if self.keep_weights:
             keep(run, _without_head(self, training), self.genotype, training.data)
         return result(self, training, run.records)

@@ -39,7 +39,7 @@ removal costs least goes.
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import singledispatch
 from itertools import chain, zip_longest
 from typing import Any
@@ -58,7 +58,7 @@ from nasutils.spaces.darts import DARTS
 from nasutils.spaces.lhd import LHD
 from nasutils.training.batchnorm import EVALUATION_BATCH
 from nasutils.training.classifier import Relaxed, restore
-from nasutils.training.computation import Machine, finish
+from nasutils.training.computation import Computation, Machine
 from nasutils.training.experiment import Experiment, build, method_of
 from nasutils.training.loop import NotFinite, Record, clock, cost
 from nasutils.training.search import Search
@@ -256,9 +256,9 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Selection:
+class Selection(Computation):
     """The choices in the supernet of a search, which has to have kept its weights;
-    it is not trained here.
+    it is not trained here. Its run has a record per choice, see `decide`.
 
     images: on so many it is judged, the first of those for alpha. tune_epochs: between rounds (the
     paper: 5). criterion: `accuracy` or `loss`. seed: of the order, and of batches and augmentation
@@ -288,7 +288,7 @@ class Selection:
             raise ValueError(
                 f"selection by perturbation is not defined on partial channels ({method.name})"
             )
-        _ = self.rounds
+        _ = self.rounds  # raises ValueError for a policy that cannot be followed
 
     @property
     def rounds(self) -> list[list[Choice]]:
@@ -319,22 +319,8 @@ class Selection:
             "seed": self.seed,
         }
 
-    def check(self, machine: Machine) -> None:
-        """Raises what `run` would raise at its start: ValueError, MissingData."""
-        self.start(replace(machine, device="cpu"))
-
-    def run(self, machine: Machine) -> Run:
-        """The finished run, see `computation.finish`: a record per choice, see `decide`;
-        result: genotype and cost.
-        """
-        return finish(self, machine)
-
-    def over(self, run: Run) -> bool:
-        """A selection ends with its last choice."""
-        return False
-
     def result(self, selecting: "Selecting", run: Run) -> runs.Result:
-        """The genotype, and what it cost to select it."""
+        """Genotype, number of choices, and what they cost."""
         return {
             "genotype": selecting.genotype(),
             "epochs": selecting.epoch,

@@ -7,17 +7,19 @@
 The file `weights.safetensors` in the run's folder is plain: its tensors have the names of the
 network's own, so `space.finalnet(...).load_state_dict(...)` takes those of an evaluation; its
 metadata holds the genotype.
+
+What is kept, and how, says `classifier`. It stands apart: a search needs it, and `load` needs the
+search.
 """
 
 import json
-from typing import Any
 
 import torch
 from torch import nn
 
 from nasutils.runs import Params, Run
 from nasutils.training.classifier import Classifier, Relaxed, restore
-from nasutils.training.computation import own_sources
+from nasutils.training.computation import arguments, own_sources
 from nasutils.training.experiment import Experiment, method_of, supernet_of
 from nasutils.training.finalnet import Evaluation, network
 from nasutils.training.loop import PRECISIONS
@@ -49,21 +51,15 @@ def load(run: Run, device: str = "cpu") -> Classifier:
 
 
 def _final(params: Params, num_classes: int, kept: dict[str, torch.Tensor]) -> nn.Module:
-    return network(_asked(Evaluation, params), num_classes)
+    evaluation = Evaluation(**arguments(Evaluation, params))
+    return network(evaluation, num_classes)
 
 
 def _relaxed(params: Params, num_classes: int, kept: dict[str, torch.Tensor]) -> nn.Module:
-    experiment = _asked(Experiment, params)
+    experiment = Experiment(**arguments(Experiment, params))
     net = supernet_of(experiment, method_of(experiment), num_classes)
     mix = {}
     for name, weights in kept.items():
         if name.startswith("mix_"):
             mix[name.removeprefix("mix_")] = weights
     return Relaxed(net, mix)
-
-
-def _asked(kind: Any, params: Params) -> Any:
-    """The experiment or evaluation of these parameters;
-    fields they do not name have their defaults.
-    """
-    return kind(**{name: params[name] for name in kind.__dataclass_fields__ if name in params})

@@ -15,7 +15,6 @@ from pathlib import Path
 from statistics import fmean
 
 from nasutils import data, paths
-from nasutils.data import MissingData
 from nasutils.runs import BadRun, Run
 from nasutils.studies.confirmation.outcomes import Key, Results
 from nasutils.studies.confirmation.plan import Arm, Study
@@ -96,16 +95,10 @@ class Campaign:
         needed = {str(task.dataset) for task in tasks if self.run(task) is None}
         found = {}
         for name in sorted(needed):
-            if reason := self._missing(name):
+            reason = data.missing(name, self.machine.data, download=self.machine.download)
+            if reason is not None:
                 found[name] = reason
         return found
-
-    def _missing(self, dataset: str) -> str | None:
-        try:
-            data.load(dataset, self.machine.data, download=self.machine.download)
-        except MissingData as error:
-            return str(error)
-        return None
 
     def run(self, task: Task) -> Run | None:
         """The finished run of a task, wherever it is. None if it is not finished or damaged."""

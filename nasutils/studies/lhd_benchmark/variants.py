@@ -210,7 +210,8 @@ def at_hand(
     found: list[str] = []
     missing: list[str] = []
     for name in dict.fromkeys(key.dataset for key in tasks):
-        if _finished(name, tasks, machine) or _images(name, machine):
+        computed = _finished(name, tasks, machine)
+        if computed or data.missing(name, machine.data, download=machine.download) is None:
             found.append(name)
         else:
             missing.append(name)
@@ -220,14 +221,6 @@ def at_hand(
 def _finished(dataset: str, tasks: Mapping[SearchKey, Experiment], machine: Machine) -> bool:
     own = [task for key, task in tasks.items() if key.dataset == dataset]
     return all(home_of(task, machine).finished for task in own)
-
-
-def _images(dataset: str, machine: Machine) -> bool:
-    try:
-        data.load(dataset, machine.data, download=machine.download)
-    except data.MissingData:
-        return False
-    return True
 
 
 def final_mix(experiment: Experiment, run: Run) -> Mix:
