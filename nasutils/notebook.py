@@ -10,7 +10,6 @@ from functools import partial
 from IPython.display import Image, Markdown, display
 
 from nasutils import paths, spaces
-from nasutils.measures import tables as analysis
 from nasutils.report import claims, diagnosis, plots, widgets
 from nasutils.report.gallery import Gallery, best_picture, show
 from nasutils.report.params import (
@@ -76,7 +75,6 @@ __all__ = [
     "Split",
     "Switch",
     "Weight",
-    "analysis",
     "best_picture",
     "check",
     "claims",
@@ -89,7 +87,6 @@ __all__ = [
     "page",
     "partial",
     "paths",
-    "plots",
     "read",
     "shared",
     "show",

@@ -15,15 +15,21 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
 
-from nasutils.measures.estimates import BOTH_SIDES, LEVEL, Arms, Finding, Test
+from nasutils.measures.estimates import BOTH_SIDES, LEVEL, Arms, Finding, Test, fisher_z
 
 DRAWS = 4999
 """Permutations; ten times as many draws of a parametric bootstrap."""
+
+
+def once(accuracy: np.ndarray) -> np.ndarray:
+    """Networks that were evaluated once, as an arm: (...) -> (..., 1), evaluations last."""
+    return accuracy[..., None]
 
 
 def _searches(arms: Arms) -> list[np.ndarray]:
@@ -84,7 +90,7 @@ def _ratios(f: float, freedom: tuple[int, float]) -> tuple[float, float]:
 
 
 def _noncentrality(f: float, freedom: tuple[int, float], p: float) -> float:
-    """That of which the probability of a smaller F is p; 0 where there is none."""
+    """Noncentrality of which the probability of a smaller F is p; 0 where there is none."""
     if stats.f.cdf(f, *freedom) <= p:
         return 0.0
     most = 1.0
@@ -127,15 +133,15 @@ def over_control(arms: Arms, above: float, method: int | None = None) -> Finding
     return Finding(found, found - half, found + half, p, sizes)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=8)
 def _studentised_nulls(
     shape: tuple[int, ...], control: int, variances: tuple[float, float]
 ) -> np.ndarray:
     """Differences over their error, of methods as good as the control: (draws, methods).
 
     shape: methods, searches of each; control: its number of networks; variances: of a network of
-    the control, of a search. They are the same for every method of a comparison, so they are kept
-    for the next one.
+    the control, of a search. They are the same for every method of a comparison, so those of the
+    last eight are kept.
     """
     rng = np.random.default_rng(0)
     draws = 10 * DRAWS
@@ -170,7 +176,9 @@ def _t(
     above: float,
     sizes: tuple[int, ...],
 ) -> Finding:
-    """Of a difference with these squared errors of its two parts; degrees of freedom by Welch."""
+    """Finding of a difference whose two parts have these squared errors; degrees of freedom by
+    Welch.
+    """
     error = math.sqrt(sum(squares))
     parts = sum(square**2 / f for square, f in zip(squares, freedom, strict=True))
     t = stats.t(error**4 / parts)
@@ -182,6 +190,14 @@ def _t(
 # Does the ranking depend on the condition?
 
 
+class Squares(NamedTuple):
+    """Mean squares (...) of an interaction and of the rest, and the degrees of freedom of both."""
+
+    effect: np.ndarray
+    rest: np.ndarray
+    freedom: tuple[int, int]
+
+
 def interaction_within(arms: Arms, above: float = 0.0) -> Finding:
     """Deviation of the interaction of methods with conditions that share their searches.
 
@@ -191,60 +207,53 @@ def interaction_within(arms: Arms, above: float = 0.0) -> Finding:
     is permuted among the conditions. Raises ValueError for another number than 0.
     """
     values = np.stack(_searches(arms), axis=-1)  # (methods, searches, conditions)
-    methods, searches, conditions = values.shape
-    freedom = (methods - 1) * (conditions - 1), methods * (searches - 1) * (conditions - 1)
-
-    def squares(v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean squares of the interaction and of the rest.
-
-        (..., methods, searches, conditions) -> (...).
-        """
-        v = _standardised(v, (-3, -2))
-        v = v - v.mean(axis=-1, keepdims=True)
-        v = v - v.mean(axis=(-3, -2), keepdims=True)
-        cells = v.mean(axis=-2, keepdims=True)
-        effect = searches * (cells**2).sum(axis=(-3, -2, -1))
-        rest = ((v - cells) ** 2).sum(axis=(-3, -2, -1))
-        return effect / freedom[0], rest / freedom[1]
-
     standardised = _standardised(values, (-3, -2))
-    main = standardised.mean(axis=-1, keepdims=True)
-    left = standardised - main
+    of_search = standardised.mean(axis=-1, keepdims=True)
+    left = standardised - of_search
     left = left - left.mean(axis=(0, 1))
-    drawn = np.broadcast_to(left, (DRAWS, *left.shape))
-    permuted = np.random.default_rng(0).permuted(drawn, axis=-1)
-    return _interaction(squares, values, main + permuted, freedom, searches, above)
+    drawn = of_search + permutations(left)
+    return _interaction(_squares_within, values, drawn, values.shape[1], above)
 
 
 def interaction_between(arms: Arms, above: float = 0.0) -> Finding:
-    """The same with conditions whose searches differ, such as data sets.
+    """Deviation of the interaction of methods with conditions whose searches differ, such as data
+    sets; in the same units as `interaction_within`.
 
     p: what is left of the values without the means of their method and condition is permuted
-    within methods.
+    within methods. Raises ValueError for another number than 0.
     """
     values = np.stack(_searches(arms), axis=1)  # (methods, conditions, searches)
-    methods, conditions, searches = values.shape
-    freedom = (methods - 1) * (conditions - 1), methods * conditions * (searches - 1)
-
-    def squares(v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean squares of the interaction and of the rest.
-
-        (..., methods, conditions, searches) -> (...).
-        """
-        v = _standardised(v, (-3, -1))
-        cells = v.mean(axis=-1)
-        rest = ((v - cells[..., None]) ** 2).sum(axis=(-3, -2, -1))
-        cells = cells - cells.mean(axis=-1, keepdims=True) - cells.mean(axis=-2, keepdims=True)
-        cells = cells - cells.mean(axis=(-2, -1), keepdims=True)
-        effect = searches * (cells**2).sum(axis=(-2, -1))
-        return effect / freedom[0], rest / freedom[1]
-
     standardised = _standardised(values, (-3, -1))
-    main = standardised.mean(axis=(1, 2), keepdims=True)
-    left = (standardised - main).reshape(methods, -1)
-    drawn = np.broadcast_to(left, (DRAWS, *left.shape))
-    permuted = np.random.default_rng(0).permuted(drawn, axis=-1).reshape(DRAWS, *values.shape)
-    return _interaction(squares, values, main + permuted, freedom, searches, above)
+    of_method = standardised.mean(axis=(1, 2), keepdims=True)
+    left = (standardised - of_method).reshape(len(values), -1)
+    drawn = of_method + permutations(left).reshape(-1, *values.shape)
+    return _interaction(_squares_between, values, drawn, values.shape[2], above)
+
+
+def _squares_within(values: np.ndarray) -> Squares:
+    """values: (..., methods, searches, conditions), of conditions that share their searches."""
+    methods, searches, conditions = values.shape[-3:]
+    v = _standardised(values, (-3, -2))
+    v = v - v.mean(axis=-1, keepdims=True)
+    v = v - v.mean(axis=(-3, -2), keepdims=True)
+    cells = v.mean(axis=-2, keepdims=True)
+    effect = searches * (cells**2).sum(axis=(-3, -2, -1))
+    rest = ((v - cells) ** 2).sum(axis=(-3, -2, -1))
+    freedom = (methods - 1) * (conditions - 1), methods * (searches - 1) * (conditions - 1)
+    return Squares(effect / freedom[0], rest / freedom[1], freedom)
+
+
+def _squares_between(values: np.ndarray) -> Squares:
+    """values: (..., methods, conditions, searches), of conditions whose searches differ."""
+    methods, conditions, searches = values.shape[-3:]
+    v = _standardised(values, (-3, -1))
+    cells = v.mean(axis=-1)
+    rest = ((v - cells[..., None]) ** 2).sum(axis=(-3, -2, -1))
+    cells = cells - cells.mean(axis=-1, keepdims=True) - cells.mean(axis=-2, keepdims=True)
+    cells = cells - cells.mean(axis=(-2, -1), keepdims=True)
+    effect = searches * (cells**2).sum(axis=(-2, -1))
+    freedom = (methods - 1) * (conditions - 1), methods * conditions * (searches - 1)
+    return Squares(effect / freedom[0], rest / freedom[1], freedom)
 
 
 def _standardised(values: np.ndarray, within: tuple[int, ...]) -> np.ndarray:
@@ -257,24 +266,30 @@ def _standardised(values: np.ndarray, within: tuple[int, ...]) -> np.ndarray:
     return centred / centred.std(axis=within, ddof=1, keepdims=True)
 
 
+def permutations(values: np.ndarray, draws: int = DRAWS) -> np.ndarray:
+    """So many copies of values, each shuffled along the last axis: (...) -> (draws, ...)."""
+    copies = np.broadcast_to(values, (draws, *values.shape))
+    return np.random.default_rng(0).permuted(copies, axis=-1)
+
+
 def _interaction(
-    squares: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    squares: Callable[[np.ndarray], Squares],
     values: np.ndarray,
-    permuted: np.ndarray,
-    freedom: tuple[int, int],
+    drawn: np.ndarray,
     searches: int,
     above: float,
 ) -> Finding:
+    """drawn: values in which what is left was permuted, (draws, *values.shape)."""
     if above:
         raise ValueError(f"an interaction is compared with 0, not with {above}")
-    effect, rest = squares(values)
-    effects, rests = squares(permuted)
-    f = float(effect / rest)
-    reached = effects / rests >= f
-    p = (1 + int(reached.sum())) / (1 + len(permuted))
-    low, high = (math.sqrt(ratio * rest / searches) for ratio in _ratios(f, freedom))
-    found = math.sqrt(max(f - 1, 0.0) * rest / searches)
-    return Finding(found, low, high, p, (values.size,))
+    found = squares(values)
+    chance = squares(drawn)
+    f = float(found.effect / found.rest)
+    reached = chance.effect / chance.rest >= f
+    p = (1 + int(reached.sum())) / (1 + len(drawn))
+    low, high = (math.sqrt(ratio * found.rest / searches) for ratio in _ratios(f, found.freedom))
+    estimate = math.sqrt(max(f - 1, 0.0) * found.rest / searches)
+    return Finding(estimate, low, high, p, (values.size,))
 
 
 # Do two measures of the same networks go together?
@@ -289,9 +304,7 @@ def rank_correlation(arms: Arms, above: float = 0.0) -> Finding:
 
 
 def correlation_within(arms: Arms, above: float = 0.0) -> Finding:
-    """The same within methods: the partial correlation of ranks over all networks,
-    given the method.
-    """
+    """Partial correlation of the ranks of two arms over all networks, given the method."""
     residuals = []
     for values in _searches(arms):
         ranked = stats.rankdata(values).reshape(values.shape)
@@ -301,11 +314,11 @@ def correlation_within(arms: Arms, above: float = 0.0) -> Finding:
 
 
 def _correlation(first: np.ndarray, second: np.ndarray, given: int, above: float) -> Finding:
-    """Pearson's, of values from which `given` covariates have been taken;
+    """Pearson's correlation of values from which `given` covariates have been taken;
     1.06 is Fieller's factor for ranks.
     """
     found = float(stats.pearsonr(first, second).statistic)
-    z = np.arctanh(np.clip(found, -0.999, 0.999))
+    z = fisher_z(found)
     deviation = math.sqrt(1.06 / (len(first) - given - 3))
     half = stats.norm.ppf(1 - LEVEL) * deviation
     p = stats.norm.sf((z - math.atanh(above)) / deviation)

@@ -9,25 +9,24 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
+from scipy import stats
 
-from nasutils.measures import comparisons, tables
-from nasutils.measures.comparisons import DRAWS
-from nasutils.measures.tables import Estimate
+from nasutils.measures import comparisons
+from nasutils.measures.comparisons import DRAWS, once, permutations
+from nasutils.measures.estimates import Estimate, estimate
 
 ALPHA = 0.05
-"""Of a test."""
+"""Error rate of a test."""
+RESAMPLES = 2000
+"""Bootstrap draws of a correlation."""
 
 
 def ranks(scores: np.ndarray) -> np.ndarray:
     """Rank of each score among the last axis, 1 for the highest,
     the mean of their places for equal ones; nan stays.
     """
-    scores = np.asarray(scores, dtype=float)
-    own = scores[..., :, None]
-    others = scores[..., None, :]
-    better = (others > own).sum(axis=-1)
-    equal = (others == own).sum(axis=-1) - 1  # but itself
-    return np.where(np.isnan(scores), np.nan, 1 + better + equal / 2)
+    highest_first = -np.asarray(scores, dtype=float)
+    return stats.rankdata(highest_first, axis=-1, nan_policy="omit")
 
 
 def average_ranks(means: np.ndarray) -> np.ndarray:
@@ -52,8 +51,8 @@ def permuted(scores: np.ndarray, draws: int = DRAWS) -> np.ndarray:
     # A pool of searches per data set, each with its scores under all policies.
     by_search = np.moveaxis(scores, (1, 0, 3), (0, 1, 2))
     pool = by_search.reshape(datasets, methods * searches, policies)
-    places = np.broadcast_to(np.arange(methods * searches), (draws, *pool.shape[:2]))
-    order = np.random.default_rng(0).permuted(places, axis=-1)
+    places = np.broadcast_to(np.arange(methods * searches), pool.shape[:2])
+    order = permutations(places, draws)
     drawn = np.take_along_axis(pool[None], order[..., None], axis=2)
     drawn = drawn.reshape(draws, datasets, methods, searches, policies)
     means = mean(np.moveaxis(drawn, 3, -1))
@@ -71,23 +70,22 @@ def critical_difference(chance: np.ndarray) -> float:
 def differ(found: np.ndarray, chance: np.ndarray) -> float:
     """Permutation p of whether methods differ at all: their statistic, (methods,), varies as much.
 
-    chance: the same in each draw, (draws, methods). Of average ranks it is Friedman's test.
+    chance: that statistic in each draw, (draws, methods). Of average ranks it is Friedman's test.
     """
     reached = chance.var(axis=-1) >= found.var() - 1e-9
     return (1 + int(reached.sum())) / (1 + len(chance))
 
 
 def critical_difference_of_means(values: np.ndarray) -> float:
-    """The same of the methods' means, in units of their values: (methods, searches), complete.
+    """Critical difference of the methods' means, in units of their values.
 
-    Draws are compared in units of the deviation within methods, which an exchange of unlike
-    searches makes larger. nan for one search per method or no spread.
+    values: (methods, searches), complete. Draws are compared in units of the deviation within
+    methods, which an exchange of unlike searches makes larger. nan for one search per method or no
+    spread.
     """
     if values.shape[1] < 2:
         return math.nan
-    pool = np.broadcast_to(values.ravel(), (DRAWS, values.size))
-    shuffled = np.random.default_rng(0).permuted(pool, axis=-1)
-    drawn = shuffled.reshape(DRAWS, *values.shape)
+    drawn = permutations(values.ravel()).reshape(-1, *values.shape)
     own = _deviation_within(values)
     chance = _deviation_within(drawn)
     if not np.all(chance):
@@ -96,7 +94,7 @@ def critical_difference_of_means(values: np.ndarray) -> float:
 
 
 def _deviation_within(values: np.ndarray) -> np.ndarray:
-    """Pooled over the methods: (..., methods, searches) -> (...)."""
+    """Deviation pooled over the methods: (..., methods, searches) -> (...)."""
     return np.sqrt(values.var(axis=-1, ddof=1).mean(axis=-1))
 
 
@@ -111,9 +109,9 @@ def contrasts(values: np.ndarray, more: np.ndarray | None = None) -> list[Estima
     if searches < 2:
         differences = values[1:, 0] - values[0, 0]
         return [Estimate(float(d), math.nan, math.nan, searches) for d in differences]
-    arms = [values[..., None]]
+    arms = [once(values)]
     if more is not None:
-        arms.append(more[:, None])
+        arms.append(once(more))
     estimates = []
     for method in range(1, len(values)):
         found = comparisons.over_control(arms, 0.0, method)
@@ -198,7 +196,7 @@ def over_pairs(values: np.ndarray) -> Estimate:
     values = np.where(np.eye(n, dtype=bool), np.nan, values)
     whole = float(mean(values.ravel()))
     if math.isnan(whole):
-        return Estimate(whole, math.nan, math.nan, 0)
+        return Estimate.unknown()
     if n < 3:
         return Estimate(whole, math.nan, math.nan, n)
     pseudo = []
@@ -206,7 +204,7 @@ def over_pairs(values: np.ndarray) -> Estimate:
         others = np.arange(n) != seed
         without = mean(values[np.ix_(others, others)].ravel())
         pseudo.append(n * whole - (n - 1) * without)
-    spread = tables.estimate(np.array(pseudo))
+    spread = estimate(pseudo)
     half = (spread.high - spread.low) / 2
     return Estimate(whole, whole - half, whole + half, n)
 
@@ -243,9 +241,7 @@ def interval(value: float, draws: np.ndarray, n: int) -> Estimate:
     return Estimate(float(value), float(low), float(high), n)
 
 
-def correlation(
-    first: np.ndarray, second: np.ndarray, kind: str = "kendall", draws: int = 2000
-) -> Estimate:
+def correlation(first: np.ndarray, second: np.ndarray, kind: str = "kendall") -> Estimate:
     """Rank correlation, `kendall` or `spearman`, of two measures of the same cells;
     interval: of resampled cells.
     """
@@ -254,9 +250,9 @@ def correlation(
     x, y = values[:, complete]
     n = len(x)
     if n < 2:
-        return Estimate(math.nan, math.nan, math.nan, n)
+        return Estimate.unknown(n)
     measure = {"kendall": kendall, "spearman": _spearman}[kind]
-    which = np.random.default_rng(0).integers(n, size=(draws, n))
+    which = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
     return interval(float(measure(x, y)), measure(x[which], y[which]), n)
 
 

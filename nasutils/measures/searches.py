@@ -22,12 +22,11 @@ from nasutils.measures import stopping
 from nasutils.measures.stopping import Records
 from nasutils.runs import Run
 from nasutils.spaces import nasbench201_table
+from nasutils.spaces.base import SKIP
 from nasutils.spaces.nasbench201_table import OPS
 
 NASBENCH201_SPACE = spaces.get("nasbench201")
-SKIP_COLUMN, NONE_COLUMN, CONV_COLUMN = (
-    OPS.index(op) for op in ("skip_connect", "none", "nor_conv_3x3")
-)
+SKIP_COLUMN, NONE_COLUMN, CONV_COLUMN = (OPS.index(op) for op in (SKIP, "none", "nor_conv_3x3"))
 COLLAPSE = 60.0
 """A cell below it, that of six skips among them, has collapsed: 3.03 % of all cells."""
 BROKEN = 12.0
@@ -64,12 +63,12 @@ def cell_accuracy(genotype: str) -> float:
 
 
 def trajectory(records: Records) -> np.ndarray:
-    """The same of the cell of every epoch, (epochs,)."""
+    """Tabulated test accuracy (%) of the cell of every epoch, (epochs,)."""
     return np.array([cell_accuracy(record["genotype"]) for record in records])
 
 
 def accuracy(records: Records) -> float:
-    """Of the last cell (%)."""
+    """Tabulated test accuracy (%) of the last cell."""
     return cell_accuracy(records[-1]["genotype"])
 
 
@@ -87,7 +86,11 @@ def gap(records: Records) -> float:
     """Accuracy of the supernet at the end, relaxed minus one operation per edge,
     batch norms recalibrated (points).
     """
-    judged = records[-1]["supernet_accuracy"]
+    return gap_of(records[-1]["supernet_accuracy"])
+
+
+def gap_of(judged: Mapping[str, float]) -> float:
+    """The gap (points) in a record's `supernet_accuracy`, see `gap`."""
     return judged["relaxed"] - judged["discretized_recalibrated"]
 
 
@@ -173,12 +176,16 @@ def skip_cut_over_weight(records: Records) -> float:
     """Skips' share of what cutting single operations does to the loss,
     minus their share of the weights but none's.
     """
-    changes = np.abs(np.array(records[-1]["leakage"]["cut"]["cell"]))
     weights = np.array(records[-1]["mix"]["cell"])
     weights[:, NONE_COLUMN] = 0.0
-    of_changes = changes[:, SKIP_COLUMN].sum() / changes.sum()
-    of_weights = weights[:, SKIP_COLUMN].sum() / weights.sum()
-    return float(of_changes - of_weights)
+    return skip_share(records[-1]["leakage"]["cut"]["cell"]) - skip_share(weights)
+
+
+def skip_share(values: ArrayLike) -> float:
+    """Share of the skip connections in the sizes of values (edges, operations); nan of zeros."""
+    sizes = np.abs(np.asarray(values))
+    total = sizes.sum()
+    return float(sizes[:, SKIP_COLUMN].sum() / total) if total else math.nan
 
 
 def log_training_seconds(records: Records) -> float:
@@ -236,22 +243,24 @@ def peak_over_last(records: Records) -> float:
 
 
 def peak_over_fixed(records: Records) -> float:
-    """The same minus the cell of epoch 24, half of the search."""
+    """Cell at the peak of the designated operation minus that of epoch 24, half of the search
+    (points).
+    """
     return _taken(records, "peak") - cell_accuracy(records[FIXED]["genotype"])
 
 
 def peak_over_median(records: Records) -> float:
-    """The same minus the median cell."""
+    """Cell at the peak of the designated operation minus the median cell (points)."""
     return _taken(records, "peak") - median_cell()
 
 
 def peak_over_two_skips(records: Records) -> float:
-    """The same minus what DARTS+ takes, the first cell with two skips."""
+    """Cell at that peak minus the one DARTS+ takes, the first with two skips (points)."""
     return _taken(records, "peak") - _taken(records, "skips_2")
 
 
 def peak_over_eigenvalue(records: Records) -> float:
-    """The same minus what DARTS-ES takes, before the eigenvalue's rise."""
+    """Cell at that peak minus the one DARTS-ES takes, before the eigenvalue rises (points)."""
     return _taken(records, "peak") - _taken(records, "eigenvalue")
 
 

@@ -1,25 +1,22 @@
-"""From records to numbers: tables of runs, intervals over seeds,
-and what a record says about a search.
+"""Tables of runs: a row per epoch, per probe, per method; and estimates from their columns.
 
-The unit of all statistics is an independent search (a seed); intervals are Student's t at 95 %.
+The unit of all statistics is an independent search (a seed).
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
-from numpy.typing import ArrayLike
-from torch import Tensor
 
 from nasutils.measures import leakage, stopping
-from nasutils.methods import relax
+from nasutils.measures.estimates import Estimate, central, estimate
+from nasutils.measures.searches import gap_of, skip_share
 from nasutils.runs import Run
 from nasutils.spaces import nasbench201
+from nasutils.spaces.base import SKIP
 from nasutils.spaces.nasbench201_table import DATASETS
 
 RANDOM_CELL = 87.06
@@ -27,58 +24,6 @@ RANDOM_CELL = 87.06
 STILL = 10
 """Epochs at the end over which the alpha of a frozen edge does not move."""
 NOT_JUDGED = dict.fromkeys(("relaxed", "discretized", "discretized_recalibrated"), math.nan)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean, or another centre, over n seeds with its 95 % interval (nan without a spread)."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-    def columns(self, name: str) -> dict[str, float]:
-        """For a table: `<name>`, `<name>_low` and `<name>_high`."""
-        return {name: self.mean, f"{name}_low": self.low, f"{name}_high": self.high}
-
-    def __str__(self) -> str:
-        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}], n = {self.n}"
-
-
-def estimate(values: ArrayLike | pd.Series) -> Estimate:
-    """Mean and Student-t 95 % interval of independent values; nan values are left out."""
-    from scipy.stats import t
-
-    x = np.asarray(values, dtype=float)
-    x = x[~np.isnan(x)]
-    n = len(x)
-    if n == 0:
-        return Estimate(math.nan, math.nan, math.nan, 0)
-    mean = float(x.mean())
-    if n == 1:  # one value has no spread
-        return Estimate(mean, math.nan, math.nan, 1)
-    half = float(t.ppf(0.975, n - 1) * x.std(ddof=1) / math.sqrt(n))
-    return Estimate(mean, mean - half, mean + half, n)
-
-
-def central(values: ArrayLike) -> Estimate:
-    """Median of independent values and its interval of order statistics; nan values are left out.
-
-    It asks nothing of the distribution and never leaves the range of the values. From six of them
-    on it covers at least 95 %; of fewer it is their whole range, which covers 1 - 2^(1-n): 94 % of
-    five.
-    """
-    from scipy.stats import binom
-
-    x = np.sort(np.asarray(values, dtype=float))
-    x = x[~np.isnan(x)]
-    n = len(x)
-    if n < 2:
-        return estimate(x)
-    skipped = max(int(binom.ppf(0.025, n, 0.5)) - 1, 0)
-    low, high = x[skipped], x[-1 - skipped]
-    return Estimate(float(np.median(x)), float(low), float(high), n)
 
 
 def epochs_table(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
@@ -109,8 +54,8 @@ def _epoch(record: Mapping[str, Any]) -> dict[str, Any]:
         "relaxed": judged["relaxed"],
         "discretized": judged["discretized"],
         "recalibrated": judged["discretized_recalibrated"],
-        "gap": judged["relaxed"] - judged["discretized_recalibrated"],
-        "skips": record["genotype"].count("skip_connect"),
+        "gap": gap_of(judged),
+        "skips": record["genotype"].count(SKIP),
         "nones": record["genotype"].count("none"),
         "genotype": record["genotype"],
         "eigenvalue": _number(stopping.eigenvalue(record)),
@@ -156,12 +101,13 @@ def _leakage(record: Mapping[str, Any]) -> dict[str, float]:
     measured = record["leakage"]
     matched = measured["matched"]
     dominance = measured["dominance"].values()
+    cut = measured["cut"].get("cell")  # on NAS-Bench-201
     eigenvalue = _number(measured["eigenvalue"])
     return {
         "bypass": _mean(measured["bypass_total"].values()),
         "spread": _mean_of_means(measured["spread"].values()),
         "matched_bypass": _mean(matched["bypass_total"].values()) if matched else math.nan,
-        "skip_cut": _skip_share(measured["cut"].get("cell")),
+        "skip_cut": math.nan if cut is None else skip_share(cut),
         "free_gradient": _mean(measured["free_gradient"].values()),
         "free_weight": _mean(d["weight"] for d in dominance),
         "free_strongest": _mean(d["strongest"] for d in dominance),
@@ -193,20 +139,6 @@ def _softmax_temperature(record: Mapping[str, Any]) -> float | None:
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else value
-
-
-def _skip_share(cut: ArrayLike | None) -> float:
-    """Share of the skip connections in the changes (edges, operations) of NAS-Bench-201;
-    nan elsewhere and of none.
-    """
-    if cut is None:
-        return math.nan
-    changes = np.abs(np.asarray(cut))
-    total = changes.sum()
-    if total == 0:
-        return math.nan
-    skips = changes[:, nasbench201.OPS.index("skip_connect")]
-    return float(skips.sum() / total)
 
 
 def last_epoch(table: pd.DataFrame) -> pd.DataFrame:
@@ -270,56 +202,3 @@ def frozen_edges(records: Sequence[Mapping[str, Any]]) -> float:
     before = torch.tensor(records[-1 - STILL]["alpha"]["cell"], dtype=torch.float64)
     frozen = (now == before).all(dim=-1)
     return float(frozen.double().mean())
-
-
-def gradient_profile(
-    alpha: Tensor, upstream: Tensor, temperatures: Sequence[float]
-) -> pd.DataFrame:
-    """Size and direction of the alpha gradient against temperature,
-    for the plain and the sparse-noisy softmax.
-
-    alpha, upstream = dL/dp: (edges, operations). Columns: temperature, softmax (plain,
-    sparse-noisy), norm (Euclidean, of all edges), cosine (to the gradient at T = 1), entropy (nats
-    per edge).
-    """
-    reference = relax.softmax_gradient(relax.softmax(alpha, 1.0), upstream)
-    rows = []
-    for temperature in temperatures:
-        p = relax.softmax(alpha, temperature)
-        plain = relax.softmax_gradient(p, upstream, temperature)
-        for name, gradient in (("plain", plain), ("sparse-noisy", plain + reference)):
-            norm = gradient.norm().item()
-            cosine = F.cosine_similarity(gradient.flatten(), reference.flatten(), dim=0).item()
-            rows.append(
-                {
-                    "temperature": temperature,
-                    "softmax": name,
-                    "norm": norm,
-                    "cosine": cosine if norm > 0 else math.nan,
-                    "entropy": relax.entropy(p).mean().item(),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """For display: each column with its `_low` and `_high` beside it as one text,
-    mean [low, high].
-    """
-    shown = table.copy()
-    for column in table.columns:
-        if f"{column}_low" not in table.columns:
-            continue
-        low, high = shown.pop(f"{column}_low"), shown.pop(f"{column}_high")
-        rows = zip(table[column], low, high, strict=True)
-        shown[column] = [_with_interval(*row) for row in rows]
-    return shown
-
-
-def _with_interval(mean: float, low: float, high: float) -> str:
-    """`z`: a mean that rounds to -0.00 is 0.00."""
-    if math.isnan(mean):
-        return ""
-    if math.isnan(low):
-        return f"{mean:z.2f}"
-    return f"{mean:z.2f} [{low:z.2f}, {high:z.2f}]"

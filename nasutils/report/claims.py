@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from nasutils.errors import choose
-from nasutils.measures.tables import Estimate
+from nasutils.measures.estimates import Estimate
 
 if TYPE_CHECKING:  # plans name claims, and are computed where no notebook is
     from IPython.display import Markdown

@@ -5,6 +5,7 @@ made it.
 import hashlib
 import io
 import json
+import math
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,7 +19,6 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from nasutils import paths, runs
-from nasutils.measures import tables
 from nasutils.report import params
 from nasutils.stamp import stamp
 
@@ -233,7 +233,7 @@ def show(table: pd.DataFrame, **formats: str) -> Styler:
     formats: of single columns, as of `Styler.format`. Backticks, which mark labels in texts, are
     not shown.
     """
-    shown = tables.readable(table).rename(columns=lambda column: column.replace("_", " "))
+    shown = readable(table).rename(columns=lambda column: column.replace("_", " "))
     texts = shown.select_dtypes(exclude="number").columns
     shown[texts] = shown[texts].map(_without_backticks)
     format_of = dict.fromkeys(shown.select_dtypes("number").columns, "{:.3g}")
@@ -242,6 +242,29 @@ def show(table: pd.DataFrame, **formats: str) -> Styler:
     left = [{"selector": "td, th", "props": "text-align: left"}]
     digest = table_digest(shown).split()[-1]  # the same table has the same HTML
     return styler.set_table_styles(left).set_uuid(digest)
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """For display: each column with its `_low` and `_high` beside it as one text,
+    mean [low, high].
+    """
+    shown = table.copy()
+    for column in table.columns:
+        if f"{column}_low" not in table.columns:
+            continue
+        low, high = shown.pop(f"{column}_low"), shown.pop(f"{column}_high")
+        rows = zip(table[column], low, high, strict=True)
+        shown[column] = [_with_interval(*row) for row in rows]
+    return shown
+
+
+def _with_interval(mean: float, low: float, high: float) -> str:
+    """`z`: a mean that rounds to -0.00 is 0.00."""
+    if math.isnan(mean):
+        return ""
+    if math.isnan(low):
+        return f"{mean:z.2f}"
+    return f"{mean:z.2f} [{low:z.2f}, {high:z.2f}]"
 
 
 def _without_backticks(cell: Any) -> Any:

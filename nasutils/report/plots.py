@@ -13,8 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from nasutils.measures import tables
-from nasutils.measures.tables import Estimate
+from nasutils.measures.estimates import Estimate, central
 
 Dashes = str | tuple[int, tuple[int, ...]]
 LOOKS: dict[str, tuple[str, Dashes, str]] = {
@@ -144,13 +143,13 @@ def _made_up(label: str) -> tuple[str, Dashes, str]:
 def median_band(
     ax: Axes, table: pd.DataFrame, x: str, y: str, seeds: bool = False, **style: Any
 ) -> None:
-    """Median over seeds of y against x, in the band of its interval (`tables.central`);
+    """Median over seeds of y against x, in the band of its interval (`estimates.central`);
     seeds: a thin line each.
 
     Unlike the band of a mean it cannot leave what the searches reached.
     """
     rows = table.dropna(subset=[y])
-    centres = {place: tables.central(part[y]) for place, part in rows.groupby(x)}
+    centres = {place: central(part[y]) for place, part in rows.groupby(x)}
     places = list(centres)
     style.setdefault("markevery", mark_every(len(places)))
     medians = [e.mean for e in centres.values()]
@@ -209,7 +208,7 @@ def note(figure: Figure, text: str) -> None:
 
 
 def covered(seeds: int) -> str:
-    """In words, how sure the interval of `tables.central` is with so many seeds."""
+    """In words, how sure the interval of `estimates.central` is with so many seeds."""
     if seeds < 2:
         return "none with one seed"
     if seeds > 5:

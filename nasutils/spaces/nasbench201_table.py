@@ -139,7 +139,8 @@ def canonical(arch: Arch) -> str:
 
     Skip passes its input's expression on, none and what follows a zero node is zero ('#'), a node
     is its sorted terms. Some equal cells stay apart, as in the benchmark: a + 0 is not a, and a
-    sum that is passed on keeps its own order, so a + (b + c) need not be b + (a + c).
+    sum that is passed on keeps its own order, so a + (b + c) need not be b + (a + c). Nothing in
+    the package asks for it: it is for who counts cells, or samples them, each function once.
     """
     expressions = ["0"]
     ops = operations(arch)

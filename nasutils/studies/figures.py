@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from nasutils.measures import tables
+from nasutils.measures.estimates import central
 from nasutils.measures.tables import RANDOM_CELL
 from nasutils.report import drawing, plots
 from nasutils.runs import Run
@@ -171,7 +172,7 @@ def gap(results: Results, labels: Iterable[str]) -> Drawn:
         rows = of_label(results.epochs, label)
         for column, style in SUPERNETS.items():
             plots.median_band(ax, rows, "epoch", column, **style)
-        at_end = tables.central(tables.by_seed(results.last, label, "gap"))
+        at_end = central(tables.by_seed(results.last, label, "gap"))
         ax.set(title=f"{label}: gap {round(at_end.mean)}", ylim=(0, top))
     label_outer(axes, "epoch", "held-out\naccuracy (%)")
     one_legend(figure, axes)
@@ -278,7 +279,7 @@ def every_search(ax: Axes, table: pd.DataFrame, labels: Sequence[str], column: s
         style = {"color": look["color"], "marker": look["marker"], "s": 16, "alpha": 0.75}
         jitter = np.linspace(-0.15, 0.15, len(values))
         ax.scatter(values, place + jitter, **style)
-        plots.interval(ax, tables.central(values), place + 0.32)
+        plots.interval(ax, central(values), place + 0.32)
     plots.name_rows(ax, labels)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from nasutils.measures import tables
+from nasutils.measures.estimates import central
 from nasutils.measures.tables import RANDOM_CELL
 from nasutils.runs import Run
 from nasutils.studies.figures import Results, one_search, present
@@ -15,7 +16,7 @@ from nasutils.studies.variants import of_label
 
 def median(results: Results, label: str, column: str) -> float:
     """Median over seeds at the end of the search."""
-    return tables.central(tables.by_seed(results.last, label, column)).mean
+    return central(tables.by_seed(results.last, label, column)).mean
 
 
 def listed(parts: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from nasutils.measures import tables
+from nasutils.measures.estimates import central
 from nasutils.report import drawing
 from nasutils.runs import Run
 from nasutils.spaces import catalogue
@@ -114,7 +114,7 @@ def errors_table(finals: pd.DataFrame, dataset: str) -> pd.DataFrame:
     """
     rows = []
     for (space, label), group in finals.groupby(["space", "method"], sort=False):
-        e = tables.central(100 - group["test_accuracy"].to_numpy())
+        e = central(100 - group["test_accuracy"].to_numpy())
         row: dict[str, Any] = {"dataset": dataset, "space": space, "method": label}
         row |= e.columns("error")
         row |= {"n": e.n, "params": group["params"].mean() / 1e6}

@@ -8,29 +8,29 @@ import pandas as pd
 import pytest
 
 from nasutils.measures import tables
-from nasutils.measures.tables import Estimate
+from nasutils.measures.estimates import Estimate, central, estimate
 from nasutils.report import claims
 from nasutils.studies import sparsification as study
 
 
 def test_estimate_is_students_interval():
-    e = tables.estimate([1.0, 2.0, 3.0, 4.0, 5.0])
+    e = estimate([1.0, 2.0, 3.0, 4.0, 5.0])
     half = 2.7764451051977987 * math.sqrt(2.5 / 5)
     assert (e.mean, e.n) == (3.0, 5)
     assert e.low == pytest.approx(3 - half) and e.high == pytest.approx(3 + half)
 
 
 def test_one_seed_has_no_interval_and_none_no_mean():
-    assert math.isnan(tables.estimate([2.0]).low)
-    assert tables.estimate([math.nan]).n == 0
+    assert math.isnan(estimate([2.0]).low)
+    assert estimate([math.nan]).n == 0
 
 
 def test_the_interval_of_the_median_are_order_statistics():
     """Ranks from the binomial distribution: 1 and 5 of 5, 2 and 9 of 10, 6 and 15 of 20."""
     for n, low, high in ((5, 1, 5), (6, 1, 6), (10, 2, 9), (20, 6, 15)):
-        e = tables.central(range(1, n + 1))
+        e = central(range(1, n + 1))
         assert (e.mean, e.low, e.high, e.n) == ((n + 1) / 2, low, high, n)
-    assert math.isnan(tables.central([2.0]).low) and tables.central([math.nan]).n == 0
+    assert math.isnan(central([2.0]).low) and central([math.nan]).n == 0
 
 
 def test_a_claim_is_told_with_its_test_and_what_came_of_it():

@@ -15,8 +15,7 @@ from pydantic import ValidationError
 
 from nasutils import paths
 from nasutils.measures import searches
-from nasutils.measures.estimates import Finding
-from nasutils.measures.tables import Estimate
+from nasutils.measures.estimates import Estimate, Finding
 from nasutils.methods import schedules
 from nasutils.report.claims import Claim
 from nasutils.runs import UNKNOWN, Run, key, stamp

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from nasutils.measures import tables
-from nasutils.measures.tables import Estimate
+from nasutils.measures.estimates import Estimate, estimate
 from nasutils.report.claims import Claim
 from nasutils.studies.bypass_leakage.results import Results
 from nasutils.studies.variants import of_label
@@ -32,9 +32,7 @@ def _beside(results: Results, against: str) -> Estimate:
 
 def _skips_hurt(results: Results) -> Estimate:
     darts = of_label(results.epochs, "DARTS")
-    return tables.estimate(
-        tables.correlations(darts.assign(fewer=-darts["skips"]), "fewer", "cifar10")
-    )
+    return estimate(tables.correlations(darts.assign(fewer=-darts["skips"]), "fewer", "cifar10"))
 
 
 def _s_space(results: Results, space: str) -> Estimate:
@@ -74,7 +72,7 @@ CLAIMS: Sequence[Claim] = (
         "The leakage explains the discrepancy of supernet and final network.",
         "rank correlation, over all probes of a seed, of the bypass at equal sparsity and the gap",
         0.5,
-        lambda results: tables.estimate(
+        lambda results: estimate(
             tables.correlations(results.leakage, "matched_bypass", "drop_recalibrated")
         ),
     ),

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from nasutils.measures import tables
+from nasutils.measures.estimates import central
 from nasutils.methods import schedules
 from nasutils.report import plots
 from nasutils.spaces.nasbench201 import EDGES, OPS
@@ -82,7 +83,7 @@ def demonstration(results: Results, chance: float) -> Drawn:
 def _bars(ax: Axes, table: pd.DataFrame, color: str) -> None:
     """The median of each supernet as a bar, with its interval and its number."""
     for y, name in enumerate(TAKEN_AWAY):
-        e = tables.central(table.loc[table["supernet"] == name, "accuracy"])
+        e = central(table.loc[table["supernet"] == name, "accuracy"])
         ax.barh(y, e.mean, height=0.65, color=color, edgecolor="0.2", linewidth=0.6)
         plots.interval(ax, e, y)
         end = np.fmax(e.mean, e.high)  # without an interval, of the bar
@@ -122,7 +123,7 @@ def leakage(results: Results, labels: Sequence[str] = PROBED) -> Drawn:
         every_search(ax, table, labels, column)
         ax.set(xlabel=name, xlim=(-0.04, 1.04))
     for place, label in enumerate(labels):
-        spread = tables.central(tables.by_seed(table, label, "spread"))
+        spread = central(tables.by_seed(table, label, "spread"))
         axes[0].vlines(spread.mean, place - 0.42, place + 0.42, color="0.25", lw=1.2, ls=":")
     seeds = table["seed"].nunique()
     plots.note(figure, f"marks: searches; bars: median and its interval ({plots.covered(seeds)})")

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from nasutils.measures import tables
+from nasutils.measures.estimates import central
 from nasutils.studies.bypass_leakage.figures import probed, taken_away
 from nasutils.studies.bypass_leakage.results import Results
 from nasutils.studies.bypass_leakage.variants import PROBED
@@ -38,8 +39,8 @@ def leakage(results: Results) -> str:
     table = results.leaks()
     searched, equal = [], []
     for label in probed(results, PROBED):
-        bypass = tables.central(tables.by_seed(table, label, "bypass"))
-        matched = tables.central(tables.by_seed(table, label, "matched_bypass"))
+        bypass = central(tables.by_seed(table, label, "bypass"))
+        matched = central(tables.by_seed(table, label, "matched_bypass"))
         searched.append(f"{bypass.mean:.2f} ({label})")
         equal.append(f"{matched.mean:.2f} ({label})")
     return f"Bypass as searched: {listed(searched)}. At equal sparsity: {listed(equal)} (medians)."

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nasutils.measures import tables
-from nasutils.measures.estimates import Finding, binomial_test
+from nasutils.measures.estimates import Finding, binomial_test, central, estimate
 from nasutils.measures.searches import (
     COLLAPSE,
     OF_SEARCHES,
@@ -62,12 +61,12 @@ def by_criterion(searches: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for arm, ends in searches.groupby("arm", sort=False):
         row: dict[str, Any] = {"arm": arm, "n": len(ends)}
-        row |= tables.central(ends["accuracy"]).columns("last_cell")
+        row |= central(ends["accuracy"]).columns("last_cell")
         row |= _share(ends["accuracy"] < median_cell()).columns("below_median")
         row |= _share(ends["accuracy"] < COLLAPSE).columns("collapsed")
-        row |= tables.estimate(beaten(ends["accuracy"])).columns("beats_random")
+        row |= estimate(beaten(ends["accuracy"])).columns("beats_random")
         for column in ("best_minus_last", "late_minus_early"):
-            row |= tables.central(ends[column]).columns(column)
+            row |= central(ends[column]).columns(column)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -107,7 +106,7 @@ def strips(cells: pd.DataFrame) -> Drawn:
         heights = place + np.linspace(0.36, -0.36, len(values))
         color = plots.look(str(arm))["color"]
         ax.scatter(values, heights, s=13, color=color, alpha=0.7, lw=0)
-        plots.interval(ax, tables.central(values), place)
+        plots.interval(ax, central(values), place)
         labels.append(f"{arm} ({len(values)})")
     plots.stretch(ax, "x", low)
     ax.set_yticks(range(len(labels)), labels)

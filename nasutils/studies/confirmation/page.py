@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from nasutils import paths
-from nasutils.measures import comparisons, tables
+from nasutils.measures import comparisons
 from nasutils.report import claims
+from nasutils.report.gallery import readable
 from nasutils.runs import Run
 from nasutils.studies.confirmation import figures, machines, markdown, plan
 from nasutils.studies.confirmation.campaign import Campaign
@@ -329,7 +330,7 @@ def _picture(paper: str) -> list[str]:
     if not (folder / "registered.png").exists():
         return []
     arms = pd.read_csv(folder / "registered_arms.csv")
-    shown = tables.readable(arms).astype(str)
+    shown = readable(arms).astype(str)
     where = (folder / "registered.png").relative_to(paths.ROOT / "figures").as_posix()
     return [
         f"![The last cell of every search]({where})\n",

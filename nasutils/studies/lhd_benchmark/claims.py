@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from nasutils.measures import tables as analysis
+from nasutils.measures.estimates import estimate
 from nasutils.report.claims import Claim
 from nasutils.studies.lhd_benchmark.results import (
     _lost,
@@ -43,7 +43,7 @@ CLAIMS: Sequence[Claim] = (
         "processor seconds of a search step: DARTS space over LHD minus 1, same channels, cells,"
         " batch (n: repeats)",
         0.0,
-        lambda results: analysis.estimate(results.steps["darts"] / results.steps["lhd"] - 1),
+        lambda results: estimate(results.steps["darts"] / results.steps["lhd"] - 1),
         interval="Student's t over repeats",
     ),
     Claim(
@@ -61,7 +61,7 @@ CLAIMS: Sequence[Claim] = (
         "share of pairs of methods told apart at 95 % (Welch), mean over conditions (n:"
         " conditions)",
         0.5,
-        lambda results: analysis.estimate(discernibility(results)),
+        lambda results: estimate(discernibility(results)),
         interval="Student's t over conditions, which share searches and so make it too short",
     ),
     Claim(

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch
 
 from nasutils.measures import comparisons, ranking
-from nasutils.measures.tables import estimate
+from nasutils.measures.estimates import estimate
 from nasutils.report import plots
 from nasutils.spaces.lhd_cells import EDGES, NODES
 from nasutils.studies.figures import Drawn, grid, one_legend

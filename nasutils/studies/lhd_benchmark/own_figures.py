@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from nasutils.measures import ranking
-from nasutils.measures.tables import Estimate
+from nasutils.measures.estimates import Estimate
 from nasutils.report import drawing, plots
 from nasutils.spaces.genotype import Genotype
 from nasutils.studies.figures import Drawn

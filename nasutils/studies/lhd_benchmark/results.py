@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from nasutils import methods, spaces
 from nasutils.measures import ranking
-from nasutils.measures.tables import Estimate
+from nasutils.measures.estimates import Estimate
 from nasutils.runs import Result, Run
 from nasutils.studies.lhd_benchmark.variants import METHODS, POLICY_NAMES, FinalKey, SearchKey
 from nasutils.sweep import planning

@@ -8,8 +8,7 @@ import torch
 
 from nasutils import spaces
 from nasutils.measures import ranking
-from nasutils.measures import tables as analysis
-from nasutils.measures.tables import Estimate
+from nasutils.measures.estimates import Estimate, estimate
 from nasutils.spaces import lhd_cells
 from nasutils.spaces.genotype import Cell
 from nasutils.studies.lhd_benchmark.released import Conditions
@@ -150,7 +149,7 @@ def main_table(results: Results) -> pd.DataFrame:
     for m, method in enumerate(results.methods):
         for d, dataset in enumerate(results.datasets):
             for p, policy in enumerate(POLICY_NAMES):
-                e = analysis.estimate(scores[m, d, p])
+                e = estimate(scores[m, d, p])
                 row = {"method": method, "dataset": dataset, "policy": policy, "n": e.n}
                 size = params.get((method, dataset, policy), np.nan)
                 rows.append(row | e.columns("accuracy") | {"params": size})
@@ -372,7 +371,7 @@ def protocol_table(results: Results) -> pd.DataFrame:
         }
         row: dict[str, object] = {"dataset": dataset}
         for name, values in effects.items():
-            row |= analysis.estimate(values).columns(name)
+            row |= estimate(values).columns(name)
         tau = ranking.correlation(part["accuracy"].to_numpy(), part["best_released"].to_numpy())
         rows.append(row | tau.columns("tau") | {"n": len(part)})
     return pd.DataFrame(rows)

@@ -12,7 +12,7 @@ from functools import partial
 import pandas as pd
 
 from nasutils.measures import tables
-from nasutils.measures.tables import Estimate
+from nasutils.measures.estimates import Estimate, estimate
 from nasutils.report.claims import Claim
 from nasutils.studies.lr_swap.results import Results
 from nasutils.studies.variants import of_label
@@ -22,7 +22,7 @@ def _cure(results: Results, label: str, sign: int) -> Estimate:
     """What the setting gains on the last cell, minus half of what DARTS loses;
     sign -1: the reverse.
     """
-    return tables.estimate(sign * (results.gain(label) - results.degradation("DARTS") / 2))
+    return estimate(sign * (results.gain(label) - results.degradation("DARTS") / 2))
 
 
 def _overfitting(results: Results) -> Estimate:
@@ -32,7 +32,7 @@ def _overfitting(results: Results) -> Estimate:
     table = of_label(results.epochs, "DARTS")
     best = table.loc[table.groupby("seed")["cifar10"].idxmax()]
     at_best = best.set_index("seed")["valid_loss"]
-    return tables.estimate(at_best - tables.by_seed(results.last, "DARTS", "valid_loss"))
+    return estimate(at_best - tables.by_seed(results.last, "DARTS", "valid_loss"))
 
 
 def magnitude_correlation(results: Results, label: str, operation: str) -> pd.Series:
@@ -48,7 +48,7 @@ def magnitude_correlation(results: Results, label: str, operation: str) -> pd.Se
 def _bias(results: Results) -> Estimate:
     skips = tables.by_seed(results.last, "DARTS", "S_skip_connect")
     convolutions = tables.by_seed(results.last, "DARTS", "S_nor_conv_3x3")
-    return tables.estimate(skips - convolutions)
+    return estimate(skips - convolutions)
 
 
 def _stop_gain(results: Results, against: str | None) -> Estimate:
@@ -57,8 +57,8 @@ def _stop_gain(results: Results, against: str | None) -> Estimate:
     """
     at_peak = results.stops("DARTS", "peak")["cifar10"]
     if against is None:
-        return tables.estimate(at_peak - tables.by_seed(results.last, "DARTS", "cifar10"))
-    return tables.estimate(at_peak - results.stops("DARTS", against)["cifar10"])
+        return estimate(at_peak - tables.by_seed(results.last, "DARTS", "cifar10"))
+    return estimate(at_peak - results.stops("DARTS", against)["cifar10"])
 
 
 CLAIMS: Sequence[Claim] = (
@@ -68,7 +68,7 @@ CLAIMS: Sequence[Claim] = (
         "DARTS: accuracy of its best cell of any epoch minus that of its last cell, CIFAR-10 test,"
         " points",
         1.0,
-        lambda results: tables.estimate(results.degradation("DARTS")),
+        lambda results: estimate(results.degradation("DARTS")),
     ),
     Claim(
         "2a regularisation",
@@ -97,7 +97,7 @@ CLAIMS: Sequence[Claim] = (
         "EX-DARTS finds better cells than DARTS.",
         "accuracy of the last cell: EX-DARTS minus DARTS, paired, CIFAR-10 test, points",
         0.0,
-        lambda results: tables.estimate(results.gain("EX-DARTS")),
+        lambda results: estimate(results.gain("EX-DARTS")),
     ),
     Claim(
         "3c competitive",
@@ -137,9 +137,7 @@ CLAIMS: Sequence[Claim] = (
         "DARTS: rank correlation over epochs of the designated operation's S and the cell's"
         " accuracy",
         0.5,
-        lambda results: tables.estimate(
-            magnitude_correlation(results, "DARTS", results.operation)
-        ),
+        lambda results: estimate(magnitude_correlation(results, "DARTS", results.operation)),
     ),
     Claim(
         "7a stop",

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from nasutils.measures import stopping, tables
+from nasutils.measures.estimates import central
 from nasutils.spaces import catalogue
 from nasutils.studies import outside
 from nasutils.studies.figures import DATASET_TITLES, toy_table, with_published
@@ -59,7 +60,7 @@ def settings_table(results: Results) -> pd.DataFrame:
     table = table[table["method"].isin(VARIANTS)].reset_index(drop=True)
     measures = {"best_minus_last": results.degradation, "gain_on_darts": results.gain}
     for name, measure in measures.items():
-        columns = [tables.central(measure(label)).columns(name) for label in table["method"]]
+        columns = [central(measure(label)).columns(name) for label in table["method"]]
         table = table.join(pd.DataFrame(columns))
     order = list(VARIANTS)
     ours = table.sort_values("method", key=lambda column: column.map(order.index))
@@ -114,7 +115,7 @@ def _compared(values: pd.Series, references: Mapping[str, pd.Series]) -> dict[st
         "minus_random": values - references["a cell at random"],
     }
     for name, column in columns.items():
-        row |= tables.central(column).columns(name)
+        row |= central(column).columns(name)
     return {**row, "p": wilcoxon(values - last)}
 
 
@@ -135,7 +136,7 @@ def operations_table(results: Results) -> pd.DataFrame:
                 "correlation": magnitude_correlation(results, label, op),
             }
             for name, column in measures.items():
-                row |= tables.central(column).columns(name)
+                row |= central(column).columns(name)
             rows.append(row)
     return pd.DataFrame(rows)
 

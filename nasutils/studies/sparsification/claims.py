@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from nasutils.measures import tables
-from nasutils.measures.tables import RANDOM_CELL, Estimate
+from nasutils.measures.estimates import Estimate
+from nasutils.measures.tables import RANDOM_CELL
 from nasutils.report.claims import Claim
 from nasutils.studies.sparsification.results import Results
 

@@ -2,16 +2,19 @@
 functions of results that return figure and table.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from matplotlib.ticker import ScalarFormatter
+from torch import Tensor
 
-from nasutils.measures import tables
 from nasutils.measures.tables import RANDOM_CELL
-from nasutils.methods import schedules
+from nasutils.methods import relax, schedules
 from nasutils.report import plots
 from nasutils.studies.figures import DATASET_TITLES, Drawn, covered, every_search, lowest, present
 from nasutils.studies.sparsification.results import Results
@@ -35,7 +38,7 @@ def gradients() -> Drawn:
     parts = []
     for (upper, lower), (when, scale) in zip(axes.T, scales.items(), strict=True):
         alpha, upstream = toy_edge(scale)
-        table = tables.gradient_profile(alpha, upstream, temperatures.tolist())
+        table = gradient_profile(alpha, upstream, temperatures.tolist())
         by_softmax = table.groupby("softmax", sort=False)
         for (name, rows), style in zip(by_softmax, ("-", "--"), strict=True):
             above_0 = rows[rows["norm"] > 0]  # what a logarithm has
@@ -50,6 +53,36 @@ def gradients() -> Drawn:
     axes[0, 0].legend(title="softmax")
     plots.note(figure, "a cell with random gradients of the loss in the weights")
     return figure, pd.concat(parts)
+
+
+def gradient_profile(
+    alpha: Tensor, upstream: Tensor, temperatures: Sequence[float]
+) -> pd.DataFrame:
+    """Size and direction of the alpha gradient against temperature,
+    for the plain and the sparse-noisy softmax.
+
+    alpha, upstream = dL/dp: (edges, operations). Columns: temperature, softmax (plain,
+    sparse-noisy), norm (Euclidean, of all edges), cosine (to the gradient at T = 1), entropy (nats
+    per edge).
+    """
+    reference = relax.softmax_gradient(relax.softmax(alpha, 1.0), upstream)
+    rows = []
+    for temperature in temperatures:
+        p = relax.softmax(alpha, temperature)
+        plain = relax.softmax_gradient(p, upstream, temperature)
+        for name, gradient in (("plain", plain), ("sparse-noisy", plain + reference)):
+            norm = gradient.norm().item()
+            cosine = F.cosine_similarity(gradient.flatten(), reference.flatten(), dim=0).item()
+            rows.append(
+                {
+                    "temperature": temperature,
+                    "softmax": name,
+                    "norm": norm,
+                    "cosine": cosine if norm > 0 else math.nan,
+                    "entropy": relax.entropy(p).mean().item(),
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def temperatures(epochs: int) -> Drawn:
