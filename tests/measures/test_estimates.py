@@ -148,3 +148,9 @@ def test_tests_err_at_their_level_and_intervals_cover(null):
     rejected, covered = calibration.rates(null, draws=300, seed=3)
     assert rejected <= 18 / 300
     assert covered >= 0.91
+
+
+def test_a_mean_of_accuracies_errs_where_few_searches_collapse():
+    """Which the page of results says of the claim that is tested so."""
+    rejected, _ = calibration.rates(calibration.RARE_COLLAPSES, draws=300, seed=3)
+    assert rejected > 0.15

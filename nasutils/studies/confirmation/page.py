@@ -106,14 +106,20 @@ def _calibration() -> str:
     """What simulations say of the tests, in words."""
     table = pd.read_csv(paths.ROOT / "figures" / "calibration.csv")
     nulls = table[table["truth"] == table["above"]]
-    passes, covers = nulls["rejects (%)"], table["covers (%)"]
-    worst = table.loc[covers.idxmin()]
+    loosest = nulls.loc[nulls["rejects (%)"].idxmax()]
+    usual = table.drop(loosest.name)
+    passes = usual.loc[usual["truth"] == usual["above"], "rejects (%)"]
+    covers = usual["covers (%)"]
+    worst = usual.loc[covers.idxmin()]
     return (
         f"Simulations ([calibration.csv](calibration.csv), {len(table)} cases): where the truth is"
         f" what is tested against, a test passes in {passes.min():g} to {passes.max():g} % of"
         " draws, and should in at most 2.5 %; where it is not, the column is its power. Intervals"
         f" should hold the truth in 95 %: they do in {covers.min():g} to {covers.max():g} %, least"
-        f" in `{worst['test']}` at a truth of {worst['truth']:g} ({worst['values']}).\n"
+        f" in `{worst['test']}` at a truth of {worst['truth']:g} ({worst['values']}). One case is"
+        f" left out of these numbers: `{loosest['test']}` of {loosest['values']}, as in *3c"
+        f" competitive*, passes in {loosest['rejects (%)']:g} % and holds the truth in"
+        f" {loosest['covers (%)']:g} %: where few searches collapse, a mean tells little.\n"
     )
 
 
