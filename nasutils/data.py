@@ -9,7 +9,6 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nasutils import own_data
+from nasutils import own_data, paths
 from nasutils.errors import MissingData, choose, whole
 
 NAMES = ("digits", "cifar10", "cifar100", "svhn")
@@ -33,7 +32,7 @@ _STATISTICS = {
 
 @dataclass(frozen=True)
 class ImageSet:
-    """images: (n, 3, H, W) uint8; labels: (n,) int64; both on one device."""
+    """Labelled images. images: (n, 3, H, W) uint8; labels: (n,) int64; both on one device."""
 
     images: Tensor
     labels: Tensor
@@ -168,7 +167,7 @@ def _resized(images: ImageSet, resolution: int) -> ImageSet:
 
 
 def _own(path: str, resolution: int | None) -> Data:
-    """Mean and deviation are those of the training images at the resolution."""
+    """Own data; mean and deviation are those of the training images at the resolution."""
     if resolution is not None:
         whole("resolution", resolution)
     found = own_data.read(path, resolution)
@@ -306,14 +305,15 @@ def index_batches(size: int, batch: int, generator: torch.Generator) -> Iterator
     return iter(torch.randperm(size, generator=generator).split(batch))
 
 
-def augment(images: Tensor, generator: torch.Generator, padding: int | None = None) -> Tensor:
+def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     """Random crop of the image padded with black, then a horizontal flip:
     uint8 (batch, 3, H, W) -> the same.
 
-    One draw per image, from a CPU generator. padding: pixels; an eighth of H if None (4 of 32).
+    The padding is an eighth of H, rounded down (4 pixels of 32). One draw per image, from a CPU
+    generator.
     """
     batch, _, height, width = images.shape
-    padding = height // 8 if padding is None else padding
+    padding = height // 8
     dy, dx = torch.randint(0, 2 * padding + 1, (2, batch, 1), generator=generator)
     flip = torch.rand(batch, 1, generator=generator) < 0.5
     # Which row and column of the padded image each pixel is taken from.
@@ -361,8 +361,5 @@ def benchmark_lists() -> dict[str, np.ndarray]:
     """NAS-Bench-201's index splits by name (int32), see `tables/README.md`;
     the caller's own copy.
     """
-    with (
-        (files("nasutils") / "tables" / "nasbench201_splits.npz").open("rb") as file,
-        np.load(file) as arrays,
-    ):
+    with np.load(paths.shipped("nasbench201_splits.npz")) as arrays:
         return {name: arrays[name] for name in arrays.files}

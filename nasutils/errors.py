@@ -39,6 +39,16 @@ def whole(name: str, value: int, low: int = 1) -> int:
     return value
 
 
+def up_to(name: str, value: int, most: int, which: str = "") -> int:
+    """Return value if it is 1 to `most`. which: what there are so many of, for the message.
+    Raises ValueError naming the parameter.
+    """
+    if not 1 <= value <= most:
+        told = f", {which}," if which else ","
+        raise ValueError(f"{name} must be 1 to {most}{told} not {value}")
+    return value
+
+
 KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "a name"}
 
 
@@ -62,6 +72,13 @@ def positive(name: str, value: float) -> float:
     """Return value if it is a finite number above 0. Raises ValueError naming the parameter."""
     if not _is(value, float) or not 0 < value < float("inf"):
         raise ValueError(f"{name} must be a positive number, not {value!r}")
+    return value
+
+
+def share(name: str, value: float) -> float:
+    """Return value if it is a number from 0 to 1. Raises ValueError naming the parameter."""
+    if not _is(value, float) or not 0 <= value <= 1:
+        raise ValueError(f"{name} must be a number from 0 to 1, not {value!r}")
     return value
 
 

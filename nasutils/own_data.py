@@ -54,8 +54,8 @@ LabelledImages = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class OwnData:
-    """content: `sha256:` and its digest. test: without images where there is no test part.
-    classes: their names.
+    """A data set of the user's. content: `sha256:` and its digest. test: without images where
+    there is no test part. classes: their names.
     """
 
     content: str
@@ -89,8 +89,8 @@ def located(dataset: str | Path) -> str:
 # The content's name
 
 _KNOWN: dict[str, tuple[Any, str]] = {}
-"""Of every path read so far: what the disk said of its files (sizes, times),
-and the content's name.
+"""What the disk said of the files of every path read so far (sizes, times),
+and the name of their content.
 """
 
 
@@ -174,7 +174,9 @@ def read(path: str, resolution: int | None = None) -> OwnData:
 
 @lru_cache(maxsize=2)
 def _read_once(path: str, resolution: int | None, expected: str) -> OwnData:
-    """Kept for the next run of the process."""
+    """Own data that are kept for the next run of the process. Raises ValueError if their content
+    is not the expected one.
+    """
     read_all = _from_arrays if _is_npz(path) else _from_folder
     found = read_all(Path(path), resolution)
     if found.content != expected:
@@ -238,7 +240,7 @@ def _bytes(file: str) -> bytes:
 
 
 def _decoded(file: str, content: bytes) -> Tensor:
-    """(3, height, width) uint8."""
+    """An image of three channels, (3, height, width) uint8. Raises ValueError naming the file."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -325,7 +327,7 @@ def _check_names(path: Path, found: Collection[str]) -> None:
 
 
 def _checked_images(name: str, images: np.ndarray) -> np.ndarray:
-    """(n, 3, height, width). Raises ValueError."""
+    """The images as (n, 3, height, width). Raises ValueError naming them if they are none."""
     shape = images.shape
     channels = [axis for axis in (1, 3) if len(shape) == 4 and shape[axis] == 3]
     if images.dtype != np.uint8 or len(channels) != 1 or 0 in shape:

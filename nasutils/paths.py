@@ -20,6 +20,11 @@ def notebook(name: str) -> Path:
     return file
 
 
+def shipped(name: str) -> Path:
+    """A file of nasutils/tables, which ships with the package."""
+    return ROOT / "nasutils" / "tables" / name
+
+
 def params(scale: str, notebook: str) -> Path:
     """params/<scale>/<notebook>.yaml: what papermill -f takes."""
     return ROOT / "params" / scale / f"{notebook}.yaml"

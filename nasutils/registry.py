@@ -212,10 +212,7 @@ def _named(names: Iterable[str], around: dict[str, Any]) -> Iterator[tuple[str, 
     function, and plain constants of own modules.
     """
     for path in names:
-        first, *rest = path.split(".")
-        value = around.get(first, _UNKNOWN)
-        while rest and isinstance(value, ModuleType) and _is_own(value.__name__):
-            value = vars(value).get(rest.pop(0), _UNKNOWN)
+        value = _resolved(path, around)
         if _is_plain(value):
             yield path, value
             continue
@@ -225,6 +222,15 @@ def _named(names: Iterable[str], around: dict[str, Any]) -> Iterator[tuple[str, 
         for part in parts:
             if isinstance(part, (type, FunctionType)) and _is_own(part.__module__):
                 yield path, part
+
+
+def _resolved(path: str, around: dict[str, Any]) -> Any:
+    """What `a` or `a.b.c` stands for, looked up through own modules only; else _UNKNOWN."""
+    first, *rest = path.split(".")
+    value = around.get(first, _UNKNOWN)
+    while rest and isinstance(value, ModuleType) and _is_own(value.__name__):
+        value = vars(value).get(rest.pop(0), _UNKNOWN)
+    return value
 
 
 def _held(value: Any) -> Iterator[Any]:

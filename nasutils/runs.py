@@ -48,13 +48,13 @@ Params = dict[str, Any]
 Result = dict[str, Any]
 
 FILES = ("params.json", "stamp.json", "records.jsonl", "result.json")
-"""What a finished run consists of."""
+"""The files that a finished run consists of."""
 WEIGHTS = "weights.safetensors"
-"""What one has beside them where it was asked for."""
+"""The file of the weights, which a run has where it was asked for them."""
 SUMMED = (*FILES[:-1], WEIGHTS, FILES[-1])
-"""All of these in the order of the digest, to which `finish` adds the result last."""
+"""All files of a run in the order of its digest, to which `finish` adds the result last."""
 DIGEST = "SHA256SUMS"
-"""The sha256 of each of these, as the program sha256sum writes and checks it;
+"""The file with the sha256 of each of them, as the program sha256sum writes and checks it;
 older runs have none.
 """
 UNKNOWN: Mapping[str, Any] = {"device": "unknown", "commit": None}
@@ -125,10 +125,10 @@ class Run:
 
     @property
     def stamp(self) -> dict[str, Any]:
-        """Machine and software it was computed with, see `stamp`;
+        """Machine and software of the process that finished it, see `stamp`;
         empty if it was not begun. Raises BadRun.
 
-        Of the process that finished it. `before`, if others had computed part of it: their stamps,
+        `before`, if others had computed part of it: their stamps,
         the first one first, each with the number of `epochs` that were done when it ended.
         """
         return _read(self.path / "stamp.json") or {}
@@ -167,7 +167,7 @@ class Run:
         )
 
     def _check_whole(self, result: Result) -> None:
-        """What can be known of a run without a digest, too."""
+        """Raise BadRun for what can be known to be wrong of a run without a digest, too."""
         _ = self.stamp  # raises BadRun where it is damaged
         if self.params is None or key(self.params) != self.path.name:
             raise BadRun(
@@ -249,7 +249,7 @@ class Run:
         _write_whole(self.path / WEIGHTS, content)
 
     def weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """What `keep_weights` was given.
+        """The weights by name, and the texts beside them, that `keep_weights` was given.
 
         Raises ValueError if the run is not finished or was finished without weights, BadRun if it
         is damaged.
@@ -390,7 +390,7 @@ def _sha256(content: bytes) -> str:
 
 
 def _sum(name: str, content: bytes) -> str:
-    """A line of the digest."""
+    """The line of a file in the digest."""
     return f"{_sha256(content)}  {name}\n"
 
 
@@ -449,7 +449,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _take(descriptor: int, path: Path) -> None:
-    """Lock what is open; path: of the file that says who holds it."""
+    """Lock an open file or folder. path: of the file that says who holds it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -486,7 +486,9 @@ def give_digests(folder: Path) -> None:
 
 
 def _give_digest(run: Run) -> bool:
-    """Whether it had none. Raises BadRun if it is damaged as far as can be known."""
+    """Give a run a digest if it has none; returns whether it had none.
+    Raises BadRun if it is damaged as far as can be known.
+    """
     _ = run.result, run.records  # raise BadRun where they are damaged
     if (run.path / DIGEST).exists():
         return False
@@ -495,7 +497,7 @@ def _give_digest(run: Run) -> bool:
 
 
 def main() -> None:
-    """Parse and do."""
+    """Read the command line and give digests."""
     parser = argparse.ArgumentParser(
         prog="python -m nasutils.runs", description="Digests of finished runs."
     )

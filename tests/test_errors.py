@@ -1,6 +1,6 @@
 import pytest
 
-from nasutils.errors import choose, whole
+from nasutils.errors import choose, share, up_to, whole
 
 
 def test_a_choice_passes_and_another_names_the_nearest():
@@ -31,3 +31,19 @@ def test_what_is_no_whole_number_is_named(value):
         ValueError, match=f"epochs must be a whole number, 1 or more, not {value!r}"
     ):
         whole("epochs", value)
+
+
+@pytest.mark.parametrize("value", [0, 9])
+def test_what_exceeds_what_there_is_is_named(value):
+    assert up_to("batch", 1, 8) == 1 and up_to("batch", 8, 8) == 8
+    with pytest.raises(ValueError, match=f"^batch must be 1 to 8, not {value}$"):
+        up_to("batch", value, 8)
+    with pytest.raises(ValueError, match=f"^batch must be 1 to 8, the images, not {value}$"):
+        up_to("batch", value, 8, "the images")
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), True, "1", None])
+def test_what_is_no_share_is_named(value):
+    assert share("epsilon", 0) == 0 and share("epsilon", 1.0) == 1
+    with pytest.raises(ValueError, match=f"^epsilon must be a number from 0 to 1, not {value!r}$"):
+        share("epsilon", value)

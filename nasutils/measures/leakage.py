@@ -39,11 +39,11 @@ from torch import Tensor, nn
 
 from nasutils.measures.curvature import LossOfMix, curvature
 from nasutils.methods import relax
-from nasutils.spaces.base import EdgeOps, Mix, nonzero
+from nasutils.spaces.base import SKIP, EdgeOps, Mix, nonzero
 from nasutils.spaces.graph import Edges
 from nasutils.spaces.sharing import added
 
-FREE_OPS = frozenset({"none", "skip_connect", "avg_pool_3x3", "max_pool_3x3", "noise"})
+FREE_OPS = frozenset({"none", SKIP, "avg_pool_3x3", "max_pool_3x3", "noise"})
 """Operations without parameters. A skip connection of stride 2 has some, but counts as a skip."""
 IMAGES = 100
 """A search probes that many images: the changes of the loss are paired,
@@ -53,7 +53,7 @@ MATCHED = 0.5
 """Share of the largest entropy (ln of the number of operations) at which supernets are compared.
 """
 CURVATURE_IMAGES = 32
-"""The eigenvalue is that of the first so many of them:
+"""The eigenvalue is that of the first so many images of the probe:
 a product with the Hessian costs nine passes.
 """
 
@@ -219,7 +219,7 @@ def ablated(net: nn.Module, mix: Mix) -> dict[str, Mix]:
     """
     names = _names(net, mix)
     removed = {
-        "without_skip": lambda op: op == "skip_connect",
+        "without_skip": lambda op: op == SKIP,
         "free_only": lambda op: op not in FREE_OPS,
         "parametric_only": lambda op: op in FREE_OPS,
     }
@@ -294,7 +294,7 @@ def bypass(cut: Tensor, only: Tensor, weights: Tensor, names: EdgeOps) -> Tensor
 
 
 def bypass_total(cut: Tensor, only: Tensor, weights: Tensor, names: EdgeOps) -> float:
-    """The same of all edges together, each counting as much as it matters to the loss:
+    """Bypass of all edges together, each counting as much as it matters to the loss:
     sums before the ratio.
     """
     own, around = _of_strongest(cut, only, weights, names)

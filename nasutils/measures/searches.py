@@ -28,13 +28,13 @@ from nasutils.spaces.nasbench201_table import OPS
 NASBENCH201_SPACE = spaces.get("nasbench201")
 SKIP_COLUMN, NONE_COLUMN, CONV_COLUMN = (OPS.index(op) for op in (SKIP, "none", "nor_conv_3x3"))
 COLLAPSE = 60.0
-"""A cell below it, that of six skips among them, has collapsed: 3.03 % of all cells."""
+"""Accuracy (%) below which a cell has collapsed: that of six skips has, and 3.03 % of all have."""
 BROKEN = 12.0
-"""A network of ten classes below it has learned nothing."""
+"""Accuracy (%) up to which a network of ten classes has learned nothing."""
 LAST = 10
 """Epochs at the end of a search that are looked at together."""
 EARLY = slice(5, 15)
-"""The epochs with which they are compared."""
+"""The epochs with which the last ones are compared."""
 FIXED = 24
 """The epoch, half of a search, at which one may stop without looking at anything."""
 
@@ -48,7 +48,7 @@ def median_cell() -> float:
 
 
 def beaten(accuracies: ArrayLike) -> np.ndarray:
-    """Of accuracies (%) the share of all 15,625 cells that are worse, equal ones counted half:
+    """Share of all 15,625 cells that are worse than accuracies (%), equal ones counted half:
     the probability that a cell drawn blindly is.
     """
     cells = np.sort(nasbench201_table.accuracies("cifar10"))
@@ -112,7 +112,7 @@ def late_loss(records: Records) -> float:
 
 
 def late_gain(records: Records) -> float:
-    """Minus `late_loss`."""
+    """Mean accuracy of the cells of the last ten epochs minus that of epochs 5 to 14 (points)."""
     return -late_loss(records)
 
 
@@ -222,7 +222,7 @@ def tied(records: Records) -> float:
 def rank_correlation(
     first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray
 ) -> float:
-    """Spearman's; 0 where one of them never changes, or with less than three points."""
+    """Spearman's rank correlation; 0 where one of them never changes, or of one or two points."""
     if len(first) < 3 or min(np.ptp(first), np.ptp(second)) == 0:
         return 0.0
     return float(stats.spearmanr(first, second).statistic)
@@ -230,9 +230,8 @@ def rank_correlation(
 
 def _taken(records: Records, criterion: str) -> float:
     """Accuracy (%) of the cell that a stop criterion takes."""
-    taken = stopping.stop(records, criterion, space=NASBENCH201_SPACE).epoch
-    by_epoch = {record["epoch"]: record["genotype"] for record in records}
-    return cell_accuracy(by_epoch[taken])
+    decision = stopping.stop(records, criterion, space=NASBENCH201_SPACE)
+    return cell_accuracy(stopping.taken_record(records, decision)["genotype"])
 
 
 def peak_over_last(records: Records) -> float:
@@ -331,7 +330,7 @@ def values(run: Run, names: Sequence[str]) -> dict[str, float]:
 
 
 def _value(run: Run, name: str, said: Any) -> float:
-    """said: the records of a search, or the result of a network."""
+    """A measure of a run. said: the records of a search, or the result of a network."""
     try:
         return MEASURES[name](said)
     except KeyError as error:

@@ -64,8 +64,8 @@ def recorded(s: np.ndarray, o: int) -> np.ndarray:
 
 
 def ranking_kept(alpha: ArrayLike) -> np.ndarray:
-    """For how many epochs in a row, this one included,
-    every edge has had the same order of alpha, (epochs,).
+    """Number of epochs in a row, this one included,
+    in which every edge has had the same order of alpha, (epochs,).
     """
     ranks = np.argsort(alpha, axis=-1, kind="stable")
     kept = [1]
@@ -302,12 +302,12 @@ def peak(s: np.ndarray, o: int, space: Space) -> np.ndarray:
 
 
 def peak_ungated(s: np.ndarray, o: int, space: Space) -> np.ndarray:
-    """S of the operation."""
+    """S of the operation in every epoch."""
     return s[:, o]
 
 
 def lead(s: np.ndarray, o: int, space: Space) -> np.ndarray:
-    """R of the operation."""
+    """R of the operation in every epoch."""
     return residual(s, o)
 
 
@@ -414,6 +414,11 @@ def stop(
     fired = found.position is not None and (found.settled is not None or at < last)
     decided = None if found.settled is None else records[found.settled]["epoch"]
     return Decision(records[at]["epoch"], criterion, fired, found.reason, decided)
+
+
+def taken_record(records: Records, decision: Decision) -> Mapping[str, Any]:
+    """The record of the epoch whose architecture a criterion takes."""
+    return next(record for record in records if record["epoch"] == decision.epoch)
 
 
 def _designated(criterion: str, space: Space, operation: str | None) -> int:

@@ -73,19 +73,19 @@ def _check_hooks(kind: type[Method]) -> None:
 
 
 registry = Registry("method", Method, _OURS, _check)
-"""Its `carried`, `adopt`, `source` are for tasks, see `nasutils.registry`."""
+"""The known methods; `carried`, `adopt`, `source` are for tasks, see `nasutils.registry`."""
 register = registry.register
 
 
 def __getattr__(name: str) -> tuple[str, ...]:
-    """`names`: those that are known now."""
+    """`names`: the names of the methods that are known now."""
     if name == "names":
         return registry.names
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 _HANDED = ("recipe", "preset", "seed", "dtype", "device")
-"""What `get` hands to every method: no options."""
+"""What `get` hands to every method; these are no options."""
 
 
 def options(name: str) -> tuple[str, ...]:

@@ -91,7 +91,7 @@ class Method(ABC):
 
     name: str
     temperature: float = 1.0
-    """Of the current epoch; in a record it explains the mixing weights."""
+    """Temperature T of the current epoch; in a record it explains the mixing weights."""
     orders: tuple[str, ...] = ORDERS[:2]
     """The orders of the two updates that the method can follow."""
     partial: int = 1
@@ -144,7 +144,7 @@ class Method(ABC):
         return self.asked
 
     def supported_extras(self, *names: str) -> tuple[str, ...]:
-        """Those of some extras that the supernets of the space can have."""
+        """The extras of these names that the supernets of the space can have."""
         return tuple(name for name in names if name in self.space.extras)
 
     def begin_epoch(self, epoch: int) -> None:
@@ -183,7 +183,7 @@ class Method(ABC):
         deterministic, at the epoch's temperature.
         """
         with torch.no_grad():
-            return self.relaxed(lambda a: relax.softmax(a, self.temperature))
+            return self.relaxed(relax.softmax_at(self.temperature))
 
     def evaluated(self, mix: Mix) -> Mix:
         """Mixing weights, relaxed or discretized,

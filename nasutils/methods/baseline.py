@@ -1,4 +1,4 @@
-"""What those baselines of the LHD benchmark share that grew out of DARTS.
+"""Base of those baselines of the LHD benchmark that grew out of DARTS.
 
 Source: chaoji90/LHD, folder `search`.
 """
@@ -12,4 +12,4 @@ class Baseline(Method):
     """Softmax of alpha at T = 1 and Adam."""
 
     def mixing(self) -> Mix:
-        return self.relaxed(lambda a: relax.softmax(a, 1.0))
+        return self.relaxed(relax.softmax_at(1.0))

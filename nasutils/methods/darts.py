@@ -54,7 +54,7 @@ class DARTS(Method):
         return replace(self.asked, **constant_rate(self.asked.weight_lr))
 
     def mixing(self) -> Mix:
-        return self.relaxed(lambda a: relax.softmax(a, self.temperature))
+        return self.relaxed(relax.softmax_at(self.temperature))
 
     def alpha_gradients(self, problem: Problem, train: Any, valid: Any) -> list[Tensor]:
         if self.order == 1:

@@ -85,25 +85,36 @@ class DrNAS(Sampled):
         if self.distance == "l2":
             alpha_decay += self.scale
         super().__init__(space, alpha_decay=alpha_decay, **common)
-        if self.stages > 1 and self.preset == "released":
+        self._check_released()
+        self._check_stages()
+        self.kept: dict[str, Tensor] = {}
+        self.begin_step()
+
+    def _check_released(self) -> None:
+        """Raise ValueError for what the released code does not have."""
+        if self.preset != "released":
+            return
+        if self.stages > 1:
             raise ValueError(
-                f"stages of drnas must be 1 as released (its code has none), not {stages}"
+                f"stages of drnas must be 1 as released (its code has none), not {self.stages}"
             )
-        if self.read == "mean" and self.preset == "released":
+        if self.read == "mean":
             raise ValueError(
                 "read of drnas must be 'softmax' as released, where that is what is judged, too,"
                 " not 'mean'"
             )
-        if self.stages > 1 and self._cuts()[0] <= self.warmup:
-            first = (
-                f"the first of them, {self._cuts()[0]} epochs long, must outlast the warmup of"
-                f" {self.warmup}"
-            )
-            raise ValueError(
-                f"stages of drnas must be fewer than {stages}: {first}, or operations go unjudged"
-            )
-        self.kept: dict[str, Tensor] = {}
-        self.begin_step()
+
+    def _check_stages(self) -> None:
+        """Raise ValueError if alpha rests in all of the first stage."""
+        if self.stages == 1 or self._cuts()[0] > self.warmup:
+            return
+        first = (
+            f"the first of them, {self._cuts()[0]} epochs long, must outlast the warmup of"
+            f" {self.warmup}"
+        )
+        raise ValueError(
+            f"stages of drnas must be fewer than {self.stages}: {first}, or operations go unjudged"
+        )
 
     @property
     def recipe(self) -> Recipe:
@@ -149,7 +160,7 @@ class DrNAS(Sampled):
     def genotype(self) -> Genotype:
         if self.preset == "released" or self.read == "mean":
             return super().genotype()
-        mix = self._expected(lambda a: relax.softmax(a, 1.0))
+        mix = self._expected(relax.softmax_at(1.0))
         return self.space.discretize(mix, self.policy)
 
     @torch.no_grad()
@@ -194,7 +205,7 @@ def concentration(alpha: Tensor) -> Tensor:
 
 
 def dirichlet_mean(alpha: Tensor) -> Tensor:
-    """The mean of the distribution, c / sum(c): (edges, operations) -> the same shape."""
+    """The mean of Dirichlet(c), c / sum(c): (edges, operations) -> the same shape."""
     c = concentration(alpha)
     return c / c.sum(dim=-1, keepdim=True)
 

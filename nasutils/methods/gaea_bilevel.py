@@ -21,7 +21,7 @@ from nasutils.methods.base import Method
 from nasutils.spaces.base import Mix, Rule, Space
 
 FLOOR = 1e-5
-"""Of a weight, before the division by the sum."""
+"""Smallest weight, before the division by the sum."""
 HIGH = 80.0
 """Scores below it are used as they are: their exponentials, and the sums of these,
 are finite in float32.
@@ -29,7 +29,7 @@ are finite in float32.
 
 
 class GAEABilevel(Method):
-    """alpha_lr: rate of the exponentiated gradient, constant. Nothing decays alpha."""
+    """GAEA, bilevel. alpha_lr: constant rate of the exponentiated gradient. It has no decay."""
 
     name = "gaea-bilevel"
 
@@ -41,7 +41,7 @@ class GAEABilevel(Method):
 
     @classmethod
     def check_given(cls, given: Mapping[str, Any]) -> None:
-        """It has no decay."""
+        """Refuse a decay of alpha: an exponentiated gradient has none."""
         if given.get("alpha_decay"):
             raise ValueError(
                 f"{cls.name} takes no alpha_decay: an exponentiated gradient has none"
@@ -50,7 +50,7 @@ class GAEABilevel(Method):
     def mixing(self) -> Mix:
         """A fresh tensor, so that the update of p does not reach a mix that is still in use."""
         if self.preset == "released":
-            return self.relaxed(lambda p: relax.softmax(p, 1.0))
+            return self.relaxed(relax.softmax_at(1.0))
         return self.relaxed(torch.clone, gates=torch.clone)
 
     @property
@@ -98,6 +98,6 @@ def simplex(scores: Tensor) -> Tensor:
     return moved / moved.sum(dim=-1, keepdim=True)
 
 
-def gate(scores: Tensor, floor: float = 1e-5) -> Tensor:
-    """The sigmoid of log odds, at least the floor away from 0 and 1."""
-    return scores.sigmoid().clamp(floor, 1 - floor)
+def gate(scores: Tensor) -> Tensor:
+    """The sigmoid of log odds, at least FLOOR away from 0 and 1."""
+    return scores.sigmoid().clamp(FLOOR, 1 - FLOOR)

@@ -11,6 +11,6 @@ from nasutils.methods.single_level import SingleLevel
 
 
 class GAEAERM(SingleLevel, GAEABilevel):
-    """Options as of gaea-bilevel."""
+    """GAEA, single level, with the options of `GAEABilevel`."""
 
     name = "gaea-erm"

@@ -58,7 +58,7 @@ class GDAS(Sampled, Baseline):
     def inference(self) -> Mix:
         """softmax(alpha): what the samples are drawn from."""
         with torch.no_grad():
-            return self.relaxed(lambda a: relax.softmax(a, 1.0), edgewise=self.edgewise)
+            return self.relaxed(relax.softmax_at(1.0), edgewise=self.edgewise)
 
     @property
     def softmax_temperature(self) -> float:
@@ -68,12 +68,11 @@ class GDAS(Sampled, Baseline):
         run = nonzero(mix)
         if not self.extra:
             return run
-        columns = {}
-        for (
-            cell_type
-        ) in self.space.cell_types:  # the constant 1 runs on the edges that nothing was sampled on
-            columns[cell_type] = [[*row[:-1], not any(row[:-1])] for row in run[cell_type]]
-        return {**run, **columns}
+        rows = {}
+        for cell_type in self.space.cell_types:
+            # The constant 1 runs on the edges on which nothing was sampled.
+            rows[cell_type] = [[*row[:-1], not any(row[:-1])] for row in run[cell_type]]
+        return {**run, **rows}
 
     def active_in_weight_step(self, mix: Mix) -> Active:
         return nonzero(mix)

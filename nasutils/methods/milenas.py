@@ -21,7 +21,7 @@ from nasutils.spaces.base import Space
 
 
 class MiLeNAS(Baseline):
-    """train_weight: a, valid_weight: b of the formula above. Released: 1 and 1."""
+    """MiLeNAS. train_weight, valid_weight: a and b of the formula above. Released: 1 and 1."""
 
     name = "milenas"
     orders = ("together",)

@@ -63,7 +63,7 @@ class PCDARTS(Baseline):
     def _mixing(self) -> Mix:
         if self.preset == "released":
             return super().mixing()
-        mix = dict(self.relaxed(lambda a: relax.softmax(a, 1.0), edgewise=True))
+        mix = dict(self.relaxed(relax.softmax_at(1.0), edgewise=True))
         for cell_type in self.space.cell_types:
             edges = edge_weights(self.alphas[f"{cell_type} edges"])
             mix[cell_type] = edges.unsqueeze(-1) * mix[cell_type]

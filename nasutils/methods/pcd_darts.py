@@ -52,7 +52,7 @@ class PCDDARTS(SmallTemperature):
 
     @classmethod
     def check_given(cls, given: Mapping[str, Any]) -> None:
-        """A schedule uses one of decay, fixed and top."""
+        """Refuse those of decay, fixed and top that the schedule does not use."""
         schedule = choose("temperature schedule", given.get("schedule", "periodic"), cls.SCHEDULES)
         for name in ("decay", "fixed", "top"):
             if name in given and name != cls.SCHEDULES[schedule]:
@@ -61,9 +61,12 @@ class PCDDARTS(SmallTemperature):
                 )
 
     def begin_epoch(self, epoch: int) -> None:
-        self.temperature = {
-            "periodic": lambda: schedules.pcd_temperature(epoch, self.decay, self.warmup),
-            "linear": lambda: schedules.linear_temperature(epoch, self.warmup, self.top),
-            "monotone": lambda: schedules.monotone_temperature(epoch, self.decay, self.warmup),
-            "constant": lambda: 1.0 if epoch < self.warmup else self.fixed,
-        }[self.schedule]()
+        match self.schedule:
+            case "periodic":
+                self.temperature = schedules.pcd_temperature(epoch, self.decay, self.warmup)
+            case "linear":
+                self.temperature = schedules.linear_temperature(epoch, self.warmup, self.top)
+            case "monotone":
+                self.temperature = schedules.monotone_temperature(epoch, self.decay, self.warmup)
+            case "constant":
+                self.temperature = 1.0 if epoch < self.warmup else self.fixed

@@ -26,7 +26,7 @@ class Random(Method):
 
     @classmethod
     def check_given(cls, given: Mapping[str, Any]) -> None:
-        """Its alpha has no rate and no decay."""
+        """Refuse a rate and a decay of alpha: random search moves none."""
         for name in ("alpha_lr", "alpha_decay"):
             if name in given:
                 raise ValueError(f"{cls.name} takes no {name}: its alpha never moves")
@@ -39,4 +39,4 @@ class Random(Method):
         """Nothing: a random architecture does not learn."""
 
     def mixing(self) -> Mix:
-        return self.relaxed(lambda a: relax.softmax(a, 1.0))
+        return self.relaxed(relax.softmax_at(1.0))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasutils.spaces.base import Mix
+from nasutils.spaces.base import Mix, Rule
 
 
 def softmax(alpha: Tensor, temperature: float) -> Tensor:
@@ -26,6 +26,11 @@ def softmax(alpha: Tensor, temperature: float) -> Tensor:
         raise ValueError(f"temperature must be positive, not {temperature}")
     p = torch.softmax(alpha / temperature, dim=-1)
     return p * (p >= torch.finfo(p.dtype).tiny)
+
+
+def softmax_at(temperature: float) -> Rule:
+    """The rule scores -> softmax(scores / T), see `softmax`."""
+    return lambda scores: softmax(scores, temperature)
 
 
 def softmax_gradient(p: Tensor, g: Tensor, temperature: float = 1.0) -> Tensor:

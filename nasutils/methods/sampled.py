@@ -11,8 +11,8 @@ from nasutils.spaces.base import Mix
 
 
 class Sampled(Method):
-    """An iteration draws two seeds: that of the alpha step's sample,
-    and that of the weight step's.
+    """A method whose steps sample. An iteration draws two seeds, one for the alpha step's sample
+    and one for the weight step's.
     """
 
     def begin_step(self) -> None:

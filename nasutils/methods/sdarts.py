@@ -33,7 +33,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasutils.errors import whole
+from nasutils.errors import share, whole
 from nasutils.methods import relax, schedules
 from nasutils.methods.base import Problem
 from nasutils.methods.darts import DARTS
@@ -48,8 +48,8 @@ class SmoothDARTS(DARTS):
         self, space: Space, *, epsilon_start: float, epsilon_end: float, **common: Any
     ) -> None:
         super().__init__(space, **common)
-        self.epsilon_start = _share("epsilon_start", epsilon_start)
-        self.epsilon_end = _share("epsilon_end", epsilon_end)
+        self.epsilon_start = share("epsilon_start", epsilon_start)
+        self.epsilon_end = share("epsilon_end", epsilon_end)
         self.epsilon = self.epsilon_start
 
     def begin_epoch(self, epoch: int) -> None:
@@ -91,7 +91,7 @@ class SDARTSRS(SmoothDARTS):
 
 
 class SDARTSADV(SmoothDARTS):
-    """SDARTS with an adversary. steps: of its ascent."""
+    """SDARTS with an adversary. steps: number of steps of its ascent."""
 
     name = "sdarts-adv"
 
@@ -135,9 +135,3 @@ def to_simplex(p: Tensor) -> Tensor:
     cut = p.clamp(0, 1)
     total = cut.sum(dim=-1, keepdim=True)
     return torch.where(total > 0, cut / total, relax.one_hot(p))
-
-
-def _share(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise ValueError(f"{name} must be a number from 0 to 1, not {value!r}")
-    return value

@@ -13,7 +13,7 @@ from nasutils.spaces.base import Active, Mix, Space, everything
 
 
 class SmallTemperature(Method):
-    """softmax(alpha / T). noisy: the alpha step has the sparse-noisy gradient.
+    """Mixing weights softmax(alpha / T). noisy: the alpha step has the sparse-noisy gradient.
     twice: the weight step softmaxes twice.
 
     As released: on S1-S4 the weight step softmaxes twice, and rounded weights decide the genotype.
@@ -27,7 +27,7 @@ class SmallTemperature(Method):
 
     def mixing(self) -> Mix:
         """The noisy gradient on every cell type (released: not on the reduction cell)."""
-        mix = dict(self.relaxed(lambda a: relax.softmax(a, self.temperature)))
+        mix = dict(self.relaxed(relax.softmax_at(self.temperature)))
         if self.noisy:
             noisy = self.relaxed(lambda a: relax.sparse_noisy_softmax(a, self.temperature))
             for name, weights in noisy.items():

@@ -12,7 +12,7 @@ from nasutils.spaces.lhd import LHD
 from nasutils.spaces.nasbench201 import NASBench201
 
 S_SPACES = (S1.name, S2.name, S3.name, S4.name)
-"""Those of RobustDARTS."""
+"""Names of the spaces of RobustDARTS."""
 _WANTED = ("ops", "alpha_shapes", "num_architectures", "policies")
 
 
@@ -36,12 +36,12 @@ def _check(cls: type[Space]) -> None:
 
 
 registry = Registry("space", Space, (NASBench201, DARTS, Darts7, S1, S2, S3, S4, LHD), _check)
-"""Its `carried`, `adopt`, `source` are for tasks, see `nasutils.registry`."""
+"""The known spaces; `carried`, `adopt`, `source` are for tasks, see `nasutils.registry`."""
 register = registry.register
 
 
 def __getattr__(name: str) -> tuple[str, ...]:
-    """`names`: those that are known now."""
+    """`names`: the names of the spaces that are known now."""
     if name == "names":
         return registry.names
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

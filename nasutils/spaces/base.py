@@ -15,7 +15,7 @@ SKIP = "skip_connect"
 Mix = Mapping[str, Tensor]
 """Mixing weights, or scores of the same shape, by cell type: (edges, operations)."""
 Rule = Callable[[Tensor], Tensor]
-"""From scores to weights of what competes, which is the last dimension;
+"""A function from scores to weights of what competes, which is the last dimension;
 both (rows, competitors).
 """
 Active = Mapping[str, list[list[bool]]]

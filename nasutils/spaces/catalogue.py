@@ -6,8 +6,8 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
+from nasutils import paths
 from nasutils.errors import choose
 from nasutils.spaces.genotype import Genotype
 
@@ -31,8 +31,8 @@ class Published:
 
 @cache
 def catalogue() -> dict[str, Published]:
-    """All of them by name, ordered by space."""
-    text = (files("nasutils") / "tables" / "genotypes.csv").read_text()
+    """All published genotypes by name, ordered by space."""
+    text = paths.shipped("genotypes.csv").read_text()
     return {row["name"]: _published(row) for row in csv.DictReader(text.splitlines())}
 
 

@@ -37,7 +37,6 @@ from nasutils.spaces.base import (
 )
 from nasutils.spaces.darts_cells import EDGES, HANDMADE_OPS, INCOMING, check_genotype
 from nasutils.spaces.darts_final import FinalNet
-from nasutils.spaces.finalnets import conv_stem
 from nasutils.spaces.genotype import Genotype
 from nasutils.spaces.graph import Edges, cell_widths
 from nasutils.spaces.mixed_cell import CellWeights, MixedCell
@@ -46,6 +45,7 @@ from nasutils.spaces.ops import (
     FactorizedReduction,
     PointwiseConv,
     RandomDraws,
+    conv_stem,
 )
 from nasutils.spaces.pools import POOLS
 from nasutils.spaces.sharing import Node, channels_last
@@ -65,7 +65,7 @@ class DARTS(Space):
     """
 
     name = "darts"
-    ops: ClassVar[tuple[str, ...]] = ("none", *POOLS, "skip_connect", *CONVS)
+    ops: ClassVar[tuple[str, ...]] = ("none", *POOLS, SKIP, *CONVS)
     edges: ClassVar[dict[str, Edges]] = {"normal": EDGES, "reduce": EDGES}
     edge_ops: ClassVar[dict[str, EdgeOps]]
     policies = tuple(darts_policies.POLICIES)

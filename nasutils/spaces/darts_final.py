@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from nasutils.spaces.finalnets import StackedCells, conv_stem, dropped, final_operations
+from nasutils.spaces.base import SKIP
+from nasutils.spaces.finalnets import StackedCells, dropped, final_operations
 from nasutils.spaces.genotype import Cell
 from nasutils.spaces.graph import edge_stride
 from nasutils.spaces.ops import (
@@ -14,6 +15,7 @@ from nasutils.spaces.ops import (
     PointwiseConv,
     RandomDraws,
     SeparableConv,
+    conv_stem,
 )
 from nasutils.spaces.pools import POOLS
 from nasutils.spaces.sharing import Node
@@ -23,7 +25,7 @@ FINAL_CONVS: Convs = {
     "sep_conv_7x7": (SeparableConv, 7),
     "conv_7x1_1x7": (FactorizedConv, 7),
 }
-"""Those of the spaces, and those of the hand-made cells."""
+"""Convolutions of the spaces, and of the hand-made cells."""
 
 
 class FinalCell(nn.Module):
@@ -63,7 +65,7 @@ class FinalCell(nn.Module):
         op, source = self.cell.nodes[target - 2][i]
         node = nodes[source]
         stride = edge_stride(self.cell_type, source)
-        if op == "skip_connect" and stride == 1:
+        if op == SKIP and stride == 1:
             return node.x  # never dropped
         key = f"{target}_{i}"
         if key in self.ops:
@@ -104,7 +106,7 @@ class FinalNet(StackedCells):
 
 
 def imagenet_stems(channels: int) -> tuple[nn.Module, nn.Module]:
-    """From 224 to 56 and 28 pixels."""
+    """The two stems for ImageNet, which go from 224 pixels to 56 and on to 28."""
     first = nn.Sequential(
         *conv_stem(3, channels // 2, stride=2),
         nn.ReLU(inplace=True),

@@ -17,7 +17,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nasutils.spaces.base import EdgeOps
+from nasutils.spaces.base import SKIP, EdgeOps
 from nasutils.spaces.darts_cells import EDGES, INCOMING, NODES
 from nasutils.spaces.genotype import Cell, Genotype, Pairs
 
@@ -88,7 +88,7 @@ def _kept_skips(rows: Weights, edge_ops: EdgeOps, policy: Policy) -> list[tuple[
     kept = []
     for target, pairs in enumerate(cell.nodes, start=2):
         for op, source in pairs:
-            if op == "skip_connect":
+            if op == SKIP:
                 edge = EDGES.index((source, target))
                 kept.append((edge, edge_ops[edge].index(op)))
     return sorted(kept)

@@ -30,7 +30,7 @@ class StackedCells(nn.Module, ABC):
     """
 
     classified: ClassVar[int]
-    """Of the two newest nodes the first one that the classifiers see:
+    """Which of the two newest nodes is the first that the classifiers see:
     1, the newest alone; 0, both.
     """
     stem_cells: ClassVar[int] = 0
@@ -147,10 +147,3 @@ def dropped(x: Tensor, probability: float, random: RandomDraws) -> Tensor:
     or else divided by 1 - probability.
     """
     return x * (random.kept(x, 1 - probability) / (1 - probability))
-
-
-def conv_stem(c_in: int, c_out: int, stride: int = 1) -> nn.Sequential:
-    """A 3x3 convolution and a batch norm, the stem of all networks for CIFAR-size images."""
-    return nn.Sequential(
-        nn.Conv2d(c_in, c_out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(c_out)
-    )

@@ -21,19 +21,21 @@ _GENOTYPE_CALL = re.compile(r"(?:\w+\s*=\s*)?(Genotype\s*\(.*\))", re.DOTALL)
 Pair = tuple[str, int]
 """(operation, source node) of one edge that a cell keeps."""
 Pairs = tuple[Pair, ...]
-"""What enters one node."""
+"""The edges that enter one node."""
 
 MAX_LENGTH = 20_000
-"""Characters of a text: more than any cell needs, and few enough that reading it takes no time."""
+"""Most characters of a text: more than any cell needs, and few enough to be read at once."""
 MAX_NODES = 100
-"""Nodes of a cell: more than any has."""
+"""Most nodes of a cell: more than any has."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """name: of the cell type. nodes: per intermediate node its (operation, source node) pairs.
-    output: nodes that are concatenated, () where the last node is the output. sum: nodes that are
-    added up, where that is a second output (a node may then have any number of pairs)."""
+    """A derived cell. name: of the cell type. nodes: per intermediate node its (operation, source
+    node) pairs. output: nodes that are concatenated, () where the last node is the output. sum:
+    nodes that are added up, where that is a second output (a node may then have any number of
+    pairs).
+    """
 
     name: str
     nodes: tuple[Pairs, ...]

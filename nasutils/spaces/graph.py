@@ -19,7 +19,7 @@ def edges_between(nodes: int) -> Edges:
 
 
 def incoming_edges(edges: Edges) -> list[list[int]]:
-    """For each node behind the inputs, the numbers of the edges that enter it."""
+    """The numbers of the edges that enter each node behind the inputs."""
     entering: dict[int, list[int]] = {}
     for number, (_, target) in enumerate(edges):
         entering.setdefault(target, []).append(number)
@@ -27,7 +27,7 @@ def incoming_edges(edges: Edges) -> list[list[int]]:
 
 
 def edge_stride(cell_type: str, source: int) -> int:
-    """2 on the edges of a reduction cell that leave its inputs, else 1."""
+    """Stride of an edge: 2 in a reduction cell if it leaves an input, else 1."""
     return 2 if cell_type == "reduce" and source < INPUTS else 1
 
 
@@ -39,7 +39,7 @@ def reduction_cells(cells: int) -> tuple[int, int]:
 
 
 def cell_widths(cells: int, channels: int) -> Iterator[tuple[bool, int]]:
-    """For each cell of a network whether it is a reduction cell, and its channels,
+    """Whether each cell of a network is a reduction cell, and its channels,
     if the first one has `channels`.
     """
     width = channels

@@ -33,7 +33,6 @@ from nasutils.spaces.base import (
     check_partial,
     check_ranked,
 )
-from nasutils.spaces.finalnets import conv_stem
 from nasutils.spaces.genotype import Genotype
 from nasutils.spaces.graph import Edges, cell_widths
 from nasutils.spaces.lhd_cells import (
@@ -47,7 +46,7 @@ from nasutils.spaces.lhd_cells import (
 )
 from nasutils.spaces.lhd_final import FinalNet, channels_of
 from nasutils.spaces.mixed_cell import CellWeights, MixedCell
-from nasutils.spaces.ops import THIN_CONVS, PointwiseConv
+from nasutils.spaces.ops import THIN_CONVS, PointwiseConv, conv_stem
 from nasutils.spaces.sharing import Node, channels_last, mixed_sum
 
 EXTRA = ("auxiliary_skip", "inner_skip", "one", "rest")
@@ -246,14 +245,6 @@ class SupernetCell(MixedCell):
         if name == "one":
             return torch.ones_like(self.strided(node.x, edge))
         return super().unweighted(node, edge, name, shared)
-
-    def branches(self, edge: int, x: Tensor) -> list[Tensor]:
-        """What each operation of an edge makes of its source, at weight 1.
-
-        x: the channels that operations see, (batch, C / partial, H, W).
-        """
-        node = Node(x)
-        return [self.branch(edge, name, node) for name in self.edge_ops[edge] if name != "rest"]
 
 
 class Supernet(nn.Module):

@@ -6,11 +6,12 @@ Source: chaoji90/LHD, eval/multi_path_concat_sum.py and eval/imagenet.
 import torch
 from torch import Tensor, nn
 
-from nasutils.spaces.finalnets import StackedCells, conv_stem, dropped, final_operations
+from nasutils.spaces.base import SKIP
+from nasutils.spaces.finalnets import StackedCells, dropped, final_operations
 from nasutils.spaces.genotype import Cell, Genotype
 from nasutils.spaces.graph import cell_widths, edge_stride
 from nasutils.spaces.lhd_policies import Policy
-from nasutils.spaces.ops import THIN_CONVS, PointwiseConv, RandomDraws
+from nasutils.spaces.ops import THIN_CONVS, PointwiseConv, RandomDraws, conv_stem
 from nasutils.spaces.pools import POOLS
 from nasutils.spaces.sharing import Node, added
 
@@ -140,7 +141,7 @@ def _operation_parameters(op: str, channels: int, stride: int) -> int:
     if op in THIN_CONVS:
         _, kernel = THIN_CONVS[op]
         return (kernel**2 + 2) * channels
-    if op == "skip_connect" and stride == 2:
+    if op == SKIP and stride == 2:
         return channels**2 + 2 * channels
     return 0
 

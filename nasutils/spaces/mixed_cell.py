@@ -68,7 +68,7 @@ class MixedCell(nn.Module):
     """
 
     edges: ClassVar[Edges]
-    """(source, target); 0 and 1 are the inputs."""
+    """(source, target) of each edge; nodes 0 and 1 are the cell's inputs."""
     idle: ClassVar[str]
     """The operation that adds nothing to a sum."""
     ops: nn.ModuleDict
@@ -194,7 +194,7 @@ class MixedCell(nn.Module):
         return shared[key]
 
     def strided(self, x: Tensor, edge: int) -> Tensor:
-        """As many pixels of x as an edge puts out."""
+        """Pixels of x, every one or every second, as many as an edge puts out."""
         return x if self.stride(edge) == 1 else x[:, :, ::2, ::2]
 
     def branch(self, edge: int, name: str, node: Node) -> Tensor:

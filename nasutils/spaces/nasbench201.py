@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from nasutils.errors import whole
 from nasutils.spaces.base import (
+    SKIP,
     Active,
     Mix,
     Space,
@@ -37,7 +38,7 @@ from nasutils.spaces.nasbench201_table import (
     num_architectures,
     query,
 )
-from nasutils.spaces.ops import ReLUConvBN, ResidualReduction
+from nasutils.spaces.ops import ReLUConvBN, ResidualReduction, conv_stem
 from nasutils.spaces.pools import avg_pool_3x3
 from nasutils.spaces.sharing import Fan, Node, PartialNode, added, channels_last, mixed_sum, pick
 
@@ -97,9 +98,7 @@ class _Network(nn.Module):
         whole("channels", channels)
         whole("cells", cells)
         whole("num_classes", num_classes)
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
-        )
+        self.stem = conv_stem(3, channels)
         self.layers = nn.ModuleList()
         for stage in range(3):
             width = channels * 2**stage
@@ -148,9 +147,11 @@ class StackedWeights:
         if channels not in self._scales:
             table = self._by_source.repeat_interleave(channels, dim=1)
             sizes = [len(edges) * channels for edges in LEAVING]
-            columns = [table[op].split(sizes) for op in KERNELS]
-            by_source = zip(*columns, strict=True)
-            self._scales[channels] = [dict(zip(KERNELS, own, strict=True)) for own in by_source]
+            by_source: list[dict[int, Tensor]] = [{} for _ in LEAVING]
+            for op in KERNELS:
+                for own, scale in zip(by_source, table[op].split(sizes), strict=True):
+                    own[op] = scale
+            self._scales[channels] = by_source
         return self._scales[channels]
 
     def around(self, node: int) -> Tensor:
@@ -319,7 +320,7 @@ class FinalCell(nn.Module):
         return states[-1]
 
     def _edge(self, op: str, x: Tensor, name: str) -> Tensor:
-        if op == "skip_connect":
+        if op == SKIP:
             return x
         if op == "avg_pool_3x3":
             return avg_pool_3x3(x)

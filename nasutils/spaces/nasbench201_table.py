@@ -11,13 +11,14 @@ import gzip
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from itertools import pairwise
 from operator import index
 
 import numpy as np
 
+from nasutils import paths
 from nasutils.errors import choose
+from nasutils.spaces.base import SKIP
 from nasutils.spaces.genotype import Genotype, is_namedtuple
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -156,7 +157,7 @@ def canonical(arch: Arch) -> str:
 def _term(operation: int, source: str) -> str:
     if OPS[operation] == "none" or source == "#":
         return "#"
-    return source if OPS[operation] == "skip_connect" else f"({source})@{OPS[operation]}"
+    return source if OPS[operation] == SKIP else f"({source})@{OPS[operation]}"
 
 
 def finalnet_parameters(
@@ -223,7 +224,7 @@ def accuracies(dataset: str, kind: str = "test_200") -> np.ndarray:
 @cache
 def _table() -> dict[str, np.ndarray]:
     """The shipped columns: `ops` as text of six digits, accuracies as float64."""
-    packed = (files("nasutils") / "tables" / "nasbench201.csv.gz").read_bytes()
+    packed = paths.shipped("nasbench201.csv.gz").read_bytes()
     header, *rows = csv.reader(gzip.decompress(packed).decode().splitlines())
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))
     table = {}

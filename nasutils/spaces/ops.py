@@ -117,7 +117,7 @@ class DilatedConv(nn.Module):
         return normed(self.bn, self.pointwise(y), scale)
 
     def on_lattice(self, node: Node, scale: Tensor | None = None) -> Tensor:
-        """The same on the sub-lattices, of stride 1:
+        """The operation of stride 1 computed on the sub-lattices:
         (4 * batch, C, H/2, W/2), see `from_lattice`.
         """
         y = self.depthwise(node.lattice, thinned=True)
@@ -211,7 +211,7 @@ THIN_CONVS: Convs = {
     "dil_conv_5x5": (ThinDilatedConv, 5),
 }
 SKIPS = ("skip_connect", "auxiliary_skip", "inner_skip")
-"""Of stride 1 they are the identity."""
+"""Skip connections; of stride 1 they are the identity."""
 
 
 def make_operation(
@@ -224,6 +224,13 @@ def make_operation(
     if name in SKIPS and stride == 2:
         return FactorizedReduction(channels, channels, affine)
     return None
+
+
+def conv_stem(c_in: int, c_out: int, stride: int = 1) -> nn.Sequential:
+    """A 3x3 convolution and a batch norm, the stem of all networks for CIFAR-size images."""
+    return nn.Sequential(
+        nn.Conv2d(c_in, c_out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(c_out)
+    )
 
 
 class RandomDraws(nn.Module):

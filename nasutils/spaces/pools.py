@@ -24,7 +24,7 @@ def avg_pool_3x3(x: Tensor, stride: int = 1) -> Tensor:
 
 
 def summed_average(x: Tensor, stride: int) -> Tensor:
-    """The same average without PyTorch's gradient of it."""
+    """The average of each 3x3 window without PyTorch's gradient of it, see `avg_pool_3x3`."""
     height, width = x.shape[2:]
     counted = _pixels_inside(height, width, x.dtype, x.device)
     sums = _Sum3x3.apply(x)[:, :, ::stride, ::stride]

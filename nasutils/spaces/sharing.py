@@ -116,8 +116,8 @@ class Fan(nn.Module):
     """
 
     STACK_LIMIT = 2**18
-    """On a CPU, stacking pays while the node's tensor
-    (numbers) and its stacked outputs stay in the cache.
+    """Numbers in a node's tensor up to which stacking pays on a CPU:
+    as long as it and its stacked outputs stay in the cache.
     """
 
     def __init__(self, channels: int, edges: int, kernel: int) -> None:

@@ -8,9 +8,10 @@ the validation loss in alpha, plus the decay of alpha (0.001). No final test err
 """
 
 from functools import cache
-from importlib.resources import files
 
 import pandas as pd
+
+from nasutils import paths
 
 SPACES = {"s1": "S1, CIFAR-10", "s3": "S3, SVHN"}
 """Space -> its name with the data set of its searches."""
@@ -21,5 +22,4 @@ def searches() -> pd.DataFrame:
     """A row per search and epoch: search, space, dataset, drop_path, weight_decay, seed, epoch,
     train_error, valid_error (%), train_loss, valid_loss, skips, free (of the 8 edges of the normal
     cell), eigenvalue (nan: not logged)."""
-    with (files("nasutils") / "tables" / "robustdarts.csv.gz").open("rb") as file:
-        return pd.read_csv(file, compression="gzip")
+    return pd.read_csv(paths.shipped("robustdarts.csv.gz"))

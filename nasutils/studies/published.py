@@ -3,14 +3,13 @@
 All are from other papers' full protocols, none was computed here; see `tables/README.md`.
 """
 
-from importlib.resources import files
-
 import pandas as pd
+
+from nasutils import paths
 
 
 def _read(name: str) -> pd.DataFrame:
-    with (files("nasutils") / "tables" / name).open() as file:
-        return pd.read_csv(file, float_precision="round_trip")
+    return pd.read_csv(paths.shipped(name), float_precision="round_trip")
 
 
 NASBENCH201 = _read("published_nasbench201.csv")

@@ -12,8 +12,15 @@ import torch
 from torch import nn
 
 from nasutils import data, methods, runs, spaces
-from nasutils.errors import as_declared, choose, plain, whole
-from nasutils.measures.stopping import CRITERIA, ES_CADENCE, Decision, Records, Stopper
+from nasutils.errors import as_declared, choose, plain, up_to, whole
+from nasutils.measures.stopping import (
+    CRITERIA,
+    ES_CADENCE,
+    Decision,
+    Records,
+    Stopper,
+    taken_record,
+)
 from nasutils.methods import Recipe
 from nasutils.methods.base import PRESETS
 from nasutils.runs import Run
@@ -179,7 +186,7 @@ class Experiment(Portable, Computation):
         decision = self.decision(run.records)
         found: runs.Result = {"genotype": str(search.method.genotype()), "epochs": search.epoch}
         if decision is not None:
-            taken = next(r for r in run.records if r["epoch"] == decision.epoch)
+            taken = taken_record(run.records, decision)
             found |= {"genotype": taken["genotype"], "stopped": asdict(decision)}
         if self.keep_weights:
             mix = search.method.evaluated(search.method.inference())
@@ -210,10 +217,7 @@ def build(experiment: Experiment, machine: Machine) -> Search:
     images = images_of(e, machine)
     train, valid = data.search_split(images, recipe.split, e.images)
     held_out = data.held_out(images, recipe.split, e.images, e.held_out) if e.held_out else None
-    if recipe.batch > len(train):
-        raise ValueError(
-            f"batch must be 1 to {len(train)}, the images for the weights, not {recipe.batch}"
-        )
+    up_to("batch", recipe.batch, len(train), "the images for the weights")
     if e.stops_by_eigenvalue and method.softmax_temperature is None:
         raise ValueError(
             f"stop must have another criterion than {e.stop['criterion']!r} for {e.method}, whose"
@@ -222,8 +226,8 @@ def build(experiment: Experiment, machine: Machine) -> Search:
     if e.keep_weights and not recipe.epochs:
         raise ValueError(f"keep_weights must be False for {e.method}, which trains no supernet")
     net = supernet_of(e, method, images.num_classes).to(device, PRECISIONS[e.precision])
-    if e.evaluation is not None and not 1 <= e.evaluation <= len(valid):
-        raise ValueError(f"evaluation must be 1 to {len(valid)}, not {e.evaluation}")
+    if e.evaluation is not None:
+        up_to("evaluation", e.evaluation, len(valid))
     evaluation = valid[: e.evaluation]
     names = ("seed", "precision", "judge_every", "probe_every", "eigenvalue_every")
     settings = {name: getattr(e, name) for name in names}

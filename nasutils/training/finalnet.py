@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from nasutils import data, runs, spaces
 from nasutils.data import Data, ImageSet, augment, cutout, index_batches, normalize
-from nasutils.errors import as_declared, choose, plain
+from nasutils.errors import as_declared, choose, plain, up_to
 from nasutils.runs import Run
 from nasutils.spaces.genotype import Genotype, is_namedtuple
 from nasutils.spaces.size import count_multiply_adds, count_parameters
@@ -402,8 +402,8 @@ def result(
 
 
 def _first(name: str, images: ImageSet, count: int | None) -> ImageSet:
-    if count is not None and not 1 <= count <= len(images):
-        raise ValueError(f"{name} must be 1 to {len(images)}, not {count}")
+    if count is not None:
+        up_to(name, count, len(images))
     return images[:count]
 
 

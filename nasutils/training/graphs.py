@@ -8,7 +8,7 @@ samples operations) runs as it would without.
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -99,12 +99,12 @@ class _Graph:
         images, labels = self.inputs[:2]
         loss, logits = self.compute(images, labels, self.read, self.active)
         of = [source for source in self.sources if source.requires_grad]
-        found = iter(torch.autograd.grad(loss, of, materialize_grads=True))
-        gradients = [next(found) if s.requires_grad else None for s in self.sources]
+        found = torch.autograd.grad(loss, of, materialize_grads=True)
+        gradients = _placed([s.requires_grad for s in self.sources], found)
         return loss.detach(), logits.detach(), gradients
 
     def replay(self, inputs: Sequence[Tensor]) -> None:
-        """Of other inputs; without gradients enabled."""
+        """Compute loss, logits and gradients of other inputs; without gradients enabled."""
         for static, given in zip(self.inputs, inputs, strict=True):
             static.copy_(given)
         self.graph.replay()
@@ -127,6 +127,11 @@ class _Replayed(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, g: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        scaled = iter(torch._foreach_mul(ctx.saved_tensors, g))
-        gradients = [next(scaled) if known else None for known in ctx.known]
-        return None, None, None, *gradients
+        scaled = torch._foreach_mul(ctx.saved_tensors, g)
+        return None, None, None, *_placed(ctx.known, scaled)
+
+
+def _placed(wanted: Sequence[bool], values: Iterable[Tensor]) -> list[Tensor | None]:
+    """The values at the places that are wanted, in order, and None at the others."""
+    left = iter(values)
+    return [next(left) if want else None for want in wanted]

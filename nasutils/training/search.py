@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasutils.data import Data, ImageSet, augment, index_batches, normalize
-from nasutils.errors import choose, whole
+from nasutils.errors import choose, up_to, whole
 from nasutils.measures import leakage
 from nasutils.methods import Method, Recipe, relax
-from nasutils.spaces.base import Active, Mix, nonzero
+from nasutils.spaces.base import SKIP, Active, Mix, nonzero
 from nasutils.training.batchnorm import EVALUATION_BATCH, batch_norms_restored, recalibrate
 from nasutils.training.graphs import Graphs
 from nasutils.training.loop import PRECISIONS, Batch, Log, NotFinite, Record, clip, clock, cost
@@ -319,7 +319,7 @@ class Search:
                 name: _mean_entropy(rows)
                 for name, rows in self.method.space.competing(mix).items()
             },
-            "skip_count": str(genotype).count("skip_connect"),
+            "skip_count": str(genotype).count(SKIP),
             "genotype": str(genotype),
         }
 
@@ -455,8 +455,8 @@ def _check_recipe(recipe: Recipe, method: Method, images: int) -> None:
             " the epochs"
         )
         raise ValueError(f"{rule}, or alpha never moves, not {recipe.alpha_from}")
-    if recipe.valid_batch == "distinct" and recipe.batch > images:
-        raise ValueError(f"batch must be 1 to {images}, the images for alpha, not {recipe.batch}")
+    if recipe.valid_batch == "distinct":
+        up_to("batch", recipe.batch, images, "the images for alpha")
 
 
 def _check_supernet(net: nn.Module, method: Method) -> None:

@@ -49,7 +49,7 @@ from torch import Tensor
 
 from nasutils import runs, spaces
 from nasutils.data import ImageSet, index_batches
-from nasutils.errors import choose, whole
+from nasutils.errors import choose, up_to, whole
 from nasutils.measures import leakage
 from nasutils.runs import Run
 from nasutils.spaces import darts_cells, darts_policies, lhd_cells, lhd_policies
@@ -332,11 +332,7 @@ class Selection(Computation):
         images for alpha.
         """
         search = build(self.search, machine)
-        if self.images > len(search.valid):
-            raise ValueError(
-                f"images must be 1 to {len(search.valid)}, the search's images for alpha, not"
-                f" {self.images}"
-            )
+        up_to("images", self.images, len(search.valid), "the search's images for alpha")
         home = Run(machine.runs / runs.key(self.search.params()))
         if home.result is None:
             raise ValueError(

@@ -317,10 +317,8 @@ def test_cells_can_be_recomputed_operation_by_operation(partial):
             for e in edges:
                 x = states[cell.edges[e][0]]
                 part, rest = x[:, : x.shape[1] // partial], x[:, x.shape[1] // partial :]
-                mixed = sum(
-                    w * y
-                    for w, y in zip(mix[cell.cell_type][e], cell.branches(e, part), strict=True)
-                )
+                weights = zip(cell.edge_ops[e], mix[cell.cell_type][e], strict=True)
+                mixed = sum(w * cell.branch(e, name, Node(part)) for name, w in weights)
                 rest = F.max_pool2d(rest, 2) if partial > 1 and cell.stride(e) == 2 else rest
                 joined = (
                     torch.cat([mixed, mix[cell.cell_type][e].sum() * rest], dim=1)

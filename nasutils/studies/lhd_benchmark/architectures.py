@@ -7,11 +7,11 @@ Beta-DARTS and SurgeNAS have none.
 """
 
 from functools import cache
-from importlib.resources import files
 
 import numpy as np
 import pandas as pd
 
+from nasutils import paths
 from nasutils.spaces.genotype import Genotype
 from nasutils.spaces.lhd import LHD
 
@@ -36,8 +36,7 @@ def architectures() -> pd.DataFrame:
     """A row per architecture: dataset, method (as in `methods.get`), trial (1 to 5),
     and what its script keeps.
     """
-    with (files("nasutils") / "tables" / "lhd_architectures.csv.gz").open("rb") as file:
-        return pd.read_csv(file, compression="gzip")
+    return pd.read_csv(paths.shipped("lhd_architectures.csv.gz"))
 
 
 def genotype(dataset: str, method: str, trial: int, policy: str = "base") -> Genotype:
@@ -67,7 +66,7 @@ def pilot_by_method() -> dict[str, dict[str, np.ndarray]]:
 
     Methods in the order of METHODS, those that a policy has. See `tables/README.md`.
     """
-    table = pd.read_csv(files("nasutils") / "tables" / "lhd_pilot.csv").sort_values("trial")
+    table = pd.read_csv(paths.shipped("lhd_pilot.csv")).sort_values("trial")
     found = {}
     for policy in table["policy"].unique():
         rows = table[table["policy"] == policy].set_index("method")["accuracy"]

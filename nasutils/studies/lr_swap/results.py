@@ -134,6 +134,6 @@ def online(
     stopper = stopping.Stopper(criterion, SPACE, operation=operation, patience=patience)
     for count, record in enumerate(records, 1):
         if decision := stopper(record):
-            taken = next(r for r in records if r["epoch"] == decision.epoch)
+            taken = stopping.taken_record(records, decision)
             return count, _accuracies(taken["genotype"])["cifar10"]
     return len(records), _accuracies(records[-1]["genotype"])["cifar10"]

@@ -156,11 +156,10 @@ def ss_cells(records: stopping.Records) -> dict[str, str]:
     by the name of the published cell.
     """
     space = spaces.get("darts7")
-    by_epoch = {record["epoch"]: record["genotype"] for record in records}
     cells = {}
     for name, op in SS_CELLS.items():
         decision = stopping.stop(records, "peak_ungated", space=space, operation=op)
-        cells[name] = by_epoch[decision.epoch]
+        cells[name] = stopping.taken_record(records, decision)["genotype"]
     return cells
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from nasutils.measures import estimates, searches
 from nasutils.report import plots
+from nasutils.spaces.base import SKIP
 from nasutils.spaces.genotype import Genotype
 from nasutils.studies.figures import Drawn
 from nasutils.studies.readings import counted
@@ -52,7 +53,7 @@ def skips(found: Mapping[Key, str]) -> pd.DataFrame:
     counts = {}
     for key, cell in found.items():
         normal = Genotype.parse(cell).cells[0]
-        counts[key] = str(normal).count("skip_connect")
+        counts[key] = str(normal).count(SKIP)
     return _by_seed(counts)
 
 

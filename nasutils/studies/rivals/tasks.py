@@ -179,7 +179,7 @@ def _cures(run: Run) -> tuple[str, str, str]:
     mix = {cell_type: torch.tensor(rows) for cell_type, rows in last["mix"].items()}
     limited = space.discretize(mix, policy="top2-skips2")
     decision = stopping.stop(records, "peak", space=space, operation="sep_conv_3x3")
-    stopped = next(record for record in records if record["epoch"] == decision.epoch)
+    stopped = stopping.taken_record(records, decision)
     return last["genotype"], str(limited), stopped["genotype"]
 
 
