@@ -83,7 +83,7 @@ def share(name: str, value: float) -> float:
 
 
 def as_declared(given: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
-    """The same values by name, but whole numbers as floats where a float is declared:
+    """Values by name as given, but whole numbers as floats where a float is declared:
     1 and 1.0 are one setting.
     """
     values = dict(given)

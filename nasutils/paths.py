@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SCALES = ("paper", "laptop", "smoke")
-"""Largest first."""
+"""The scales, the largest first."""
 
 
 def notebook(name: str) -> Path:

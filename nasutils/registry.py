@@ -61,11 +61,13 @@ class Registry(Generic[T]):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Ours first, then the others in the order in which they were registered."""
+        """The names of all classes: ours first, then the others in the order in which they were
+        registered.
+        """
         return tuple(self._classes)
 
     def __getitem__(self, name: str) -> type[T]:
-        """Raises ValueError naming the choices and the nearest one."""
+        """The class of that name. Raises ValueError naming the choices and the nearest one."""
         return self._classes[choose(self._kind, name, self._classes)]
 
     def source(self, name: str) -> str | None:

@@ -50,16 +50,17 @@ Result = dict[str, Any]
 FILES = ("params.json", "stamp.json", "records.jsonl", "result.json")
 """The files that a finished run consists of."""
 WEIGHTS = "weights.safetensors"
-"""The file of the weights, which a run has where it was asked for them."""
+"""The file of trained weights, which a finished run has where they were asked for."""
 SUMMED = (*FILES[:-1], WEIGHTS, FILES[-1])
-"""All files of a run in the order of its digest, to which `finish` adds the result last."""
+"""All files that the digest is of, in its order; `finish` adds the result last."""
 DIGEST = "SHA256SUMS"
-"""The file with the sha256 of each of them, as the program sha256sum writes and checks it;
-older runs have none.
+"""The file of the digest: the sha256 of each of `SUMMED`, as the program sha256sum writes and
+checks it. Older runs have none.
 """
 UNKNOWN: Mapping[str, Any] = {"device": "unknown", "commit": None}
 """The stamp of a process whose own is damaged."""
 AGAIN = "get it from a copy, or delete its folder to compute the run again"
+"""What to do about a damaged file of a finished run."""
 
 
 class BadCheckpoint(RuntimeError):
@@ -125,11 +126,11 @@ class Run:
 
     @property
     def stamp(self) -> dict[str, Any]:
-        """Machine and software of the process that finished it, see `stamp`;
+        """Machine and software of the process that finished it, see `nasutils.stamp`;
         empty if it was not begun. Raises BadRun.
 
-        `before`, if others had computed part of it: their stamps,
-        the first one first, each with the number of `epochs` that were done when it ended.
+        `before`, if other processes had computed part of it: their stamps, the first one first,
+        each with the number of `epochs` that were done when it ended.
         """
         return _read(self.path / "stamp.json") or {}
 
@@ -167,7 +168,7 @@ class Run:
         )
 
     def _check_whole(self, result: Result) -> None:
-        """Raise BadRun for what can be known to be wrong of a run without a digest, too."""
+        """Raise BadRun for damage that can be seen without a digest."""
         _ = self.stamp  # raises BadRun where it is damaged
         if self.params is None or key(self.params) != self.path.name:
             raise BadRun(
@@ -221,8 +222,9 @@ class Run:
         _write_whole(records, kept)
 
     def _kept(self, done: int, digest: str | None) -> bytes:
-        """The records of that many epochs; digest:
-        what the checkpoint says of them, None if it is an older one.
+        """The records of that many epochs, as they are in the file.
+
+        digest: what the checkpoint says of them, None if it is an older one.
         """
         file = self.path / "checkpoint.pt"
         records = self.path / "records.jsonl"
@@ -474,7 +476,7 @@ def _opened(folder: Path) -> Iterator[int]:
 
 def give_digests(folder: Path) -> None:
     """Give the finished runs in a folder a digest, where they have none;
-    prints how many got one and what not.
+    prints how many got one, and which could not.
     """
     given = 0
     for file in sorted(folder.glob("*/result.json")):
@@ -486,9 +488,7 @@ def give_digests(folder: Path) -> None:
 
 
 def _give_digest(run: Run) -> bool:
-    """Give a run a digest if it has none; returns whether it had none.
-    Raises BadRun if it is damaged as far as can be known.
-    """
+    """Give a run its digest; returns whether it had none. Raises BadRun for visible damage."""
     _ = run.result, run.records  # raise BadRun where they are damaged
     if (run.path / DIGEST).exists():
         return False
@@ -497,7 +497,7 @@ def _give_digest(run: Run) -> bool:
 
 
 def main() -> None:
-    """Read the command line and give digests."""
+    """Do what the command line asks for."""
     parser = argparse.ArgumentParser(
         prog="python -m nasutils.runs", description="Digests of finished runs."
     )

@@ -245,7 +245,7 @@ SHARED = {
     "methods and spaces by name": "__getattr__ _check get register registry",
     "tasks, each with a version in its key": "VERSION build",
     "data sets, ours and people's own": "content located",
-    "a kind of things with a name each": "CRITERIA T TESTS WIDTH interval load rank_correlation",
+    "a kind of things with a name each": "CRITERIA TESTS WIDTH interval load rank_correlation",
 }
 """Names that more than one module defines, by what makes them mean the same."""
 

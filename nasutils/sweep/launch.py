@@ -35,7 +35,9 @@ from nasutils.training.computation import Machine, tell_changes
 
 State = Literal["cached", "waiting", "running", "finished", "failed"]
 States = Mapping[str, State]
-"""Of every run of a sweep, by the name of its folder. cached: it was finished before the sweep."""
+"""The state of every run of a sweep, by the name of its folder.
+cached: it was finished before the sweep.
+"""
 
 Watch = Callable[[States], None]
 """Called whenever a state changes, and every few seconds in between."""
@@ -90,7 +92,7 @@ def open_pool(machine: Machine, workers: int | None, engine: str, gpus: float) -
 
 
 def _unwatched(states: States) -> None:
-    """Nobody is told."""
+    """Tell nobody."""
 
 
 def _at_first(names: Iterable[str], machine: Machine) -> dict[str, State]:
@@ -178,15 +180,16 @@ def gather(
 def _check_tasks(tasks: Any) -> None:
     """Raise ValueError unless it is a dict of what can be run."""
     if not isinstance(tasks, Mapping):
-        rule = "a dict with a key for each Experiment or Evaluation"
+        rule = "a dict with a key for each Experiment, Evaluation or Selection"
         raise ValueError(f"tasks must be {rule}, not a {type(tasks).__name__}")
     for key, task in tasks.items():
         if not callable(getattr(task, "params", None)):
-            raise ValueError(f"task {key!r} must be an Experiment or Evaluation, not {task!r}")
+            kinds = "an Experiment, Evaluation or Selection"
+            raise ValueError(f"task {key!r} must be {kinds}, not {task!r}")
 
 
 def _print_outcome(found: dict[K, Run]) -> None:
-    """The last line of `gather`. Equal tasks are one run, which has the key of the first."""
+    """Print the last line of `gather`. Equal tasks are one run, which has the key of the first."""
     unique = {run: key for key, run in reversed(found.items())}
     failed = {key: failure["error"] for run, key in unique.items() if (failure := run.failure)}
     machines = [f"{count} on {device}" for device, count in computed_on(unique).items()]
@@ -224,7 +227,7 @@ def _check_possible(tasks: Iterable[Task], machine: Machine) -> None:
 
 
 def finished(found: Mapping[K, Run]) -> dict[K, Run]:
-    """Those of these runs that finished. Raises RuntimeError, quoting the first failure,
+    """The runs among these that finished. Raises RuntimeError, quoting the first failure,
     if none of them did.
     """
     done = {key: run for key, run in found.items() if run.finished}

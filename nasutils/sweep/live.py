@@ -26,11 +26,11 @@ OVER = ("cached", "finished", "failed")
 SHARE = 20
 """A table is drawn anew after so many times the seconds that drawing it took."""
 SHOWN = 16
-"""As many runs have a line of their own: those under way, then those that are over,
+"""Number of runs that have a line of their own: those under way, then those that are over,
 the last ones first.
 """
 WIDTH, HEIGHT, EDGE = 120, 24, 2
-"""Of a curve, in pixels. Its line keeps off the edges, which would cut it."""
+"""Size of a curve, in pixels. Its line keeps off the edges, which would cut it."""
 
 
 class View(Protocol):
@@ -57,7 +57,7 @@ def in_jupyter() -> bool:
 
 
 def caption(states: Mapping[str, str], left: float) -> str:
-    """In words how many runs are under way and have failed, and the time left.
+    """Words for how many runs are under way and have failed, and for the time left.
 
     left: seconds, nan if it is not known yet.
     """
@@ -69,7 +69,7 @@ def caption(states: Mapping[str, str], left: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """In whole minutes, begun ones counted."""
+    """A time in hours and whole minutes, begun ones counted."""
     minutes = ceil(seconds / 60)
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 

@@ -29,7 +29,7 @@ def seconds(records: Sequence[Mapping[str, Any]]) -> float:
 
 
 class Progress(NamedTuple):
-    """Of a run, so far. records: one per epoch; seconds: what these took."""
+    """How far a run is. records: one per epoch; seconds: what these took."""
 
     records: Sequence[Record] = ()
     seconds: float = 0.0
@@ -49,6 +49,13 @@ def progress(run: Run) -> Progress:
 
 
 # The time left
+
+
+class Spent(NamedTuple):
+    """What a number of epochs took."""
+
+    seconds: float
+    epochs: int
 
 
 class Outlook:
@@ -80,48 +87,15 @@ class Outlook:
             self._epochs[name] = task.epochs
             self._kinds[name] = _setting(task.params())
         self._before: dict[str, float] | None = None
-        self._finished: dict[str, tuple[float, int]] = {}
-        """Of the runs that finished in this sweep, seconds and epochs."""
+        self._finished: dict[str, Spent] = {}
+        """What the runs that finished in this sweep took, by name."""
         self.under_way, self.ends = {}, {}
-
-    def _paces_before(self, states: Mapping[str, str]) -> dict[str, float]:
-        """Seconds an epoch in the runs that were finished before this sweep, by kind;
-        read at the first call, of the kinds that are to be computed.
-        """
-        if self._before is None:
-            asked = {self._kinds[name] for name, state in states.items() if state != "cached"}
-            measured = _measured(self._root, self._unit, asked) if asked else {}
-            self._before = {kind: _mean_cost(costs) for kind, costs in measured.items()}
-        return self._before
 
     def __call__(self, states: Mapping[str, str]) -> float:
         if monotonic() >= self._next:
             self._left = self._estimated(states)
             self._next = monotonic() + self._every
         return self._left
-
-    def _estimated(self, states: Mapping[str, str]) -> float:
-        self._keep_finished(states)
-        running = [name for name, state in states.items() if state == "running"]
-        waiting = [name for name, state in states.items() if state == "waiting"]
-        self.under_way = {name: self.progress(name) for name in running}
-        so_far = {name: (done.seconds, done.epochs) for name, done in self.under_way.items()}
-        # What is known best comes last: it replaces what comes before it.
-        paces = self._paces_before(states) | self._paces(so_far) | self._paces(self._finished)
-        costs = {}
-        for name in (*running, *waiting):
-            pace = paces.get(self._kinds[name], nan)
-            costs[name] = pace * self._epochs[name]
-        self.ends = {name: self._end(name, costs[name]) for name in running}
-        return time_left(self.ends.values(), [costs[name] for name in waiting])
-
-    def _keep_finished(self, states: Mapping[str, str]) -> None:
-        for name, state in states.items():
-            if state == "finished" and name not in self._finished:
-                seconds = self.progress(name).seconds
-                # All of its epochs, though it may have ended itself after fewer: so may those to
-                # come.
-                self._finished[name] = seconds, self._epochs[name]
 
     def progress(self, name: str) -> Progress:
         """How far a run is now; nothing where it cannot be read: a view stops no sweep,
@@ -132,26 +106,67 @@ class Outlook:
         except BadRun:
             return Progress()
 
-    def _paces(self, so_far: Mapping[str, tuple[float, int]]) -> dict[str, float]:
-        """Seconds an epoch, by kind. so_far: seconds and epochs by the name of a run."""
+    def _estimated(self, states: Mapping[str, str]) -> float:
+        """The seconds that are left, of the run folders as they are now."""
+        self._look(states)
+        paces = self._paces(states)
+        self.ends = {name: self._end(name, paces) for name in self.under_way}
+        waiting = [name for name, state in states.items() if state == "waiting"]
+        return time_left(self.ends.values(), [self._cost(name, paces) for name in waiting])
+
+    def _look(self, states: Mapping[str, str]) -> None:
+        """See how far the runs are that are computed, and what those took that finished."""
+        running = [name for name, state in states.items() if state == "running"]
+        self.under_way = {name: self.progress(name) for name in running}
+        for name, state in states.items():
+            if state == "finished" and name not in self._finished:
+                # All of its epochs, though it may have ended itself after fewer: so may those to
+                # come.
+                self._finished[name] = Spent(self.progress(name).seconds, self._epochs[name])
+
+    def _cost(self, name: str, paces: Mapping[str, float]) -> float:
+        """The seconds of a whole run at the pace of its kind; nan: not known."""
+        return paces.get(self._kinds[name], nan) * self._epochs[name]
+
+    def _end(self, name: str, paces: Mapping[str, float]) -> float:
+        """The seconds that are left of a run under way: at its own pace, if it has a record."""
+        done = self.under_way[name]
+        if done.epochs:
+            cost = done.seconds / done.epochs * self._epochs[name]
+        else:
+            cost = self._cost(name, paces)
+        return cost if isnan(cost) else max(cost - done.seconds, 0.0)
+
+    def _paces(self, states: Mapping[str, str]) -> dict[str, float]:
+        """Seconds an epoch, by kind, as well as they are known by now."""
+        so_far = {name: Spent(done.seconds, done.epochs) for name, done in self.under_way.items()}
+        # What is known best comes last: it replaces what comes before it.
+        return {
+            **self._paces_before(states),
+            **self._paces_of(so_far),
+            **self._paces_of(self._finished),
+        }
+
+    def _paces_before(self, states: Mapping[str, str]) -> dict[str, float]:
+        """Seconds an epoch in runs that were finished before this sweep, by kind;
+        read at the first call, of the kinds that are to be computed.
+        """
+        if self._before is None:
+            asked = {self._kinds[name] for name, state in states.items() if state != "cached"}
+            measured = _measured(self._root, self._unit, asked) if asked else {}
+            self._before = {kind: _mean_cost(costs) for kind, costs in measured.items()}
+        return self._before
+
+    def _paces_of(self, spent: Mapping[str, Spent]) -> dict[str, float]:
+        """Seconds an epoch in runs of this sweep, by kind. spent: by the name of a run."""
         seconds = defaultdict[str, float](float)
         epochs = Counter[str]()
-        for name, (cost, count) in so_far.items():
+        for name, (cost, count) in spent.items():
             kind = self._kinds[name]
             seconds[kind] += cost
             epochs[kind] += count
         known = [kind for kind in epochs if epochs[kind] and seconds[kind]]
         return {kind: seconds[kind] / epochs[kind] for kind in known}
-
-    def _end(self, name: str, cost: float) -> float:
-        """The seconds that are left of a run under way.
-
-        cost: of all of it, by its kind; its own records tell more.
-        """
-        done = self.under_way[name]
-        if done.epochs:
-            cost = done.seconds / done.epochs * self._epochs[name]
-        return cost if isnan(cost) else max(cost - done.seconds, 0.0)
 
 
 def time_left(under_way: Iterable[float], waiting: Iterable[float]) -> float:
@@ -206,7 +221,7 @@ def plan(tasks: Mapping[Any, Task], machine: Machine, packed: int = 1) -> pd.Dat
 
 
 def totals(runs: pd.DataFrame, packed: int, unit: str) -> pd.DataFrame:
-    """Per kind of run, and for all: how many, how many are finished, minutes of one,
+    """A row per kind of run, and one for all: how many, how many are finished, minutes of one,
     hours of all and of what is left.
 
     runs: a row per run with its kind, finished (bool), minutes (nan: not measured) and `measured
@@ -234,6 +249,7 @@ def totals(runs: pd.DataFrame, packed: int, unit: str) -> pd.DataFrame:
 
 
 EpochCost = tuple[float, str]
+"""Seconds of an epoch, and the device they were measured on."""
 
 
 def kind(params: Params) -> str:
@@ -264,7 +280,7 @@ def _setting(params: Params) -> str:
 
 
 def _measured(root: Path, unit: str, settings: set[str]) -> dict[str, list[EpochCost]]:
-    """What finished runs on that type of device cost, by setting; only of these settings.
+    """What an epoch of finished runs cost, by setting: of these settings, on that type of device.
 
     Those that are damaged are left out, which is said.
     """
@@ -287,5 +303,5 @@ def _measured(root: Path, unit: str, settings: set[str]) -> dict[str, list[Epoch
 
 
 def _mean_cost(costs: Sequence[EpochCost]) -> float:
-    """Mean seconds of an epoch; nan of none."""
+    """Mean seconds of an epoch; nan where none was measured."""
     return fmean(seconds for seconds, _ in costs) if costs else nan

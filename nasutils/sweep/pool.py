@@ -45,19 +45,19 @@ _SPAWN = get_context("spawn")
 
 
 class Task(Protocol):
-    """What is run: an `Experiment` (a search) or an `Evaluation`
-    (the training of a derived network).
+    """What is run: an `Experiment` (a search), an `Evaluation` (the training of a derived network)
+    or a `Selection` (of operations in a trained supernet).
     """
 
     @property
     def epochs(self) -> int:
-        """Of the whole run; it leaves at most one record for each."""
+        """Number of epochs of the whole run, each of which leaves at most one record."""
 
     def params(self) -> runs.Params:
         """What the run folder is named by."""
 
     def check(self, machine: Machine) -> None:
-        """Raises what its run would raise at its start: ValueError, MissingData."""
+        """Raise what its run would raise at its start: ValueError, MissingData."""
 
     def run(self, machine: Machine) -> Run:
         """The finished run, from its folder or computed."""
@@ -141,7 +141,7 @@ def events(tasks: Mapping[str, Task], pool: Pool) -> Iterator[Event | None]:
 
 
 def check_sweep(machine: Machine, workers: int | None, engine: str, gpus: float) -> None:
-    """Raises ValueError, naming the parameter, for what no pool can do; see `launch.open_pool`."""
+    """Raise ValueError, naming the parameter, for what no pool can do; see `launch.open_pool`."""
     check_machine(machine)
     choose("engine", engine, ENGINES)
     if workers is not None and workers < 1:
@@ -283,7 +283,9 @@ class _Worker:
             self.connection.send_bytes(parcel(task))
 
     def error(self) -> str | None:
-        """Of the task that ended, None if it finished. Raises one of DIED if the process died."""
+        """The error of the task that ended, None if it finished. Raises one of DIED if the process
+        died.
+        """
         return self.connection.recv()
 
     def end(self) -> int | None:
@@ -305,8 +307,8 @@ def _serve(connection: Connection, machine: Machine) -> None:
 
 
 def _end_with_parent() -> None:
-    """When the sweep is killed, its processes end as well,
-    and do not compete with those of the next one.
+    """End this process when the sweep is killed, so that it does not compete with those of the
+    next one.
     """
     parent = parent_process()
     assert parent is not None

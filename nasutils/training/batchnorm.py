@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 EVALUATION_BATCH = 250
-"""Images per forward where nothing is trained."""
+"""Number of images per forward pass where nothing is trained."""
 
 
 def recalibrate(
@@ -31,7 +31,7 @@ def recalibrate(
 
 @contextmanager
 def batch_norms_restored(net: nn.Module) -> Iterator[None]:
-    """Put the batch norms' statistics and momenta back as they were."""
+    """Afterwards put the batch norms' statistics and momenta back as they were."""
     before = []
     for norm in net.modules():
         if isinstance(norm, nn.BatchNorm2d):

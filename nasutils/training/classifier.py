@@ -32,10 +32,11 @@ class Relaxed(nn.Module):
 
     @property
     def mix(self) -> dict[str, Tensor]:
-        """By cell type, (edges, operations)."""
+        """The mixing weights by cell type, (edges, operations)."""
         return {cell_type: self.get_buffer(f"mix_{cell_type}") for cell_type in self.cell_types}
 
     def forward(self, images: Tensor) -> Tensor:
+        """Logits of normalised images."""
         return self.net(images, self.mix, self.active)
 
 
@@ -70,7 +71,7 @@ class Classifier(nn.Module):
             self.register_buffer(name, torch.tensor(values, dtype=dtype).view(3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Raises ValueError for images of another shape."""
+        """Logits of images as they are. Raises ValueError for images of another shape."""
         side, shape = self.resolution, tuple(images.shape)
         if shape[1:] != (3, side, side):
             raise ValueError(f"images must be (batch, 3, {side}, {side}), not {shape}")

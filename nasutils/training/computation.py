@@ -48,7 +48,7 @@ class Machine:
 
 
 def check_machine(machine: Machine) -> None:
-    """Raise ValueError if it is none."""
+    """Raise ValueError for what is no `Machine`."""
     if not isinstance(machine, Machine):
         raise ValueError(f"machine must be a Machine, as in Machine(runs='runs'), not {machine!r}")
 
@@ -231,7 +231,9 @@ def measured(
 
 @contextmanager
 def repeatable() -> Iterator[None]:
-    """One thread, and convolutions on a GPU by algorithms that give the same bits every time."""
+    """Compute on one thread, and convolutions on a GPU by algorithms that give the same bits every
+    time; afterwards as before.
+    """
     threads, deterministic = torch.get_num_threads(), torch.backends.cudnn.deterministic
     torch.set_num_threads(1)
     torch.backends.cudnn.deterministic = True

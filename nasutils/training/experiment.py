@@ -144,7 +144,9 @@ class Experiment(Portable, Computation):
 
     @property
     def _measures_eigenvalues(self) -> bool:
-        """Often enough for DARTS-ES; a probe measures the eigenvalue, too."""
+        """Whether eigenvalues are measured often enough for DARTS-ES;
+        a probe measures the eigenvalue, too.
+        """
         cadences = (self.eigenvalue_every, self.probe_every)
         return any(1 <= every <= ES_CADENCE for every in cadences)
 
@@ -194,7 +196,7 @@ class Experiment(Portable, Computation):
         return found
 
     def decision(self, records: Records) -> Decision | None:
-        """Of `stop`, after these records; None as long as the search goes on.
+        """What `stop` decides after these records; None as long as the search goes on.
         Raises ValueError, see `Stopper`.
         """
         if not self.stop:
@@ -269,7 +271,7 @@ def supernet_of(experiment: Experiment, method: methods.Method, num_classes: int
 
 
 def supernet_options(method: methods.Method) -> dict[str, Any]:
-    """What a method asks of its supernet."""
+    """The arguments of `Space.supernet` that a method asks for."""
     asked: dict[str, Any] = {"partial": method.partial}
     if method.extra:
         asked["extra"] = method.extra

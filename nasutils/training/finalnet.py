@@ -1,7 +1,8 @@
 """Training and testing of a derived network:
 the protocol, one run of it as a value, a record after every epoch.
 
-The test images are judged after every epoch, as in the field's code. What is reported is the last
+The test images are judged after every epoch, as in the field's code, unless the protocol says
+otherwise. What is reported is the last
 epoch; the best one is selected on the test set itself, hence optimistic, and recorded beside it as
 `best_...`.
 """
@@ -93,12 +94,12 @@ class Evaluation(Portable, Computation):
 
     @cached_property
     def content(self) -> str:
-        """See `Experiment.content`."""
+        """The name of the data set, or the digest of own images, see `Experiment.content`."""
         return data.content(str(self.dataset))
 
     @property
     def epochs(self) -> int:
-        """Of the training."""
+        """Number of epochs of the training."""
         return protocol_of(self).epochs
 
     def params(self) -> runs.Params:
@@ -370,7 +371,7 @@ def _without_head(evaluation: Evaluation, training: FinalnetTraining) -> nn.Modu
 
 @cache
 def _check_genotype(space: str, genotype: str, source: str | None) -> None:
-    """Raise ValueError unless a genotype is of the space; source: of an own space."""
+    """Raise ValueError unless a genotype is of the space. source: the digest of an own space."""
     spaces.get(space).check_genotype(genotype)
 
 

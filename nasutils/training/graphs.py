@@ -21,11 +21,11 @@ SupernetLoss = Callable[[Tensor, Tensor, Mix, Active], tuple[Tensor, Tensor]]
 """(images, labels, mix, active) -> mean loss, logits."""
 
 SEEN = 4
-"""A combination is recorded when it has been computed so often:
-that also sets up what a recording must not.
+"""Number of times after which a combination is recorded:
+to compute it before also sets up what a recording must not.
 """
 KEPT = 6
-"""As many graphs are kept, those used last."""
+"""Number of graphs that are kept, those used last."""
 
 
 class Graphs:

@@ -21,7 +21,7 @@ alpha and mix stay float32.
 
 
 GRADIENT = "alpha's gradient"
-"""What the message calls it."""
+"""How `NotFinite` calls a gradient of alpha that is not finite."""
 
 
 class NotFinite(FloatingPointError):
@@ -30,8 +30,8 @@ class NotFinite(FloatingPointError):
 
 @dataclass(frozen=True)
 class Batch:
-    """images: (batch, 3, H, W), augmented and normalised; labels: (batch,);
-    role: "train", "valid" or "test".
+    """Images with their labels. images: (batch, 3, H, W), augmented and normalised;
+    labels: (batch,); role: "train", "valid" or "test".
     """
 
     role: str
@@ -49,6 +49,7 @@ class Log:
         """What each loss and norm is called in a message, in the order in which they came."""
 
     def add(self, batch: Batch, loss: Tensor, logits: Tensor) -> None:
+        """Keep the mean loss and the hits of a batch."""
         size = len(batch.labels)
         hits = (logits.argmax(dim=1) == batch.labels).sum()
         summed = torch.stack([loss.detach().double() * size, hits.double()])
@@ -56,7 +57,7 @@ class Log:
         self._came.append(f"the {batch.role} loss")
 
     def add_norm(self, norm: Tensor) -> None:
-        """Of alpha's gradient."""
+        """Keep the norm of alpha's gradient at this step."""
         self._norms.append(norm)
         self._came.append(GRADIENT)
 
@@ -66,8 +67,8 @@ class Log:
         return torch.stack(self._norms).mean().item() if self._norms else None
 
     def means(self, epoch: int, sizes: int) -> dict[str, float | None]:
-        """Of every role `<role>_loss` (nats) and `<role>_accuracy` (%), None without batches.
-        Raises NotFinite if a loss is not, naming what was the first.
+        """Means of every role over the epoch: `<role>_loss` (nats) and `<role>_accuracy` (%), None
+        without batches. Raises NotFinite if a loss is not finite, naming what was the first.
         """
         means: dict[str, float | None] = {}
         finite: dict[str, list[bool]] = {}
@@ -105,7 +106,7 @@ class Moment(NamedTuple):
 
 
 def clock() -> Moment:
-    """Now."""
+    """The time now."""
     return Moment(time.perf_counter(), time.process_time())
 
 

@@ -164,6 +164,7 @@ class Search:
         self.optimizer.param_groups[0]["lr"] = self.recipe.rate(epoch)
 
     def batch(self, role: str, images: ImageSet, index: Tensor) -> Batch:
+        """Images at these places, augmented as the recipe says, and normalised."""
         chosen = images[index.to(images.labels.device)]
         shown = chosen.images
         if self.recipe.augment:
@@ -209,7 +210,9 @@ class Search:
         active: Active | None,
         weights: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """Of normalised images, in the precision of the search and the type of its weights."""
+        """Logits of normalised images: computed in the precision of the search,
+        returned in the type of its weights.
+        """
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.autocast):
             if weights is None:
                 logits = self.net(images, mix, active)
@@ -327,8 +330,8 @@ class Search:
         """Accuracy (%) of the supernet on the evaluation images,
         relaxed and with one operation per edge.
 
-        Or with one of whatever else competes in the space (LHD: of all into a node; gates stay as
-        they are).
+        Where other things compete in the space than operations of an edge, one of those is left
+        (LHD: of all into a node; gates stay as they are).
         """
         mix = self.method.inference()
         strongest = self.method.space.relax(mix, relax.one_hot, gates=lambda g: g)
@@ -373,8 +376,8 @@ class Search:
 
     @torch.no_grad()
     def recalibrated_accuracy(self, mix: Mix) -> float:
-        """The same with batch-norm statistics of these mixing weights,
-        from the first training images, unaugmented.
+        """Accuracy (%) of the supernet on the evaluation images under mixing weights, with
+        batch-norm statistics estimated under these, on the first training images, unaugmented.
         """
         active = nonzero(mix)
 
@@ -508,7 +511,7 @@ def _numbers(observed: Any, method: Method) -> dict[str, float]:
 
 
 def _mean_entropy(rows: Sequence[Tensor]) -> float:
-    """Of distributions (rows, K); weights whose sum is that of an edge
+    """Mean entropy (nats) of distributions (rows, K); weights whose sum is that of an edge
     (PC-DARTS) are taken relatively.
     """
     entropies = [relax.entropy(p / p.sum(dim=1, keepdim=True)) for p in rows]
@@ -517,7 +520,7 @@ def _mean_entropy(rows: Sequence[Tensor]) -> float:
 
 @contextmanager
 def evaluation_mode(net: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards as before."""
+    """Put a network in evaluation mode, and afterwards back in the one it was in."""
     training = net.training
     net.eval()
     try:
@@ -528,7 +531,7 @@ def evaluation_mode(net: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def frozen(weights: Sequence[Tensor]) -> Iterator[None]:
-    """No gradients for these weights of a network; afterwards as before.
+    """Take no gradients of these weights of a network; afterwards as before.
 
     They are given as a list: to look for them in the modules of a supernet, at every step, took a
     twentieth of a step in which few operations run (GDAS).

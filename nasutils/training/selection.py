@@ -68,9 +68,9 @@ VERSION = 2
 CRITERIA = ("accuracy", "loss")
 
 Places = tuple[tuple[int, int], ...]
-"""(row, column) of mixing weights."""
+"""Places among the mixing weights of a key, each (row, column)."""
 Judged = Mapping[str, float]
-"""By criterion: accuracy (%) and loss (nats)."""
+"""How the supernet was judged, by criterion: accuracy (%) and loss (nats)."""
 
 
 # What there is to choose
@@ -78,10 +78,12 @@ Judged = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Choice:
-    """key: of the mixing weights. name: of what competes there. rivals: places of each by its
-    name; those of `none` carry nothing. places: all that the choice is about. keep: how many
-    rivals stay; None: those whose removal costs more than the mean, at least one. shared: what
-    stays shares the weight of all places evenly; else it has its own.
+    """Rivals for places among the mixing weights, of which some stay.
+
+    key: of the mixing weights. name: of what competes there. rivals: places of each by its name;
+    those of `none` carry nothing. places: all that the choice is about. keep: how many rivals
+    stay; None: those whose removal costs more than the mean, at least one. shared: what stays
+    shares the weight of all places evenly; else it has its own.
     """
 
     key: str
@@ -219,7 +221,7 @@ def costliest(costs: Mapping[str, float], keep: int | None) -> list[str]:
 
 
 def _settled(mix: Mix, choice: Choice, kept: Sequence[str]) -> Mix:
-    """The mixing weights of which only those of what is kept are left."""
+    """The mixing weights after a choice: of its places only those of what is kept are left."""
     staying = [place for name in kept for place in choice.rivals[name]]
     weights = {place: 0.0 for place in choice.places if place not in staying}
     if choice.shared:
@@ -241,8 +243,12 @@ def _weighed(mix: Mix, key: str, weights: Mapping[tuple[int, int], float]) -> Mi
 
 @dataclass(frozen=True)
 class Cost:
-    """judgements: of the supernet. forwards: passes of up to 250 images. tuned_epochs: of the
-    search's images for the weights, with a backward pass each."""
+    """What a selection costs.
+
+    judgements: how often the supernet is judged. forwards: passes of up to 250 images that these
+    take. tuned_epochs: epochs of tuning on the search's images for the weights, each with its
+    backward passes.
+    """
 
     judgements: int
     forwards: int
@@ -292,6 +298,7 @@ class Selection(Computation):
 
     @property
     def rounds(self) -> list[list[Choice]]:
+        """The choices in their order, see the function `rounds`."""
         space = spaces.get(self.search.space)
         return rounds(space, space.check_policy(self.search.options.get("policy")), self.seed)
 
@@ -302,7 +309,7 @@ class Selection(Computation):
 
     @property
     def cost(self) -> Cost:
-        """Known before it runs."""
+        """What it will cost; known before it runs."""
         judgements = sum(choice.judgements for choices in self.rounds for choice in choices)
         forwards = judgements * math.ceil(self.images / EVALUATION_BATCH)
         return Cost(judgements, forwards, self.tune_epochs * (len(self.rounds) - 1))
@@ -328,8 +335,8 @@ class Selection(Computation):
         }
 
     def start(self, machine: Machine) -> "Selecting":
-        """Before its first choice. Raises ValueError if the search is not finished or has too few
-        images for alpha.
+        """The selection before its first choice. Raises ValueError if the search is not finished
+        or has too few images for alpha.
         """
         search = build(self.search, machine)
         up_to("images", self.images, len(search.valid), "the search's images for alpha")
@@ -379,7 +386,9 @@ class Selecting:
         return record
 
     def judge(self, mix: Mix) -> Judged:
-        """Of the supernet in training mode, which leaves no trace. Raises NotFinite."""
+        """Accuracy (%) and loss (nats) of the supernet in training mode, which leaves no trace.
+        Raises NotFinite.
+        """
         with leakage.undisturbed(self.search.net):
             loss, accuracy = self.search.tested(self.images, mix)
         if not math.isfinite(loss):
@@ -387,7 +396,7 @@ class Selecting:
         return {"accuracy": accuracy, "loss": loss}
 
     def tune(self) -> None:
-        """An epoch of the weights under the mixing weights as they are."""
+        """Train the weights for an epoch under the mixing weights as they are."""
         search = self.search
         active = nonzero(self.mix)
         search.net.train()
@@ -399,7 +408,9 @@ class Selecting:
         search.check_finite()
 
     def genotype(self) -> str:
-        """Of the mixing weights as they are, without the columns of what is no operation."""
+        """The genotype of the mixing weights as they are, as text;
+        their columns of what is no operation are left out.
+        """
         method = self.search.method
         own = {}
         for key, (_, columns) in method.space.alpha_shapes.items():

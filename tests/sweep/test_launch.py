@@ -173,7 +173,7 @@ def test_gather_refuses_what_is_impossible_before_anything_runs(tmp_path):
     ("tasks", "says"),
     [
         ([Evaluation(CELL)], "tasks must be a dict with a key for each .*, not a list"),
-        ({"a": 1}, "task 'a' must be an Experiment or Evaluation, not 1"),
+        ({"a": 1}, "task 'a' must be an Experiment, Evaluation or Selection, not 1"),
     ],
 )
 def test_gather_refuses_what_is_no_task(tasks, says, tmp_path):
