@@ -57,6 +57,7 @@ def beaten(accuracies: ArrayLike) -> np.ndarray:
     return (worse + not_better) / (2 * len(cells))
 
 
+@cache
 def cell_accuracy(genotype: str) -> float:
     """Tabulated test accuracy (%) of a cell on CIFAR-10."""
     return nasbench201_table.query(genotype).test_accuracy["cifar10"]

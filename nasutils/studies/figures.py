@@ -3,7 +3,7 @@ functions of results and labels.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,14 +19,17 @@ from nasutils.measures.tables import RANDOM_CELL
 from nasutils.report import drawing, plots
 from nasutils.runs import Run
 from nasutils.spaces.nasbench201 import EDGES, OPS
+from nasutils.spaces.nasbench201_table import DATASETS
 from nasutils.studies.published import NASBENCH201
 from nasutils.studies.variants import of_label
 
 DATASET_TITLES = {
+    "digits": "digits",
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",
-    "imagenet16-120": "ImageNet16-120",
+    "svhn": "SVHN",
 }
+"""Data set -> its name in a figure."""
 OPTIMUM, ALL_SKIP = 94.37, 54.30
 """CIFAR-10 test accuracy (%) of the best of all 15,625 cells, and of the cell of skips only."""
 CELL_LINES = {
@@ -54,19 +57,19 @@ class Results(Protocol):
 
 
 def present(results: Results, labels: Iterable[str]) -> list[str]:
-    """Those of these labels that were searched, in their order;
-    all that were and have a look, if none of them was.
+    """The labels of these that were searched, in this order. If none was: every searched label
+    that `plots.LOOKS` knows.
     """
     searched = [label for label, _ in results.runs]
-    found = [label for label in labels if label in searched]
-    if found:
-        return found
+    wanted = [label for label in labels if label in searched]
+    if wanted:
+        return wanted
     return [label for label in dict.fromkeys(searched) if label in plots.LOOKS]
 
 
 def one_search(results: Results, label: str, seed: int) -> tuple[str, Run]:
-    """The name, for a heading, and the search of that label and seed;
-    of the first one if it was not made or failed.
+    """A search's name, for a heading, and the search: the one of that label and seed, or the
+    first of all if that one was not made or failed.
     """
     key = label, seed
     if key not in results.runs:
@@ -92,9 +95,7 @@ def accuracy(results: Results, labels: Iterable[str]) -> Drawn:
         part = of_label(rows, label)
         style = plots.look(label)
         plots.median_band(ax, part, "epoch", "cifar10", seeds=True, label="median", **style)
-        for name, (value, line) in CELL_LINES.items():
-            if value > low:
-                ax.axhline(value, color="0.25", lw=0.9, ls=line, label=name)
+        reference_lines(ax.axhline, low)
         ax.set_title(label)
         plots.stretch(ax, "y", low)
     label_outer(axes, "epoch", "test accuracy\nof the cell (%)")
@@ -104,8 +105,15 @@ def accuracy(results: Results, labels: Iterable[str]) -> Drawn:
         "thin lines: searches; with marks: their median; the axis is that of the error's"
         " logarithm",
     )
-    columns = ["method", "seed", "epoch", "genotype", *DATASET_TITLES]
+    columns = ["method", "seed", "epoch", "genotype", *DATASETS]
     return figure, rows[columns]
+
+
+def reference_lines(draw: Callable[..., Any], low: float) -> None:
+    """The CELL_LINES that lie above `low` (%); draw: `ax.axhline` or `ax.axvline`."""
+    for name, (value, line) in CELL_LINES.items():
+        if value > low:
+            draw(value, color="0.25", lw=0.9, ls=line, label=name)
 
 
 def lowest(accuracies: pd.Series) -> float:
@@ -124,7 +132,7 @@ def grid(count: int, height: float, columns: int, **kwargs: Any) -> tuple[Figure
 
 
 def panel_grid(count: int, height: float, columns: int = 4) -> tuple[Figure, np.ndarray]:
-    """The same of one scale, over epochs."""
+    """So many panels of one scale, over epochs."""
     figure, axes = grid(count, height, columns, sharex=True, sharey=True)
     for ax in axes.flat[:count]:
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -186,7 +194,7 @@ def gap(results: Results, labels: Iterable[str]) -> Drawn:
 
 
 OPERATION_HATCHES = ("", "///", "...", "---", "xx")
-"""Of operations stacked on each other, for eyes that see no colour."""
+"""Hatches of operations stacked on each other, for eyes that see no colour."""
 
 
 def distributions(results: Results, labels: Iterable[str]) -> Drawn:
@@ -287,7 +295,7 @@ def main_table(results: Results) -> pd.DataFrame:
     """Methods by data sets: median accuracy of the last cell with its interval and n,
     published numbers, which are means, below.
     """
-    ours = tables.summary(results.last, list(DATASET_TITLES)).assign(source="this run")
+    ours = tables.summary(results.last, list(DATASETS)).assign(source="this run")
     return with_published(ours)
 
 

@@ -20,14 +20,15 @@ from nasutils.studies.variants import Variants, searches
 from nasutils.training.experiment import Experiment
 from nasutils.training.finalnet import Evaluation
 
-Key = tuple[str, str, int]
+SpaceKey = tuple[str, str, int]
+"""Space, label of the variant, seed."""
 
 
 def searches_on(
     spaces: Sequence[str], variants: Variants, seeds: Sequence[int], **setting: Any
-) -> dict[Key, Experiment]:
+) -> dict[SpaceKey, Experiment]:
     """The searches of all variants on these spaces; setting: see `variants.Variant.experiment`."""
-    found: dict[Key, Experiment] = {}
+    found: dict[SpaceKey, Experiment] = {}
     for space in spaces:
         for key, search in searches(variants, seeds, space=space, **setting).items():
             found[space, *key] = search
@@ -69,7 +70,7 @@ def final_setting(p: Any) -> dict[str, Any]:
     }
 
 
-def evaluations(found: Mapping[Key, Run], **setting: Any) -> dict[Key, Evaluation]:
+def evaluations(found: Mapping[SpaceKey, Run], **setting: Any) -> dict[SpaceKey, Evaluation]:
     """A final network for the cell of every finished search; setting: fields of `Evaluation`."""
     networks = {}
     for (space, label, seed), run in found.items():
@@ -79,7 +80,7 @@ def evaluations(found: Mapping[Key, Run], **setting: Any) -> dict[Key, Evaluatio
     return networks
 
 
-def finals_table(finals: Mapping[Key, Run]) -> pd.DataFrame:
+def finals_table(finals: Mapping[SpaceKey, Run]) -> pd.DataFrame:
     """A row per finished network: space, method, seed, test_accuracy (%), best_test_accuracy,
     params, genotype.
     """
@@ -92,7 +93,7 @@ def finals_table(finals: Mapping[Key, Run]) -> pd.DataFrame:
 
 
 def cells(
-    found: Mapping[Key, Run], labels: Sequence[str], spaces: Sequence[str], seed: int
+    found: Mapping[SpaceKey, Run], labels: Sequence[str], spaces: Sequence[str], seed: int
 ) -> Drawn:
     """The cells of these variants on these spaces from one seed, of the searches that finished."""
     drawn = {}

@@ -1,5 +1,5 @@
 """Eliminating Information Bypass Leakage (SP-DARTS):
-the variants compared and the claims tested.
+the claims and the statistics that test them.
 
 The claims are the abstract's (arXiv 2306.06858); the definitions of leakage (`measures.leakage`),
 the statistics and all thresholds are ours. A first set of statistics met the laptop runs and was

@@ -12,7 +12,7 @@ import torch
 from nasutils import runs
 from nasutils.measures import tables
 from nasutils.runs import Run
-from nasutils.studies.small_spaces import Key, finals_table
+from nasutils.studies.small_spaces import SpaceKey, finals_table
 from nasutils.training.computation import Machine, measured
 from nasutils.training.experiment import Experiment, build
 
@@ -35,9 +35,12 @@ class Results:
 
     @classmethod
     def of(
-        cls, runs: Mapping[tuple[str, int], Run], speedup: pd.DataFrame, finals: Mapping[Key, Run]
+        cls,
+        runs: Mapping[tuple[str, int], Run],
+        speedup: pd.DataFrame,
+        finals: Mapping[SpaceKey, Run],
     ) -> "Results":
-        """Of the searches that finished (their number shows in n), and of final networks,
+        """The results of the searches that finished, whose number n says, and of final networks,
         finished or not.
         """
         epochs = tables.epochs_table(runs)
@@ -104,5 +107,5 @@ def _ratio(
         search.weights[0].detach().sum().item()  # waits for a GPU
         return time.perf_counter() - started
 
-    _, *ratios = (seconds(False) / seconds(True) for _ in range(pairs + 1))  # the first warms up
-    return float(np.median(ratios))
+    ratios = [seconds(sparse=False) / seconds(sparse=True) for _ in range(pairs + 1)]
+    return float(np.median(ratios[1:]))  # the first pair warms up

@@ -13,10 +13,11 @@ from itertools import chain, count
 from math import ceil, isnan, nan
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 from nasutils import data, paths
 from nasutils.runs import BadRun, Run
-from nasutils.studies.confirmation.outcomes import Key, Results
+from nasutils.studies.confirmation.outcomes import ArmKey, Results
 from nasutils.studies.confirmation.plan import Arm, Study
 from nasutils.sweep.launch import sweep
 from nasutils.sweep.live import Lines
@@ -30,6 +31,13 @@ from nasutils.training.finalnet import Evaluation
 def scale_of(task: Experiment | Evaluation) -> str:
     """Where a run of the plan is kept: those on full-size images are of paper scale."""
     return "laptop" if task.resolution else "paper"
+
+
+class Waiting(NamedTuple):
+    """A run that can be computed now."""
+
+    key: ArmKey
+    task: Task
 
 
 @dataclass(frozen=True)
@@ -46,16 +54,16 @@ class Campaign:
     scale: str = "laptop"
     own: Sequence[Path] = ()
 
-    def searches(self) -> dict[Key, Experiment]:
-        """In the order in which they are computed."""
+    def searches(self) -> dict[ArmKey, Experiment]:
+        """The searches of this scale, in the order in which they are computed."""
         found = {}
         for arm, seed, search in self.study.searches():
             if scale_of(search) == self.scale:
                 found[arm.name, seed] = search
         return found
 
-    def networks(self) -> dict[Key, Evaluation]:
-        """Those of searches that are finished, and those of cells that the plan names."""
+    def networks(self) -> dict[ArmKey, Evaluation]:
+        """The networks of cells that finished searches found, and of cells that the plan names."""
         of_searches = {}
         for arm, seed, search in self.study.searches():
             if not arm.final or scale_of(search) != self.scale:
@@ -66,7 +74,7 @@ class Campaign:
         return of_searches | self._given
 
     @cached_property
-    def _given(self) -> dict[Key, Evaluation]:
+    def _given(self) -> dict[ArmKey, Evaluation]:
         """The networks of cells that the plan names."""
         located = {data.content(str(path)): path for path in self.own}
         found = {}
@@ -77,8 +85,8 @@ class Campaign:
         return found
 
     def arms(self) -> dict[str, int]:
-        """The number of runs by arm; final networks, of searches to come as well,
-        are arms of their own.
+        """Number of planned runs by arm. The final networks of an arm of searches, those of
+        searches to come as well, count as an arm of their own.
         """
         found = Counter[str]()
         for name, _ in self.searches():
@@ -109,25 +117,26 @@ class Campaign:
         return None
 
     def results(self) -> Results:
-        """What is finished."""
-        searches = self._finished(self.searches())
-        networks = self._finished(self.networks())
+        """What the plan says of the runs that are finished."""
+        searches = self.finished(self.searches())
+        networks = self.finished(self.networks())
         return Results(self.study, searches, networks)
 
-    def _finished(self, tasks: Mapping[Key, Task]) -> dict[Key, Run]:
+    def finished(self, tasks: Mapping[ArmKey, Task]) -> dict[ArmKey, Run]:
+        """The runs of those of these tasks that are finished, see `run`."""
         found = {}
         for key, task in tasks.items():
             if run := self.run(task):
                 found[key] = run
         return found
 
-    def left(self) -> dict[Key, Experiment | Evaluation]:
+    def left(self) -> dict[ArmKey, Experiment | Evaluation]:
         """Runs that are not finished and could be computed:
         searches, and networks whose cells are known.
         """
-        found: dict[Key, Experiment | Evaluation] = {}
+        found: dict[ArmKey, Experiment | Evaluation] = {}
         # The network of a search has its key, and takes its place: the search is finished.
-        tasks: dict[Key, Experiment | Evaluation] = {**self.searches(), **self.networks()}
+        tasks: dict[ArmKey, Experiment | Evaluation] = {**self.searches(), **self.networks()}
         for key, task in tasks.items():
             if self.run(task) is None and str(task.dataset) not in self.absent:
                 found[key] = task
@@ -142,25 +151,23 @@ class Campaign:
         self._set_damaged_aside()
         tried: set[str] = set()
         while waiting := self._next(tried):
-            labels = {}
-            for name, (key, task) in waiting.items():
-                labels[name] = self._label(key, task)
+            labels = {name: self._label(run.key, run.task) for name, run in waiting.items()}
             tried |= labels.keys()
-            tasks = [task for _, task in waiting.values()]
+            tasks = [run.task for run in waiting.values()]
             sweep(tasks, self.machine, workers, engine, gpus, watch=Lines(labels))
         print(self.status(workers))
 
-    def _next(self, tried: Collection[str]) -> dict[str, tuple[Key, Task]]:
+    def _next(self, tried: Collection[str]) -> dict[str, Waiting]:
         """The runs that can be computed now, by name: what is left of the first block.
 
         Asked anew each time: a search that has finished adds its network.
         """
-        left = {name_of(task): (key, task) for key, task in self.left().items()}
-        blocks = {
-            name: self.study.arm(arm).block
-            for name, ((arm, _), _) in left.items()
-            if name not in tried
-        }
+        left = {name_of(task): Waiting(key, task) for key, task in self.left().items()}
+        blocks = {}
+        for name, run in left.items():
+            arm, _ = run.key
+            if name not in tried:
+                blocks[name] = self.study.arm(arm).block
         first = min(blocks.values(), default=None)
         return {name: left[name] for name, block in blocks.items() if block == first}
 
@@ -196,7 +203,7 @@ class Campaign:
         of_search = network and isinstance(self.study.arm(arm), Arm)
         return f"{arm}, final networks" if of_search else arm
 
-    def _label(self, key: Key, task: Task) -> str:
+    def _label(self, key: ArmKey, task: Task) -> str:
         arm, which = key
         counted = self._counted(arm, isinstance(task, Evaluation))
         return f"{counted}, seed {which}" if isinstance(which, int) else f"{counted}, {which}"

@@ -21,7 +21,7 @@ from nasutils.measures.searches import (
 from nasutils.report import plots
 from nasutils.studies.confirmation.outcomes import Results
 from nasutils.studies.confirmation.plan import Arm
-from nasutils.studies.figures import CELL_LINES, Drawn
+from nasutils.studies.figures import CELL_LINES, Drawn, reference_lines
 from nasutils.studies.readings import listed
 
 CRITERIA = {
@@ -96,9 +96,7 @@ def strips(cells: pd.DataFrame) -> Drawn:
     by_arm = cells.groupby("arm", sort=False)["accuracy"]
     figure, ax = plots.panel(1.0 + 0.5 * by_arm.ngroups)
     low = cells["accuracy"].min() - 4
-    for name, (value, line) in CELL_LINES.items():
-        if value > low:
-            ax.axvline(value, color="0.25", lw=0.9, ls=line, label=name)
+    reference_lines(ax.axvline, low)
     labels = []
     for place, (arm, accuracies) in enumerate(by_arm):
         values = np.sort(accuracies)
@@ -117,7 +115,9 @@ def strips(cells: pd.DataFrame) -> Drawn:
 
 
 def reading(arms: pd.DataFrame) -> str:
-    """Of `by_criterion`, in words: which arms end in better, or worse, cells than a blind draw."""
+    """What `by_criterion` says, in words: which arms end in better, or worse, cells than a blind
+    draw.
+    """
     better = arms["beats_random_low"] > 0.5
     worse = arms["beats_random_high"] < 0.5
     groups = {

@@ -13,7 +13,7 @@ from nasutils.measures.estimates import LEVEL, Finding
 from nasutils.measures.searches import accuracy
 from nasutils.runs import Run
 from nasutils.studies.confirmation import figures, markdown
-from nasutils.studies.confirmation.outcomes import Key, Results, finding
+from nasutils.studies.confirmation.outcomes import ArmKey, Results, finding
 from nasutils.studies.confirmation.plan import Arm, Hypothesis
 
 MACHINES = """\
@@ -158,7 +158,7 @@ def _spread(results: Results) -> Iterator[Spread]:
                     )
 
 
-def _devices(hypothesis: Hypothesis, results: Results) -> list[dict[Key, str]]:
+def _devices(hypothesis: Hypothesis, results: Results) -> list[dict[ArmKey, str]]:
     """The device of every run by the samples of a test of searches; empty if runs are missing."""
     arms = [results.study.arm(name) for group in hypothesis.groups() for name in group]
     if not all(isinstance(arm, Arm) for arm in arms):
@@ -170,12 +170,12 @@ def _devices(hypothesis: Hypothesis, results: Results) -> list[dict[Key, str]]:
     return [{key: device(runs[key]) for key in sample} for sample in samples]
 
 
-def _names(devices: Sequence[Mapping[Key, str]]) -> set[str]:
+def _names(devices: Sequence[Mapping[ArmKey, str]]) -> set[str]:
     """Of all devices in these samples."""
     return set().union(*(sample.values() for sample in devices))
 
 
-def _where(hypothesis: Hypothesis, devices: Sequence[Mapping[Key, str]]) -> str:
+def _where(hypothesis: Hypothesis, devices: Sequence[Mapping[ArmKey, str]]) -> str:
     told = []
     for group, sample in zip(hypothesis.groups(), devices, strict=True):
         counts = sorted(Counter(sample.values()).items())
@@ -185,7 +185,7 @@ def _where(hypothesis: Hypothesis, devices: Sequence[Mapping[Key, str]]) -> str:
 
 
 def _by_device(
-    hypothesis: Hypothesis, results: Results, devices: Sequence[Mapping[Key, str]]
+    hypothesis: Hypothesis, results: Results, devices: Sequence[Mapping[ArmKey, str]]
 ) -> dict[str, Finding]:
     found = {}
     for name in sorted(_names(devices)):
@@ -197,14 +197,14 @@ def _by_device(
 
 def _repeated(spread: Sequence[Spread]) -> str:
     """In words: how many of the tests pass again on one device."""
-    once = [test for test in spread if test.alone]
-    passed = [test for test in once if test.whole.p < LEVEL]
+    repeated = [test for test in spread if test.alone]
+    passed = [test for test in repeated if test.whole.p < LEVEL]
     again = [test for test in passed if all(f.p < LEVEL for f in test.alone.values())]
     others = [test.claim for test in passed if test not in again]
     but = f" (not: {', '.join(dict.fromkeys(others))})" if others else ""
     told = (
-        f"{len(once)} of {len(spread)} tests can be made on one device. {len(passed)} of them pass"
-        f" at 2.5 % on all runs; {len(again)} of these pass on each such device, too{but}."
+        f"{len(repeated)} of {len(spread)} tests can be made on one device. {len(passed)} of them"
+        f" pass at 2.5 % on all runs; {len(again)} of these pass on each such device, too{but}."
     )
     assumed = [test.claim for test in spread if not test.alone and test.whole.p < LEVEL]
     if not assumed:

@@ -5,8 +5,11 @@ A claim whose arms are not complete has no outcome, only a count: nobody looks a
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -27,7 +30,7 @@ from nasutils.studies.confirmation.plan import (
 )
 from nasutils.studies.lhd_benchmark import architectures
 
-Key = tuple[str, Any]
+ArmKey = tuple[str, Any]
 """Arm, and what tells its runs apart: the seed of a search, cell and seed of a network."""
 SUPPORTED = "supported"
 REFUTED = "refuted or negligible"
@@ -55,17 +58,19 @@ class Outcome:
 class Results:
     """The finished runs of a part of the plan, and what was wrong with others.
 
-    searches, networks: by `Key`. refused: why a finished run does not count, by its folder.
+    searches, networks: by `ArmKey`. refused: why a finished run does not count, by its folder.
     """
 
-    def __init__(self, study: Study, searches: Mapping[Key, Run], networks: Mapping[Key, Run]):
+    def __init__(
+        self, study: Study, searches: Mapping[ArmKey, Run], networks: Mapping[ArmKey, Run]
+    ):
         self.study = study
         self.refused: dict[str, str] = {}
         self.searches = {key: run for key, run in searches.items() if self._counts(key, run)}
         self.networks = {key: run for key, run in networks.items() if self._counts(key, run)}
-        self._measured: dict[tuple[Key, str], float] = {}
+        self._measured: dict[tuple[ArmKey, str], float] = {}
 
-    def _counts(self, key: Key, run: Run) -> bool:
+    def _counts(self, key: ArmKey, run: Run) -> bool:
         try:
             finished = run.result is not None
         except BadRun as error:
@@ -79,23 +84,38 @@ class Results:
                 return False
         return finished
 
-    def runs_for(self, hypothesis: Hypothesis) -> Mapping[Key, Run]:
+    def runs_for(self, hypothesis: Hypothesis) -> Mapping[ArmKey, Run]:
         """Where the runs of a test are: searches, or final networks."""
         return self.networks if hypothesis.of in OF_NETWORKS else self.searches
 
-    def measured(self, hypothesis: Hypothesis, key: Key) -> float:
-        """What a test takes of a run; its records are read once a measure, not once a claim."""
+    def measured(self, hypothesis: Hypothesis, key: ArmKey) -> float:
+        """What a test takes of a run.
+
+        All that the plan's tests take of it is measured at the first: its records are read once.
+        """
         known = key, hypothesis.of
         if known not in self._measured:
             run = self.runs_for(hypothesis)[key]
-            self._measured[known] = values(run, [hypothesis.of])[hypothesis.of]
+            names = self._wanted[hypothesis.of in OF_NETWORKS, key] | {hypothesis.of}
+            for name, value in values(run, sorted(names)).items():
+                self._measured[key, name] = value
         return self._measured[known]
 
-    def samples(self, hypothesis: Hypothesis) -> list[list[Key]]:
+    @cached_property
+    def _wanted(self) -> Mapping[tuple[bool, ArmKey], set[str]]:
+        """What the plan's tests measure of each run: of networks (True) and searches, by key."""
+        wanted: dict[tuple[bool, ArmKey], set[str]] = defaultdict(set)
+        for claims in self.study.claims.values():
+            for hypothesis in chain.from_iterable(claim.tests for claim in claims):
+                for key in chain.from_iterable(self.samples(hypothesis)):
+                    wanted[hypothesis.of in OF_NETWORKS, key].add(hypothesis.of)
+        return wanted
+
+    def samples(self, hypothesis: Hypothesis) -> list[list[ArmKey]]:
         """The keys of all runs that the samples of a test consist of, finished or not."""
         found = []
         for group in hypothesis.groups():
-            sample: list[Key] = []
+            sample: list[ArmKey] = []
             for arm in group:
                 sample += [(arm, which) for which in chosen(hypothesis, self.study.arm(arm))]
             found.append(sample)
@@ -103,7 +123,7 @@ class Results:
 
 
 def outcomes(study: Study, paper: str, results: Results) -> list[Outcome]:
-    """Of the claims of a paper, in the plan's order."""
+    """Outcomes of the claims of a paper, in the plan's order."""
     claims = study.claims[paper]
     tested = [_findings(claim, results) for claim in claims]
     p = [max((finding.p for finding in findings), default=math.nan) for findings in tested]
@@ -135,7 +155,7 @@ def _corrected(claims: Sequence[PlannedClaim], p: Sequence[float]) -> list[float
 
 
 def _findings(claim: PlannedClaim, results: Results) -> tuple[Finding, ...]:
-    """Of all tests of a claim; none while runs are missing."""
+    """Findings of all tests of a claim; none while runs are missing."""
     _, missing = _runs(claim, results)
     if missing:
         return ()
@@ -148,10 +168,10 @@ def _count(claim: PlannedClaim, results: Results) -> str:
     return f"{len(there)} of {len(there) + len(missing)} runs"
 
 
-def _runs(claim: PlannedClaim, results: Results) -> tuple[set[Run], set[Key]]:
+def _runs(claim: PlannedClaim, results: Results) -> tuple[set[Run], set[ArmKey]]:
     """The finished runs that a claim rests on, and the keys of those that are missing."""
     there: set[Run] = set()
-    missing: set[Key] = set()
+    missing: set[ArmKey] = set()
     for hypothesis in claim.tests:
         runs = results.runs_for(hypothesis)
         for sample in results.samples(hypothesis):
@@ -161,21 +181,21 @@ def _runs(claim: PlannedClaim, results: Results) -> tuple[set[Run], set[Key]]:
 
 
 def finding(
-    hypothesis: Hypothesis, results: Results, samples: Sequence[Sequence[Key]] | None = None
+    hypothesis: Hypothesis, results: Results, samples: Sequence[Sequence[ArmKey]] | None = None
 ) -> Finding:
     """A test on finished runs: on all that it takes, or on these samples of them."""
     taken = results.samples(hypothesis) if samples is None else samples
-    measured = _measured(hypothesis, results, taken)
+    measured = _values(hypothesis, results, taken)
     if hypothesis.against is not None:
         measured.append(_covariate(hypothesis, results.study))
     if hypothesis.method is not None:
-        method = architectures.METHODS.index(hypothesis.method)
+        method = architectures.RELEASED_METHODS.index(hypothesis.method)
         return comparisons.over_control(measured, hypothesis.above, method)
     return TESTS[hypothesis.test](measured, hypothesis.above)
 
 
-def _measured(
-    hypothesis: Hypothesis, results: Results, samples: Sequence[Sequence[Key]]
+def _values(
+    hypothesis: Hypothesis, results: Results, samples: Sequence[Sequence[ArmKey]]
 ) -> list[np.ndarray]:
     """The values of each sample: in the shape of its arm for the tests of `comparisons`, which
     know methods and evaluations, else one per search or network.
@@ -196,12 +216,12 @@ def _covariate(hypothesis: Hypothesis, study: Study) -> np.ndarray:
     arm = study.arm(first_arm)
     assert isinstance(arm, Networks) and isinstance(arm.networks, Released)
     assert hypothesis.against is not None
-    return arm.networks.covariate(hypothesis.against)[..., None]
+    return comparisons.once(arm.networks.covariate(hypothesis.against))
 
 
 def _shape(group: Sequence[str], study: Study) -> tuple[int, ...]:
-    """Of the values of an arm: (searches,), or of networks with their evaluations last,
-    see `comparisons`.
+    """Shape of the values of an arm: (searches,), or that of its networks with the evaluations
+    last, see `comparisons`.
     """
     arm = study.arm(group[0])
     if isinstance(arm, Networks):

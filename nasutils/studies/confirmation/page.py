@@ -12,6 +12,7 @@ import pandas as pd
 
 from nasutils import paths
 from nasutils.measures import comparisons
+from nasutils.measures.comparisons import once
 from nasutils.report import claims
 from nasutils.report.gallery import readable
 from nasutils.runs import Run
@@ -22,7 +23,7 @@ from nasutils.studies.confirmation.outcomes import (
     REFUTED,
     SUPPORTED,
     UNRESOLVED,
-    Key,
+    ArmKey,
     Outcome,
     Results,
     outcomes,
@@ -46,6 +47,8 @@ TITLES = {
 WAITS = "waiting for runs"
 WORDS = [SUPPORTED, REFUTED, UNRESOLVED, DESCRIBED, WAITS]
 PILOT_WORDS = ["supported", "not supported", "inconclusive"]
+CLAIM_COLUMNS = ["claim", "the paper says", "tested", "test", "pilot", "confirmation", "p"]
+CLAIM_COLUMNS += ["Holm", "outcome"]
 HEAD = """# Results: every claim, pilot and confirmation
 
 Written by `make results` from the runs in this folder; do not edit.
@@ -171,12 +174,12 @@ def ended(paper: str, parts: Sequence[Results]) -> list[Outcome]:
 
 def committed(study: Study) -> Results:
     """The finished runs of the plan that lie in figures/."""
-    searches: dict[Key, Run] = {}
-    networks: dict[Key, Run] = {}
+    searches: dict[ArmKey, Run] = {}
+    networks: dict[ArmKey, Run] = {}
     for scale in ("laptop", "paper"):
-        finished = Campaign(study, Machine(paths.runs(scale)), scale).results()
-        searches |= finished.searches
-        networks |= finished.networks
+        campaign = Campaign(study, Machine(paths.runs(scale)), scale)
+        searches |= campaign.finished(campaign.searches())
+        networks |= campaign.finished(campaign.networks())
     return Results(study, searches, networks)
 
 
@@ -241,9 +244,12 @@ def _remark(outcome: Outcome) -> str:
 
 
 def section(paper: str, found: Sequence[Outcome]) -> str:
-    """What the page says of one paper, as Markdown for its notebook: without the heading."""
-    _, _, text = _paper(paper, found).partition("</a>\n\n")
-    return text
+    """What the page says of one paper below its heading, as Markdown; its notebook shows it."""
+    pilot = pilot_verdicts(paper)
+    rows = [row for outcome in found for row in _rows(outcome, pilot)]
+    two_pilots = _released_pilot() if paper == "lhd_benchmark" else []
+    table = markdown.table(CLAIM_COLUMNS, rows)
+    return "\n".join([*_learned(found), "", *two_pilots, table, *_unconfirmed(pilot, found)])
 
 
 def counted(text: str, found: Mapping[str, Sequence[Outcome]]) -> str:
@@ -265,6 +271,7 @@ def _in_words(paper: str, found: Sequence[Outcome]) -> str:
 
 
 def _outcomes(found: Sequence[Outcome]) -> Counter[str]:
+    """How many claims came to which outcome; those without one are waiting."""
     return Counter(outcome.outcome if outcome.findings else WAITS for outcome in found)
 
 
@@ -289,33 +296,9 @@ def _anchor(paper: str) -> str:
 
 
 def _paper(paper: str, found: Sequence[Outcome]) -> str:
-    pilot = pilot_verdicts(paper)
-    head = [
-        "claim",
-        "the paper says",
-        "tested",
-        "test",
-        "pilot",
-        "confirmation",
-        "p",
-        "Holm",
-        "outcome",
-    ]
-    rows = [row for outcome in found for row in _rows(outcome, pilot)]
-    more = _RELEASED_PILOT.get(paper)
-    return "\n".join(
-        [
-            f"## {TITLES[paper]}",
-            "",
-            f'<a id="{_anchor(paper)}"></a>',
-            "",
-            *_learned(found),
-            "",
-            *(more() if more else ()),
-            markdown.table(head, rows),
-            *_unconfirmed(pilot, found),
-        ]
-    )
+    """The section of a paper under its heading, with a place for links to lead to."""
+    anchor = f'<a id="{_anchor(paper)}"></a>'
+    return "\n".join([f"## {TITLES[paper]}", "", anchor, "", section(paper, found)])
 
 
 def _unconfirmed(pilot: pd.DataFrame, found: Sequence[Outcome]) -> list[str]:
@@ -356,18 +339,14 @@ def _released_pilot() -> list[str]:
         "",
     ]
     for policy, values in architectures.pilot().items():
-        best = comparisons.over_control([values[..., None]], 0.0)
+        best = comparisons.over_control([once(values)], 0.0)
         text = (
             f"- {policy}, {len(values)} methods: the best over Random by {best} points (p ="
             f" {best.p:.2g})"
         )
-        reliable = comparisons.reliability([values[..., None]], 0.8)
+        reliable = comparisons.reliability([once(values)], 0.8)
         lines.append(f"{text}; reliability of a method's mean of five {reliable}.")
     return [*lines, ""]
-
-
-_RELEASED_PILOT = {"lhd_benchmark": _released_pilot}
-"""More than its verdicts that a paper's pilot consists of."""
 
 
 def _rows(outcome: Outcome, pilot: pd.DataFrame) -> Iterator[list[str]]:

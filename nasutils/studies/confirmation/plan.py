@@ -19,7 +19,7 @@ import numpy as np
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from nasutils import methods, paths, spaces
+from nasutils import paths
 from nasutils.errors import choose
 from nasutils.measures import comparisons, estimates
 from nasutils.measures import searches as measures
@@ -35,7 +35,7 @@ TESTS = {**estimates.TESTS, **comparisons.TESTS}
 FEWEST = 6
 """Searches per arm without which there is no verdict."""
 FEWEST_ACCURACIES = 10
-"""The same of a test of accuracies, whose distribution has two humps."""
+"""Searches per arm of a test of accuracies, whose distribution has two humps."""
 
 
 class _Strict(BaseModel):
@@ -63,7 +63,7 @@ Seeds = Annotated[str | int, AfterValidator(_as_written)]
 """As `seeds_of` reads them."""
 
 
-class Part(_Strict):
+class SeedGroup(_Strict):
     """Some seeds of an arm and the measurements taken of them (fields of `Experiment`)."""
 
     seeds: Seeds
@@ -84,7 +84,7 @@ class Arm(_Strict):
     block: int
     setting: str
     search: dict[str, Any]
-    parts: tuple[Part, ...]
+    parts: tuple[SeedGroup, ...]
     final: dict[str, Any] = {}
     registered: str | None = None
 
@@ -100,7 +100,7 @@ class Arm(_Strict):
         return found
 
     def seeds(self) -> list[int]:
-        """Of all its searches."""
+        """Seeds of all its searches."""
         return [seed for part in self.parts for seed in seeds_of(part.seeds)]
 
     def evaluation(self, experiment: Experiment, genotype: str) -> Evaluation:
@@ -135,12 +135,12 @@ class Released(_Strict):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Methods, searches."""
-        return len(architectures.METHODS), len(architectures.TRIALS)
+        """Number of methods, and of searches of each."""
+        return len(architectures.RELEASED_METHODS), len(architectures.TRIALS)
 
     def names(self) -> list[str]:
-        """Of the cells, by method and trial."""
-        cells = product(architectures.METHODS, architectures.TRIALS)
+        """Names of the cells, by method and trial."""
+        cells = product(architectures.RELEASED_METHODS, architectures.TRIALS)
         return [f"{method}, trial {trial}" for method, trial in cells]
 
     def cells(self) -> list[str]:
@@ -160,16 +160,16 @@ class Drawn(_Strict):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Networks."""
+        """Number of networks."""
         return (len(seeds_of(self.numbers)),)
 
     def names(self) -> list[str]:
-        """Of the cells, by number."""
+        """Names of the cells, by number."""
         return [f"number {number}" for number in seeds_of(self.numbers)]
 
     def cells(self) -> list[str]:
         """Genotypes."""
-        return [random_cell(self.space, number) for number in seeds_of(self.numbers)]
+        return [architectures.random_cell(self.space, number) for number in seeds_of(self.numbers)]
 
 
 @cache
@@ -177,15 +177,8 @@ def released_cells(searched: str, policy: str) -> list[str]:
     """The released architectures of a data set under a policy,
     method by method and trial by trial.
     """
-    cells = product(architectures.METHODS, architectures.TRIALS)
+    cells = product(architectures.RELEASED_METHODS, architectures.TRIALS)
     return [str(architectures.genotype(searched, *cell, policy)) for cell in cells]
-
-
-@cache
-def random_cell(space: str, number: int) -> str:
-    """The random cell of a space with this seed."""
-    method = methods.get("random", spaces.get(space), seed=number)
-    return str(method.genotype())
 
 
 class Networks(_Strict):
@@ -243,7 +236,7 @@ class Hypothesis(_Strict):
         choose("test", self.test, TESTS)
         choose("measure", self.of, measures.MEASURES)
         if self.method is not None:
-            choose("method", self.method, architectures.METHODS[1:])
+            choose("method", self.method, architectures.RELEASED_METHODS[1:])
         if self.against is not None:
             choose("column", self.against, architectures.architectures().columns)
         if (self.interest is None) != (self.test in ("described", "equivalent")):
@@ -325,7 +318,7 @@ class Study(_Strict):
                 )
 
     def arm(self, name: str) -> Arm | Networks:
-        """By its name."""
+        """The arm of that name."""
         return next(arm for arm in self.arms if arm.name == name)
 
     def registered_by(self, name: str) -> str | None:

@@ -1,5 +1,5 @@
 """What the 135 architectures released with the LHD paper are like
-(5 trials of 9 methods on 3 data sets).
+(5 trials of 9 methods on 3 data sets), and random ones.
 
 The package ships what was derived from their mixing weights (`tables/lhd_architectures.csv.gz`):
 the genotype under each policy, and statistics. No accuracy was released with them. DARTS-,
@@ -11,12 +11,12 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from nasutils import paths
+from nasutils import methods, paths, spaces
 from nasutils.spaces.genotype import Genotype
 from nasutils.spaces.lhd import LHD
 
 SPACE = LHD()
-METHODS = (
+RELEASED_METHODS = (
     "random",
     "darts",
     "milenas",
@@ -27,7 +27,7 @@ METHODS = (
     "pc-darts",
     "sp-darts",
 )
-"""Those whose architectures were released, the control first."""
+"""The methods of which architectures were released, as in `methods.get`; the control first."""
 TRIALS = (1, 2, 3, 4, 5)
 
 
@@ -52,31 +52,38 @@ def genotype(dataset: str, method: str, trial: int, policy: str = "base") -> Gen
     return Genotype.parse(table.loc[(dataset, method, trial), f"genotype_{kept}"])
 
 
+@cache
+def random_cell(space: str, number: int) -> str:
+    """The random cell of a space with this seed."""
+    method = methods.get("random", spaces.get(space), seed=number)
+    return str(method.genotype())
+
+
 def column(dataset: str, name: str) -> np.ndarray:
     """A column of the table for the architectures of a data set:
-    (methods, trials), in the order of METHODS.
+    (methods, trials), in the order of RELEASED_METHODS.
     """
     table = architectures()
     square = table[table["dataset"] == dataset].pivot(index="method", columns="trial", values=name)
-    return square.loc[list(METHODS), list(TRIALS)].to_numpy(dtype=float)
+    return square.loc[list(RELEASED_METHODS), list(TRIALS)].to_numpy(dtype=float)
 
 
 def pilot_by_method() -> dict[str, dict[str, np.ndarray]]:
     """Accuracies (%) of the pilot's short trainings, by policy and method: (trials,).
 
-    Methods in the order of METHODS, those that a policy has. See `tables/README.md`.
+    Methods in the order of RELEASED_METHODS, those that a policy has. See `tables/README.md`.
     """
     table = pd.read_csv(paths.shipped("lhd_pilot.csv")).sort_values("trial")
     found = {}
     for policy in table["policy"].unique():
         rows = table[table["policy"] == policy].set_index("method")["accuracy"]
-        tested = [method for method in METHODS if method in rows.index]
+        tested = [method for method in RELEASED_METHODS if method in rows.index]
         found[policy] = {method: rows[method].to_numpy(dtype=float) for method in tested}
     return found
 
 
 def pilot() -> dict[str, np.ndarray]:
-    """The same by policy: (methods, trials)."""
+    """Accuracies (%) of the pilot's short trainings, by policy: (methods, trials)."""
     return {policy: np.stack([*rows.values()]) for policy, rows in pilot_by_method().items()}
 
 

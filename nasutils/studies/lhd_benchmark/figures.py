@@ -13,16 +13,16 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch
 
 from nasutils.measures import comparisons, ranking
+from nasutils.measures.comparisons import once
 from nasutils.measures.estimates import estimate
 from nasutils.report import plots
 from nasutils.spaces.lhd_cells import EDGES, NODES
-from nasutils.studies.figures import Drawn, grid, one_legend
+from nasutils.studies.figures import DATASET_TITLES, Drawn, grid, one_legend
 from nasutils.studies.lhd_benchmark import architectures as lhd_architectures
 from nasutils.studies.lhd_benchmark.released import LABELS, Condition, Conditions
 from nasutils.studies.lhd_benchmark.variants import CLASSES
 from nasutils.studies.readings import listed
 
-NAMES = {"digits": "digits", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "svhn": "SVHN"}
 SEARCHED = {
     "cifar10": ("C0", "o"),
     "cifar100": ("C1", "s"),
@@ -148,7 +148,7 @@ def _trials_table(name: str, condition: Condition) -> pd.DataFrame:
 
 
 def _reliable(condition: Condition) -> str:
-    found = comparisons.reliability([condition.accuracy[..., None]], 0.0)
+    found = comparisons.reliability([once(condition.accuracy)], 0.0)
     return f"reliability {found.estimate:.2f}"
 
 
@@ -189,7 +189,7 @@ def compared(conditions: Conditions) -> list[tuple[str, Measured, Measured]]:
     pairs = []
     bases = [c for c in conditions.values() if c.policy == "base" and c.searched == c.target]
     for base in bases:
-        place = NAMES[base.target]
+        place = DATASET_TITLES[base.target]
         ours = _accuracy(base)
         for other in conditions.values():
             same = (other.searched, other.target) == (base.searched, base.target)
@@ -222,7 +222,7 @@ def correlations(table: pd.DataFrame) -> tuple[comparisons.Finding, comparisons.
     squares = []  # (methods, trials, 1)
     for name in ("x", "y"):
         square = table.pivot(index="method", columns="trial", values=name)
-        squares.append(square.to_numpy()[..., None])
+        squares.append(once(square.to_numpy()))
     return comparisons.rank_correlation(squares), comparisons.correlation_within(squares)
 
 
@@ -246,7 +246,7 @@ def transfer(table: pd.DataFrame) -> Drawn:
         for k, source in enumerate(sources):
             shift = 0.3 * (k - (len(sources) - 1) / 2)  # in the middle of a row: 0
             _draw_means(ax, trained[trained["searched"] == source], methods, shift)
-        ax.set(title=f"trained on {NAMES[target]}", xlabel="test accuracy (%)")
+        ax.set(title=f"trained on {DATASET_TITLES[target]}", xlabel="test accuracy (%)")
     plots.name_rows(axes[0, 0], methods)
     one_legend(figure, axes, table["searched"].nunique())
     plots.note(figure, f"mean and 95 % interval over searches; {_guessing(targets)}")
@@ -261,14 +261,14 @@ def _draw_means(ax: Axes, rows: pd.DataFrame, methods: Sequence[str], shift: flo
         e = estimate(rows.loc[rows["method"] == method, "accuracy"])
         y = place + shift
         plots.interval(ax, e, y)
-        label = "" if place else f"searched on {NAMES[source]}"
+        label = "" if place else f"searched on {DATASET_TITLES[source]}"
         ax.plot(e.mean, y, marker, color=color, ms=5, label=label)
 
 
 def _guessing(targets: Iterable[str]) -> str:
     """What guessing reaches on these data sets."""
-    known = [name for name in NAMES if name in targets]
-    shares = [f"{100 / CLASSES[name]:.0f} % on {NAMES[name]}" for name in known]
+    known = [name for name in DATASET_TITLES if name in targets]
+    shares = [f"{100 / CLASSES[name]:.0f} % on {DATASET_TITLES[name]}" for name in known]
     return f"guessing: {listed(shares)}"
 
 
@@ -316,7 +316,7 @@ OUTPUTS = (
     Output(-1.75, "C1", (0, (3, 1.4)), r"\gamma", r"concat of $\gamma_i z_i$, 5C channels"),
 )
 BESIDE: Any = {"va": "center", "fontsize": "small"}
-"""Of the sketch's texts."""
+"""Style of the sketch's texts."""
 
 
 def sketch() -> Drawn:
@@ -389,20 +389,21 @@ def released() -> Drawn:
     """
     table = lhd_architectures.statistics()
     table["unevenness"] = 1 - table["entropy"]
-    order = list(lhd_architectures.METHODS)
+    order = list(lhd_architectures.RELEASED_METHODS)
     columns = {
         "params_base": "parameters, base (M)",
         "skips": "skips in the normal cell",
         "unevenness": "1 - entropy of a node's weights\n(0: uniform, 1: one operation)",
     }
     figure, (axes,) = plots.panels(1, 3, 0.9 + 0.2 * len(order), sharey=True)
-    for ax, (column, label) in zip(axes, columns.items(), strict=True):
+    for ax, (column, quantity) in zip(axes, columns.items(), strict=True):
         for k, (dataset, rows) in enumerate(table.groupby("dataset", sort=False)):
             places = [order.index(method) + 0.2 * (k - 1) for method in rows["method"]]
             errors = rows["params_base_sd"] if column == "params_base" else None
+            label = DATASET_TITLES[str(dataset)]
             style = {"fmt": "osD"[k], "color": f"C{k}", "ms": 4, "lw": 0.9}
-            ax.errorbar(rows[column], places, xerr=errors, label=NAMES[str(dataset)], **style)
-        ax.set_xlabel(label)
+            ax.errorbar(rows[column], places, xerr=errors, label=label, **style)
+        ax.set_xlabel(quantity)
     axes[2].set_xscale("log")
     plots.name_rows(axes[0], [LABELS[method] for method in order])
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)

@@ -10,9 +10,8 @@ from nasutils.measures import ranking
 from nasutils.measures.estimates import Estimate
 from nasutils.report import drawing, plots
 from nasutils.spaces.genotype import Genotype
-from nasutils.studies.figures import Drawn
+from nasutils.studies.figures import DATASET_TITLES, Drawn
 from nasutils.studies.lhd_benchmark.figures import (
-    NAMES,
     SEARCHED,
     draw_cliques,
     draw_difference,
@@ -48,7 +47,7 @@ def budgets(results: Results) -> Drawn:
         _draw_moves(ax, ranks.loc[results.methods])
         _name_ends(ax, ranks.iloc[:, -1], ranks.shape[1] - 1)
         ax.set_xticks(range(ranks.shape[1]), [f"{budget} budget" for budget in ranks])
-        ax.set(title=NAMES[dataset], xlim=(-0.1, ranks.shape[1] - 0.5))
+        ax.set(title=DATASET_TITLES[dataset], xlim=(-0.1, ranks.shape[1] - 0.5))
         ax.grid(visible=False)
     axes[0].set(ylabel="rank (1: best)", ylim=(methods + 0.5, 0.5))
     axes[0].set_yticks(range(1, methods + 1))
@@ -103,7 +102,7 @@ def ranks(results: Results) -> Drawn:
             here = placed.loc[dataset, method]
             heights = y + np.linspace(-0.18, 0.18, len(here))
             color, marker = SEARCHED[dataset]
-            label = "" if y else f"{NAMES[dataset]}, four policies"
+            label = "" if y else f"{DATASET_TITLES[dataset]}, four policies"
             ax.plot(here, heights, marker, color=color, ms=3, alpha=0.7, label=label)
         label = "" if y else "average"
         ax.plot(rank, y, marker="|", ms=13, mew=2, color="0.1", label=label)

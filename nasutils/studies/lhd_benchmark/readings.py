@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 
 from nasutils.measures import comparisons, ranking
-from nasutils.studies.lhd_benchmark.figures import NAMES, contrast_table, correlations
+from nasutils.measures.comparisons import once
+from nasutils.studies.figures import DATASET_TITLES
+from nasutils.studies.lhd_benchmark.figures import contrast_table, correlations
 from nasutils.studies.lhd_benchmark.released import Condition, Conditions
 from nasutils.studies.lhd_benchmark.results import Results, deviation, noise
 from nasutils.studies.lhd_benchmark.tables import rank_table
@@ -54,7 +56,7 @@ def trials(conditions: Conditions) -> str:
     parts = []
     for name, condition in conditions.items():
         _, searches = condition.accuracy.shape
-        reliability = comparisons.reliability([condition.accuracy[..., None]], 0.0)
+        reliability = comparisons.reliability([once(condition.accuracy)], 0.0)
         apart = 100 * ranking.told_apart(condition.accuracy.T)
         within = condition.accuracy.std(axis=1, ddof=1)
         parts.append(
@@ -99,10 +101,10 @@ def transfer(table: pd.DataFrame) -> str:
             tau = ranking.kendall(own.to_numpy(), means[source].to_numpy())
             better = counted(int((differences > 0).sum()), len(differences))
             parts.append(
-                f"Trained on {NAMES[str(target)]}, the architectures that were searched there are"
-                f" better than those searched on {NAMES[source]} in {better} methods (mean"
-                f" difference {differences.mean():+.1f} points); the two rankings agree by a"
-                f" Kendall's tau of {tau:.2f}."
+                f"Trained on {DATASET_TITLES[str(target)]}, the architectures that were searched"
+                f" there are better than those searched on {DATASET_TITLES[source]} in {better}"
+                f" methods (mean difference {differences.mean():+.1f} points); the two rankings"
+                f" agree by a Kendall's tau of {tau:.2f}."
             )
     return _told(parts)
 

@@ -29,7 +29,7 @@ DRAWS = "random draws"
 """Ends the name of an arm of random architectures: `CIFAR-10, base, random draws`."""
 AS_PILOT = Training(channels=8, cells=4, capacity=30_000)
 """The size of the pilot's networks; how they were trained: `tables/README.md`."""
-POLICIES = {"base": "CIFAR-10, base", "1m": "CIFAR-10, 1m"}
+ARM_OF_POLICY = {"base": "CIFAR-10, base", "1m": "CIFAR-10, 1m"}
 """Policies of the pilot -> name of the registered arm that trains the same networks again."""
 
 
@@ -57,9 +57,9 @@ Conditions = Mapping[str, Condition]
 
 
 def pilot() -> dict[str, Condition]:
-    """Those of the pilot: all of CIFAR-10 under `base`, and those of three methods under `1m`."""
+    """Conditions of the pilot: CIFAR-10 under `base`, and three methods of it under `1m`."""
     found = architectures.pilot_by_method()
-    return {POLICIES[policy]: _condition(rows, policy) for policy, rows in found.items()}
+    return {ARM_OF_POLICY[policy]: _condition(rows, policy) for policy, rows in found.items()}
 
 
 def _condition(accuracy: Mapping[str, np.ndarray], policy: str) -> Condition:
@@ -86,12 +86,12 @@ class Registered:
 
     @classmethod
     def read(cls) -> "Registered":
-        """From the committed runs."""
+        """The study as it is in the committed runs."""
         return cls(page.parts_of(PAPER))
 
     @cached_property
     def conditions(self) -> dict[str, Condition]:
-        """Those whose arm is complete, and that of the random draws which belong to it, if any."""
+        """Conditions whose arm is complete, and complete with its random draws if it has any."""
         planned = {arm.name for part in self.parts for arm in part.study.arms}
         found = {}
         for part, arm in self._complete:
@@ -100,9 +100,9 @@ class Registered:
             if isinstance(arm.networks, Released) and not waits:
                 control = self._accuracy.get(draws)
                 found[arm.name] = Condition(
-                    methods=tuple(LABELS[name] for name in architectures.METHODS),
+                    methods=tuple(LABELS[name] for name in architectures.RELEASED_METHODS),
                     accuracy=self._accuracy[arm.name].mean(axis=-1),
-                    parameters=_measured(part, arm, "params").mean(axis=-1),
+                    parameters=_column(part, arm, "params").mean(axis=-1),
                     policy=arm.networks.policy,
                     searched=arm.networks.searched,
                     target=_target(part.study, arm),
@@ -123,8 +123,8 @@ class Registered:
 
     @cached_property
     def _accuracy(self) -> dict[str, np.ndarray]:
-        """Of the test images (%), by complete arm, see `_measured`."""
-        return {arm.name: _measured(part, arm, "test_accuracy") for part, arm in self._complete}
+        """Test accuracy (%) of every complete arm, see `_column`."""
+        return {arm.name: _column(part, arm, "test_accuracy") for part, arm in self._complete}
 
     @cached_property
     def _complete(self) -> list[tuple[outcomes.Results, Networks]]:
@@ -140,7 +140,7 @@ class Registered:
 
     @cached_property
     def outcomes(self) -> list[Outcome]:
-        """Of all claims, in the plan's order."""
+        """Outcomes of all claims, in the plan's order."""
         return page.ended(PAPER, self.parts)
 
     def told(self, *numbers: str) -> Markdown:
@@ -165,15 +165,17 @@ def _target(study: plan.Study, arm: Networks) -> str:
     return str(study.settings[arm.setting]["preset"]).split("-")[1]
 
 
-def _keys(arm: Networks) -> list[outcomes.Key]:
-    """Of all its runs: cell by cell, seed by seed."""
+def _keys(arm: Networks) -> list[outcomes.ArmKey]:
+    """Keys of all its runs: cell by cell, seed by seed."""
     seeds = plan.seeds_of(arm.seeds)
     runs = product(arm.networks.names(), seeds)
     return [(arm.name, plan.Trained(cell, seed)) for cell, seed in runs]
 
 
-def _measured(part: outcomes.Results, arm: Networks, name: str) -> np.ndarray:
-    """Of the results of a complete arm: (methods, trials, seeds), or (networks, seeds)."""
+def _column(part: outcomes.Results, arm: Networks, name: str) -> np.ndarray:
+    """A number of the results of a complete arm, by its name there: (methods, trials, seeds), or
+    (networks, seeds).
+    """
     results = (part.networks[key].result for key in _keys(arm))
     values = np.array([result[name] for result in results if result])
     return values.reshape(*arm.networks.shape, -1)

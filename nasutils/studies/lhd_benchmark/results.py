@@ -1,5 +1,5 @@
-"""Results of the LHD benchmark: accuracies by method and condition, what is computed from them,
-and the claims.
+"""Results of the LHD benchmark: accuracies by method and condition, and what is computed from
+them.
 """
 
 import math
@@ -22,10 +22,9 @@ from nasutils.sweep import planning
 from nasutils.training.computation import Machine, measured
 from nasutils.training.experiment import Experiment
 
-Condition = tuple[str, str]
-"""Data set and policy."""
-
 SPACES = {"lhd": "LHD", "darts": "DARTS space"}
+RESAMPLES = 1000
+"""Bootstrap draws of a contrast."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Results:
 
     @cached_property
     def budgets(self) -> list[str]:
-        """In the order of the searches; all policies were judged under the first."""
+        """Budgets in the order of the searches; all policies were judged under the first."""
         return list(dict.fromkeys(key.budget for key in self.searches))
 
     @cached_property
@@ -72,11 +71,11 @@ class Results:
 
     @cached_property
     def seeds(self) -> list[int]:
-        """Of the searches."""
+        """Seeds of the searches."""
         return sorted({key.seed for key in self.searches})
 
     @property
-    def conditions(self) -> list[Condition]:
+    def conditions(self) -> list[tuple[str, str]]:
         """Data sets by policies, in the order of the last two axes but one of `scores`."""
         return [(dataset, policy) for dataset in self.datasets for policy in POLICY_NAMES]
 
@@ -103,9 +102,9 @@ class Results:
         every = means.reindex(pd.MultiIndex.from_product(axes, names=names))
         return every.to_numpy(dtype=float).reshape([len(axis) for axis in axes])
 
-    def by_condition(self, budget: str | None = None) -> np.ndarray:
-        """Mean over seeds: (methods, conditions)."""
-        return ranking.mean(self.scores(budget)).reshape(len(self.methods), -1)
+    def by_condition(self) -> np.ndarray:
+        """Test accuracy (%) under the first budget, mean over seeds: (methods, conditions)."""
+        return ranking.mean(self.scores()).reshape(len(self.methods), -1)
 
     def ranks(self) -> np.ndarray:
         """Rank of each method in each condition, 1 for the best: (conditions, methods)."""
@@ -164,9 +163,7 @@ def separable(scores: np.ndarray) -> float:
     return float((distances > bound).mean())
 
 
-def contrast(
-    results: Results, measure: Callable[[np.ndarray], float], draws: int = 1000
-) -> Estimate:
+def contrast(results: Results, measure: Callable[[np.ndarray], float]) -> Estimate:
     """A measure of random networks (networks, repeats) on LHD minus that on the DARTS space.
 
     Its interval: of resampled networks, each space on its own.
@@ -174,13 +171,13 @@ def contrast(
     lhd, darts = (results.drawn(space) for space in SPACES)
     n = min(len(lhd), len(darts))
     if n < 2:
-        return Estimate(math.nan, math.nan, math.nan, n)
+        return Estimate.unknown(n)
     random = np.random.default_rng(0)
 
     def resampled(networks: np.ndarray) -> np.ndarray:
         return networks[random.integers(len(networks), size=len(networks))]
 
-    differences = [measure(resampled(lhd)) - measure(resampled(darts)) for _ in range(draws)]
+    differences = [measure(resampled(lhd)) - measure(resampled(darts)) for _ in range(RESAMPLES)]
     return ranking.interval(measure(lhd) - measure(darts), np.array(differences), n)
 
 
@@ -219,9 +216,8 @@ def single_seed_agreement(results: Results, same_dataset: bool, same_policy: boo
     """
     scores = results.scores()
     methods, *_, seeds = scores.shape
-    rankings = scores.reshape(methods, -1, seeds).transpose(
-        2, 1, 0
-    )  # (seeds, conditions, methods)
+    # (seeds, conditions, methods)
+    rankings = scores.reshape(methods, -1, seeds).transpose(2, 1, 0)
     # (seeds, seeds, conditions, conditions)
     tau = ranking.kendall(rankings[:, None, :, None], rankings[None, :, None, :])
     return ranking.mean(tau[:, :, condition_pairs(results, same_dataset, same_policy)])

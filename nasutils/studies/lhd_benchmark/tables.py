@@ -160,7 +160,7 @@ def main_table(results: Results) -> pd.DataFrame:
 
 
 def wide(table: pd.DataFrame) -> pd.DataFrame:
-    """The same for display: a row per method, a column per condition such as `cifar10, base`:
+    """`main_table` for display: a row per method, a column per condition such as `cifar10, base`:
     `mean ± half interval (parameters in M)`. Without data sets whose images were not there.
     """
     table = table[table["n"] > 0]
@@ -233,7 +233,7 @@ def _contrasts(results: Results, place: int, dataset: str) -> pd.DataFrame:
     return pd.DataFrame([{dataset: 0.0}, *rows])
 
 
-COMPARISONS = {
+RANKINGS_DIFFER_IN = {
     "search seed only": (True, True),
     "policy": (True, False),
     "data set": (False, True),
@@ -260,7 +260,7 @@ def agreement_table(results: Results) -> pd.DataFrame:
     matrix = agreement_matrix(results.by_condition())
     different = ~np.eye(len(matrix), dtype=bool)
     rows = []
-    for name, (same_dataset, same_policy) in COMPARISONS.items():
+    for name, (same_dataset, same_policy) in RANKINGS_DIFFER_IN.items():
         pairs = condition_pairs(results, same_dataset, same_policy)
         e = _mean_tau(matrix, draws, pairs & different, len(results.seeds))
         single = ranking.over_pairs(single_seed_agreement(results, same_dataset, same_policy))
@@ -271,7 +271,7 @@ def agreement_table(results: Results) -> pd.DataFrame:
 
 def _mean_tau(matrix: np.ndarray, draws: np.ndarray, pairs: np.ndarray, n: int) -> Estimate:
     if not pairs.any() or np.isnan(matrix[pairs]).all():
-        return Estimate(np.nan, np.nan, np.nan, 0)
+        return Estimate.unknown()
     tau = float(np.nanmean(matrix[pairs]))
     return ranking.interval(tau, ranking.mean(draws[:, pairs]), n)
 
@@ -331,7 +331,7 @@ def transferred(results: Results) -> pd.DataFrame:
 
 
 def released_transferred(conditions: Conditions) -> pd.DataFrame:
-    """The same of released architectures."""
+    """`transferred` of released architectures."""
     rows = []
     for c in conditions.values():
         if c.policy != "base":

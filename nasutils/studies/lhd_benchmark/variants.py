@@ -2,10 +2,8 @@
 twelve methods under twelve conditions.
 
 A condition is a data set and a discretization policy. One search gives four cells, one per policy;
-each is trained and tested. The claims are the abstract's (arXiv 2306.06852); the statistics and
-all thresholds are ours and were fixed before any search of the benchmark was judged. Settings are
-those of the authors' code, chaoji90/LHD: search/ (a folder per method) and eval/ (policies in
-eval/gen_trans.py, trainings in a folder per data set).
+each is trained and tested. Settings are those of the authors' code, chaoji90/LHD: search/ (a
+folder per method) and eval/ (policies in eval/gen_trans.py, trainings in a folder per data set).
 """
 
 import math
@@ -25,6 +23,7 @@ from nasutils.spaces.base import Mix
 from nasutils.spaces.genotype import Genotype
 from nasutils.spaces.lhd_final import channels_of
 from nasutils.spaces.lhd_policies import POLICIES
+from nasutils.studies.lhd_benchmark.architectures import random_cell
 from nasutils.sweep.pool import home_of
 from nasutils.training.computation import Machine
 from nasutils.training.experiment import Experiment, method_of
@@ -88,7 +87,7 @@ class Budget:
 
     @property
     def updates(self) -> int:
-        """Of the weights."""
+        """Number of updates of the weights."""
         return math.ceil(self.images / self.batch) * self.epochs
 
     @property
@@ -98,6 +97,7 @@ class Budget:
 
     @property
     def alpha_updates(self) -> int:
+        """Number of updates of alpha."""
         return math.ceil(self.images / self.batch) * self.alpha_epochs
 
     @property
@@ -301,61 +301,43 @@ class Training:
         elif policy == "1m":
             preset += "-1m"
         return self._evaluation(
-            genotype, SPACE.name, preset, target, eval_seed, channels, cells, longer
+            genotype=genotype,
+            space=SPACE.name,
+            preset=preset,
+            dataset=target,
+            seed=eval_seed,
+            channels=channels,
+            cells=cells,
+            protocol={"epochs": longer * self.epochs},
         )
 
     def drawn(self, space: str, number: int, target: str, eval_seed: int) -> Evaluation:
         """The evaluation of a random network of a space,
         the same protocol without dropped paths for all spaces.
         """
-        cell = methods.get("random", spaces.get(space), seed=number).genotype()
         return self._evaluation(
-            str(cell),
-            space,
-            "lhd-cifar10",
-            target,
-            eval_seed,
-            self.channels,
-            self.cells,
-            1,
-            drop_path=0.0,
-            drop_path_per_output=False,
+            genotype=random_cell(space, number),
+            space=space,
+            preset="lhd-cifar10",
+            dataset=target,
+            seed=eval_seed,
+            channels=self.channels,
+            cells=self.cells,
+            protocol={"drop_path": 0.0, "drop_path_per_output": False},
         )
 
-    def _evaluation(
-        self,
-        genotype: str,
-        space: str,
-        preset: str,
-        target: str,
-        seed: int,
-        channels: int,
-        cells: int,
-        longer: int,
-        **protocol: Any,
-    ) -> Evaluation:
+    def _evaluation(self, protocol: Mapping[str, Any], **setting: Any) -> Evaluation:
         """Tested in the last third only, whatever the protocol:
         nothing looks at the other tests.
         """
+        usual = {"epochs": self.epochs, "batch": self.batch, "auxiliary": self.auxiliary}
         return Evaluation(
-            genotype=genotype,
-            space=space,
-            preset=preset,
-            protocol={
-                "epochs": longer * self.epochs,
-                "batch": self.batch,
-                "auxiliary": self.auxiliary,
-                "test_late": True,
-                **protocol,
-            },
-            dataset=target,
-            channels=channels,
-            cells=cells,
-            seed=seed,
+            protocol={**usual, "test_late": True, **protocol},
             resolution=self.resolution,
             images=self.images,
             test_images=self.test_images,
             precision=self.precision,
+            **setting,
         )
 
 
@@ -414,9 +396,11 @@ def evaluations(
                     "final", key.budget, key.method, key.dataset, target, policy, key.seed, seed
                 )
                 found[place] = training.of(genotype, policy, target, seed)
-    extra = _extra(genotypes, training, main, datasets, eval_seeds[0], proxy_cells, proxy_factor)
+    checks = _check_trainings(
+        genotypes, training, main, datasets, eval_seeds[0], proxy_cells, proxy_factor
+    )
     drawn = drawn_networks(training, datasets[:1], eval_seeds, random_networks)
-    return found | dict(extra) | drawn
+    return found | dict(checks) | drawn
 
 
 def _is_trained(
@@ -429,7 +413,7 @@ def _is_trained(
     return at_home and first_seed and (policy == "base" or first_budget)
 
 
-def _extra(
+def _check_trainings(
     genotypes: Mapping[tuple[SearchKey, str], str],
     training: Training,
     main: str,

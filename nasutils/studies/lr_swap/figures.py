@@ -12,9 +12,9 @@ from matplotlib.image import AxesImage
 
 from nasutils.measures.stopping import CRITERIA
 from nasutils.report import plots
+from nasutils.spaces.nasbench201_table import DATASETS
 from nasutils.studies import outside
 from nasutils.studies.figures import (
-    DATASET_TITLES,
     Drawn,
     covered,
     label_outer,
@@ -114,11 +114,11 @@ def settings(results: Results, searched: Iterable[str]) -> Drawn:
             rows = of_label(results.epochs, label)
             style = plots.look(label)
             plots.median_band(ax, rows, "epoch", "cifar10", seeds=True, label=label, **style)
-        for label in labels[:1]:  # those of a panel share their warm-up
-            warmup = VARIANTS[label].warmup_epochs(epochs)
+        # those of a panel share their warm-up
+        warmup = VARIANTS[labels[0]].warmup_epochs(epochs) if labels else 0
+        if warmup:
             shade = {"facecolor": "0.93", "edgecolor": "0.8", "hatch": "//", "lw": 0}
-            if warmup:
-                ax.axvspan(0, warmup, zorder=0, label="warm-up", **shade)
+            ax.axvspan(0, warmup, zorder=0, label="warm-up", **shade)
         ax.set_title(title)
         plots.stretch(ax, "y", low)
     label_outer(axes, "epoch", "test accuracy\nof the cell (%)")
@@ -128,7 +128,7 @@ def settings(results: Results, searched: Iterable[str]) -> Drawn:
         "thin lines: searches; with marks: their median; the axis is that of the error's"
         " logarithm",
     )
-    return figure, results.epochs[["method", "seed", "epoch", "genotype", *DATASET_TITLES]]
+    return figure, results.epochs[["method", "seed", "epoch", "genotype", *DATASETS]]
 
 
 def magnitudes(results: Results) -> Drawn:

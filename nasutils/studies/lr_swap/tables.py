@@ -10,8 +10,9 @@ import torch
 from nasutils.measures import stopping, tables
 from nasutils.measures.estimates import central
 from nasutils.spaces import catalogue
+from nasutils.spaces.nasbench201_table import DATASETS
 from nasutils.studies import outside
-from nasutils.studies.figures import DATASET_TITLES, toy_table, with_published
+from nasutils.studies.figures import toy_table, with_published
 from nasutils.studies.lr_swap.claims import magnitude_correlation
 from nasutils.studies.lr_swap.results import Results, online
 from nasutils.studies.lr_swap.variants import SPACE, VARIANTS
@@ -56,7 +57,7 @@ def settings_table(results: Results) -> pd.DataFrame:
     Medians over seeds with their intervals, n; published numbers of other methods, which are
     means, below.
     """
-    table = tables.summary(results.last, list(DATASET_TITLES))
+    table = tables.summary(results.last, list(DATASETS))
     table = table[table["method"].isin(VARIANTS)].reset_index(drop=True)
     measures = {"best_minus_last": results.degradation, "gain_on_darts": results.gain}
     for name, measure in measures.items():

@@ -1,5 +1,4 @@
-"""EX-DARTS and selective stop:
-the variants compared and their results.
+"""EX-DARTS and selective stop: the variants compared.
 
 The settings are those of the authors' experiment sheet (chaoji90/Selective-Stop and the setup
 folder of chaoji90/SP-DARTS, AutoDL-Projects_sp/setup). The claims: `claims`.

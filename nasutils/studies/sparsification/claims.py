@@ -1,4 +1,4 @@
-"""Search at a small temperature: the variants compared and the claims tested.
+"""Search at a small temperature: the claims and the statistics that test them.
 
 The claims are the abstract's (arXiv 2306.06855); the wording of the statistics and all thresholds
 are ours and were fixed before the first run of a small-temperature method at laptop scale.

@@ -16,7 +16,8 @@ from torch import Tensor
 from nasutils.measures.tables import RANDOM_CELL
 from nasutils.methods import relax, schedules
 from nasutils.report import plots
-from nasutils.studies.figures import DATASET_TITLES, Drawn, covered, every_search, lowest, present
+from nasutils.spaces.nasbench201_table import DATASETS
+from nasutils.studies.figures import Drawn, covered, every_search, lowest, present
 from nasutils.studies.sparsification.results import Results
 from nasutils.studies.sparsification.variants import VARIANTS
 
@@ -129,4 +130,4 @@ def final_cells(results: Results) -> Drawn:
     ax.set(xlabel="CIFAR-10 test accuracy of the last cell (%)", ylim=(len(labels) - 0.4, -1.1))
     plots.stretch(ax, "x", lowest(results.last["cifar10"]))
     plots.note(figure, f"marks: searches; bars: median and its interval ({covered(results)})")
-    return figure, results.last[["method", "seed", "genotype", *DATASET_TITLES]]
+    return figure, results.last[["method", "seed", "genotype", *DATASETS]]
