@@ -113,19 +113,33 @@ def measure(
     eigenvalue = None
     if temperature is not None:
         eigenvalue = dominant_eigenvalue(net, mix, images, labels, temperature)
-    found: dict[str, dict[str, Any]] = defaultdict(dict)
+    measures: dict[str, dict[str, Any]] = defaultdict(dict)
     for cell_type, weights in mix.items():
-        own = cut[cell_type], only[cell_type], weights, names[cell_type]
-        found["cut"][cell_type] = cut[cell_type].tolist()
-        found["only"][cell_type] = only[cell_type].tolist()
-        found["bypass"][cell_type] = bypass(*own).tolist()
-        found["bypass_total"][cell_type] = bypass_total(*own)
-        found["spread"][cell_type] = spread(weights, names[cell_type]).tolist()
-        found["free_gradient"][cell_type] = free_share(gradients[cell_type], names[cell_type])
-        found["dominance"][cell_type] = dominance(weights, names[cell_type])
-        found["entropy"][cell_type] = relax.entropy(weights).tolist()
-        found["margin"][cell_type] = margin(weights).tolist()
-    return {"loss": base, **found, "eigenvalue": eigenvalue, "matched": matched}
+        changes = cut[cell_type], only[cell_type]
+        of_type = _of_cell_type(*changes, gradients[cell_type], weights, names[cell_type])
+        for name, value in of_type.items():
+            measures[name][cell_type] = value
+    return {"loss": base, **measures, "eigenvalue": eigenvalue, "matched": matched}
+
+
+def _of_cell_type(
+    cut: Tensor, only: Tensor, gradients: Tensor, weights: Tensor, ops: EdgeOps
+) -> dict[str, Any]:
+    """The measures of one cell type by name, as plain numbers and lists; see `measure`.
+
+    cut, only, gradients, weights: (edges, operations).
+    """
+    return {
+        "cut": cut.tolist(),
+        "only": only.tolist(),
+        "bypass": bypass(cut, only, weights, ops).tolist(),
+        "bypass_total": bypass_total(cut, only, weights, ops),
+        "spread": spread(weights, ops).tolist(),
+        "free_gradient": free_share(gradients, ops),
+        "dominance": dominance(weights, ops),
+        "entropy": relax.entropy(weights).tolist(),
+        "margin": margin(weights).tolist(),
+    }
 
 
 def dominant_eigenvalue(
