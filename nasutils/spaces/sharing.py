@@ -238,7 +238,7 @@ def _on_device(positions: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 def channels_last(module: nn.Module) -> nn.Module:
-    """The same module with its 4-d weights laid out channels last
+    """Return a module, its 4-d weights laid out channels last
     (two to eight times faster on a CPU).
     """
     return module.to(memory_format=torch.channels_last)
