@@ -20,7 +20,9 @@ from torch import Tensor
 from nasutils import own_data, paths
 from nasutils.errors import MissingData, choose, whole
 
-NAMES = ("digits", "cifar10", "cifar100", "svhn")
+CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "svhn": 10}
+"""Data set -> its number of classes."""
+NAMES = tuple(CLASSES)
 SPLITS = ("half", "nasbench201", "all")
 
 _STATISTICS = {
@@ -194,14 +196,13 @@ def _digits() -> Data:
     train, test = everything[:-360], everything[-360:]
     shown = train.images.double() / 255
     mean, std = float(shown.mean()), float(shown.std())
-    return Data("digits", train, test, 10, (mean,) * 3, (std,) * 3)
+    return Data("digits", train, test, CLASSES["digits"], (mean,) * 3, (std,) * 3)
 
 
 def _torchvision(name: str, root: Path, download: bool) -> Data:
     train = _split(name, root, download, train=True)
     test = _split(name, root, download, train=False)
-    classes = 100 if name == "cifar100" else 10
-    return Data(name, train, test, classes, *_STATISTICS[name])
+    return Data(name, train, test, CLASSES[name], *_STATISTICS[name])
 
 
 def _split(name: str, root: Path, download: bool, train: bool) -> ImageSet:

@@ -392,4 +392,4 @@ TESTS: Mapping[str, Test] = {
     "log_deviation_ratio": log_deviation_ratio,
     "repeatability_difference": repeatability_difference,
 }
-"""By the name that a plan calls them."""
+"""The tests, by the name that a plan calls them."""

@@ -332,7 +332,7 @@ TESTS: Mapping[str, Test] = {
     "paired": paired_signed_rank_test,
     "equivalent": equivalence_test,
 }
-"""By the name that a plan calls them."""
+"""The tests, by the name that a plan calls them."""
 
 
 def holm(p: Sequence[float]) -> list[float]:

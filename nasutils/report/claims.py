@@ -38,7 +38,7 @@ class Claim:
     interval: str = "Student's t over seeds"
 
     def verdict(self, estimate: Estimate, scale: str) -> str:
-        """See the class; at smoke scale nothing is evidence."""
+        """The verdict on an estimate, see the class; at smoke scale nothing is evidence."""
         found = verdict(estimate, self.threshold, scale)
         return "inconclusive" if found == "supported" and self.caveat else found
 

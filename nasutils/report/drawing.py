@@ -58,7 +58,7 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
 TEXT = 0.2
 """Font size of labels."""
 MARGIN = 0.1
-"""Of a label, on both sides together."""
+"""Margin of a label, both sides together."""
 RIBBONS = {1: 0.3, 2: 0.2}
 """Width of a ribbon whose weights sum to 1, by number of inputs."""
 HATCHES = {"convolution": "", "parameter-free": "//////", "none": "......", "noise": "xxxxxx"}
@@ -285,7 +285,7 @@ def _draw_nodes(ax: Axes, nodes: Sequence[DrawnNode]) -> None:
 
 
 def _frame(ax: Axes, nodes: Sequence[DrawnNode], bottom: float, top: float = TOP + 0.1) -> None:
-    """The same for all cells of a space, so that they can be compared."""
+    """Limits of the axes, the same for all cells of a space, so that they can be compared."""
     first, last = nodes[0], nodes[-1]
     left = first.x - first.half - RADIUS - 0.05
     right = last.x + last.half + RADIUS + 0.05

@@ -259,7 +259,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_interval(mean: float, low: float, high: float) -> str:
-    """`z`: a mean that rounds to -0.00 is 0.00."""
+    """`mean [low, high]`, as far as they are known; a mean that rounds to -0.00 is 0.00."""
     if math.isnan(mean):
         return ""
     if math.isnan(low):

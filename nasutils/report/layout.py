@@ -12,9 +12,9 @@ from itertools import product
 import numpy as np
 
 RADIUS = 0.2
-"""Of a node."""
+"""Radius of a node."""
 SPACING = 1.3
-"""Between the centres of two nodes."""
+"""Distance between the centres of two nodes."""
 ARROW_HEAD = 0.15
 """Length of the head of an arrow."""
 TOP = 1.3
@@ -24,7 +24,7 @@ RAIL = -1.5
 GREY = "0.9"
 """Fill of the nodes that are no intermediate ones."""
 SAMPLES = 41
-"""Points of an arc."""
+"""Number of points of an arc."""
 PLACES = (20, 18, 22, 15, 25, 13, 27, 30, 10)
 """Candidates for the place of a label: points of its arc, the middle first."""
 GRID = np.array(list(product(np.linspace(-1, 1, 7), (-1, 0, 1))))
@@ -52,7 +52,7 @@ class DrawnNode:
     color: str = "white"
 
     def distance(self, points: np.ndarray) -> np.ndarray:
-        """From points (..., 2) to the outline, negative inside."""
+        """Distance of points (..., 2) from the outline, negative inside."""
         right = np.abs(points[..., 0] - self.x) - self.half
         up = points[..., 1] - self.y
         beside = np.clip(right, 0, None)  # 0 over and under the straight part
@@ -132,7 +132,9 @@ def arrange(nodes: Sequence[DrawnNode], edges: Sequence[DrawnEdge]) -> list[Arc]
 
 
 def _height(nodes: Sequence[DrawnNode], edge: DrawnEdge, second: bool) -> float:
-    """Of the middle of an arc over the straight line. second: of two between the same nodes."""
+    """Height of the middle of an arc over the straight line. second: of two between the same
+    nodes.
+    """
     source, target = nodes[edge.source], nodes[edge.target]
     passed = edge.target - edge.source - 1
     if source.y > 0:  # the first input, for which the second is no node to pass

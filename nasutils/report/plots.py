@@ -80,7 +80,7 @@ the same in every notebook.
 """
 _FORMAT = Styler.format
 MARKS: dict[str, Any] = {"markersize": 4.5, "markeredgewidth": 0}
-"""Of a line's marks: an edge would fill what tells a cross or a star from a circle."""
+"""Style of a line's marks: an edge would fill what tells a cross or a star from a circle."""
 WIDTH = 7.2
 """Width in inches of a figure over two journal columns."""
 

@@ -21,7 +21,7 @@ Key = tuple[str, int]
 """Label and seed."""
 
 
-class Campaign(Protocol):
+class Staged(Protocol):
     """Runs in stages. cost: of all of it, in words. names: of the stages."""
 
     @property
@@ -34,7 +34,7 @@ class Campaign(Protocol):
         """The runs of each, made of those that are finished by the time it is asked."""
 
 
-Parts = Mapping[str, tuple[str, Callable[[Any], Campaign]]]
+Parts = Mapping[str, tuple[str, Callable[[Any], Staged]]]
 """Name of a campaign -> the notebook of whose parameters it is made, and by what."""
 
 
@@ -73,11 +73,11 @@ def add_machine(parser: argparse.ArgumentParser, scales: Sequence[str]) -> None:
 
 
 def side_by_side(given: argparse.Namespace) -> dict[str, Any]:
-    """What `sweep` is told of these options."""
+    """The arguments of `sweep` that these options give."""
     return {"workers": given.workers, "engine": given.engine, "gpus": given.gpus}
 
 
-def compute(campaign: Campaign, machine: Machine, kept: Path, **how: Any) -> None:
+def compute(campaign: Staged, machine: Machine, kept: Path, **how: Any) -> None:
     """Compute what is missing; kept: folder of runs that are used; how: see `side_by_side`."""
     for tasks in campaign.stages(machine):
         bring(tasks.values(), machine, kept)
@@ -97,7 +97,7 @@ def bring(tasks: Iterable[Task], machine: Machine, kept: Path) -> None:
             shutil.copytree(other.path, home.path, dirs_exist_ok=True)
 
 
-def status(campaign: Campaign, machine: Machine) -> Iterator[str]:
+def status(campaign: Staged, machine: Machine) -> Iterator[str]:
     """In words: how many runs of each stage are finished, and what failed."""
     for stage, tasks in zip(campaign.names, campaign.stages(machine), strict=True):
         homes = {key: home_of(task, machine) for key, task in tasks.items()}
@@ -109,7 +109,7 @@ def status(campaign: Campaign, machine: Machine) -> Iterator[str]:
                 yield f"  failed: {label}, seed {seed} ({home.path.name}): {failure['error']}"
 
 
-def complete(campaign: Campaign, machine: Machine) -> bool:
+def complete(campaign: Staged, machine: Machine) -> bool:
     """Whether all runs are finished."""
     for tasks in campaign.stages(machine):
         if not all(home_of(task, machine).finished for task in tasks.values()):

@@ -57,8 +57,8 @@ class Results(Protocol):
 
 
 def present(results: Results, labels: Iterable[str]) -> list[str]:
-    """The labels of these that were searched, in this order. If none was: every searched label
-    that `plots.LOOKS` knows.
+    """The given labels that were searched, in their order. If none was: every searched label that
+    `plots.LOOKS` knows.
     """
     searched = [label for label, _ in results.runs]
     wanted = [label for label in labels if label in searched]

@@ -15,7 +15,7 @@ from nasutils.studies.variants import of_label
 
 
 def median(results: Results, label: str, column: str) -> float:
-    """Median over seeds at the end of the search."""
+    """Median over seeds of a column at the end of the search."""
     return central(tables.by_seed(results.last, label, column)).mean
 
 
@@ -35,7 +35,7 @@ def counted(count: int, of: int) -> str:
 
 
 def gap(results: Results, labels: Iterable[str]) -> str:
-    """Of the figure of the same name."""
+    """What the figure of this name says."""
     first, *others = present(results, labels)
     on = median(results, first, "relaxed")
     off = median(results, first, "recalibrated")
@@ -57,7 +57,7 @@ def gap(results: Results, labels: Iterable[str]) -> str:
 
 
 def accuracy(results: Results, labels: Iterable[str]) -> str:
-    """Of the figure of the same name."""
+    """What the figure of this name says."""
     return " ".join(_course(results, label) for label in present(results, labels))
 
 
@@ -76,7 +76,7 @@ def _course(results: Results, label: str) -> str:
 
 
 def distributions(results: Results, labels: Iterable[str]) -> str:
-    """Of the figure of the same name."""
+    """What the figure of this name says."""
     highest = float(np.log(5))
     parts = []
     for label in present(results, labels):
@@ -89,7 +89,7 @@ def distributions(results: Results, labels: Iterable[str]) -> str:
 
 
 def during(results: Results, labels: Iterable[str], seed: int) -> str:
-    """Of the figure of the same name."""
+    """What the figure of this name says."""
     parts = []
     for label in present(results, labels):
         _, search = one_search(results, label, seed)
@@ -107,9 +107,7 @@ def _strongest(label: str, search: Run) -> str:
 
 
 def final_cells(results: Results, labels: Iterable[str]) -> str:
-    """Of the last cells of all searches: the range of their medians,
-    and who is no better than a blind draw.
-    """
+    """The range of the medians of the last cells, and who is no better than a blind draw."""
     medians = {label: median(results, label, "cifar10") for label in present(results, labels)}
     worst = min(medians, key=medians.__getitem__)
     best = max(medians, key=medians.__getitem__)

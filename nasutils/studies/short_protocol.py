@@ -58,7 +58,9 @@ def genotype_of(normal: str, reduce: str) -> str:
             pairs.append((op, int(source)))
         nodes = tuple(zip(pairs[::2], pairs[1::2], strict=True))
         cells.append(Cell(name, nodes, (2, 3, 4, 5)))
-    return str(Genotype.parse(str(Genotype(tuple(cells)))))
+    text = str(Genotype(tuple(cells)))
+    Genotype.parse(text)  # refuses what is no cell
+    return text
 
 
 def sample(cells: pd.DataFrame, count: int) -> pd.DataFrame:

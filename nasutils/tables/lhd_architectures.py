@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from nasutils.data import CLASSES
 from nasutils.methods import relax
 from nasutils.spaces.base import Mix
 from nasutils.spaces.genotype import Cell
@@ -27,7 +28,6 @@ from nasutils.spaces.lhd import LHD
 from nasutils.spaces.lhd_final import finalnet_parameters
 
 SPACE, SKIP = LHD(), "skip_connect"
-CLASSES = {"cifar10": 10, "cifar100": 100, "svhn": 10}
 STRUCTURES = ("base", "3ops", "4out")
 """Policies whose genotypes differ; `1m` is a wider and deeper network of `base`'s."""
 SIZE = 1480

@@ -18,7 +18,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from nasutils import Genotype, data, methods, spaces
+from nasutils import Genotype, methods, spaces
 from nasutils.report import claims, plots, widgets
 from nasutils.runs import Run
 from nasutils.spaces.lhd_final import finalnet_parameters
@@ -431,5 +431,3 @@ def test_the_last_mix_of_a_search_is_what_is_discretized(tmp_path):
     )
     found = study.final_mix(Experiment(space="lhd"), run)
     assert all(torch.equal(found[name], mix[name]) for name in mix)
-    assert data.NAMES  # the data sets of CLASSES are those that can be loaded
-    assert set(study.CLASSES) == set(data.NAMES)

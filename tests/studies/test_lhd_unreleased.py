@@ -79,12 +79,12 @@ def climbed(icc, affordable=(True, True, True)):
 )
 def test_the_best_rung_that_a_day_affords_is_taken(icc, affordable, rung, monkeypatch):
     campaign = replace(made(), rungs=unreleased.RUNGS[:3])
-    monkeypatch.setattr(unreleased.Campaign, "climbed", lambda *_: climbed(icc, affordable))
+    monkeypatch.setattr(unreleased.LadderRuns, "climbed", lambda *_: climbed(icc, affordable))
     assert campaign.chosen(COMMITTED) == rung - 1
 
 
 def test_nothing_is_chosen_before_the_ladder_is_complete(monkeypatch):
-    monkeypatch.setattr(unreleased.Campaign, "climbed", lambda *_: climbed((0.1, 0.2, 0.3)))
+    monkeypatch.setattr(unreleased.LadderRuns, "climbed", lambda *_: climbed((0.1, 0.2, 0.3)))
     assert made().chosen(COMMITTED) is None
 
 

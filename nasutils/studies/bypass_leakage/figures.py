@@ -112,12 +112,12 @@ def probed(results: Results, labels: Sequence[str] = ("DARTS", "SP-DARTS")) -> l
     return [label for label in labels if label in found] or found
 
 
-def leakage(results: Results, labels: Sequence[str] = PROBED) -> Drawn:
+def leakage(results: Results) -> Drawn:
     """What the claims ask at the end of the searches:
     a point per seed, median and interval per method.
     """
     table = results.leaks()
-    labels = probed(results, labels)
+    labels = probed(results, PROBED)
     figure, (axes,) = plots.panels(1, len(END), 0.9 + 0.36 * len(labels), sharey=True)
     for ax, (column, name) in zip(axes, END.items(), strict=True):
         every_search(ax, table, labels, column)
@@ -130,13 +130,13 @@ def leakage(results: Results, labels: Sequence[str] = PROBED) -> Drawn:
     return figure, table
 
 
-def course(results: Results, labels: Sequence[str] = PROBED) -> Drawn:
+def course(results: Results) -> Drawn:
     """Every measure of leakage per epoch: medians over seeds, without intervals,
     which would cover each other.
     """
     figure, axes = plots.panels(2, 3, 2.1, sharex=True)
     for ax, (column, (name, limits)) in zip(axes.flat, COURSE.items(), strict=True):
-        for label in probed(results, labels):
+        for label in probed(results, PROBED):
             rows = of_label(results.leakage, label)
             medians = rows.groupby("epoch")[column].median()
             ax.plot(medians.index, medians, label=label, **plots.curve_style(label, 2))
@@ -181,7 +181,7 @@ def _write_changes(ax: Axes, mean: np.ndarray, high: float) -> None:
 
 
 def _mean_changes(results: Results, labels: Sequence[str]) -> dict[tuple[str, str], np.ndarray]:
-    """By label and what is done, the changes of the loss (edges, operations), means over seeds."""
+    """Changes of the loss (edges, operations), means over seeds, by label and what is done."""
     means = {}
     for label in labels:
         runs = [run for (name, _), run in results.runs.items() if name == label]

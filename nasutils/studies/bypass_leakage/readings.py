@@ -12,7 +12,7 @@ from nasutils.studies.readings import listed
 
 
 def toy(table: pd.DataFrame) -> str:
-    """Of the toy edge: the bypass of its strongest operation."""
+    """The bypass of the strongest operation of the toy edge."""
     strongest = table.loc[table["p"].idxmax()]
     return (
         f"The strongest operation, {strongest['operation']}, has a weight of {strongest['p']:.2f}"
@@ -21,7 +21,7 @@ def toy(table: pd.DataFrame) -> str:
 
 
 def demonstration(results: Results) -> str:
-    """Of the figure of the same name."""
+    """What the figure of this name says."""
     medians = taken_away(results).groupby(["method", "supernet"])["accuracy"].median()
     parts = []
     for label in probed(results):
@@ -35,7 +35,7 @@ def demonstration(results: Results) -> str:
 
 
 def leakage(results: Results) -> str:
-    """Of the figure of the same name."""
+    """What the figure of this name says."""
     table = results.leaks()
     searched, equal = [], []
     for label in probed(results, PROBED):
@@ -47,7 +47,7 @@ def leakage(results: Results) -> str:
 
 
 def interventions(table: pd.DataFrame) -> str:
-    """Of the figure of the same name, from its table."""
+    """What the figure of this name says, from its table."""
     medians = table.groupby(["method", "what"], sort=False)["nats"].median().unstack()
     parts = []
     for label, row in medians.iterrows():
@@ -59,7 +59,7 @@ def interventions(table: pd.DataFrame) -> str:
 
 
 def ablation(results: Results) -> str:
-    """Of the figure of the same name."""
+    """What the figure of this name says."""
     medians = results.last.groupby("method", sort=False)[["cifar10", "gap"]].median()
     parts = []
     for label, row in medians.iterrows():

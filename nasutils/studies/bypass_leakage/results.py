@@ -40,7 +40,7 @@ class Results:
         speedup: pd.DataFrame,
         finals: Mapping[SpaceKey, Run],
     ) -> "Results":
-        """The results of the searches that finished, whose number n says, and of final networks,
+        """The results of the searches that finished (n says how many), and of final networks,
         finished or not.
         """
         epochs = tables.epochs_table(runs)

@@ -26,8 +26,9 @@ VARIANTS: Variants = {
     "T_s x 3": _mixed(sparse=3.3e-3, ratio=11 / 3),
     "ratio 100": _mixed(ratio=100.0),
 }
-"""On NAS-Bench-201. `T_s x 3` keeps the dense temperature T_d = 0.0121; `ratio 100` keeps T_s and
-makes T_d 0.11, at which the mixing weights are nearly as even as those of DARTS."""
+"""The variants compared on NAS-Bench-201. `T_s x 3` keeps the dense temperature T_d = 0.0121;
+`ratio 100` keeps T_s and makes T_d 0.11, at which the mixing weights are nearly as even as those
+of DARTS."""
 
 
 PROBED = ("DARTS", "SP-DARTS", "always sparse", "never sparse")
@@ -39,7 +40,7 @@ S_VARIANTS: Variants = {
     "SP-DARTS": _mixed(),
     "random cell": Variant("random"),
 }
-"""On S1-S4."""
+"""The variants compared on S1 to S4."""
 
 
 def searches(

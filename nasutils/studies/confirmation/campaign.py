@@ -69,8 +69,9 @@ class Campaign:
             if not arm.final or scale_of(search) != self.scale:
                 continue
             run = self.run(search)
-            if run and run.result:
-                of_searches[arm.name, seed] = arm.evaluation(search, run.result["genotype"])
+            result = run.result if run else None
+            if result:
+                of_searches[arm.name, seed] = arm.evaluation(search, result["genotype"])
         return of_searches | self._given
 
     @cached_property
@@ -222,14 +223,14 @@ class Campaign:
         return f"about {ceil(hours)} h left on {workers} processes{without}"
 
     def failures(self) -> Iterator[tuple[str, str]]:
-        """Runs that ended in an error or are damaged, with it."""
+        """Runs that ended in an error or are damaged, each with what is wrong."""
         for key, task in self.left().items():
             if failure := home_of(task, self.machine).failure:
                 yield self._label(key, task), failure["error"]
 
     def _seconds_left(self, results: Results) -> float:
-        """By the mean of what the finished runs of an arm took, see `arms`,
-        or of all arms where none is finished.
+        """Seconds that the runs that are left will take, by the mean of what the finished runs of
+        their arm took (see `arms`), or of all arms where none is finished.
         """
         costs = defaultdict(list)
         for network, runs in ((False, results.searches), (True, results.networks)):

@@ -62,7 +62,7 @@ def _computer(stamp: Mapping[str, Any]) -> str:
 
 
 def device(run: Run) -> str:
-    """Short: CPU, or a GPU's name."""
+    """Short name of the device of a run: CPU, or that of the GPU."""
     stamp = run.stamp  # read from its file
     if stamp["type"] == "cpu":
         return "CPU"
@@ -171,7 +171,7 @@ def _devices(hypothesis: Hypothesis, results: Results) -> list[dict[ArmKey, str]
 
 
 def _names(devices: Sequence[Mapping[ArmKey, str]]) -> set[str]:
-    """Of all devices in these samples."""
+    """Names of all devices in these samples."""
     return set().union(*(sample.values() for sample in devices))
 
 

@@ -36,7 +36,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def p_value(value: float) -> str:
-    """Two digits; empty for nan."""
+    """p as text, with two digits; empty for nan."""
     if math.isnan(value):
         return ""
     return f"{value:.2g}" if value >= 1e-4 else "< 0.0001"

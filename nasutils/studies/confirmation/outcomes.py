@@ -163,7 +163,7 @@ def _findings(claim: PlannedClaim, results: Results) -> tuple[Finding, ...]:
 
 
 def _count(claim: PlannedClaim, results: Results) -> str:
-    """How many of how many runs are there."""
+    """How many runs of a claim are there, in words."""
     there, missing = _runs(claim, results)
     return f"{len(there)} of {len(there) + len(missing)} runs"
 

@@ -60,7 +60,7 @@ def _as_written(text: str | int) -> str | int:
 
 
 Seeds = Annotated[str | int, AfterValidator(_as_written)]
-"""As `seeds_of` reads them."""
+"""Seeds as `seeds_of` reads them."""
 
 
 class SeedGroup(_Strict):
@@ -144,7 +144,7 @@ class Released(_Strict):
         return [f"{method}, trial {trial}" for method, trial in cells]
 
     def cells(self) -> list[str]:
-        """Genotypes. Raises ValueError for a data set without."""
+        """The genotypes. Raises ValueError for a data set without."""
         return released_cells(self.searched, self.policy)
 
     def covariate(self, name: str) -> np.ndarray:
@@ -168,7 +168,7 @@ class Drawn(_Strict):
         return [f"number {number}" for number in seeds_of(self.numbers)]
 
     def cells(self) -> list[str]:
-        """Genotypes."""
+        """The genotypes."""
         return [architectures.random_cell(self.space, number) for number in seeds_of(self.numbers)]
 
 

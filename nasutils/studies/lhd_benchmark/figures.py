@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch
 
+from nasutils.data import CLASSES
 from nasutils.measures import comparisons, ranking
 from nasutils.measures.comparisons import once
 from nasutils.measures.estimates import estimate
@@ -20,7 +21,6 @@ from nasutils.spaces.lhd_cells import EDGES, NODES
 from nasutils.studies.figures import DATASET_TITLES, Drawn, grid, one_legend
 from nasutils.studies.lhd_benchmark import architectures as lhd_architectures
 from nasutils.studies.lhd_benchmark.released import LABELS, Condition, Conditions
-from nasutils.studies.lhd_benchmark.variants import CLASSES
 from nasutils.studies.readings import listed
 
 SEARCHED = {
@@ -206,7 +206,7 @@ def _accuracy(condition: Condition) -> Measured:
 
 
 def _paired(first: Measured, second: Measured) -> pd.DataFrame:
-    """Of the methods that both have: method, trial, x, y."""
+    """A row per architecture of the methods that both have: method, trial, x, y."""
     y = dict(zip(second.methods, second.values, strict=True))
     tables = []
     for method, x in zip(first.methods, first.values, strict=True):

@@ -16,7 +16,7 @@ from nasutils.studies.readings import counted, listed
 
 
 def toy(table: pd.DataFrame) -> str:
-    """Of the toy node: which operations `base` keeps, and by how much the last one of them won."""
+    """Which operations of the toy node `base` keeps, and by how much the last one of them won."""
     is_kept = table["base"] == "kept"
     kept, others = table[is_kept], table[~is_kept]
     places = listed(kept["operation"] + " " + kept["edge"])
@@ -32,7 +32,7 @@ def _told(parts: Sequence[str]) -> str:
 
 
 def contrasts(conditions: Conditions) -> str:
-    """Of the figure of the same name."""
+    """What the figure of this name says."""
     return _told([_contrasts(name, condition) for name, condition in conditions.items()])
 
 
@@ -52,7 +52,7 @@ def _contrasts(name: str, condition: Condition) -> str:
 
 
 def trials(conditions: Conditions) -> str:
-    """Of the figure of the same name: how far the mean of a method's searches can be trusted."""
+    """How far a method's mean can be trusted, as the figure of this name shows."""
     parts = []
     for name, condition in conditions.items():
         _, searches = condition.accuracy.shape
@@ -74,7 +74,7 @@ def _estimated(found: comparisons.Finding) -> str:
 
 
 def agreement(table: pd.DataFrame) -> str:
-    """Of the figure of the same name, from its table."""
+    """What the figure of this name says, from its table."""
     parts = []
     for compared, rows in table.groupby("compared", sort=False):
         overall, within = correlations(rows)
@@ -86,7 +86,7 @@ def agreement(table: pd.DataFrame) -> str:
 
 
 def transfer(table: pd.DataFrame) -> str:
-    """Of the figure of the same name, from its table."""
+    """What the figure of this name says, from its table."""
     parts = []
     for target, trained in table.groupby("target", sort=False):
         # (methods, data sets of the search)
@@ -110,7 +110,7 @@ def transfer(table: pd.DataFrame) -> str:
 
 
 def spread(networks: Mapping[str, np.ndarray]) -> str:
-    """Of the figure of the same name."""
+    """What the figure of this name says."""
     parts = []
     for name, scores in networks.items():
         if len(scores) > 1:
@@ -130,7 +130,7 @@ def _noise(scores: np.ndarray) -> str:
 
 
 def ranks(results: Results) -> str:
-    """Of the figure of the same name."""
+    """What the figure of this name says."""
     table, chance = rank_table(results)
     best, worst = table.iloc[0], table.iloc[-1]
     bars = ranking.cliques(table["rank"].tolist(), chance["difference"])

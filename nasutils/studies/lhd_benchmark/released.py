@@ -53,7 +53,7 @@ class Condition:
 
 
 Conditions = Mapping[str, Condition]
-"""By name, such as `CIFAR-10, base`."""
+"""Conditions by name, such as `CIFAR-10, base`."""
 
 
 def pilot() -> dict[str, Condition]:

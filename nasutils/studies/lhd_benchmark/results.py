@@ -50,7 +50,7 @@ class Results:
         steps: pd.DataFrame,
         missing: Sequence[str] = (),
     ) -> "Results":
-        """Of the runs that finished (their number shows in n)."""
+        """The results of the runs that finished; n says how many."""
         rows = [{**key._asdict(), **_row(run)} for key, run in finals.items()]
         columns = [*FinalKey._fields, "accuracy", "best", "params", "macs", "seconds", "genotype"]
         return cls(searches, pd.DataFrame(rows, columns=columns), steps, tuple(missing))

@@ -331,7 +331,7 @@ def transferred(results: Results) -> pd.DataFrame:
 
 
 def released_transferred(conditions: Conditions) -> pd.DataFrame:
-    """`transferred` of released architectures."""
+    """As `transferred`, of released architectures."""
     rows = []
     for c in conditions.values():
         if c.policy != "base":

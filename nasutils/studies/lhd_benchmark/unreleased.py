@@ -56,7 +56,7 @@ class Searched(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Campaign:
+class LadderRuns:
     """The ladder, and the searches at the rung that it chooses.
 
     setting: of all searches, see `variants.searches`, those of the lowest rung. training: fields
@@ -103,7 +103,7 @@ class Campaign:
         return found
 
     def ladder(self) -> dict[Searched, Experiment]:
-        """Its searches, from the lowest rung up."""
+        """The searches of the ladder, from the lowest rung up."""
         found: dict[Searched, Experiment] = {}
         for rung in range(len(self.rungs)):
             found |= self.searches(LADDER, rung)
@@ -129,7 +129,7 @@ class Campaign:
             return None
 
         def means(name: str) -> np.ndarray:
-            """Over the trainings: (methods, trials)."""
+            """Means over the trainings: (methods, trials)."""
             values = np.array([result[name] for result in done])
             return values.reshape(len(labels), len(self.trials), len(TRAININGS)).mean(axis=-1)
 
@@ -187,14 +187,14 @@ class Campaign:
         return None
 
 
-def campaign(p: Any) -> Campaign:
-    """Of the notebook's parameters. Networks are trained as in the registered study, but at smoke
-    scale, where they are trained as in the notebook, on a ladder of two rungs.
+def campaign(p: Any) -> LadderRuns:
+    """The searches and networks, made of the notebook's parameters. Networks are trained as in the
+    registered study; at smoke scale as in the notebook, on a ladder of two rungs.
     """
     sizes = {"batch", "images", "epochs", "preset", "resolution", "evaluation", "channels"}
     setting = p.model_dump(include={*sizes, "cells", "precision"})
     if p.scale != "smoke":
-        return Campaign(setting, plan.read()["lhd"].settings["short"])
+        return LadderRuns(setting, plan.read()["lhd"].settings["short"])
     training = {
         "space": SPACE.name,
         "preset": "lhd-cifar10",
@@ -205,14 +205,14 @@ def campaign(p: Any) -> Campaign:
         "cells": p.final_cells,
         "images": p.final_images,
     }
-    return Campaign(setting, training, RUNGS[:2])
+    return LadderRuns(setting, training, RUNGS[:2])
 
 
 PARTS: exploratory.Parts = {"unreleased": ("lhd_benchmark", campaign)}
 
 
 def reading(ladder: pd.DataFrame, conditions: Conditions) -> str:
-    """Of the ladder, and of what the methods reach at the rung that it chose."""
+    """The ladder in words, and what the methods reach at the rung that it chose."""
     best = _best(ladder)
     ((name, condition),) = conditions.items()
     means = dict(zip(condition.methods, condition.accuracy.mean(axis=1), strict=True))
@@ -255,14 +255,14 @@ def _trained(networks: Mapping[tuple[Searched, int], Evaluation]) -> dict[Key, T
 
 
 def _cpu_seconds(run: Run) -> float:
-    """Of the whole search; early runs say only how long they took."""
+    """CPU seconds of the whole search; early runs say only how long they took."""
     costs = [record["cost"] for record in run.records]
     return sum(cost.get("cpu_seconds", cost["seconds"]) for cost in costs)
 
 
 def _icc(accuracy: np.ndarray) -> dict[str, float]:
-    """Of single searches, from the reliability of means of k, with which it rises by Spearman and
-    Brown's rule: R = k ICC / (1 + (k - 1) ICC).
+    """Intraclass correlation of single searches, from the reliability of means of k, with which
+    it rises by Spearman and Brown's rule: R = k ICC / (1 + (k - 1) ICC).
     """
     k = accuracy.shape[1]
     found = comparisons.reliability([once(accuracy)], 0.0)

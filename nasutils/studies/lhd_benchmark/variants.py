@@ -56,8 +56,6 @@ all, so that the weights see the same images in the same number of updates."""
 
 POLICY_NAMES = tuple(POLICIES)
 
-CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "svhn": 10}
-
 EPOCHS = 50
 """Length of the published searches, to which the epochs in which alpha rests refer."""
 
@@ -294,7 +292,7 @@ class Training:
         """The evaluation of a cell; released: tested as the authors did.
         longer: factor of the epochs.
         """
-        channels, cells = self.size(genotype, policy, CLASSES[target])
+        channels, cells = self.size(genotype, policy, data.CLASSES[target])
         preset = f"lhd-{'cifar10' if target == 'digits' else target}"
         if released:
             preset += "-released"

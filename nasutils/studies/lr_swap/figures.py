@@ -312,9 +312,11 @@ def outside_evidence() -> Drawn:
     """The criteria on RobustDARTS's searches:
     the epoch taken, and skips and one-shot error there less at the end.
     """
-    table = outside_table()
-    table["fewer_skips"] = table["skips_end"] - table["skips"]
-    table["more_error"] = table["error"] - table["error_end"]
+    stopped_at = outside_table()
+    table = stopped_at.assign(
+        fewer_skips=stopped_at["skips_end"] - stopped_at["skips"],
+        more_error=stopped_at["error"] - stopped_at["error_end"],
+    )
     names = [*OUTSIDE, "eigenvalue"]
     columns = {
         "epoch": "epoch taken",

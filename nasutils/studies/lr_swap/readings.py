@@ -13,7 +13,7 @@ from nasutils.studies.variants import of_label
 
 
 def settings(results: Results, searched: Iterable[str]) -> str:
-    """Of the figure of the same name: what each remedy does to the last cell."""
+    """What each remedy does to the last cell, as the figure of this name shows."""
     labels = [label for label in results.present(searched) if label not in CORE]
     if not labels:
         return "No remedy was searched here."
@@ -29,7 +29,7 @@ def settings(results: Results, searched: Iterable[str]) -> str:
 
 
 def overfitting(results: Results) -> str:
-    """Of the figure of the same name: when the loss is lowest, and when the cell is best."""
+    """When the loss is lowest, and when the cell is best, as the figure of this name shows."""
     return " ".join(_turning(results, label) for label in results.present(("DARTS", "EX-DARTS")))
 
 
@@ -46,7 +46,7 @@ def _turning(results: Results, label: str) -> str:
 
 
 def magnitudes(results: Results) -> str:
-    """Of the figure of the same name: which operation leads at the end."""
+    """Which operation leads at the end, as the figure of this name shows."""
     columns = [f"S_{op}" for op in SPACE.ops]
     parts = []
     for label in results.present(results.judged):
@@ -61,7 +61,7 @@ def magnitudes(results: Results) -> str:
 
 
 def stops(results: Results) -> str:
-    """Of the figure of the same name: what stopping wins for DARTS."""
+    """What stopping wins for DARTS, as the figure of this name shows."""
     last = results.references("DARTS")["last epoch"]
     parts = []
     for name in ("peak", "skips_2", "eigenvalue"):
@@ -76,7 +76,7 @@ def stops(results: Results) -> str:
 
 
 def rate_map(table: pd.DataFrame) -> str:
-    """Of the figure of the same name, from its table: the best and the worst point."""
+    """The best and the worst point of the figure of this name, from its table."""
     best = table.loc[table["cifar10"].idxmax()]
     worst = table.loc[table["cifar10"].idxmin()]
     return f"The best last cells are those of {_point(best)}, the worst those of {_point(worst)}."

@@ -37,14 +37,14 @@ class Results:
         operation: str,
         judged: Sequence[str] = JUDGED,
     ) -> "Results":
-        """Of the runs that finished (their number shows in n)."""
+        """The results of the runs that finished; n says how many."""
         epochs = tables.epochs_table(runs).join(_magnitudes(runs.values()))
         last = tables.last_epoch(epochs)
         decided = decisions({key: run for key, run in runs.items() if key[0] in judged})
         return cls(runs, epochs, last, decided, operation, judged)
 
     def present(self, labels: Iterable[str] = tuple(VARIANTS)) -> list[str]:
-        """Those of these labels that were searched, in order."""
+        """The given labels that were searched, in their order."""
         searched = set(self.last["method"])
         return [label for label in labels if label in searched]
 

@@ -1,6 +1,7 @@
 """Tables of `notebooks/lr_swap.ipynb`: functions of results."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -200,6 +201,7 @@ OUTSIDE = {"hard_exit": 8, "skips_2": 2, "skips_3": 3, "skips_4": 4}
 """Criteria that count skips -> how many of the normal cell's 8 edges."""
 
 
+@cache
 def outside_table() -> pd.DataFrame:
     """The criteria applied to RobustDARTS's 211 searches:
     a row per search and criterion that can be judged there.

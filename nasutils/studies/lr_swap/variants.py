@@ -54,7 +54,7 @@ class Variant(variants.Variant):
         eigenvalue_every: int = 0,
         **setting: Any,
     ) -> Experiment:
-        """The search; epochs: of the baseline.
+        """The search; epochs: those of the baseline.
         recipe, setting: of all searches, fields of `Experiment`.
         """
         warmup = self.warmup_epochs(epochs)
@@ -104,11 +104,11 @@ LONG = ("long horizon", "very long horizon")
 
 
 CORE = ("DARTS", "EX-DARTS")
-"""Searched from all seeds."""
+"""The variants that are searched from all seeds."""
 
 
 JUDGED = ("DARTS", "SS setting", "EX-DARTS")
-"""Judged by the stop criteria."""
+"""The variants that are judged by the stop criteria."""
 
 
 def chosen(labels: Sequence[str]) -> Mapping[str, Variant]:

@@ -19,6 +19,9 @@ from nasutils.studies.figures import Drawn
 from nasutils.studies.readings import counted
 from nasutils.studies.rivals.tasks import Key, Runs
 
+MOST_SKIPS = 2
+"""Skip connections of the limited cell, see `tasks.cured`."""
+
 # From runs to numbers
 
 
@@ -91,7 +94,7 @@ def comparison(accuracy: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 def _interval(name: str, values: pd.Series) -> dict[str, float]:
     if values.empty:
-        return {name: math.nan, f"{name}_low": math.nan, f"{name}_high": math.nan}
+        return estimates.columns(name, math.nan, math.nan, math.nan)
     return estimates.median_only([values.to_numpy()]).columns(name)
 
 
@@ -136,11 +139,11 @@ def _gain(label: Any, row: Any, reference: str) -> str:
     )
 
 
-def limited(counts: pd.DataFrame, most: int = 2) -> str:
+def limited(counts: pd.DataFrame) -> str:
     """In how many searches there was anything to limit; counts: see `skips`."""
-    many = int((counts["last cell"] > most).sum())
+    many = int((counts["last cell"] > MOST_SKIPS).sum())
     told = (
-        f"The last cell has more than {most} skip connections in"
+        f"The last cell has more than {MOST_SKIPS} skip connections in"
         f" {counted(many, len(counts))} searches"
     )
     return f"{told}." if many else f"{told}: there was nothing to limit, so this is no test of it."

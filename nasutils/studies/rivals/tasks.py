@@ -25,11 +25,11 @@ from nasutils.training.finalnet import Evaluation
 from nasutils.training.selection import Selection
 
 FIRST_SEED = 5
-"""That of the registered DARTS arm."""
+"""First seed of the registered DARTS arm."""
 FIRST_S2_SEED = 100
-"""Behind all of the plan."""
+"""First seed of the searches on S2, behind all seeds of the plan."""
 TUNE_EPOCHS = 5
-"""Between two rounds of choices, as in DARTS-PT."""
+"""Epochs of tuning between two rounds of choices, as in DARTS-PT."""
 
 Runs = Mapping[Key, Run]
 
@@ -47,7 +47,7 @@ class Comparison:
     cost: str
     core_hours: int
     names: ClassVar = ("searches", "followed")
-    """Of the stages."""
+    """Names of the stages."""
 
     def stages(self, machine: Machine) -> Iterator[Mapping[Key, Task]]:
         """The searches, then what follows from those that are finished by the time it is asked."""

@@ -7,7 +7,7 @@ from nasutils.studies.sparsification.results import Results
 
 
 def gradients(table: pd.DataFrame) -> str:
-    """Of the figure of the same name, from its table."""
+    """What the figure of this name says, from its table."""
     later = table[table["alpha"] == table["alpha"].iloc[-1]]
     coldest = later["temperature"].min()
     norm = later[later["temperature"] == coldest].set_index("softmax")["norm"]
@@ -19,7 +19,7 @@ def gradients(table: pd.DataFrame) -> str:
 
 
 def temperatures(table: pd.DataFrame) -> str:
-    """Of the figure of the same name, from its table."""
+    """What the figure of this name says, from its table."""
     coldest = {label: table[label].min() for label in table.columns.drop("epoch")}
     parts = "; ".join(f"{label} {value:.1e}" for label, value in coldest.items())
     last = table.iloc[-1].drop("epoch")

@@ -21,7 +21,7 @@ class Results:
 
     @classmethod
     def of(cls, runs: Mapping[tuple[str, int], Run]) -> "Results":
-        """Of the runs that finished (their number shows in n)."""
+        """The results of the runs that finished; n says how many."""
         epochs = tables.epochs_table(runs)
         return cls(runs, epochs, tables.last_epoch(epochs))
 

@@ -21,4 +21,4 @@ S_VARIANTS: Variants = {
     "EDD": Variant("edd-darts"),
     "random cell": Variant("random"),
 }
-"""On S1-S4."""
+"""The variants compared on S1 to S4."""
