@@ -312,6 +312,11 @@ def test_the_root_is_the_argument_or_the_variable_or_the_cache(monkeypatch, tmp_
     assert data.root_folder().parts[-3:] == (".cache", "nasutils", "data")
 
 
+def test_why_a_data_set_is_missing_is_told_and_of_one_that_is_there_nothing(tmp_path):
+    assert data.missing("digits", tmp_path) is None
+    assert str(tmp_path) in data.missing("cifar10", tmp_path)
+
+
 def test_data_in_the_home_of_nobody_are_missing():
     with pytest.raises(data.MissingData, match="no data at '~nosuchuser'"):
         data.load("cifar10", "~nosuchuser")

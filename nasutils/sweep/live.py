@@ -34,7 +34,7 @@ WIDTH, HEIGHT, EDGE = 120, 24, 2
 
 
 class View(Protocol):
-    """Called with the states of all runs by name (see `launch.States`),
+    """What shows a sweep: called with the states of all runs by name (see `launch.States`),
     at every change and now and then between.
     """
 

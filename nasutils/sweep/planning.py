@@ -59,8 +59,8 @@ class Spent(NamedTuple):
 
 
 class Outlook:
-    """Called with the states of a sweep's runs (see `launch.States`),
-    the seconds that are left of it; nan: not known.
+    """The seconds that are left of a sweep, nan if they are not known:
+    called with the states of its runs, see `launch.States`.
 
     An epoch is taken to last what it lasts in runs of its kind, those that differ in nothing but
     seed, genotype and epochs: in those that finished in this sweep; before one has, in those under
