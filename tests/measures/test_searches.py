@@ -157,6 +157,14 @@ def test_leakage_of_the_pilot(darts):
     assert of("skip_cut_over_weight", darts).mean() == pytest.approx(0.04, abs=0.006)
 
 
+def test_the_share_of_skips_by_hand():
+    changes = np.zeros((6, 5))
+    assert math.isnan(searches.skip_share(changes))
+    changes[0] = [3.0, -1.0, 0.0, 0.0, 0.0]  # none and skip_connect
+    changes[4, 3] = 4.0
+    assert searches.skip_share(changes) == 1 / 8
+
+
 def test_degradation_of_the_pilot(darts):
     assert of("gap", darts).mean() == pytest.approx(37.3, abs=0.06)
     assert of("skip_bias", darts).shape == of("tied", darts).shape == (5,)

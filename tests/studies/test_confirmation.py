@@ -399,6 +399,28 @@ def test_a_claim_waits_for_its_last_run(computed):
     assert (waiting.findings, waiting.outcome) == ((), "2 of 3 runs")
 
 
+def test_the_records_of_a_run_are_read_once_for_all_tests(computed, monkeypatch):
+    """Also by a test that the plan does not have, whose measure is asked for by itself."""
+    of = {"test": "described", "arms": ["DARTS"], "at_least": 3}
+    claims = [claim({**of, "of": name}, name=name) for name in ("accuracy", "gap", "relaxed")]
+    study = changed(claims={"paper": claims})
+    read = []
+
+    def values(run, names):
+        read.append(run)
+        return searches.values(run, names)
+
+    monkeypatch.setattr(outcomes, "values", values)
+    results = outcomes.Results(study, computed.results().searches, {})
+    found = outcomes.outcomes(study, "paper", results)
+    gaps = [searches.gap(run.records) for run in read]
+    assert len(read) == len(set(read)) == 3
+    assert [outcome.findings[0].n for outcome in found] == [(3,)] * 3
+    assert found[1].findings[0].estimate == np.median(gaps)
+    other = Hypothesis(of="collapsed", **of)
+    assert outcomes.finding(other, results).n == (3,) and len(read) == 6
+
+
 def test_damaged_and_failed_runs_do_not_stop_the_others(tmp_path):
     arms = [
         {

@@ -6,13 +6,13 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+from IPython.display import Markdown
 
 from nasutils import paths
 from nasutils.measures import comparisons
-from nasutils.measures.comparisons import once
 from nasutils.report import claims
 from nasutils.report.gallery import readable
 from nasutils.runs import Run
@@ -31,9 +31,6 @@ from nasutils.studies.confirmation.outcomes import (
 from nasutils.studies.confirmation.plan import Study
 from nasutils.studies.lhd_benchmark import architectures
 from nasutils.training.computation import Machine
-
-if TYPE_CHECKING:
-    from IPython.display import Markdown
 
 TITLES = {
     "sparsification": "Small Temperature is All You Need for Differentiable Architecture Search",
@@ -208,7 +205,7 @@ def told(
     results: Any,
     scale: str,
     *names: str,
-) -> "Markdown":
+) -> Markdown:
     """Claims of a notebook's own run, see `report.claims.told`,
     each under what the registered study says of it.
     """
@@ -339,12 +336,12 @@ def _released_pilot() -> list[str]:
         "",
     ]
     for policy, values in architectures.pilot().items():
-        best = comparisons.over_control([once(values)], 0.0)
+        best = comparisons.over_control([comparisons.once(values)], 0.0)
         text = (
             f"- {policy}, {len(values)} methods: the best over Random by {best} points (p ="
             f" {best.p:.2g})"
         )
-        reliable = comparisons.reliability([once(values)], 0.8)
+        reliable = comparisons.reliability([comparisons.once(values)], 0.8)
         lines.append(f"{text}; reliability of a method's mean of five {reliable}.")
     return [*lines, ""]
 

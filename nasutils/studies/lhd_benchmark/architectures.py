@@ -39,10 +39,16 @@ def architectures() -> pd.DataFrame:
     return pd.read_csv(paths.shipped("lhd_architectures.csv.gz"))
 
 
+@cache
+def _by_trial() -> pd.DataFrame:
+    """The architectures by dataset, method and trial."""
+    return architectures().set_index(["dataset", "method", "trial"])
+
+
 def genotype(dataset: str, method: str, trial: int, policy: str = "base") -> Genotype:
     """A released architecture under a policy. Raises ValueError if there is none."""
     policy = SPACE.check_policy(policy)
-    table = architectures().set_index(["dataset", "method", "trial"])
+    table = _by_trial()
     if (dataset, method, trial) not in table.index:
         raise ValueError(
             f"no architecture of {method!r} on {dataset!r}, trial {trial!r}, was released"

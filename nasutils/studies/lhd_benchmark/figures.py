@@ -14,7 +14,6 @@ from matplotlib.patches import FancyArrowPatch
 
 from nasutils.data import CLASSES
 from nasutils.measures import comparisons, ranking
-from nasutils.measures.comparisons import once
 from nasutils.measures.estimates import estimate
 from nasutils.report import plots
 from nasutils.spaces.lhd_cells import EDGES, NODES
@@ -148,7 +147,7 @@ def _trials_table(name: str, condition: Condition) -> pd.DataFrame:
 
 
 def _reliable(condition: Condition) -> str:
-    found = comparisons.reliability([once(condition.accuracy)], 0.0)
+    found = comparisons.reliability([comparisons.once(condition.accuracy)], 0.0)
     return f"reliability {found.estimate:.2f}"
 
 
@@ -222,7 +221,7 @@ def correlations(table: pd.DataFrame) -> tuple[comparisons.Finding, comparisons.
     squares = []  # (methods, trials, 1)
     for name in ("x", "y"):
         square = table.pivot(index="method", columns="trial", values=name)
-        squares.append(once(square.to_numpy()))
+        squares.append(comparisons.once(square.to_numpy()))
     return comparisons.rank_correlation(squares), comparisons.correlation_within(squares)
 
 

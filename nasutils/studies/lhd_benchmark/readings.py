@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from nasutils.measures import comparisons, ranking
-from nasutils.measures.comparisons import once
 from nasutils.studies.figures import DATASET_TITLES
 from nasutils.studies.lhd_benchmark.figures import contrast_table, correlations
 from nasutils.studies.lhd_benchmark.released import Condition, Conditions
@@ -56,7 +55,7 @@ def trials(conditions: Conditions) -> str:
     parts = []
     for name, condition in conditions.items():
         _, searches = condition.accuracy.shape
-        reliability = comparisons.reliability([once(condition.accuracy)], 0.0)
+        reliability = comparisons.reliability([comparisons.once(condition.accuracy)], 0.0)
         apart = 100 * ranking.told_apart(condition.accuracy.T)
         within = condition.accuracy.std(axis=1, ddof=1)
         parts.append(

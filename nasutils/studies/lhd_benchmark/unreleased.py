@@ -21,7 +21,6 @@ import numpy as np
 import pandas as pd
 
 from nasutils.measures import comparisons
-from nasutils.measures.comparisons import once
 from nasutils.runs import Run
 from nasutils.studies import exploratory
 from nasutils.studies.confirmation import plan
@@ -265,7 +264,7 @@ def _icc(accuracy: np.ndarray) -> dict[str, float]:
     it rises by Spearman and Brown's rule: R = k ICC / (1 + (k - 1) ICC).
     """
     k = accuracy.shape[1]
-    found = comparisons.reliability([once(accuracy)], 0.0)
+    found = comparisons.reliability([comparisons.once(accuracy)], 0.0)
     means = {"icc": found.estimate, "icc_low": found.low, "icc_high": found.high}
     return {name: reliable / (k - (k - 1) * reliable) for name, reliable in means.items()}
 
