@@ -80,7 +80,7 @@ def operation(name, c, stride):
     }
     if name in pools:
         return nn.Sequential(pools[name](), nn.BatchNorm2d(c, affine=False))
-    if name == "skip_connect":
+    if name in ("skip_connect", "auxiliary_skip"):
         return nn.Identity() if stride == 1 else Reduction(c, c)
     if name == "none":
         return Zero(stride)

@@ -14,7 +14,7 @@ overrides the rest where its paper departs.
     those, moved by their batch             perturbed              as they are
     weights recorded and read as a cell     inference              softmax(alpha / temperature)
     the cell itself, read in another way    genotype               the space's policy
-    columns beside operations, evaluated    evaluated              zeros for each name in extra
+    columns beside operations, evaluated    evaluated              none, so their weights are 0
     T of inference = softmax(alpha / T)     softmax_temperature    temperature; None: no softmax
     operations idle in the alpha step       active_in_alpha_step   as in the weight step
     operations idle in the weight step      active_in_weight_step  weight 0; released: none
@@ -187,10 +187,8 @@ class Method(ABC):
 
     def evaluated(self, mix: Mix) -> Mix:
         """Mixing weights, relaxed or discretized,
-        with the extra columns by which a supernet is evaluated: zeros.
+        with those extra columns that are not 0 when a supernet is evaluated.
         """
-        for _ in self.extra:
-            mix = with_column(mix, self.space.cell_types, lambda w: torch.zeros_like(w[:, :1]))
         return mix
 
     def genotype(self) -> Genotype:

@@ -3,13 +3,11 @@ whose coefficient fades to 0.
 
     f(x) = b x + sum_o w_o o(x)
 
-An edge is linear in its mixing weights, so the auxiliary skip is the weight w_skip + b; b has no
-gradient and is not part of what is judged. Where an edge's skip is not the identity (stride 2: a
-factorized reduction) the auxiliary one shares its weights with the candidate, but for spaces whose
-supernets offer an `auxiliary_skip` (LHD), which has weights of its own as in the released code and
-is an extra column. So an edge without a skip among its operations (some of S1's, all of S4's)
-gets none, where the authors' code (Meituan-AutoML/DARTS-, src/search/model_search.py) adds its own
-on every edge. The released code: chaoji90/LHD, search/DARTS-.
+The auxiliary skip is an extra column of the mixing weights, with weights of its own where the
+stride is 2, whatever the candidates of an edge are. On NAS-Bench-201, where every edge has a skip
+and all are the identity, it is the weight w_skip + b: an edge is linear in its mixing weights. So
+it is in own spaces that offer no `auxiliary_skip`. b has no gradient and is not part of what is
+judged. Sources: Meituan-AutoML/DARTS-, src/search/model_search.py; chaoji90/LHD, search/DARTS-.
 """
 
 from collections.abc import Mapping
@@ -40,9 +38,7 @@ class DARTSMinus(Baseline):
         self.initial = self.coefficient = positive("initial", initial)
         self.fading = choose("fading", fading, self.FADINGS)
         self.extra = self.supported_extras("auxiliary_skip")
-        self.skips = {
-            name: mask.to(self.alphas[name]) for name, mask in skip_masks(space, self.name).items()
-        }
+        self.skips = {} if self.extra else skip_masks(space, self.name)
 
     def begin_epoch(self, epoch: int) -> None:
         """b is 0 at the end of the last epoch. In it, the linear one is initial / epochs."""
@@ -58,7 +54,7 @@ class DARTSMinus(Baseline):
                 mix, self.space.cell_types, lambda w: torch.full_like(w[:, :1], self.coefficient)
             )
         changed = {
-            name: auxiliary_skip(mix[name], skip, self.coefficient)
+            name: auxiliary_skip(mix[name], skip.to(mix[name]), self.coefficient)
             for name, skip in self.skips.items()
         }
         return {**mix, **changed}

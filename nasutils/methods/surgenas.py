@@ -3,12 +3,12 @@ an identity inside every operation, fading to 0; single level.
 
     f(x) = sum_o w_o (o(x) + c x)
 
-An edge is linear in its mixing weights, so this is the weight w_skip + c * sum_o w_o; the sum has
-a gradient where operations compete across edges (on an edge of its own it is 1). Alpha and weights
-follow one loss on all training data. The method's ordered sampling and hardware cost are not here,
-in neither preset (the reference code has neither); skips that are not the identity: see
-`darts_minus`. Released, such a skip runs once per operation, which its batch-norm statistics show.
-The reference code: chaoji90/LHD, search/SurgeNAS.
+An edge is linear in its mixing weights, so this is a skip connection of weight c * sum_o w_o; the
+sum has a gradient where operations compete across edges (on an edge of its own it is 1). Where
+that skip is: see `darts_minus`. Alpha and weights follow one loss on all training data. The
+method's ordered sampling and hardware cost are not here, in neither preset (the reference code has
+neither). Released, a skip that is not the identity runs once per operation, which its batch-norm
+statistics show. The reference code: chaoji90/LHD, search/SurgeNAS.
 """
 
 from typing import Any
@@ -34,9 +34,7 @@ class SurgeNAS(SingleLevel, Baseline):
         self.extra = self.supported_extras(
             "inner_skip" if self.preset == "released" else "auxiliary_skip"
         )
-        self.skips = {
-            name: mask.to(self.alphas[name]) for name, mask in skip_masks(space, self.name).items()
-        }
+        self.skips = {} if self.extra else skip_masks(space, self.name)
 
     def begin_epoch(self, epoch: int) -> None:
         self.coefficient = self.initial * (1 - epoch / self.epochs)
@@ -48,7 +46,7 @@ class SurgeNAS(SingleLevel, Baseline):
                 mix, self.space.cell_types, lambda w: self.coefficient * w.sum(dim=1, keepdim=True)
             )
         changed = {
-            name: identity_inside(mix[name], skip, self.coefficient)
+            name: identity_inside(mix[name], skip.to(mix[name]), self.coefficient)
             for name, skip in self.skips.items()
         }
         return {**mix, **changed}

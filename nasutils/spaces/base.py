@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasutils.errors import choose, whole
@@ -157,6 +158,25 @@ def check_mix(mix: Mix, shapes: Mapping[str, tuple[int, int]]) -> None:
     found = {name: tuple(weights.shape) for name, weights in mix.items()}
     if found != dict(shapes):
         raise ValueError(f"mixing weights must have the shapes {dict(shapes)}, not {found}")
+
+
+def with_extras(
+    mix: Mix, active: Active | None, shapes: Mapping[str, tuple[int, int]], extra: int
+) -> tuple[Mix, Active]:
+    """Mixing weights of these shapes, and what runs of them (None: see `active_operations`).
+
+    extra: the number of columns beside operations; a cell type that lacks them gets zeros, which
+    are not run. Raises ValueError for other shapes.
+    """
+    rows = dict(active_operations(mix) if active is None else active)
+    full = {}
+    for name, weights in mix.items():
+        full[name] = weights
+        if extra and name in shapes and shapes[name][1] - weights.shape[-1] == extra:
+            full[name] = F.pad(weights, (0, extra))
+            rows[name] = [[*row, *[False] * extra] for row in rows[name]]
+    check_mix(full, shapes)
+    return full, rows
 
 
 def check_ranked(mix: Mix, shapes: Mapping[str, tuple[int, int]]) -> None:

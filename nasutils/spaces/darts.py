@@ -11,16 +11,20 @@ ICLR 2020) on the same cells.
 * In the supernet no batch norm of a cell has parameters, and pools have one behind them; final
   networks: `darts_final`.
 
+* `EXTRA`: what an edge can have besides its operations, whatever these are, with a column of its
+  own in the mixing weights; see `lhd.EXTRA`.
+
 Sources: quark0/darts, cnn/model_search.py; xiangning-chen/SmoothDARTS, sota/cnn/spaces.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import comb, prod
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from nasutils.errors import choose
 from nasutils.spaces import darts_policies
 from nasutils.spaces.base import (
     SKIP,
@@ -28,12 +32,11 @@ from nasutils.spaces.base import (
     EdgeOps,
     Mix,
     Space,
-    active_operations,
     check_images,
-    check_mix,
     check_network,
     check_partial,
     check_ranked,
+    with_extras,
 )
 from nasutils.spaces.darts_cells import EDGES, HANDMADE_OPS, INCOMING, check_genotype
 from nasutils.spaces.darts_final import FinalNet
@@ -50,9 +53,12 @@ from nasutils.spaces.ops import (
 from nasutils.spaces.pools import POOLS
 from nasutils.spaces.sharing import Node, channels_last
 
+EXTRA = ("auxiliary_skip", "inner_skip")
 
-def _alpha_shapes(edge_ops: Mapping[str, EdgeOps]) -> dict[str, tuple[int, int]]:
-    return {cell_type: (len(ops), len(ops[0])) for cell_type, ops in edge_ops.items()}
+
+def _alpha_shapes(edge_ops: Mapping[str, EdgeOps], extra: int = 0) -> dict[str, tuple[int, int]]:
+    """(edges, operations and so many extra columns) by cell type."""
+    return {cell_type: (len(ops), len(ops[0]) + extra) for cell_type, ops in edge_ops.items()}
 
 
 class DARTS(Space):
@@ -69,6 +75,7 @@ class DARTS(Space):
     edges: ClassVar[dict[str, Edges]] = {"normal": EDGES, "reduce": EDGES}
     edge_ops: ClassVar[dict[str, EdgeOps]]
     policies = tuple(darts_policies.POLICIES)
+    extras = EXTRA
 
     def __init_subclass__(cls) -> None:
         cls._complete()
@@ -84,14 +91,19 @@ class DARTS(Space):
         cls.num_architectures = prod(per_node) ** 2
 
     def supernet(
-        self, channels: int = 16, cells: int = 8, num_classes: int = 10, partial: int = 1
+        self,
+        channels: int = 16,
+        cells: int = 8,
+        num_classes: int = 10,
+        partial: int = 1,
+        extra: Sequence[str] = (),
     ) -> "Supernet":
         """The search network: C channels in the first cell,
         of which one in `partial` runs through the operations.
 
-        Raises ValueError for what cannot be.
+        extra: see `EXTRA`. Raises ValueError for what cannot be.
         """
-        return Supernet(self.edge_ops, channels, cells, num_classes, partial)
+        return Supernet(self.edge_ops, channels, cells, num_classes, partial, tuple(extra))
 
     def discretize(self, mix: Mix, policy: str | None = None) -> Genotype:
         """Two edges per node, the strongest operation on each, none excluded;
@@ -211,8 +223,9 @@ class SupernetCell(MixedCell):
         partial: int,
         halved: bool,
         random: RandomDraws,
+        extra: tuple[str, ...],
     ) -> None:
-        super().__init__(cell_type, edge_ops, channels, partial)
+        super().__init__(cell_type, edge_ops, channels, partial, extra)
         take = FactorizedReduction if halved else PointwiseConv
         self.enter0 = take(inputs[0], channels, affine=False)
         self.enter1 = PointwiseConv(inputs[1], channels, affine=False)
@@ -259,10 +272,10 @@ class SupernetCell(MixedCell):
 class Supernet(nn.Module):
     """The search network: images and mixing weights -> logits (batch, num_classes).
 
-    images: (batch, 3, H, W). mix: {"normal": (14, K), "reduce": (14, K)}. H and W are divisible by
-    4. Operations of weight exactly 0 are not run, see `nasbench201.Supernet`; noise of weight 0 is
-    then not drawn. Raises ValueError for such a size, fewer than 3 cells, channels that do not
-    fit.
+    images: (batch, 3, H, W). mix: {"normal": (14, K), "reduce": (14, K)}, with or without extra
+    columns. H and W are divisible by 4. Operations of weight exactly 0 are not run, see
+    `nasbench201.Supernet`; noise of weight 0 is then not drawn. Raises ValueError for such a size,
+    fewer than 3 cells, channels that do not fit.
     """
 
     def __init__(
@@ -272,11 +285,13 @@ class Supernet(nn.Module):
         cells: int,
         num_classes: int,
         partial: int,
+        extra: tuple[str, ...],
     ) -> None:
         super().__init__()
         check_network(channels, cells, num_classes)
         self.partial = check_partial(channels, partial)
-        self.shapes = _alpha_shapes(edge_ops)
+        self.extra = tuple(choose("extra of a DARTS space", name, EXTRA) for name in extra)
+        self.shapes = _alpha_shapes(edge_ops, len(extra))
         self.stem = conv_stem(3, 3 * channels)
         self.random, self.cells = RandomDraws(), nn.ModuleList()
         inputs = (3 * channels, 3 * channels)
@@ -285,18 +300,19 @@ class Supernet(nn.Module):
             cell_type = "reduce" if reduction else "normal"
             ops = edge_ops[cell_type]
             self.cells.append(
-                SupernetCell(cell_type, ops, inputs, width, partial, halved, self.random)
+                SupernetCell(cell_type, ops, inputs, width, partial, halved, self.random, extra)
             )
             inputs, halved = (inputs[1], 4 * width), reduction
         self.linear = nn.Linear(inputs[1], num_classes)
         channels_last(self)
 
     def forward(self, images: Tensor, mix: Mix, active: Active | None = None) -> Tensor:
-        check_mix(mix, self.shapes)
+        mix, active = with_extras(mix, active, self.shapes, len(self.extra))
         check_images(images)
-        if active is None:
-            active = active_operations(mix)
-        weights = {cell_type: CellWeights(mix[cell_type], active[cell_type]) for cell_type in mix}
+        weights = {}
+        for cell_type, (_, columns) in self.shapes.items():
+            operations = slice(columns - len(self.extra))
+            weights[cell_type] = CellWeights(mix[cell_type], active[cell_type], operations)
         before = last = Node(self.stem(images.contiguous(memory_format=torch.channels_last)))
         for cell in self.cells:
             before, last = last, Node(cell(before, last, weights[cell.cell_type]))  # type: ignore[index]

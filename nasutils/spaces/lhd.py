@@ -26,12 +26,11 @@ from nasutils.spaces.base import (
     Mix,
     Rule,
     Space,
-    active_operations,
     check_images,
-    check_mix,
     check_network,
     check_partial,
     check_ranked,
+    with_extras,
 )
 from nasutils.spaces.genotype import Genotype
 from nasutils.spaces.graph import Edges, cell_widths
@@ -51,7 +50,7 @@ from nasutils.spaces.sharing import Node, channels_last, mixed_sum
 
 EXTRA = ("auxiliary_skip", "inner_skip", "one", "rest")
 """What a supernet can have on each edge besides its operations,
-each with a column of its own in the mixing weights:
+each with a column of its own in the mixing weights (without it, its weight is 0):
 
 * auxiliary_skip: a skip connection with weights of its own where the stride is 2 (DARTS-,
   SurgeNAS);
@@ -205,17 +204,12 @@ class SupernetCell(MixedCell):
         partial: int,
         extra: tuple[str, ...],
     ) -> None:
-        edge_ops = ((*OPS, *extra),) * len(EDGES)
-        super().__init__(cell_type, edge_ops, channels, partial)
+        super().__init__(cell_type, (OPS,) * len(EDGES), channels, partial, extra)
         self.enter0: nn.Module | None = None
         if inputs[0] != channels:
             self.enter0 = PointwiseConv(inputs[0], channels, affine=False)
         self.enter1 = PointwiseConv(inputs[1], channels, affine=False)
         self.make_operations(THIN_CONVS)
-        for name, module in self.ops.items():
-            if name.endswith("_inner_skip"):
-                # Its statistics move as if it ran once per operation.
-                module.bn.momentum = 1 - 0.9 ** len(OPS)  # type: ignore[union-attr]
 
     def forward(self, first: Node, second: Node, weights: GatedWeights) -> tuple[Tensor, Tensor]:
         states = self.enter(first, second)
@@ -250,10 +244,10 @@ class SupernetCell(MixedCell):
 class Supernet(nn.Module):
     """The search network: images and mixing weights -> logits (batch, num_classes).
 
-    images: (batch, 3, H, W). mix: `normal` and `reduce` (20, 7 + extra columns), `normal_output`
-    and `reduce_output` (2, 5): weights of the nodes in the sum, and gates. H and W are divisible
-    by 4. Operations of weight exactly 0 are not run, see `nasbench201.Supernet`. Raises ValueError
-    for such a size, fewer than 3 cells, channels that do not fit.
+    images: (batch, 3, H, W). mix: `normal` and `reduce` (20, 7), with or without extra columns,
+    `normal_output` and `reduce_output` (2, 5): weights of the nodes in the sum, and gates. H and W
+    are divisible by 4. Operations of weight exactly 0 are not run, see `nasbench201.Supernet`.
+    Raises ValueError for such a size, fewer than 3 cells, channels that do not fit.
     """
 
     def __init__(
@@ -282,10 +276,8 @@ class Supernet(nn.Module):
         channels_last(self)
 
     def forward(self, images: Tensor, mix: Mix, active: Active | None = None) -> Tensor:
-        check_mix(mix, self.shapes)
+        mix, active = with_extras(mix, active, self.shapes, len(self.extra))
         check_images(images)
-        if active is None:
-            active = active_operations(mix)
         weights = {
             cell_type: GatedWeights(mix, active, cell_type, self.extra) for cell_type in CELL_TYPES
         }

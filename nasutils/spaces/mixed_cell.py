@@ -60,7 +60,8 @@ class CellWeights:
 
 
 class MixedCell(nn.Module):
-    """The edges of a cell (a subclass wires them). edge_ops: the operations of each edge.
+    """The edges of a cell (a subclass wires them). edge_ops: the operations of each edge; columns:
+    these, and then what is `extra` on all of them.
 
     ops: a module per edge and operation with weights, `<edge>_<name>`; norms: a batch norm per
     node and pool, `<source>_<name>`; `make_operations` makes both. channels: C, of all nodes; the
@@ -74,10 +75,18 @@ class MixedCell(nn.Module):
     ops: nn.ModuleDict
     norms: nn.ModuleDict
 
-    def __init__(self, cell_type: str, edge_ops: EdgeOps, channels: int, partial: int) -> None:
+    def __init__(
+        self,
+        cell_type: str,
+        edge_ops: EdgeOps,
+        channels: int,
+        partial: int,
+        extra: tuple[str, ...] = (),
+    ) -> None:
         super().__init__()
         self.cell_type = cell_type
         self.edge_ops = edge_ops
+        self.columns = tuple((*names, *extra) for names in edge_ops)
         self.channels = channels // partial
         self.partial = partial
 
@@ -85,12 +94,16 @@ class MixedCell(nn.Module):
         """Fill `ops` and `norms`; once the inputs have their modules, which are drawn first."""
         self.ops = nn.ModuleDict()
         self.norms = nn.ModuleDict()
-        for edge, names in enumerate(self.edge_ops):
+        for edge, names in enumerate(self.columns):
             source, _ = self.edges[edge]
             for name in names:
                 module = make_operation(name, self.channels, self.stride(edge), False, convs)
                 if module is not None:
                     self.ops[f"{edge}_{name}"] = module
+                    if name == "inner_skip":
+                        # Its statistics move as if it ran once per operation.
+                        operations = len(self.edge_ops[edge])
+                        module.bn.momentum = 1 - 0.9**operations  # type: ignore[union-attr]
                 elif name in POOLS:
                     norm = nn.BatchNorm2d(self.channels, affine=False)
                     self.norms[f"{source}_{name}"] = norm
@@ -135,7 +148,7 @@ class MixedCell(nn.Module):
         for edge, op in self._running(edges, weights):
             source, _ = self.edges[edge]
             node = nodes[source]
-            name = self.edge_ops[edge][op]
+            name = self.columns[edge][op]
             if f"{edge}_{name}" not in self.ops:
                 unweighted[edge, op] = self.unweighted(node, edge, name, shared)
                 continue
@@ -159,7 +172,7 @@ class MixedCell(nn.Module):
     def _running(self, edges: Sequence[int], weights: CellWeights) -> Iterator[tuple[int, int]]:
         """The (edge, operation) pairs that add something."""
         for edge in edges:
-            for op, name in enumerate(self.edge_ops[edge]):
+            for op, name in enumerate(self.columns[edge]):
                 if weights.active[edge][op] and name != self.idle:
                     yield edge, op
 

@@ -218,6 +218,39 @@ def test_supernet_equals_the_naive_one(name, side):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["s1", "s2", "darts7"])
+def test_an_auxiliary_skip_lies_on_every_edge_whatever_its_operations(name):
+    space = spaces.get(name)
+    torch.manual_seed(0)
+    ours = space.supernet(4, 3, 5, extra=("auxiliary_skip",)).double()
+    with_skip = {
+        kind: tuple((*names, "auxiliary_skip") for names in edges)
+        for kind, edges in space.edge_ops.items()
+    }
+    naive = NaiveSupernet(with_skip, 4, 3, 5).double()
+    naive.load_state_dict(ours.state_dict(), strict=False)
+    assert {n for n, _ in ours.named_parameters()} == {n for n, _ in naive.named_parameters()}
+    images = torch.randn(3, 3, 16, 16, dtype=torch.float64)
+    plain = random_mix(space)
+    for coefficient in (0.7, 0.0):
+        added = torch.full((14, 1), coefficient, dtype=torch.float64)
+        mix = {kind: torch.cat([weights, added], dim=1) for kind, weights in plain.items()}
+        expected = naive(images, mix)
+        torch.testing.assert_close(ours(images, mix), expected, rtol=1e-9, atol=1e-12)
+    # A column that is not given is one of zeros.
+    torch.testing.assert_close(ours(images, plain), expected, rtol=1e-9, atol=1e-12)
+    assert torch.equal(ours(images, plain, everything(plain)), ours(images, plain))
+
+
+def test_darts_minus_and_surgenas_search_where_nothing_skips():
+    for name in ("darts-minus", "surgenas"):
+        method = methods.get(name, spaces.get("s4"), epochs=2)
+        assert method.extra == ("auxiliary_skip",)
+        assert method.mixing()["normal"][:, 2].tolist() == [1.0] * 14
+        with pytest.raises(ValueError, match="unknown extra of a DARTS space 'auxilary_skip'"):
+            spaces.get("s4").supernet(4, 3, 5, extra=("auxilary_skip",))
+
+
 @pytest.mark.parametrize("name", [n for n in FAMILY if n != "s4"])
 @pytest.mark.parametrize("partial", [2, 4])
 def test_partial_channels_are_the_mixed_operation_of_pc_darts(name, partial):
