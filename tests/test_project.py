@@ -240,7 +240,7 @@ def test_every_folder_of_the_package_is_a_room():
 
 
 SHARED = {
-    "the files of a space": """DARTS EDGES FinalCell FinalNet INCOMING NODES OPS POLICIES Policy
+    "the files of a space": """DARTS EDGES EXTRA FinalCell FinalNet INCOMING NODES OPS POLICIES Policy
         Supernet SupernetCell _derive_cell check_genotype derive finalnet_parameters""",
     "methods and spaces by name": "__getattr__ _check get register registry",
     "tasks, each with a version in its key": "VERSION build",
