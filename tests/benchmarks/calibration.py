@@ -398,6 +398,8 @@ OF_MANY = (
     *_random_networks(),
 )
 """Of comparisons.TESTS, at the sizes of the plan of LHD."""
+CASES = (*OF_SEARCHES, RARE_COLLAPSES, *OF_MANY)
+"""The rows of the table, in order."""
 TESTS = {**estimates.TESTS, **comparisons.TESTS}
 
 
@@ -414,7 +416,7 @@ def rates(case: Case, draws: int, seed: int = 0) -> tuple[float, float]:
 def table(draws: int) -> pd.DataFrame:
     """A row per case: rejections (%) and coverage (%)."""
     rows = []
-    for case in (*OF_SEARCHES, RARE_COLLAPSES, *OF_MANY):
+    for case in CASES:
         rejected, covered = rates(case, draws)
         row = {"test": case.test, "values": case.values, "above": round(case.above, 3)}
         row |= {"truth": round(case.truth, 3), "draws": draws}
