@@ -44,8 +44,8 @@ TITLES = {
 WAITS = "waiting for runs"
 WORDS = [SUPPORTED, REFUTED, UNRESOLVED, DESCRIBED, WAITS]
 PILOT_WORDS = ["supported", "not supported", "inconclusive"]
-CLAIM_COLUMNS = ["claim", "the paper says", "tested", "test", "pilot", "confirmation", "p"]
-CLAIM_COLUMNS += ["Holm", "outcome"]
+CLAIM_COLUMNS = ["claim", "outcome", "the paper says", "tested", "test"]
+CLAIM_COLUMNS += ["confirmation", "p", "Holm", "pilot"]
 HEAD = """# Results: every claim, pilot and confirmation
 
 Written by `make results` from the runs in this folder; do not edit.
@@ -354,12 +354,12 @@ def _rows(outcome: Outcome, pilot: pd.DataFrame) -> Iterator[list[str]]:
         p = markdown.p_value(outcome.findings[i].p) if outcome.findings else ""
         test = markdown.TEST_NAMES[hypothesis.test]
         if i:
-            yield ["", "", "", test, "", result, p, "", ""]
+            yield ["", "", "", "", test, result, p, "", ""]
             continue
         name = f"**{claim.claim}**" if claim.role == "primary" else claim.claim
         before = "; ".join(_before(pilot, earlier) for earlier in claim.pilot)
-        said = [name, claim.sentence, _tested(claim), test, before, result]
-        yield [*said, p, markdown.p_value(outcome.holm), outcome.outcome]
+        said = [name, outcome.outcome, claim.sentence, _tested(claim), test]
+        yield [*said, result, p, markdown.p_value(outcome.holm), before]
 
 
 def _tested(claim: plan.PlannedClaim) -> str:
