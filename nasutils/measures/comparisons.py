@@ -211,7 +211,7 @@ def interaction_within(arms: Arms, above: float = 0.0) -> Finding:
     of_search = standardised.mean(axis=-1, keepdims=True)
     left = standardised - of_search
     left = left - left.mean(axis=(0, 1))
-    drawn = of_search + permutations(left)
+    drawn = of_search + permutations(left, DRAWS)
     return _interaction(_squares_within, values, drawn, values.shape[1], above)
 
 
@@ -226,7 +226,7 @@ def interaction_between(arms: Arms, above: float = 0.0) -> Finding:
     standardised = _standardised(values, (-3, -1))
     of_method = standardised.mean(axis=(1, 2), keepdims=True)
     left = (standardised - of_method).reshape(len(values), -1)
-    drawn = of_method + permutations(left).reshape(-1, *values.shape)
+    drawn = of_method + permutations(left, DRAWS).reshape(-1, *values.shape)
     return _interaction(_squares_between, values, drawn, values.shape[2], above)
 
 
@@ -266,7 +266,7 @@ def _standardised(values: np.ndarray, within: tuple[int, ...]) -> np.ndarray:
     return centred / centred.std(axis=within, ddof=1, keepdims=True)
 
 
-def permutations(values: np.ndarray, draws: int = DRAWS) -> np.ndarray:
+def permutations(values: np.ndarray, draws: int) -> np.ndarray:
     """So many copies of values, each shuffled along the last axis: (...) -> (draws, ...)."""
     copies = np.broadcast_to(values, (draws, *values.shape))
     return np.random.default_rng(0).permuted(copies, axis=-1)

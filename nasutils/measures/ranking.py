@@ -85,7 +85,7 @@ def critical_difference_of_means(values: np.ndarray) -> float:
     """
     if values.shape[1] < 2:
         return math.nan
-    drawn = permutations(values.ravel()).reshape(-1, *values.shape)
+    drawn = permutations(values.ravel(), DRAWS).reshape(-1, *values.shape)
     own = _deviation_within(values)
     chance = _deviation_within(drawn)
     if not np.all(chance):

@@ -114,6 +114,15 @@ def test_a_control_that_varies_more_is_not_beaten_by_its_own_luck():
     assert pooled.pvalue.min() < 0.05 < 0.1 < found.p
 
 
+def test_simulations_draw_as_often_as_they_are_told(monkeypatch):
+    monkeypatch.setattr(comparisons, "DRAWS", 19)
+    rng = np.random.default_rng(0)
+    apart = 10 * rng.normal(size=(9, 1, 1)) + rng.normal(0, 0.1, (9, 5, 1))
+    other = 10 * rng.normal(size=(9, 1, 1)) + rng.normal(0, 0.1, (9, 5, 1))
+    for interaction in (comparisons.interaction_within, comparisons.interaction_between):
+        assert interaction([apart, other]).p == 1 / 20  # the least of 19 draws
+
+
 def test_a_difference_within_methods_does_not_see_how_the_methods_differ():
     apart = TWICE + 10 * np.arange(9)[:, None, None]
     other = RNG.permutation(TWICE, axis=1) - 1 + 10 * np.arange(9)[:, None, None]
