@@ -486,7 +486,7 @@ def test_the_page_says_what_became_of_each_claim():
     assert row.endswith(f"| Wilcoxon | {confirmed} | < 0.0001 | < 0.0001 | {pilot} |")
     assert "| 3 of 20 runs |" in text and "- a seed less" in text
     assert (
-        "- *supported*: Pruning the relaxed supernet" in text
+        "- *supported*, 1 gap: Pruning the relaxed supernet" in text
         and "1 of 1 claims wait for runs." in text
     )
 

@@ -385,7 +385,8 @@ def _learned(found: Sequence[Outcome]) -> list[str]:
         for o in found:
             if o.findings and o.outcome == word:
                 tested = f"{o.claim.statistic}: {o.findings[0]}"
-                lines.append(f"- *{word}*: {o.claim.sentence} ({tested}){_remark(o)}")
+                told = f"{o.claim.sentence} ({tested}){_remark(o)}"
+                lines.append(f"- *{word}*, {o.claim.claim}: {told}")
     if lines:
         lines.append("")  # ends the list
     waiting = sum(not o.findings for o in found)
