@@ -38,7 +38,7 @@ class DARTSMinus(Baseline):
         self.initial = self.coefficient = positive("initial", initial)
         self.fading = choose("fading", fading, self.FADINGS)
         self.extra = self.supported_extras("auxiliary_skip")
-        self.skips = {} if self.extra else skip_masks(space, self.name)
+        self.skips = carried_skips(self)
 
     def begin_epoch(self, epoch: int) -> None:
         """b is 0 at the end of the last epoch. In it, the linear one is initial / epochs."""
@@ -54,7 +54,7 @@ class DARTSMinus(Baseline):
                 mix, self.space.cell_types, lambda w: torch.full_like(w[:, :1], self.coefficient)
             )
         changed = {
-            name: auxiliary_skip(mix[name], skip.to(mix[name]), self.coefficient)
+            name: auxiliary_skip(mix[name], skip, self.coefficient)
             for name, skip in self.skips.items()
         }
         return {**mix, **changed}
@@ -65,6 +65,16 @@ def auxiliary_skip(weights: Tensor, skip: Tensor, coefficient: float) -> Tensor:
     All (edges, operations).
     """
     return weights + coefficient * skip
+
+
+def carried_skips(method: Baseline) -> dict[str, Tensor]:
+    """The candidate skips that carry what a method adds, see `skip_masks`, like its alphas;
+    none where its supernet has an extra column for that.
+    """
+    if method.extra:
+        return {}
+    masks = skip_masks(method.space, method.name)
+    return {name: mask.to(method.alphas[name]) for name, mask in masks.items()}
 
 
 def skip_masks(space: Space, method: str) -> Mapping[str, Tensor]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from nasutils.errors import positive
 from nasutils.methods.base import with_column
 from nasutils.methods.baseline import Baseline
-from nasutils.methods.darts_minus import skip_masks
+from nasutils.methods.darts_minus import carried_skips
 from nasutils.methods.single_level import SingleLevel
 from nasutils.spaces.base import Mix, Space
 
@@ -34,7 +34,7 @@ class SurgeNAS(SingleLevel, Baseline):
         self.extra = self.supported_extras(
             "inner_skip" if self.preset == "released" else "auxiliary_skip"
         )
-        self.skips = {} if self.extra else skip_masks(space, self.name)
+        self.skips = carried_skips(self)
 
     def begin_epoch(self, epoch: int) -> None:
         self.coefficient = self.initial * (1 - epoch / self.epochs)
@@ -46,7 +46,7 @@ class SurgeNAS(SingleLevel, Baseline):
                 mix, self.space.cell_types, lambda w: self.coefficient * w.sum(dim=1, keepdim=True)
             )
         changed = {
-            name: identity_inside(mix[name], skip.to(mix[name]), self.coefficient)
+            name: identity_inside(mix[name], skip, self.coefficient)
             for name, skip in self.skips.items()
         }
         return {**mix, **changed}
