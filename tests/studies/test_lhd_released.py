@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import matplotlib
 import numpy as np
 import pytest
+from scipy import stats
 
 matplotlib.use("Agg")
 
@@ -18,6 +19,7 @@ from nasutils.measures import comparisons
 from nasutils.studies.confirmation import outcomes, page, plan
 from nasutils.studies.lhd_benchmark import architectures, figures, readings, released, tables
 from nasutils.studies.lhd_benchmark.released import Condition, Registered
+from nasutils.studies.lhd_benchmark.results import noise
 
 PARTS = {name: part for name, part in plan.read().items() if "lhd_benchmark" in part.claims}
 REGISTERED = {name: part.model_copy(update={"registered": "ab"}) for name, part in PARTS.items()}
@@ -250,3 +252,47 @@ def test_agreement_pairs_the_same_architectures():
         "CIFAR-10, size and base:\ncorrelation 1.00, within methods 1.00",
     ]
     assert figures.compared({"CIFAR-10, 1m": wide}) == []
+
+
+# The pilot, trained anew
+
+
+def test_the_pilot_is_compared_in_standard_errors_of_the_noise_of_training():
+    first = condition([44.0, 48.0, 40.0])
+    moved = first.accuracy + np.array([[0.1], [-0.2], [1.5]])
+    second = replace(first, accuracy=moved, trainings=2, noise=0.5)
+    table = tables.pilot_again({"a": first, "b": first}, {"a": second})
+    assert set(table["condition"]) == {"a"} and table["method"].tolist() == list(first.methods)
+    assert table["difference"].tolist() == pytest.approx([0.1, -0.2, 1.5])
+    error = 0.5 * (1.5 / 5) ** 0.5
+    assert table["error"].tolist() == pytest.approx([error] * 3)
+    f = (0.1**2 + 0.2**2 + 1.5**2) / 3 / error**2
+    assert table["p"].iloc[0] == pytest.approx(stats.f.sf(f, 3, 15))
+    text = readings.pilot_again(table)
+    assert "the means of 2 of 3 methods lie within two" in text
+    assert "GAEA-ERM's (+1.5 points)" in text
+
+
+def test_noise_alone_makes_p_uniform():
+    rng = np.random.default_rng(0)
+    values = []
+    for _ in range(400):
+        true = rng.normal(45, 2, (3, 5))
+        trained = true[..., None] + rng.normal(0, 0.8, (3, 5, 3))
+        pilot, second = trained[..., 0], trained[..., 1:]
+        labels = ("Random", "DARTS", "GAEA-ERM")
+        again = Condition(
+            labels,
+            second.mean(-1),
+            true,
+            "base",
+            trainings=2,
+            noise=noise(second.reshape(-1, 2)),
+        )
+        first = {"a": Condition(labels, pilot, true, "base")}
+        values.append(tables.pilot_again(first, {"a": again})["p"].iloc[0])
+    assert stats.kstest(values, "uniform").pvalue > 0.01
+
+
+def test_a_pilot_that_was_not_trained_again_has_no_table():
+    assert tables.pilot_again({"a": condition([44.0, 48.0])}, {}).empty

@@ -67,6 +67,22 @@ def trials(conditions: Conditions) -> str:
     return _told(parts)
 
 
+def pilot_again(table: pd.DataFrame) -> str:
+    """How well the registered study meets the pilot, from the table of this name."""
+    parts = []
+    for name, rows in table.groupby("condition", sort=False):
+        near = (rows["difference"].abs() < 2 * rows["error"]).sum()
+        farthest = rows.loc[rows["difference"].abs().idxmax()]
+        p = rows["p"].iloc[0]
+        parts.append(
+            f"{name}: the means of {counted(int(near), len(rows))} methods lie within two standard"
+            f" errors of the pilot's, the farthest is {farthest['method']}'s"
+            f" ({farthest['difference']:+.1f} points); differences as large in the mean come of"
+            f" the noise of training alone in {100 * p:.2g} % of all studies."
+        )
+    return _told(parts)
+
+
 def _estimated(found: comparisons.Finding) -> str:
     """An estimate with its interval."""
     return f"{found.estimate:.2f} [{found.low:.2f}, {found.high:.2f}]"
@@ -122,10 +138,8 @@ def spread(networks: Mapping[str, np.ndarray]) -> str:
 
 
 def _noise(scores: np.ndarray) -> str:
-    _, evaluations = scores.shape
-    if evaluations < 2:
-        return "unknown"
-    return f"{noise(scores):.1f}"
+    found = noise(scores)
+    return "unknown" if np.isnan(found) else f"{found:.1f}"
 
 
 def ranks(results: Results) -> str:

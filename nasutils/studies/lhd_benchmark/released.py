@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from math import nan
 
 import numpy as np
 from IPython.display import Markdown
@@ -20,6 +21,7 @@ from nasutils.studies.confirmation.outcomes import Outcome
 from nasutils.studies.confirmation.plan import Drawn, Networks, Released
 from nasutils.studies.lhd_benchmark import architectures
 from nasutils.studies.lhd_benchmark.architectures import TRIALS
+from nasutils.studies.lhd_benchmark.results import noise
 from nasutils.studies.lhd_benchmark.variants import METHODS, Training
 
 PAPER = "lhd_benchmark"
@@ -40,7 +42,8 @@ class Condition:
     methods: labels, the control first. accuracy: of the test images after the last epoch (%), mean
     over the seeds of the training. parameters: of the networks. Both (methods, trials of the
     search). searched, target: data set of the search, and of training and test. draws: accuracy of
-    further random architectures, which belong to the control: (networks,).
+    further random architectures, which belong to the control: (networks,). trainings: of each
+    network; noise: deviation between those of one network (points).
     """
 
     methods: tuple[str, ...]
@@ -50,6 +53,8 @@ class Condition:
     searched: str = "cifar10"
     target: str = "cifar10"
     draws: np.ndarray | None = None
+    trainings: int = 1
+    noise: float = nan
 
 
 Conditions = Mapping[str, Condition]
@@ -99,14 +104,17 @@ class Registered:
             waits = draws in planned and draws not in self._accuracy
             if isinstance(arm.networks, Released) and not waits:
                 control = self._accuracy.get(draws)
+                accuracy = self._accuracy[arm.name]
                 found[arm.name] = Condition(
                     methods=tuple(LABELS[name] for name in architectures.RELEASED_METHODS),
-                    accuracy=self._accuracy[arm.name].mean(axis=-1),
+                    accuracy=accuracy.mean(axis=-1),
                     parameters=_column(part, arm, "params").mean(axis=-1),
                     policy=arm.networks.policy,
                     searched=arm.networks.searched,
                     target=_target(part.study, arm),
                     draws=None if control is None else control.mean(axis=-1),
+                    trainings=accuracy.shape[-1],
+                    noise=noise(accuracy.reshape(-1, accuracy.shape[-1])),
                 )
         return found
 

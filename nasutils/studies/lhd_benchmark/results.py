@@ -137,8 +137,11 @@ def _row(run: Run) -> dict[str, object]:
 
 def noise(scores: np.ndarray) -> float:
     """Standard deviation between evaluations of one network (networks, evaluations), pooled over
-    the networks.
+    the networks; nan of single evaluations.
     """
+    _, evaluations = scores.shape
+    if evaluations < 2:
+        return math.nan
     return math.sqrt(scores.var(axis=1, ddof=1).mean())
 
 

@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy import stats
 
 from nasutils import spaces
 from nasutils.measures import ranking
 from nasutils.measures.estimates import Estimate, estimate
 from nasutils.spaces import lhd_cells
 from nasutils.spaces.genotype import Cell
-from nasutils.studies.lhd_benchmark.released import Conditions
+from nasutils.studies.lhd_benchmark.released import Condition, Conditions
 from nasutils.studies.lhd_benchmark.results import (
     SPACES,
     Results,
@@ -328,6 +329,39 @@ def transferred(results: Results) -> pd.DataFrame:
     keys = ["method", "searched", "target", "seed"]
     means = table.groupby(keys, sort=False)["accuracy"].mean().reset_index()
     return _moved(means.rename(columns={"seed": "trial"}))
+
+
+def pilot_again(pilot: Conditions, registered: Conditions) -> pd.DataFrame:
+    """The pilot's mean of each method beside that of the registered study, which trained the same
+    networks with other seeds.
+
+    error: the standard error of the difference that comes of the noise between trainings alone. p:
+    of differences so large, in all methods of a condition together (F test).
+    """
+    rows = []
+    for name, first in pilot.items():
+        if name in registered:
+            rows.append(_met(name, first, registered[name]))
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+
+
+def _met(name: str, first: Condition, again: Condition) -> pd.DataFrame:
+    methods, searches = first.accuracy.shape
+    same = again.accuracy[[again.methods.index(method) for method in first.methods]]
+    differences = (same - first.accuracy).mean(axis=1)
+    error = again.noise * np.sqrt((1 + 1 / again.trainings) / searches)
+    freedom = again.accuracy.size * (again.trainings - 1)
+    return pd.DataFrame(
+        {
+            "condition": name,
+            "method": first.methods,
+            "pilot": first.accuracy.mean(axis=1),
+            "registered study": same.mean(axis=1),
+            "difference": differences,
+            "error": error,
+            "p": stats.f.sf((differences**2).mean() / error**2, methods, freedom),
+        }
+    )
 
 
 def released_transferred(conditions: Conditions) -> pd.DataFrame:
