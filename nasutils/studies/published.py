@@ -9,7 +9,7 @@ from nasutils import paths
 
 
 def _read(name: str) -> pd.DataFrame:
-    return pd.read_csv(paths.shipped(name), float_precision="round_trip")
+    return pd.read_csv(paths.shipped(name))
 
 
 NASBENCH201 = _read("published_nasbench201.csv")

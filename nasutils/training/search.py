@@ -20,7 +20,7 @@ from nasutils.measures import leakage
 from nasutils.methods import Method, Recipe, relax
 from nasutils.spaces.base import SKIP, Active, Mix, nonzero
 from nasutils.training.batchnorm import EVALUATION_BATCH, batch_norms_restored, recalibrate
-from nasutils.training.graphs import Graphs
+from nasutils.training.cuda_graphs import Graphs
 from nasutils.training.loop import PRECISIONS, Batch, Log, NotFinite, Record, clip, clock, cost
 
 

@@ -48,7 +48,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from nasutils import data, spaces
 from nasutils import stamp as stamps
-from nasutils.training.graphs import SEEN
+from nasutils.training.cuda_graphs import SEEN
 from nasutils.training.loop import Batch
 from tests.benchmarks.peers import Layout, Peer, layout
 from tests.benchmarks.variants import (

@@ -14,9 +14,9 @@ from nasutils.spaces.base import Space, nonzero
 from nasutils.spaces.pools import avg_pool_3x3, max_pool_3x3
 from nasutils.studies.bypass_leakage.variants import NEGLIGIBLE
 from nasutils.training.computation import Machine, repeatable
+from nasutils.training.cuda_graphs import SEEN
 from nasutils.training.experiment import Experiment, build
 from nasutils.training.finalnet import Evaluation
-from nasutils.training.graphs import SEEN
 from nasutils.training.search import Search
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

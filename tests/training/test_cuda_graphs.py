@@ -1,4 +1,4 @@
-"""What `graphs` does around a recording, on a CPU:
+"""What `cuda_graphs` does around a recording, on a CPU:
 a stand-in computes anew what a CUDA graph would replay.
 
 The recording itself needs a GPU: `test_cuda`.
@@ -11,16 +11,16 @@ import torch
 
 from nasutils.spaces.base import everything
 from nasutils.studies.bypass_leakage.variants import NEGLIGIBLE
-from nasutils.training import graphs
+from nasutils.training import cuda_graphs
 from nasutils.training.batchnorm import batch_norms_restored
 from nasutils.training.computation import Machine
+from nasutils.training.cuda_graphs import KEPT, SEEN, Graphs
 from nasutils.training.experiment import Experiment, build
-from nasutils.training.graphs import KEPT, SEEN, Graphs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-class Computed(graphs._Graph):
+class Computed(cuda_graphs._Graph):
     """Fixed tensors for what it reads and leaves, overwritten by every replay,
     as of a recording.
     """
@@ -42,7 +42,7 @@ class Computed(graphs._Graph):
 
 @pytest.fixture
 def computed(monkeypatch):
-    monkeypatch.setattr(graphs, "_Graph", Computed)
+    monkeypatch.setattr(cuda_graphs, "_Graph", Computed)
 
 
 def search(method, **fields):
