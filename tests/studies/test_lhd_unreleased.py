@@ -104,10 +104,12 @@ def test_the_reading_names_the_rung_and_what_all_methods_reach():
     labels = (*unreleased.LADDER, *unreleased.OURS)
     accuracy = np.add.outer(np.arange(40.0, 46), [-1.0, 0, 1])
     conditions = {"rung 2": Condition(labels, accuracy, accuracy, "base")}
-    text = unreleased.reading(ladder, conditions)
+    theirs = np.add.outer([47.5, 44.6, 43.5], [-1.0, 0, 1])
+    released = Condition(unreleased.LADDER, theirs, theirs, "base")
+    text = unreleased.reading(ladder, conditions, released)
     assert "best on rung 2 (7 images, 3 epochs): an ICC of 0.60 [0.20, 0.80]" in text
     assert "43.0 % (DARTS-), 44.0 % (Beta-DARTS) and 45.0 % (SurgeNAS)" in text
-    assert "in the pilot, at 47.5 % (DARTS), 44.6 % (GDAS) and 43.5 % (GAEA-ERM)" in text
+    assert "released at 47.5 % (DARTS), 44.6 % (GDAS) and 43.5 % (GAEA-ERM)" in text
     assert len(figures.trials(conditions)[1]) == 18
 
 
@@ -146,7 +148,8 @@ def test_ours_are_shown_when_all_runs_are_there(tmp_path, monkeypatch, capsys):
     assert ladder["core_hours"].tolist() == pytest.approx([0.06, 0.12, 0.24, 0.48])
     ((name, both),) = conditions.items()
     assert name == f"rung {small.chosen(machine) + 1}" and both.accuracy.shape == (6, 3)
-    assert unreleased.reading(ladder, conditions)
+    (condition,) = conditions.values()
+    assert unreleased.reading(ladder, conditions, condition)
 
     monkeypatch.setattr(unreleased, "PARTS", {"unreleased": ("lhd_benchmark", lambda p: small)})
     monkeypatch.setattr(sys, "argv", ["unreleased", "status", "--runs", str(tmp_path)])

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from nasutils import spaces
-from nasutils.measures import estimates, searches
+from nasutils.measures import comparisons, estimates, searches
 from nasutils.measures.estimates import LEVEL
 from nasutils.methods import recipes
 from nasutils.spaces.nasbench201 import OPS
 from nasutils.studies.confirmation import figures, machines, page, plan
+from nasutils.studies.lhd_benchmark.architectures import column
+from nasutils.studies.lhd_benchmark.released import Registered
 
 STUDY = plan.read()["searches"]
 
@@ -168,6 +170,18 @@ def test_ex_darts_is_worth_a_blind_draw_and_less_than_sp_darts(results, measured
 def test_ex_darts_has_the_correlation_of_6b(measured):
     correlations = measured("EX-DARTS", searches.tied)
     assert estimates.fisher_t_test([correlations], 0.0).p < LEVEL
+
+
+def test_networks_that_are_larger_at_the_trained_size_are_worse():
+    trained = Registered.read().conditions["CIFAR-10, base"]
+
+    def correlation(parameters):
+        squares = [comparisons.once(values) for values in (parameters, trained.accuracy)]
+        return comparisons.rank_correlation(squares)
+
+    assert correlation(trained.parameters).high < 0
+    full = correlation(column("cifar10", "params_base"))
+    assert full.low < 0 < full.high
 
 
 def test_an_outcome_is_told_with_its_remark(results):

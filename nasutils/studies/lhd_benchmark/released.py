@@ -56,6 +56,11 @@ class Condition:
     trainings: int = 1
     noise: float = nan
 
+    def means(self, methods: Sequence[str]) -> dict[str, float]:
+        """Mean accuracy (%) of each of these methods."""
+        found = dict(zip(self.methods, self.accuracy.mean(axis=1), strict=True))
+        return {method: found[method] for method in methods}
+
 
 Conditions = Mapping[str, Condition]
 """Conditions by name, such as `CIFAR-10, base`."""

@@ -25,9 +25,8 @@ from nasutils.runs import Run
 from nasutils.studies import exploratory
 from nasutils.studies.confirmation import plan
 from nasutils.studies.exploratory import Key
-from nasutils.studies.lhd_benchmark import architectures
 from nasutils.studies.lhd_benchmark.released import Condition, Conditions
-from nasutils.studies.lhd_benchmark.variants import METHODS, SPACE, final_mix, searches
+from nasutils.studies.lhd_benchmark.variants import SPACE, final_mix, searches
 from nasutils.studies.readings import listed
 from nasutils.sweep.pool import Task, home_of
 from nasutils.training.computation import Machine
@@ -210,21 +209,19 @@ def campaign(p: Any) -> LadderRuns:
 PARTS: exploratory.Parts = {"unreleased": ("lhd_benchmark", campaign)}
 
 
-def reading(ladder: pd.DataFrame, conditions: Conditions) -> str:
-    """The ladder in words, and what the methods reach at the rung that it chose."""
+def reading(ladder: pd.DataFrame, conditions: Conditions, released: Condition) -> str:
+    """The ladder in words, and what the methods reach at the rung that it chose, beside the
+    networks of the released architectures, which were trained alike.
+    """
     best = _best(ladder)
     ((name, condition),) = conditions.items()
-    means = dict(zip(condition.methods, condition.accuracy.mean(axis=1), strict=True))
-    ours = {label: means[label] for label in OURS}
-    theirs = {label: means[label] for label in LADDER}
-    pilot = architectures.pilot_by_method()["base"]
-    released = {label: pilot[METHODS[label]].mean() for label in LADDER}
+    ours, theirs = condition.means(OURS), condition.means(LADDER)
     return (
         f"Of the rungs that a day affords, single searches are told apart best on {name}"
         f" ({best['images']:.0f} images, {best['epochs']:.0f} epochs): an ICC of {best['icc']:.2f}"
         f" [{best['icc_low']:.2f}, {best['icc_high']:.2f}]. There our searches end at"
         f" {_means(ours)}; the ladder's methods at {_means(theirs)}, and by the architectures that"
-        f" were released, in the pilot, at {_means(released)}."
+        f" were released at {_means(released.means(LADDER))}."
     )
 
 
