@@ -64,6 +64,15 @@ def test_supported_claims_whose_arms_no_device_has_both_of_say_so(results):
     assert told == apart & supported
 
 
+def test_claims_that_hold_on_a_cpu_too_say_so():
+    ended = [o for paper in STUDY.claims for o in page.ended(paper, page.parts_of(paper))]
+    supported = {o.claim.claim for o in ended if o.outcome == page.SUPPORTED}
+    for remarks in STUDY.remarks.values():
+        for claim, text in remarks.items():
+            said = "*on a CPU* it is supported, too" in text
+            assert said == (f"{claim}, on a CPU" in supported)
+
+
 def test_alpha_moves_without_noise_and_hardly_a_cell_changes(measured):
     def changed(found):
         return found[-1]["genotype"] != found[-1 - searches.LAST]["genotype"]
