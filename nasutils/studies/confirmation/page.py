@@ -75,6 +75,13 @@ table, networks of full size.
   other side *not supported*, any other *inconclusive*. Its statistic is often another one, in
   other units; the notebook has it, and its threshold.
 
+<a id="criteria"></a>
+The tables of all arms give medians with their intervals; the shares of last cells *below the
+median* of all cells and *collapsed* (below 60 %); *beats random*, the probability of being better
+than a cell drawn blindly (mean and Student's t); *best minus last*, what a search loses from its
+best cell of any epoch to the last one; *late minus early*, the cells of the last ten epochs minus
+those of epochs 5 to 14 (%, points).
+
 The sizes of the searches were chosen so that DARTS degrades ([how](../docs/pilot.md)). That it
 does here (*degradation*, *collapse*) tells how much and what goes with it, not that it would do so
 elsewhere; the second proxy asks that.
@@ -82,13 +89,6 @@ elsewhere; the second proxy asks that.
 Which run folder belongs to which arm and seed: [registered_runs.csv](registered_runs.csv).
 To recompute an outcome, or move its threshold: [question a verdict](../docs/verdicts.md).
 """
-
-ARMS = """\
-Below every arm by every criterion, described, not tested: medians with their intervals; the shares
-of last cells *below the median* of all cells and *collapsed* (below 60 %); *beats random*, the
-probability of being better than a cell drawn blindly (mean and Student's t); *best minus last*,
-what a search loses from its best cell of any epoch to the last one; *late minus early*, the cells
-of the last ten epochs minus those of epochs 5 to 14 (%, points)."""
 
 
 def page(parts: Sequence[Results], found: Mapping[str, Sequence[Outcome]]) -> str:
@@ -320,7 +320,8 @@ def _picture(paper: str) -> list[str]:
     where = (folder / "registered.png").relative_to(paths.ROOT / "figures").as_posix()
     return [
         f"![The last cell of every search]({where})\n",
-        f"*The registered searches.* {figures.reading(arms)} {ARMS}\n",
+        f"*The registered searches.* {figures.reading(arms)} Every arm by every criterion"
+        " ([what they are](#criteria)), described, not tested:\n",
         markdown.table([column.replace("_", " ") for column in shown], shown.to_numpy().tolist()),
     ]
 
