@@ -42,7 +42,7 @@ from nasutils.studies import figures as shared
 from nasutils.studies import readings as read
 from nasutils.studies import small_spaces
 from nasutils.studies.confirmation import figures as confirmation
-from nasutils.studies.confirmation import page
+from nasutils.studies.confirmation import outcomes, page
 from nasutils.sweep.launch import finished, gather
 from nasutils.training.computation import Machine
 
@@ -84,6 +84,7 @@ __all__ = [
     "finished",
     "gather",
     "inspect",
+    "outcomes",
     "page",
     "partial",
     "paths",

@@ -392,11 +392,17 @@ def test_a_block_comes_to_an_end_before_the_next_one_begins(tmp_path, capsys):
 
 def test_a_claim_waits_for_its_last_run(computed):
     whole = computed.results()
-    (done,) = outcomes.outcomes(computed.study, "paper", whole)
+    (done,) = outcomes.ended("paper", [whole])
     assert done.findings[0].n == (3,) and done.outcome in (SUPPORTED, REFUTED, UNRESOLVED)
     whole.searches.pop(("DARTS", 6))
-    (waiting,) = outcomes.outcomes(computed.study, "paper", whole)
+    (waiting,) = outcomes.ended("paper", [whole])
     assert (waiting.findings, waiting.outcome) == ((), "2 of 3 runs")
+
+
+def test_primary_claims_of_all_parts_are_corrected_together(computed):
+    (alone,) = outcomes.ended("paper", [computed.results()])
+    both = outcomes.ended("paper", [computed.results(), computed.results()])
+    assert [o.holm for o in both] == [min(1, 2 * alone.p)] * 2 and alone.holm == alone.p
 
 
 def test_the_records_of_a_run_are_read_once_for_all_tests(computed, monkeypatch):
@@ -412,7 +418,7 @@ def test_the_records_of_a_run_are_read_once_for_all_tests(computed, monkeypatch)
 
     monkeypatch.setattr(outcomes, "values", values)
     results = outcomes.Results(study, computed.results().searches, {})
-    found = outcomes.outcomes(study, "paper", results)
+    found = outcomes.ended("paper", [results])
     gaps = [searches.gap(run.records) for run in read]
     assert len(read) == len(set(read)) == 3
     assert [outcome.findings[0].n for outcome in found] == [(3,)] * 3

@@ -4,13 +4,15 @@ import re
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from nasutils import spaces
 from nasutils.measures import comparisons, estimates, searches
 from nasutils.measures.estimates import LEVEL
 from nasutils.methods import recipes
 from nasutils.spaces.nasbench201 import OPS
-from nasutils.studies.confirmation import figures, machines, page, plan
+from nasutils.studies.confirmation import figures, machines, outcomes, page, plan
+from nasutils.studies.lhd_benchmark import figures as figures_of_lhd
 from nasutils.studies.lhd_benchmark.architectures import column
 from nasutils.studies.lhd_benchmark.released import Registered
 
@@ -56,8 +58,8 @@ def test_supported_claims_whose_arms_no_device_has_both_of_say_so(results):
     apart = {test.claim for test in machines._spread(results) if not test.alone}
     supported = set()
     for paper in STUDY.claims:
-        outcomes = page.ended(paper, [results])
-        supported |= {o.claim.claim for o in outcomes if o.outcome == page.SUPPORTED}
+        ended = outcomes.ended(paper, [results])
+        supported |= {o.claim.claim for o in ended if o.outcome == page.SUPPORTED}
     told = set()
     for remarks in STUDY.remarks.values():
         told |= {claim for claim, text in remarks.items() if "on different devices" in text}
@@ -65,7 +67,7 @@ def test_supported_claims_whose_arms_no_device_has_both_of_say_so(results):
 
 
 def test_claims_that_hold_on_a_cpu_too_say_so():
-    ended = [o for paper in STUDY.claims for o in page.ended(paper, page.parts_of(paper))]
+    ended = [o for paper in STUDY.claims for o in outcomes.ended(paper, page.parts_of(paper))]
     supported = {o.claim.claim for o in ended if o.outcome == page.SUPPORTED}
     for remarks in STUDY.remarks.values():
         for claim, text in remarks.items():
@@ -181,20 +183,64 @@ def test_ex_darts_has_the_correlation_of_6b(measured):
     assert estimates.fisher_t_test([correlations], 0.0).p < LEVEL
 
 
-def test_networks_that_are_larger_at_the_trained_size_are_worse():
-    trained = Registered.read().conditions["CIFAR-10, base"]
+@pytest.fixture(scope="module")
+def base():
+    """The released architectures of CIFAR-10 under `base`."""
+    return Registered.read().conditions["CIFAR-10, base"]
 
-    def correlation(parameters):
-        squares = [comparisons.once(values) for values in (parameters, trained.accuracy)]
-        return comparisons.rank_correlation(squares)
 
-    assert correlation(trained.parameters).high < 0
-    full = correlation(column("cifar10", "params_base"))
-    assert full.low < 0 < full.high
+def of_method(condition, name):
+    return condition.accuracy[condition.methods.index(name)]
+
+
+def ranks(first, second, test=comparisons.rank_correlation):
+    return test([comparisons.once(np.asarray(values)) for values in (first, second)])
+
+
+def test_methods_of_lhd_differ(base):
+    assert stats.f_oneway(*base.accuracy).pvalue < 1e-3
+
+
+def test_the_best_method_of_lhd_is_darts_and_not_told_apart_from_milenas(base):
+    best, second, *_ = figures_of_lhd.contrast_table("base", base).itertuples()
+    assert (best.method, second.method) == ("DARTS", "MiLeNAS")
+    assert best.difference - second.difference < best.told_apart_from
+
+
+def test_by_its_own_variance_milenas_passes_and_darts_does_not(base):
+    control = np.append(of_method(base, "Random"), base.draws)
+
+    def corrected(name):
+        welch = stats.ttest_ind(
+            of_method(base, name), control, equal_var=False, alternative="greater"
+        )
+        return welch.pvalue * (len(base.methods) - 1)
+
+    assert corrected("MiLeNAS") < LEVEL < corrected("DARTS")
+    assert base.accuracy.std(axis=1).argmax() == base.methods.index("DARTS")
+
+
+def test_evenness_hardly_varies_within_methods_and_goes_with_accuracy_over_all(base):
+    even = column("cifar10", "entropy_normal")
+    spread = dict(zip(base.methods, even.max(axis=1) - even.min(axis=1), strict=True))
+    assert spread.pop("SP-DARTS") > 10 * max(spread.values())
+    assert ranks(even, base.accuracy).high < 0
+
+
+def test_that_large_networks_are_worse_is_two_methods(base):
+    assert ranks(base.parameters, base.accuracy).high < 0
+    full = ranks(column("cifar10", "params_base"), base.accuracy)
+    within = ranks(base.parameters, base.accuracy, comparisons.correlation_within)
+    large = [base.methods.index(name) for name in ("GAEA-ERM", "PC-DARTS")]
+    others = (np.delete(values, large, axis=0) for values in (base.parameters, base.accuracy))
+    for found in (full, within, ranks(*others)):
+        assert found.low < 0 < found.high
+    means = base.parameters.mean(axis=1)
+    assert set(means.argsort()[-2:]) == set(large)
 
 
 def test_an_outcome_is_told_with_its_remark(results):
-    (told,) = (o for o in page.ended("lr_swap", [results]) if o.claim.claim == "3a swap")
+    (told,) = (o for o in outcomes.ended("lr_swap", [results]) if o.claim.claim == "3a swap")
     assert told.remark == STUDY.remark("lr_swap", "3a swap")
     assert page.line(told).endswith(f"*Remark:* {told.remark}")
     assert re.search(

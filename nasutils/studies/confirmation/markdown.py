@@ -17,7 +17,7 @@ TEST_NAMES = {
     "paired": "Wilcoxon, paired",
     "equivalent": "two one-sided t",
     "reliability": "noncentral F",
-    "over_control": "many to one, a variance for the control",
+    "over_control": "many to one (all methods together), a variance for the control",
     "difference_within": "Welch, given the method",
     "interaction_within": "F, permuted within searches",
     "interaction_between": "F, permuted within methods",

@@ -122,19 +122,21 @@ class Results:
         return found
 
 
-def outcomes(study: Study, paper: str, results: Results) -> list[Outcome]:
-    """Outcomes of the claims of a paper, in the plan's order."""
-    claims = study.claims[paper]
-    tested = [_findings(claim, results) for claim in claims]
+def ended(paper: str, parts: Sequence[Results]) -> list[Outcome]:
+    """The outcomes of a paper's claims in these parts of the plan, in its order; the primary ones
+    of all parts are corrected together.
+    """
+    asked = [(part, claim) for part in parts for claim in part.study.claims.get(paper, ())]
+    tested = [_findings(claim, part) for part, claim in asked]
     p = [max((finding.p for finding in findings), default=math.nan) for findings in tested]
-    corrected = _corrected(claims, p)
+    corrected = _corrected([claim for _, claim in asked], p)
     found = []
-    for i, (claim, findings) in enumerate(zip(claims, tested, strict=True)):
+    for i, ((part, claim), findings) in enumerate(zip(asked, tested, strict=True)):
         if findings:
             outcome = _outcome(claim, findings, p[i] if math.isnan(corrected[i]) else corrected[i])
         else:
-            outcome = _count(claim, results)
-        remark = study.remark(paper, claim.claim) if findings else ""
+            outcome = _count(claim, part)
+        remark = part.study.remark(paper, claim.claim) if findings else ""
         found.append(Outcome(claim, findings, p[i], corrected[i], outcome, remark))
     return found
 

@@ -29,6 +29,8 @@ RELEASED_METHODS = (
 )
 """The methods of which architectures were released, as in `methods.get`; the control first."""
 TRIALS = (1, 2, 3, 4, 5)
+ARM_OF_POLICY = {"base": "CIFAR-10, base", "1m": "CIFAR-10, 1m"}
+"""Policies of the pilot -> name of the registered arm that trains the same networks again."""
 
 
 @cache

@@ -29,6 +29,7 @@ SEARCHED = {
     "digits": ("C3", "^"),
 }
 """Data set of a search -> colour and marker."""
+SIZE = "parameters (thousands)"
 
 
 def marked(method: str) -> dict[str, Any]:
@@ -41,9 +42,10 @@ def contrasts(conditions: Conditions) -> Drawn:
     condition, the best method on top.
 
     Intervals hold for all methods together. Bars on the right join methods that do not differ, by
-    the permutation's critical difference, which is drawn above.
+    the permutation's critical difference, which is drawn above. The control is the line at 0: its
+    mean is one of more architectures, for which that difference does not hold.
     """
-    most = max(len(condition.methods) for condition in conditions.values())
+    most = max(len(condition.methods) for condition in conditions.values()) - 1
     figure, axes = grid(len(conditions), 1.3 + 0.18 * most, 2)
     tables = [contrast_table(name, condition) for name, condition in conditions.items()]
     for ax, name, table in zip(axes.flat, conditions, tables, strict=False):
@@ -52,26 +54,28 @@ def contrasts(conditions: Conditions) -> Drawn:
     for ax in axes.flat:
         ax.set_ylim(most - 0.4, -2.4)  # over the first row: the critical difference
         ax.set_xlabel("accuracy minus that of Random (points)")
+    controls = sorted({condition.controls for condition in conditions.values()})
     plots.note(
         figure,
-        "means of five architectures and 95 % intervals for all methods together; bars on the"
-        " right join methods that are not told apart from each other",
+        f"means of five architectures, of Random {' or '.join(map(str, controls))}; 95 % intervals"
+        " for all methods together; bars on the right join methods that are not told apart from"
+        " each other",
     )
     return figure, pd.concat(tables, ignore_index=True)
 
 
 def contrast_table(name: str, condition: Condition) -> pd.DataFrame:
-    """A row per method, the best first: its difference to the control (points) with the interval,
-    and the difference from which two methods are told apart.
+    """A row per method but the control, the best first: its difference to the control (points)
+    with the interval, and the difference from which two methods are told apart.
     """
-    control, *others = condition.methods
+    _, *methods = condition.methods
+    accuracy = condition.accuracy[1:]
     found = ranking.contrasts(condition.accuracy, condition.draws)
-    rows: list[dict[str, Any]] = [{"method": control, "difference": 0.0}]
-    for method, e in zip(others, found, strict=True):
+    rows: list[dict[str, Any]] = []
+    for method, e in zip(methods, found, strict=True):
         rows.append({"method": method, **e.columns("difference")})
-    table = pd.DataFrame(rows)
-    table = table.assign(condition=name, accuracy=condition.accuracy.mean(axis=1))
-    table["told_apart_from"] = ranking.critical_difference_of_means(condition.accuracy)
+    table = pd.DataFrame(rows).assign(condition=name, accuracy=accuracy.mean(axis=1))
+    table["told_apart_from"] = ranking.critical_difference_of_means(accuracy)
     return table.sort_values("difference", ascending=False, ignore_index=True)
 
 
@@ -165,7 +169,7 @@ def agreement(conditions: Conditions) -> Drawn:
             ax.plot(part["x"], part["y"], label=method, ls="", ms=5, mew=0.8, **style)
         ax.set(xlabel=first.quantity, ylabel=second.quantity)
         ax.set_title(f"{title}:\n{_together(table)}")
-        rows.append(table.assign(compared=title))
+        rows.append(table.assign(compared=title, first=first.quantity))
     fullest = max(axes.flat, key=lambda ax: len(ax.lines))
     handles, labels = fullest.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=5, fontsize="small")
@@ -194,8 +198,8 @@ def compared(conditions: Conditions) -> list[tuple[str, Measured, Measured]]:
             same = (other.searched, other.target) == (base.searched, base.target)
             if same and other.policy != "base":
                 pairs.append((f"{place}, base and {other.policy}", ours, _accuracy(other)))
-        size = Measured("parameters (thousands)", base.methods, base.parameters / 1e3)
-        pairs.append((f"{place}, size and base", size, ours))
+        size = Measured(SIZE, base.methods, base.parameters / 1e3)
+        pairs.append((f"{place}, parameters and base", size, ours))
     return pairs
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from nasutils.measures import comparisons, ranking
 from nasutils.studies.figures import DATASET_TITLES
-from nasutils.studies.lhd_benchmark.figures import contrast_table, correlations
+from nasutils.studies.lhd_benchmark.figures import SIZE, contrast_table, correlations
 from nasutils.studies.lhd_benchmark.released import Condition, Conditions
 from nasutils.studies.lhd_benchmark.results import Results, deviation, noise
 from nasutils.studies.lhd_benchmark.tables import rank_table
@@ -36,18 +36,20 @@ def contrasts(conditions: Conditions) -> str:
 
 
 def _contrasts(name: str, condition: Condition) -> str:
-    control, *_ = condition.methods
     table = contrast_table(name, condition)
-    others = table[table["method"] != control]
-    above = others[others["difference_low"] > 0]
-    worse = others[others["difference_high"] < 0]
-    named = [f"{row.method} by {row.difference:.1f}" for row in above.itertuples()]
-    better = f" ({listed(named)} points)" if named else ""
+    above = table[table["difference_low"] > 0]
+    worse = table[table["difference_high"] < 0]
     return (
         f"{name}: better networks than a random draw are found by"
-        f" {counted(len(above), len(others))} methods{better}, worse ones by"
-        f" {len(worse) or 'none'}."
+        f" {counted(len(above), len(table))} methods{_by(above)}, worse ones by"
+        f" {len(worse) or 'none'}{_by(worse)}."
     )
+
+
+def _by(methods: pd.DataFrame) -> str:
+    """In brackets: by how much each of them differs from a random draw."""
+    named = [f"{row.method} by {abs(row.difference):.1f}" for row in methods.itertuples()]
+    return f" ({listed(named)} points)" if named else ""
 
 
 def trials(conditions: Conditions) -> str:
@@ -60,9 +62,9 @@ def trials(conditions: Conditions) -> str:
         within = condition.accuracy.std(axis=1, ddof=1)
         parts.append(
             f"{name}: the mean of {searches} searches has a reliability of"
-            f" {_estimated(reliability)}, and {apart:.0f} %"
-            f" of the pairs of methods are told apart (Welch; by chance 5 %); searches of one"
-            f" method deviate by {within.min():.1f} to {within.max():.1f} points."
+            f" {_estimated(reliability)}, and {apart:.0f} % of the pairs of methods are told apart"
+            " (Welch, uncorrected; by chance 5 %); searches of one method deviate by"
+            f" {within.min():.1f} to {within.max():.1f} points."
         )
     return _told(parts)
 
@@ -71,14 +73,15 @@ def pilot_again(table: pd.DataFrame) -> str:
     """How well the registered study meets the pilot, from the table of this name."""
     parts = []
     for name, rows in table.groupby("condition", sort=False):
-        near = (rows["difference"].abs() < 2 * rows["error"]).sum()
+        error, p = rows["error"].iloc[0], rows["p"].iloc[0]
+        near = (rows["difference"].abs() < 2 * error).sum()
         farthest = rows.loc[rows["difference"].abs().idxmax()]
-        p = rows["p"].iloc[0]
         parts.append(
-            f"{name}: the means of {counted(int(near), len(rows))} methods lie within two standard"
-            f" errors of the pilot's, the farthest is {farthest['method']}'s"
-            f" ({farthest['difference']:+.1f} points); differences as large in the mean come of"
-            f" the noise of training alone in {100 * p:.2g} % of all studies."
+            f"{name}: the noise of training gives a difference a standard error of {error:.2f}"
+            f" points. {counted(int(near), len(rows)).capitalize()} lie within two of them, the"
+            f" largest is {farthest['method']}'s ({farthest['difference']:+.1f} points);"
+            f" differences as large in the mean come of that noise alone in {100 * p:.2g} % of all"
+            " studies (F test)."
         )
     return _told(parts)
 
@@ -95,9 +98,26 @@ def agreement(table: pd.DataFrame) -> str:
         overall, within = correlations(rows)
         parts.append(
             f"{compared}: rank correlation {_estimated(overall)}, within methods"
-            f" {_estimated(within)} (n = {overall.n[0]})."
+            f" {_estimated(within)} (n = {overall.n[0]}).{_sizes(rows)}"
         )
     return _told(parts)
+
+
+def _sizes(rows: pd.DataFrame) -> str:
+    """Whether the best method has large networks, and the one with the largest is good, where the
+    size is compared with the accuracy.
+    """
+    if rows["first"].iloc[0] != SIZE:
+        return ""
+    size, accuracy = (rows.groupby("method", sort=False)[name].mean() for name in ("x", "y"))
+    best, largest = accuracy.idxmax(), size.idxmax()
+    control = size.index[0]
+    place = int(accuracy.rank(ascending=False)[largest])
+    return (
+        f" {best}, the best method, has networks of {size[best]:.1f} thousand weights in the mean,"
+        f" {control} of {size[control]:.1f}, {largest}, which has the largest, of"
+        f" {size[largest]:.1f}; it is number {place} of {len(size)}."
+    )
 
 
 def transfer(table: pd.DataFrame) -> str:

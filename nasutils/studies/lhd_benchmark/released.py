@@ -20,7 +20,7 @@ from nasutils.studies.confirmation import outcomes, page, plan
 from nasutils.studies.confirmation.outcomes import Outcome
 from nasutils.studies.confirmation.plan import Drawn, Networks, Released
 from nasutils.studies.lhd_benchmark import architectures
-from nasutils.studies.lhd_benchmark.architectures import TRIALS
+from nasutils.studies.lhd_benchmark.architectures import ARM_OF_POLICY, TRIALS
 from nasutils.studies.lhd_benchmark.results import noise
 from nasutils.studies.lhd_benchmark.variants import METHODS, Training
 
@@ -31,8 +31,6 @@ DRAWS = "random draws"
 """Ends the name of an arm of random architectures: `CIFAR-10, base, random draws`."""
 AS_PILOT = Training(channels=8, cells=4, capacity=30_000)
 """The size of the pilot's networks; how they were trained: `tables/README.md`."""
-ARM_OF_POLICY = {"base": "CIFAR-10, base", "1m": "CIFAR-10, 1m"}
-"""Policies of the pilot -> name of the registered arm that trains the same networks again."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,12 @@ class Condition:
     draws: np.ndarray | None = None
     trainings: int = 1
     noise: float = nan
+
+    @property
+    def controls(self) -> int:
+        """How many architectures the control has."""
+        _, searches = self.accuracy.shape
+        return searches + (0 if self.draws is None else len(self.draws))
 
     def means(self, methods: Sequence[str]) -> dict[str, float]:
         """Mean accuracy (%) of each of these methods."""
@@ -154,7 +158,7 @@ class Registered:
     @cached_property
     def outcomes(self) -> list[Outcome]:
         """Outcomes of all claims, in the plan's order."""
-        return page.ended(PAPER, self.parts)
+        return outcomes.ended(PAPER, self.parts)
 
     def told(self, *numbers: str) -> Markdown:
         """What became of the claims of these numbers: `5` is 5a, 5b, ...
