@@ -51,6 +51,9 @@ def reliability(arms: Arms, above: float) -> Finding:
     methods, searches = values[0].shape
     means = np.mean([v.mean(axis=1) - v.mean() for v in values], axis=0)
     variances = np.concatenate([v.var(axis=1, ddof=1) for v in values])
+    sizes = tuple(v.size for v in values)
+    if not variances.mean() > 0:  # no spread, no test
+        return Finding(math.nan, math.nan, math.nan, math.nan, sizes)
     freedom = methods - 1, _freedom(variances, searches)
     between = len(values) * searches * (means**2).sum() / freedom[0]
     f = between / variances.mean()
@@ -64,7 +67,6 @@ def reliability(arms: Arms, above: float) -> Finding:
     else:
         p = stats.f.sf(f, *freedom)
     low, high = (reliable(ratio) for ratio in _ratios(f, freedom))
-    sizes = tuple(v.size for v in values)
     return Finding(reliable(max(f - 1, 0.0)), low, high, float(p), sizes)
 
 
@@ -283,6 +285,8 @@ def _interaction(
     if above:
         raise ValueError(f"an interaction is compared with 0, not with {above}")
     found = squares(values)
+    if not found.rest > 0:  # no spread, no test
+        return Finding(math.nan, math.nan, math.nan, math.nan, (values.size,))
     chance = squares(drawn)
     f = float(found.effect / found.rest)
     reached = chance.effect / chance.rest >= f

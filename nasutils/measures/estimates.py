@@ -79,14 +79,15 @@ def central(values: ArrayLike) -> Estimate:
     on it covers at least 95 %; of fewer it is their whole range, which covers 1 - 2^(1-n): 94 % of
     five.
     """
-    x = np.sort(np.asarray(values, dtype=float))
+    x = np.asarray(values, dtype=float)
     x = x[~np.isnan(x)]
     n = len(x)
     if n < 2:
         return estimate(x)
-    skipped = max(int(stats.binom.ppf(LEVEL, n, 0.5)) - 1, 0)
-    low, high = x[skipped], x[-1 - skipped]
-    return Estimate(float(np.median(x)), float(low), float(high), n)
+    low, high = _median_interval(x)
+    if math.isnan(low):  # fewer than six
+        low, high = float(x.min()), float(x.max())
+    return Estimate(float(np.median(x)), low, high, n)
 
 
 # What is tested

@@ -11,9 +11,8 @@ entropies in nats.
   order in the edge's output, the two changes of the loss are the parts of the operation and of
   what goes around it, and `bypass` is the second one's share. What goes around on other edges is
   not seen. (At weight 1 instead, a lone operation would also be scaled up against the other edges
-  of its node. That is what discretization does, and it is measured as that:
-  `discretization_drop`.) The strongest operation is judged among those that carry something: never
-  `none`.
+  of its node. That is what discretization does, and it is measured as that: the gap.) The
+  strongest operation is judged among those that carry something: never `none`.
 * The same at equal sparsity (`at_entropy`): an operation that holds all the weight of its edge
   cannot be bypassed, whatever the network has learned. So the interventions are repeated with the
   weights sharpened or flattened to half of the largest entropy, where supernets searched at
@@ -500,16 +499,3 @@ def margin(weights: Tensor) -> Tensor:
     """Largest minus second largest mixing weight of each edge: (edges, operations) -> (edges,)."""
     best = weights.topk(2, dim=-1).values
     return best[:, 0] - best[:, 1]
-
-
-def discretization_drop(record: Mapping[str, Any]) -> dict[str, float]:
-    """Accuracy (points) that a record's supernet loses with one operation per edge,
-    weights unchanged.
-
-    drop: batch-norm statistics of the relaxed supernet; drop_recalibrated: estimated anew.
-    """
-    judged = record["supernet_accuracy"]
-    return {
-        "drop": judged["relaxed"] - judged["discretized"],
-        "drop_recalibrated": judged["relaxed"] - judged["discretized_recalibrated"],
-    }

@@ -13,9 +13,9 @@ from scipy import stats
 
 from nasutils.measures import comparisons
 from nasutils.measures.comparisons import DRAWS, once, permutations
-from nasutils.measures.estimates import Estimate, estimate
+from nasutils.measures.estimates import LEVEL, Estimate, estimate
 
-ALPHA = 0.05
+ALPHA = 2 * LEVEL
 """Error rate of a test."""
 RESAMPLES = 2000
 """Bootstrap draws of a correlation."""
@@ -86,14 +86,14 @@ def critical_difference_of_means(values: np.ndarray) -> float:
     if values.shape[1] < 2:
         return math.nan
     drawn = permutations(values.ravel(), DRAWS).reshape(-1, *values.shape)
-    own = _deviation_within(values)
-    chance = _deviation_within(drawn)
+    own = deviation_within(values)
+    chance = deviation_within(drawn)
     if not np.all(chance):
         return math.nan
     return float(own) * critical_difference(drawn.mean(axis=-1) / chance[:, None])
 
 
-def _deviation_within(values: np.ndarray) -> np.ndarray:
+def deviation_within(values: np.ndarray) -> np.ndarray:
     """Deviation pooled over the methods: (..., methods, searches) -> (...)."""
     return np.sqrt(values.var(axis=-1, ddof=1).mean(axis=-1))
 
@@ -155,11 +155,10 @@ def told_apart(scores: np.ndarray) -> float:
 
 
 def _differ(a: np.ndarray, b: np.ndarray) -> bool:
-    from scipy.stats import ttest_ind_from_stats
-
     if np.ptp(a) + np.ptp(b) == 0:
         return bool(a[0] != b[0])
-    test = ttest_ind_from_stats(*_moments(a), *_moments(b), equal_var=False)
+    # from moments: ttest_ind warns of an arm whose values are all the same
+    test = stats.ttest_ind_from_stats(*_moments(a), *_moments(b), equal_var=False)
     return bool(test.pvalue < ALPHA)
 
 
@@ -237,7 +236,7 @@ def interval(value: float, draws: np.ndarray, n: int) -> Estimate:
     draws = draws[~np.isnan(draws)]
     if len(draws) == 0 or n < 2:
         return Estimate(float(value), math.nan, math.nan, n)
-    low, high = np.quantile(draws, (0.025, 0.975))
+    low, high = np.quantile(draws, (LEVEL, 1 - LEVEL))
     return Estimate(float(value), float(low), float(high), n)
 
 

@@ -129,8 +129,8 @@ def darts_es(epochs: Sequence[int], values: ArrayLike) -> tuple[int, int] | None
 
 
 def cell_of(space: Space) -> str:
-    """The cell type that is judged: the only one, or the normal one."""
-    return "cell" if "cell" in space.alpha_shapes else "normal"
+    """The cell type that is judged: the normal one, or else the first."""
+    return "normal" if "normal" in space.cell_types else space.cell_types[0]
 
 
 def alphas(records: Records, space: Space) -> np.ndarray:
@@ -180,7 +180,7 @@ def cell_operations(records: Records, space: Space) -> list[tuple[str, ...]]:
 def _operations(genotype: str, cell: str) -> tuple[str, ...]:
     for found in Genotype.parse(genotype).cells:
         if found.name == cell:
-            return tuple(op for pairs in found.nodes for op, _ in pairs)
+            return found.ops
     raise ValueError(f"expected a genotype with the cell {cell!r}, not {genotype!r}")
 
 

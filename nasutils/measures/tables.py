@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from nasutils.measures import leakage, stopping
+from nasutils.measures import stopping
 from nasutils.measures.estimates import Estimate, central, estimate
 from nasutils.measures.searches import gap_of, skip_share
 from nasutils.runs import Run
@@ -31,9 +30,9 @@ def epochs_table(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
     runs: {(method label, seed): run}.
 
     Columns: temperature, entropy (nats per edge), relaxed, discretized, recalibrated (supernet
-    accuracy, %), gap (relaxed - recalibrated, points), skips, nones (edges of the current cell),
-    genotype, eigenvalue, a column of tabulated test accuracy (%) per data set, seconds. nan where
-    an epoch was not judged or not measured.
+    accuracy, %), gap (relaxed - recalibrated, points), train_loss, valid_loss (nats), skips, nones
+    (edges of the current cell), genotype, eigenvalue, a column of tabulated test accuracy (%) per
+    data set, seconds. nan where an epoch was not judged or not measured.
     """
     rows = []
     for (label, seed), run in runs.items():
@@ -98,7 +97,7 @@ def leakage_table(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
 
 
 def _leakage(record: Mapping[str, Any]) -> dict[str, float]:
-    measured = record["leakage"]
+    measured, judged = record["leakage"], record["supernet_accuracy"]
     matched = measured["matched"]
     dominance = measured["dominance"].values()
     cut = measured["cut"].get("cell")  # on NAS-Bench-201
@@ -117,7 +116,8 @@ def _leakage(record: Mapping[str, Any]) -> dict[str, float]:
         # Per alpha / T, so that searches at different temperatures compare.
         "curvature": eigenvalue * _number(_softmax_temperature(record)) ** 2,
         "loss": measured["loss"],
-        **leakage.discretization_drop(record),
+        "drop": judged["relaxed"] - judged["discretized"],
+        "drop_recalibrated": gap_of(judged),
     }
 
 
@@ -198,7 +198,5 @@ def frozen_edges(records: Sequence[Mapping[str, Any]]) -> float:
     """
     if len(records) <= STILL:
         return math.nan
-    now = torch.tensor(records[-1]["alpha"]["cell"], dtype=torch.float64)
-    before = torch.tensor(records[-1 - STILL]["alpha"]["cell"], dtype=torch.float64)
-    frozen = (now == before).all(dim=-1)
-    return float(frozen.double().mean())
+    now, before = (np.array(records[i]["alpha"]["cell"]) for i in (-1, -1 - STILL))
+    return float((now == before).all(axis=-1).mean())

@@ -7,10 +7,10 @@ simplex first, on another batch of the same data.
 """
 
 from nasutils.methods.gaea_bilevel import GAEABilevel
-from nasutils.methods.single_level import SingleLevel
 
 
-class GAEAERM(SingleLevel, GAEABilevel):
+class GAEAERM(GAEABilevel):
     """GAEA, single level, with the options of `GAEABilevel`."""
 
     name = "gaea-erm"
+    orders = ("together",)

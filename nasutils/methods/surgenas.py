@@ -19,14 +19,14 @@ from nasutils.errors import positive
 from nasutils.methods.base import with_column
 from nasutils.methods.baseline import Baseline
 from nasutils.methods.darts_minus import carried_skips
-from nasutils.methods.single_level import SingleLevel
 from nasutils.spaces.base import Mix, Space
 
 
-class SurgeNAS(SingleLevel, Baseline):
+class SurgeNAS(Baseline):
     """initial: c at the start; it falls linearly, to initial / epochs in the last epoch."""
 
     name = "surgenas"
+    orders = ("together",)
 
     def __init__(self, space: Space, *, initial: float = 1.0, **common: Any) -> None:
         super().__init__(space, **common)

@@ -63,7 +63,7 @@ def temperature_explorer(alpha: Tensor, upstream: Tensor, ops: Sequence[str]) ->
         for bars, heights in zip((weights, plain, noisy), state, strict=True):
             _set_heights(bars, heights)
 
-    slider = _slider(FloatSlider, "log10 T", -3, min=lowest, max=highest, step=0.1)
+    slider = _control(FloatSlider, "log10 T", -3, min=lowest, max=highest, step=0.1)
     return _explorer([slider], figure, move)
 
 
@@ -182,9 +182,9 @@ def leakage_explorer(
     last = probes[max(probes)]
     strongest = int(np.argmax(last["mix"]["cell"][0]))
     controls = [
-        _slider(SelectionSlider, "epoch", last["epoch"], options=list(probes)),
-        _slider(Dropdown, "edge", 0, options=_numbered(edges)),
-        _slider(Dropdown, "cut", strongest, options=_numbered(ops)),
+        _control(SelectionSlider, "epoch", last["epoch"], options=list(probes)),
+        _control(Dropdown, "edge", 0, options=_numbered(edges)),
+        _control(Dropdown, "cut", strongest, options=_numbered(ops)),
     ]
     return _explorer(controls, figure, move)
 
@@ -241,8 +241,8 @@ def stopping_explorer(records: Sequence[dict[str, Any]], operation: str) -> Any:
     criteria = list(stopping.CRITERIA)
     controls = [
         _epochs(records),
-        _slider(Dropdown, "criterion", criteria[0], options=criteria),
-        _slider(Dropdown, "operation", operation, options=list(lines)),
+        _control(Dropdown, "criterion", criteria[0], options=criteria),
+        _control(Dropdown, "operation", operation, options=list(lines)),
     ]
     return _explorer(controls, figure, move)
 
@@ -305,7 +305,7 @@ def ranking_explorer(conditions: Sequence[str], methods: Sequence[str], ranks: n
             mark.set_xdata([here[method]])
         title.set_text(f"{selected.sum()} of {len(names)} conditions")
 
-    shown = _slider(SelectMultiple, "conditions", names, options=names, rows=min(len(names), 12))
+    shown = _control(SelectMultiple, "conditions", names, options=names, rows=min(len(names), 12))
     return _explorer([shown], figure, move)
 
 
@@ -342,10 +342,10 @@ def _epochs(records: Sequence[dict[str, Any]]) -> Any:
     """A slider over the places of the records, at the last one."""
     from ipywidgets import IntSlider
 
-    return _slider(IntSlider, "epoch", len(records) - 1, min=0, max=len(records) - 1)
+    return _control(IntSlider, "epoch", len(records) - 1, min=0, max=len(records) - 1)
 
 
-def _slider(kind: Callable[..., Any], description: str, value: Any, **options: Any) -> Any:
+def _control(kind: Callable[..., Any], description: str, value: Any, **options: Any) -> Any:
     """A control that one can hit."""
     return kind(description=description, value=value, layout=CONTROL, **options)
 

@@ -42,6 +42,11 @@ class Cell:
     output: tuple[int, ...] = ()
     sum: tuple[int, ...] = ()
 
+    @property
+    def ops(self) -> tuple[str, ...]:
+        """The operations of all edges that it keeps, node by node."""
+        return tuple(op for pairs in self.nodes for op, _ in pairs)
+
 
 @dataclass(frozen=True)
 class Genotype:

@@ -68,14 +68,19 @@ def present(results: Results, labels: Iterable[str]) -> list[str]:
 
 
 def one_search(results: Results, label: str, seed: int) -> tuple[str, Run]:
-    """A search's name, for a heading, and the search: the one of that label and seed, or the
-    first of all if that one was not made or failed.
+    """A search's name, for a heading, and the search, see `picked`."""
+    label, seed = picked(results, label, seed)
+    return f"{label}, seed {seed}", results.runs[label, seed]
+
+
+def picked(results: Results, label: str, seed: int) -> tuple[str, int]:
+    """The search of that label and seed. If it was not made or failed: the first of that label,
+    or of all.
     """
-    key = label, seed
-    if key not in results.runs:
-        key = next(iter(results.runs))
-    label, seed = key
-    return f"{label}, seed {seed}", results.runs[key]
+    of_label = [key for key in results.runs if key[0] == label]
+    if (label, seed) in of_label:
+        return label, seed
+    return [*of_label, *results.runs][0]
 
 
 def covered(results: Results) -> str:
@@ -257,22 +262,22 @@ def during(results: Results, labels: Iterable[str], seed: int) -> Drawn:
     figure, axes = plots.panels(len(shown), 3, 1.5)
     rows = []
     for row, label in zip(axes, shown, strict=True):
-        _, run = one_search(results, label, seed)
+        _, own_seed = picked(results, label, seed)
+        run = results.runs[label, own_seed]
         for ax, place in zip(row, (0, len(run.records) // 2, -1), strict=True):
             record = run.records[place]
             epoch, mix = record["epoch"], record["mix"]["cell"]
             drawing.draw_weights(ax, EDGES, OPS, mix, key=False)
             ax.set_title(f"{label}, epoch {epoch}")
             for (source, target), weights in zip(EDGES, mix, strict=True):
-                edge = {"method": label, "seed": seed, "epoch": epoch}
+                edge = {"method": label, "seed": own_seed, "epoch": epoch}
                 edge["edge"] = f"{source} to {target}"
                 rows.append(edge | dict(zip(OPS, weights, strict=True)))
     key = drawing.stripes_key(OPS)
     figure.legend(handles=key, loc="outside upper center", ncols=len(key))
     plots.note(
         figure,
-        f"one search of seed {seed} each; an edge has a stripe per operation, as wide as its"
-        " weight",
+        "one search each; an edge has a stripe per operation, as wide as its weight",
     )
     return figure, pd.DataFrame(rows)
 

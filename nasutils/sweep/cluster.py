@@ -20,8 +20,8 @@ class Cluster:
     """
 
     def __init__(self, machine: Machine, workers: int | None, gpus: float) -> None:
-        data = None if machine.data is None else Path(machine.data).resolve()
-        self._machine = replace(machine, runs=Path(machine.runs).resolve(), data=data)
+        data = None if machine.data is None else machine.data.resolve()
+        self._machine = replace(machine, runs=machine.runs.resolve(), data=data)
         self._busy: dict[Any, str] = {}
         with ExitStack() as stack:
             self._ray = stack.enter_context(connected())

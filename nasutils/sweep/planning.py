@@ -78,7 +78,7 @@ class Outlook:
         self._every = every
         self._next = -inf  # when to estimate anew
         self._left = nan
-        self._root = Path(machine.runs)
+        self._root = machine.runs
         self._unit = torch.device(machine.device).type
         self._epochs: dict[str, int] = {}
         self._kinds: dict[str, str] = {}
@@ -203,7 +203,7 @@ def plan(tasks: Mapping[Any, Task], machine: Machine, packed: int = 1) -> pd.Dat
     unit = torch.device(machine.device).type
     unique = {name_of(task): task for task in tasks.values()}
     settings = {name: _setting(task.params()) for name, task in unique.items()}
-    measured = _measured(Path(machine.runs), unit, set(settings.values()))
+    measured = _measured(machine.runs, unit, set(settings.values()))
     rows = []
     for name, task in unique.items():
         costs = measured[settings[name]]

@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 
 from nasutils import runs
-from nasutils.errors import choose
+from nasutils.errors import choose, whole
 from nasutils.runs import Run
 from nasutils.training.computation import Machine, check_machine
 
@@ -144,8 +144,8 @@ def check_sweep(machine: Machine, workers: int | None, engine: str, gpus: float)
     """Raise ValueError, naming the parameter, for what no pool can do; see `launch.open_pool`."""
     check_machine(machine)
     choose("engine", engine, ENGINES)
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers must be at least 1, not {workers}")
+    if workers is not None:
+        whole("workers", workers)
     if not 0 <= gpus <= 1:
         raise ValueError(f"gpus, a run's share of a GPU, must be 0 to 1, not {gpus}")
     if gpus and machine.device != "cuda":

@@ -23,7 +23,6 @@ from torch import Tensor
 from nasutils.data import CLASSES
 from nasutils.methods import relax
 from nasutils.spaces.base import Mix
-from nasutils.spaces.genotype import Cell
 from nasutils.spaces.lhd import LHD
 from nasutils.spaces.lhd_final import finalnet_parameters
 
@@ -132,16 +131,12 @@ def row(mix: Mix, dataset: str) -> Mapping[str, object]:
         channels, cells = SPACE.finalnet_size(genotype, policy, classes)
         found[f"params_{policy}"] = finalnet_parameters(genotype, channels, cells, classes)
     nodes = SPACE.competing(mix)
-    found |= {f"skips_{cell.name}": _skips(cell) for cell in base.cells}
+    found |= {f"skips_{cell.name}": cell.ops.count(SKIP) for cell in base.cells}
     found |= {f"sum_{cell.name}": len(cell.sum) for cell in base.cells}
     found |= {f"concat_{cell.name}": len(cell.output) for cell in base.cells}
     for cell in base.cells:
         found[f"entropy_{cell.name}"] = round(_evenness(nodes[cell.name]), 6)
     return found
-
-
-def _skips(cell: Cell) -> int:
-    return sum(op == SKIP for node in cell.nodes for op, _ in node)
 
 
 def _evenness(nodes: list[torch.Tensor]) -> float:

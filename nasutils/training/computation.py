@@ -317,7 +317,7 @@ def tell_changes(asked: Iterable[runs.Params], machine: "Machine") -> None:
     """
     if parent_process() is not None:
         return
-    root = Path(machine.runs)
+    root = machine.runs
     waiting: dict[str, runs.Params] = {}
     for params in asked:
         of_own = any(name in params for name in SOURCES)

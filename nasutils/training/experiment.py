@@ -159,7 +159,8 @@ class Experiment(Portable, Computation):
         """
         params = {"kind": "search", "version": VERSION, **asdict(self), "dataset": self.content}
         options = {name: p.annotation for name, p in methods.parameters(self.method).items()}
-        params["options"] = as_declared(self.options, options)
+        given = {name: value for name, value in self.options.items() if value is not None}
+        params["options"] = as_declared(given, options)
         params["recipe"] = as_declared(self.recipe, {f.name: f.type for f in fields(Recipe)})
         for name, unused in UNUSED.items():
             if params[name] == unused:

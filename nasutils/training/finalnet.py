@@ -2,9 +2,8 @@
 the protocol, one run of it as a value, a record after every epoch.
 
 The test images are judged after every epoch, as in the field's code, unless the protocol says
-otherwise. What is reported is the last
-epoch; the best one is selected on the test set itself, hence optimistic, and recorded beside it as
-`best_...`.
+otherwise. What is reported is the last epoch; the best one is selected on the test set itself,
+hence optimistic, and recorded beside it as `best_...`.
 """
 
 import inspect

@@ -66,16 +66,17 @@ class Log:
         """Mean norm of alpha's gradient, None without one."""
         return torch.stack(self._norms).mean().item() if self._norms else None
 
-    def means(self, epoch: int, sizes: int) -> dict[str, float | None]:
-        """Means of every role over the epoch: `<role>_loss` (nats) and `<role>_accuracy` (%), None
-        without batches. Raises NotFinite if a loss is not finite, naming what was the first.
+    def means(self, epoch: int, images: int) -> dict[str, float | None]:
+        """Means of every role over the images of an epoch: `<role>_loss` (nats) and
+        `<role>_accuracy` (%), None without batches. Raises NotFinite if a loss is not finite,
+        naming what was the first.
         """
         means: dict[str, float | None] = {}
         finite: dict[str, list[bool]] = {}
         for role, rows in self._rows.items():
             table = torch.stack(rows).cpu() if rows else torch.zeros(0, 2)
             finite[f"the {role} loss"] = table[:, 0].isfinite().tolist()
-            loss, hits = (table.sum(dim=0) / sizes).tolist() if rows else (None, None)
+            loss, hits = (table.sum(dim=0) / images).tolist() if rows else (None, None)
             means[f"{role}_loss"] = loss
             means[f"{role}_accuracy"] = None if hits is None else 100 * hits
         if not all(chain(*finite.values())):

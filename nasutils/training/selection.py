@@ -53,7 +53,7 @@ from nasutils.errors import choose, up_to, whole
 from nasutils.measures import leakage
 from nasutils.runs import Run
 from nasutils.spaces import darts_cells, darts_policies, lhd_cells, lhd_policies
-from nasutils.spaces.base import Mix, Space, nonzero
+from nasutils.spaces.base import Mix, Space, nonzero, operations_of_edges
 from nasutils.spaces.darts import DARTS
 from nasutils.spaces.lhd import LHD
 from nasutils.training.batchnorm import EVALUATION_BATCH
@@ -105,8 +105,9 @@ class Choice:
 def stages(space: Space, policy: str) -> list[list[Choice]]:
     """The choices on a space, those of a stage in any order; see the module's text."""
     choices = []
-    for key, (rows, _) in space.alpha_shapes.items():
-        choices += [_of_edge(key, row, space.ops) for row in range(rows)]
+    for cell_type in space.cell_types:
+        for edge, ops in enumerate(operations_of_edges(space, cell_type)):
+            choices.append(_of_edge(cell_type, edge, ops))
     return [choices]
 
 

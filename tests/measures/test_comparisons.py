@@ -59,6 +59,22 @@ def test_methods_that_do_not_differ_have_no_reliability():
     assert (found.estimate, found.low, found.high) == (0.0, 0.0, 0.0) and found.p > 0.99
 
 
+@pytest.mark.parametrize(
+    ("test", "values"),
+    [
+        (comparisons.reliability, [np.tile(np.arange(3.0)[:, None, None], (1, 4, 1))]),
+        (comparisons.reliability, [TWICE[:, :1]]),
+        (comparisons.interaction_within, [TWICE, np.full((9, 5, 1), 45.0)]),
+        (comparisons.interaction_between, [TWICE[:, :1], TWICE[:, 1:2]]),
+    ],
+    ids=["alike", "one search", "a flat condition", "one search each"],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_without_spread_there_is_no_test(test, values):
+    found = test(values, 0.0)
+    assert np.isnan([found.estimate, found.low, found.high, found.p]).all()
+
+
 def test_a_second_set_of_searches_leaves_the_reliability_and_narrows_its_interval():
     """The same values again, shifted: the means of five searches are as reliable,
     which is known better.

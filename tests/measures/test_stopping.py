@@ -21,6 +21,7 @@ from nasutils.report.diagnosis import diagnose, figure
 from nasutils.runs import Run
 from nasutils.training.computation import Machine
 from nasutils.training.experiment import Experiment, build
+from tests.toys import toy_space
 
 ROOT = Path(__file__).resolve().parents[2]
 TRUTH = {
@@ -583,3 +584,9 @@ def test_the_figure_shows_every_column(eigenvalues):
     ]
     assert drawn.get_suptitle() == f"nasbench201: collapsed since epoch {found.since} (shaded)"
     matplotlib.pyplot.close(drawn)
+
+
+def test_the_cell_of_an_own_space_is_its_first_unless_one_is_normal():
+    of_one = toy_space("toy", alpha_shapes={"only": (2, 2)}, cell_types=("only",))
+    assert stopping.cell_of(of_one) == "only"
+    assert stopping.cell_of(spaces.get("darts")) == "normal" and stopping.cell_of(NB201) == "cell"

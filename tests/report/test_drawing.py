@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 from nasutils import Genotype, spaces
 from nasutils.report import drawing
 from nasutils.spaces import catalogue, darts_cells, nasbench201_table
-from nasutils.studies.lhd_benchmark import architectures as lhd_architectures
+from nasutils.studies import lhd_architectures
 
 NB201 = Genotype.parse(
     "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|skip_connect~2|"

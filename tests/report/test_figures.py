@@ -244,6 +244,7 @@ def test_one_search_is_picked_by_label_and_seed_and_named():
     assert name == "SP-DARTS, seed 1" and run is found.runs["SP-DARTS", 1]
     name, run = common_figures.one_search(found, "PCD", 1)
     assert name == "DARTS, seed 0" and run is found.runs["DARTS", 0]
+    assert common_figures.picked(found, "SP-DARTS", 99) == ("SP-DARTS", 0)
 
 
 @pytest.mark.parametrize(

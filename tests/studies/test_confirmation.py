@@ -399,6 +399,17 @@ def test_a_claim_waits_for_its_last_run(computed):
     assert (waiting.findings, waiting.outcome) == ((), "2 of 3 runs")
 
 
+@pytest.mark.parametrize("order", [(0.01, np.nan), (np.nan, 0.01)])
+def test_a_test_that_could_not_be_made_leaves_its_claim_unresolved(computed, monkeypatch, order):
+    tests = [{"test": "described", "of": "gap", "arms": ["DARTS"], "at_least": 3}] * 2
+    study = changed(claims={"paper": [claim(*tests)]})
+    made = iter(finding(0.6, 0.9, p) for p in order)
+    monkeypatch.setattr(outcomes, "finding", lambda hypothesis, results: next(made))
+    part = outcomes.Results(study, computed.results().searches, {})
+    (done,) = outcomes.ended("paper", [part])
+    assert np.isnan(done.p) and done.outcome != SUPPORTED
+
+
 def test_primary_claims_of_all_parts_are_corrected_together(computed):
     (alone,) = outcomes.ended("paper", [computed.results()])
     both = outcomes.ended("paper", [computed.results(), computed.results()])

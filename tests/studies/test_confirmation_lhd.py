@@ -12,11 +12,11 @@ from pydantic import ValidationError
 from nasutils import Genotype, data
 from nasutils.measures import comparisons
 from nasutils.spaces.lhd_final import finalnet_parameters
+from nasutils.studies import lhd_architectures
 from nasutils.studies.confirmation import outcomes, page, plan
 from nasutils.studies.confirmation.__main__ import main
 from nasutils.studies.confirmation.campaign import Campaign
 from nasutils.studies.confirmation.plan import Networks, Study, Trained
-from nasutils.studies.lhd_benchmark import architectures
 from nasutils.studies.lhd_benchmark.variants import Training
 from nasutils.training.computation import Machine
 
@@ -85,7 +85,7 @@ def untested(evaluation):
 def test_released_architectures_are_trained_as_in_the_pilot(policy):
     """The plan's settings, written out, are what the study's own Training makes of them."""
     found = LHD.arm(f"CIFAR-10, {policy}").evaluations(LHD.settings)[FIRST]
-    genotype = str(architectures.genotype("cifar10", "darts", 4, policy))
+    genotype = str(lhd_architectures.genotype("cifar10", "darts", 4, policy))
     assert untested(found) == untested(AS_PILOT.of(genotype, policy, "cifar10", 1))
     assert found.protocol["test_last"] and "test_late" not in found.protocol
 
@@ -95,7 +95,7 @@ def test_those_of_cifar100_are_sized_for_its_classes():
     study = PLAN["lhd_cifar100"]
     for policy in ("base", "1m"):
         found = study.arm(f"CIFAR-100, {policy}").evaluations(study.settings)[FIRST]
-        genotype = str(architectures.genotype("cifar100", "darts", 4, policy))
+        genotype = str(lhd_architectures.genotype("cifar100", "darts", 4, policy))
         same = AS_PILOT.of(genotype, policy, "cifar100", 1)
         assert untested(replace(found, dataset="cifar100")) == untested(same)
         assert found.content == found.dataset and found.dataset.startswith("sha256:")
@@ -192,7 +192,7 @@ def test_values_of_an_arm_lie_by_method_search_and_evaluation(monkeypatch):
     )
     found = outcomes.finding(hypothesis, results)
     assert found.estimate == pytest.approx(
-        architectures.RELEASED_METHODS.index("milenas")
+        lhd_architectures.RELEASED_METHODS.index("milenas")
     ) and found.n == (
         5,
         5,
@@ -200,9 +200,12 @@ def test_values_of_an_arm_lie_by_method_search_and_evaluation(monkeypatch):
 
 
 def test_covariates_are_those_of_the_architectures():
-    square, table = architectures.column("cifar10", "params_base"), architectures.architectures()
+    square, table = (
+        lhd_architectures.column("cifar10", "params_base"),
+        lhd_architectures.architectures(),
+    )
     row = table.query("dataset == 'cifar10' and method == 'gdas' and trial == 2")
-    assert square[architectures.RELEASED_METHODS.index("gdas"), 1] == row["params_base"].item()
+    assert square[lhd_architectures.RELEASED_METHODS.index("gdas"), 1] == row["params_base"].item()
 
 
 @pytest.mark.parametrize(
@@ -292,12 +295,14 @@ def test_the_page_says_what_the_pilot_of_the_released_architectures_said():
 
 
 def test_the_pilot_is_that_of_the_released_architectures():
-    found = architectures.pilot()
+    found = lhd_architectures.pilot()
     assert {name: square.shape for name, square in found.items()} == {"base": (9, 5), "1m": (3, 5)}
     assert found["base"].mean(axis=1).round(1).tolist() == pytest.approx(
         [44.3, 47.6, 46.9, 47.0, 43.5, 45.7, 44.6, 43.7, 47.0]
     )
-    assert set(architectures.RELEASED_METHODS) == set(architectures.architectures()["method"])
+    assert set(lhd_architectures.RELEASED_METHODS) == set(
+        lhd_architectures.architectures()["method"]
+    )
 
 
 def test_a_campaign_is_spread_over_gpus_or_a_cluster(monkeypatch):

@@ -6,6 +6,7 @@ Run: pytest tests/studies/test_lhd_benchmark.py
 
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import matplotlib
@@ -321,6 +322,15 @@ def test_separable_networks_by_hand():
     scores = np.array([[0.0, 2.0], [4.0, 6.0], [24.0, 26.0]])
     assert lhd_results.separable(scores) == pytest.approx(2 / 3)
     assert math.isnan(lhd_results.separable(scores[:, :1]))
+
+
+def test_a_random_network_with_an_evaluation_missing_is_left_out():
+    results = made_up(by_method)
+    whole = results.drawn("lhd")
+    table = results.finals
+    lost = table[(table["kind"] == "random") & (table["method"] == "lhd")].index[0]
+    fewer = replace(results, finals=table.drop(index=lost)).drawn("lhd")
+    assert len(fewer) == len(whole) - 1 and not np.isnan(fewer).any()
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])

@@ -16,8 +16,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from nasutils.measures import comparisons
+from nasutils.studies import lhd_architectures
 from nasutils.studies.confirmation import outcomes, page, plan
-from nasutils.studies.lhd_benchmark import architectures, figures, readings, released, tables
+from nasutils.studies.lhd_benchmark import figures, readings, released, tables
 from nasutils.studies.lhd_benchmark.released import Condition, Registered
 from nasutils.studies.lhd_benchmark.results import noise
 
@@ -69,7 +70,7 @@ def _accuracy(arm, trained):
     place, trial = 0, 0
     if "," in trained.cell:
         method, trial = trained.cell.split(", trial ")
-        place = architectures.RELEASED_METHODS.index(method)
+        place = lhd_architectures.RELEASED_METHODS.index(method)
     number = int("".join(filter(str.isdigit, trained.cell)) or 0)
     wobble = np.sin(7 * number + 3 * place) / 2
     return 40 + 2 * place + 0.1 * int(trial) + wobble + 5 * (arm == "CIFAR-10, 1m") + trained.seed
@@ -98,9 +99,9 @@ def test_the_pilot_has_nine_methods_under_base_and_three_of_one_size():
 def test_the_pilots_networks_are_as_large_as_those_that_are_trained_anew():
     arm = PARTS["lhd"].arm("CIFAR-10, 1m")
     trained = arm.evaluations(PARTS["lhd"].settings)
-    for i, trial in enumerate(architectures.TRIALS):
+    for i, trial in enumerate(lhd_architectures.TRIALS):
         evaluation = trained[plan.Trained(f"darts, trial {trial}", 1)]
-        genotype = architectures.genotype("cifar10", "darts", trial)
+        genotype = lhd_architectures.genotype("cifar10", "darts", trial)
         size = released.AS_PILOT.size(genotype, "1m", 10)
         assert size == (evaluation.channels, evaluation.cells)
         wide = released.pilot()["CIFAR-10, 1m"]

@@ -12,8 +12,8 @@ from nasutils.measures.estimates import LEVEL
 from nasutils.methods import recipes
 from nasutils.spaces.nasbench201 import OPS
 from nasutils.studies.confirmation import figures, machines, outcomes, page, plan
+from nasutils.studies.lhd_architectures import column
 from nasutils.studies.lhd_benchmark import figures as figures_of_lhd
-from nasutils.studies.lhd_benchmark.architectures import column
 from nasutils.studies.lhd_benchmark.released import Registered
 
 STUDY = plan.read()["searches"]

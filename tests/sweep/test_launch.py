@@ -122,7 +122,8 @@ def test_no_experiments_are_no_runs(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"workers": 0}, "workers must be at least 1, not 0"),
+        ({"workers": 2.5}, "workers must be a whole number, 1 or more, not 2.5"),
+        ({"workers": 0}, "workers must be a whole number, 1 or more, not 0"),
         ({"engine": "rai"}, "unknown engine 'rai'.*did you mean 'ray'"),
         ({"gpus": 0.5}, "gpus must be 0 on device 'cpu'"),
         ({"gpus": 2}, "gpus, a run's share of a GPU, must be 0 to 1, not 2"),

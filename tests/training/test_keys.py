@@ -42,6 +42,11 @@ def test_committed_runs_are_found_by_what_they_say_of_themselves():
     assert changed == []
 
 
+def test_an_option_of_none_is_no_other_search():
+    unset = Experiment(options={"alpha_lr": None}, images=500)
+    assert key(unset.params()) == key(Experiment(images=500).params())
+
+
 def test_a_selection_is_found_by_what_it_says_of_itself():
     search = Experiment(options={"order": 2}, images=500, keep_weights=True, seed=3)
     selection = Selection(search, images=250, tune_epochs=5, criterion="loss", seed=4)

@@ -28,6 +28,7 @@ from nasutils.training.selection import (
     rounds,
     stages,
 )
+from tests.toys import toy_space
 
 SIZE = {
     "dataset": "digits",
@@ -158,6 +159,17 @@ def test_choices_of_each_space():
     assert list(edges[2].rivals) == list(spaces.get("nasbench201").ops) and edges[
         2
     ].places == tuple((2, k) for k in range(5))
+
+
+def test_edges_of_an_own_space_have_their_own_operations_and_outputs_are_no_edges():
+    space = toy_space(
+        "toy",
+        alpha_shapes={"normal": (2, 3), "normal_output": (2, 5)},
+        cell_types=("normal",),
+        edge_ops={"normal": (("skip_connect", "a"), ("b", "a"))},
+    )
+    (edges,) = stages(space, "argmax")
+    assert [list(edge.rivals) for edge in edges] == [["skip_connect", "a"], ["b", "a"]]
 
 
 def test_none_is_no_rival_on_the_darts_space_but_loses_its_weight():

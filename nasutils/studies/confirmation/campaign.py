@@ -111,7 +111,7 @@ class Campaign:
 
     def run(self, task: Task) -> Run | None:
         """The finished run of a task, wherever it is. None if it is not finished or damaged."""
-        for root in (Path(self.machine.runs), paths.runs(self.scale)):
+        for root in (self.machine.runs, paths.runs(self.scale)):
             run = Run(root / name_of(task))
             if run.finished:
                 return run

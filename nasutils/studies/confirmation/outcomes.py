@@ -18,6 +18,7 @@ from nasutils.measures import comparisons
 from nasutils.measures.estimates import LEVEL, Finding, holm
 from nasutils.measures.searches import OF_NETWORKS, values
 from nasutils.runs import BadRun, Run
+from nasutils.studies import lhd_architectures
 from nasutils.studies.confirmation.plan import (
     TESTS,
     Hypothesis,
@@ -28,7 +29,6 @@ from nasutils.studies.confirmation.plan import (
     chosen,
     refusal,
 )
-from nasutils.studies.lhd_benchmark import architectures
 
 ArmKey = tuple[str, Any]
 """Arm, and what tells its runs apart: the seed of a search, cell and seed of a network."""
@@ -128,7 +128,8 @@ def ended(paper: str, parts: Sequence[Results]) -> list[Outcome]:
     """
     asked = [(part, claim) for part in parts for claim in part.study.claims.get(paper, ())]
     tested = [_findings(claim, part) for part, claim in asked]
-    p = [max((finding.p for finding in findings), default=math.nan) for findings in tested]
+    # nan if one of them could not be made
+    p = [float(np.max([f.p for f in findings])) if findings else math.nan for findings in tested]
     corrected = _corrected([claim for _, claim in asked], p)
     found = []
     for i, ((part, claim), findings) in enumerate(zip(asked, tested, strict=True)):
@@ -191,7 +192,7 @@ def finding(
     if hypothesis.against is not None:
         measured.append(_covariate(hypothesis, results.study))
     if hypothesis.method is not None:
-        method = architectures.RELEASED_METHODS.index(hypothesis.method)
+        method = lhd_architectures.RELEASED_METHODS.index(hypothesis.method)
         return comparisons.over_control(measured, hypothesis.above, method)
     return TESTS[hypothesis.test](measured, hypothesis.above)
 

@@ -17,6 +17,7 @@ from nasutils.measures import comparisons
 from nasutils.report import claims
 from nasutils.report.gallery import readable
 from nasutils.runs import Run
+from nasutils.studies import lhd_architectures
 from nasutils.studies.confirmation import figures, machines, markdown, plan
 from nasutils.studies.confirmation.campaign import Campaign
 from nasutils.studies.confirmation.outcomes import (
@@ -30,7 +31,6 @@ from nasutils.studies.confirmation.outcomes import (
     ended,
 )
 from nasutils.studies.confirmation.plan import Study
-from nasutils.studies.lhd_benchmark import architectures
 from nasutils.training.computation import Machine
 
 TITLES = {
@@ -338,10 +338,10 @@ def _released_pilot(claim: plan.PlannedClaim) -> list[str]:
     trained those of the claim's arm.
     """
     test = claim.tests[0]
-    policies = [p for p, arm in architectures.ARM_OF_POLICY.items() if arm in test.arms]
+    policies = [p for p, arm in lhd_architectures.ARM_OF_POLICY.items() if arm in test.arms]
     if not policies or test.test not in ("reliability", "over_control"):
         return []
-    by_method = architectures.pilot_by_method()[policies[0]]
+    by_method = lhd_architectures.pilot_by_method()[policies[0]]
     if test.method not in (None, *by_method):
         return []
     values = [comparisons.once(np.stack(list(by_method.values())))]

@@ -26,7 +26,7 @@ from nasutils.measures import searches as measures
 from nasutils.spaces.genotype import Genotype
 from nasutils.spaces.lhd_final import channels_of
 from nasutils.spaces.lhd_policies import POLICIES, Policy
-from nasutils.studies.lhd_benchmark import architectures
+from nasutils.studies import lhd_architectures
 from nasutils.training.experiment import Experiment
 from nasutils.training.finalnet import Evaluation
 
@@ -136,11 +136,11 @@ class Released(_Strict):
     @property
     def shape(self) -> tuple[int, ...]:
         """Number of methods, and of searches of each."""
-        return len(architectures.RELEASED_METHODS), len(architectures.TRIALS)
+        return len(lhd_architectures.RELEASED_METHODS), len(lhd_architectures.TRIALS)
 
     def names(self) -> list[str]:
         """Names of the cells, by method and trial."""
-        cells = product(architectures.RELEASED_METHODS, architectures.TRIALS)
+        cells = product(lhd_architectures.RELEASED_METHODS, lhd_architectures.TRIALS)
         return [f"{method}, trial {trial}" for method, trial in cells]
 
     def cells(self) -> list[str]:
@@ -149,7 +149,7 @@ class Released(_Strict):
 
     def covariate(self, name: str) -> np.ndarray:
         """A column of the table of architectures: (methods, searches)."""
-        return architectures.column(self.searched, name)
+        return lhd_architectures.column(self.searched, name)
 
 
 class Drawn(_Strict):
@@ -169,7 +169,9 @@ class Drawn(_Strict):
 
     def cells(self) -> list[str]:
         """The genotypes."""
-        return [architectures.random_cell(self.space, number) for number in seeds_of(self.numbers)]
+        return [
+            lhd_architectures.random_cell(self.space, number) for number in seeds_of(self.numbers)
+        ]
 
 
 @cache
@@ -177,8 +179,8 @@ def released_cells(searched: str, policy: str) -> list[str]:
     """The released architectures of a data set under a policy,
     method by method and trial by trial.
     """
-    cells = product(architectures.RELEASED_METHODS, architectures.TRIALS)
-    return [str(architectures.genotype(searched, *cell, policy)) for cell in cells]
+    cells = product(lhd_architectures.RELEASED_METHODS, lhd_architectures.TRIALS)
+    return [str(lhd_architectures.genotype(searched, *cell, policy)) for cell in cells]
 
 
 class Networks(_Strict):
@@ -236,9 +238,9 @@ class Hypothesis(_Strict):
         choose("test", self.test, TESTS)
         choose("measure", self.of, measures.MEASURES)
         if self.method is not None:
-            choose("method", self.method, architectures.RELEASED_METHODS[1:])
+            choose("method", self.method, lhd_architectures.RELEASED_METHODS[1:])
         if self.against is not None:
-            choose("column", self.against, architectures.architectures().columns)
+            choose("column", self.against, lhd_architectures.architectures().columns)
         if (self.interest is None) != (self.test in ("described", "equivalent")):
             raise ValueError(
                 "a test needs its smallest effect of interest, but for described and equivalent:"

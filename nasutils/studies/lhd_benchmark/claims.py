@@ -7,14 +7,12 @@ were fixed before any search of the benchmark was judged.
 from collections.abc import Sequence
 from functools import partial
 
-import numpy as np
-
 from nasutils.measures.estimates import estimate
 from nasutils.report.claims import Claim
 from nasutils.studies.lhd_benchmark.results import (
-    _lost,
+    agreement_lost,
     contrast,
-    deviation,
+    deviation_of_means,
     discernibility,
     separable,
 )
@@ -28,7 +26,7 @@ CLAIMS: Sequence[Claim] = (
         "standard deviation of random networks' test accuracy: LHD minus DARTS space, same"
         " training, points (n: networks of a space)",
         0.0,
-        lambda results: contrast(results, deviation),
+        lambda results: contrast(results, deviation_of_means),
         interval=BOOTSTRAP,
     ),
     Claim(
@@ -37,7 +35,7 @@ CLAIMS: Sequence[Claim] = (
         "mean test accuracy of random networks: DARTS space minus LHD, same training, channels and"
         " cells, points (n: networks of a space)",
         0.0,
-        lambda results: contrast(results, lambda scores: -float(np.nanmean(scores))),
+        lambda results: contrast(results, lambda scores: -float(scores.mean())),
         "of equal channels and cells LHD's networks have fewer parameters",
         BOOTSTRAP,
     ),
@@ -74,7 +72,7 @@ CLAIMS: Sequence[Claim] = (
         "Kendall's tau of two seeds' rankings within a condition minus between policies, same"
         " data set",
         0.0,
-        partial(_lost, same_dataset=True, same_policy=False),
+        partial(agreement_lost, same_dataset=True, same_policy=False),
         interval=JACKKNIFE,
     ),
     Claim(
@@ -83,7 +81,7 @@ CLAIMS: Sequence[Claim] = (
         "Kendall's tau of two seeds' rankings within a condition minus between data sets, same"
         " policy",
         0.0,
-        partial(_lost, same_dataset=False, same_policy=True),
+        partial(agreement_lost, same_dataset=False, same_policy=True),
         interval=JACKKNIFE,
     ),
 )

@@ -17,8 +17,8 @@ from nasutils.measures import comparisons, ranking
 from nasutils.measures.estimates import estimate
 from nasutils.report import plots
 from nasutils.spaces.lhd_cells import EDGES, NODES
+from nasutils.studies import lhd_architectures
 from nasutils.studies.figures import DATASET_TITLES, Drawn, grid, one_legend
-from nasutils.studies.lhd_benchmark import architectures as lhd_architectures
 from nasutils.studies.lhd_benchmark.released import LABELS, Condition, Conditions
 from nasutils.studies.readings import listed
 

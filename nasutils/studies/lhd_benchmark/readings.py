@@ -9,7 +9,7 @@ from nasutils.measures import comparisons, ranking
 from nasutils.studies.figures import DATASET_TITLES
 from nasutils.studies.lhd_benchmark.figures import SIZE, contrast_table, correlations
 from nasutils.studies.lhd_benchmark.released import Condition, Conditions
-from nasutils.studies.lhd_benchmark.results import Results, deviation, noise
+from nasutils.studies.lhd_benchmark.results import Results, deviation_of_means, noise
 from nasutils.studies.lhd_benchmark.tables import rank_table
 from nasutils.studies.readings import counted, listed
 
@@ -150,9 +150,9 @@ def spread(networks: Mapping[str, np.ndarray]) -> str:
     for name, scores in networks.items():
         if len(scores) > 1:
             parts.append(
-                f"{name}: {scores.mean():.1f} % in the mean, deviation {deviation(scores):.1f}"
-                f" points, {_noise(scores)} between evaluations of one network (n ="
-                f" {len(scores)})."
+                f"{name}: {scores.mean():.1f} % in the mean, deviation"
+                f" {deviation_of_means(scores):.1f} points, {_noise(scores)} between evaluations"
+                f" of one network (n = {len(scores)})."
             )
     return _told(parts)
 

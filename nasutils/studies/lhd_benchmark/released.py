@@ -16,11 +16,11 @@ import numpy as np
 from IPython.display import Markdown
 
 from nasutils.spaces.lhd_final import finalnet_parameters
+from nasutils.studies import lhd_architectures
 from nasutils.studies.confirmation import outcomes, page, plan
 from nasutils.studies.confirmation.outcomes import Outcome
 from nasutils.studies.confirmation.plan import Drawn, Networks, Released
-from nasutils.studies.lhd_benchmark import architectures
-from nasutils.studies.lhd_benchmark.architectures import ARM_OF_POLICY, TRIALS
+from nasutils.studies.lhd_architectures import ARM_OF_POLICY, TRIALS
 from nasutils.studies.lhd_benchmark.results import noise
 from nasutils.studies.lhd_benchmark.variants import METHODS, Training
 
@@ -72,7 +72,7 @@ Conditions = Mapping[str, Condition]
 
 def pilot() -> dict[str, Condition]:
     """Conditions of the pilot: CIFAR-10 under `base`, and three methods of it under `1m`."""
-    found = architectures.pilot_by_method()
+    found = lhd_architectures.pilot_by_method()
     return {ARM_OF_POLICY[policy]: _condition(rows, policy) for policy, rows in found.items()}
 
 
@@ -85,7 +85,7 @@ def _condition(accuracy: Mapping[str, np.ndarray], policy: str) -> Condition:
 
 
 def _parameters(method: str, trial: int, policy: str) -> int:
-    genotype = architectures.genotype("cifar10", method, trial, policy)
+    genotype = lhd_architectures.genotype("cifar10", method, trial, policy)
     channels, cells = AS_PILOT.size(genotype, policy, 10)
     return finalnet_parameters(genotype, channels, cells, 10)
 
@@ -115,7 +115,7 @@ class Registered:
                 control = self._accuracy.get(draws)
                 accuracy = self._accuracy[arm.name]
                 found[arm.name] = Condition(
-                    methods=tuple(LABELS[name] for name in architectures.RELEASED_METHODS),
+                    methods=tuple(LABELS[name] for name in lhd_architectures.RELEASED_METHODS),
                     accuracy=accuracy.mean(axis=-1),
                     parameters=_column(part, arm, "params").mean(axis=-1),
                     policy=arm.networks.policy,

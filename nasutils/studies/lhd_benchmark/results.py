@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from nasutils import methods, spaces
 from nasutils.measures import ranking
-from nasutils.measures.estimates import Estimate
+from nasutils.measures.estimates import LEVEL, Estimate
 from nasutils.runs import Result, Run
 from nasutils.studies.lhd_benchmark.variants import METHODS, POLICY_NAMES, FinalKey, SearchKey
 from nasutils.sweep import planning
@@ -116,11 +116,13 @@ class Results:
         return {name: scores for name, scores in found.items() if len(scores)}
 
     def drawn(self, space: str) -> np.ndarray:
-        """Test accuracy (%) of random networks: (networks, evaluation seeds)."""
+        """Test accuracy (%) of the random networks of which no evaluation is missing:
+        (networks, evaluation seeds).
+        """
         table = self.kind("random")
         table = table[table["method"] == space]
         scores = table.pivot_table(index="seed", columns="eval_seed", values="accuracy")
-        return scores.to_numpy(dtype=float)
+        return scores.dropna().to_numpy(dtype=float)
 
 
 def _row(run: Run) -> dict[str, object]:
@@ -142,7 +144,7 @@ def noise(scores: np.ndarray) -> float:
     _, evaluations = scores.shape
     if evaluations < 2:
         return math.nan
-    return math.sqrt(scores.var(axis=1, ddof=1).mean())
+    return float(ranking.deviation_within(scores))
 
 
 def separable(scores: np.ndarray) -> float:
@@ -160,7 +162,7 @@ def separable(scores: np.ndarray) -> float:
     networks, repeats = scores.shape
     if networks < 2 or repeats < 2:
         return math.nan
-    quantile = t.ppf(0.975, networks * (repeats - 1))
+    quantile = t.ppf(1 - LEVEL, networks * (repeats - 1))
     bound = quantile * noise(scores) * math.sqrt(2 / repeats)
     distances = pdist(scores.mean(axis=1)[:, None])  # of all pairs
     return float((distances > bound).mean())
@@ -184,9 +186,9 @@ def contrast(results: Results, measure: Callable[[np.ndarray], float]) -> Estima
     return ranking.interval(measure(lhd) - measure(darts), np.array(differences), n)
 
 
-def deviation(scores: np.ndarray) -> float:
+def deviation_of_means(scores: np.ndarray) -> float:
     """Standard deviation between networks (networks, repeats) of their means over repeats."""
-    return float(np.nanmean(scores, axis=1).std(ddof=1))
+    return float(scores.mean(axis=1).std(ddof=1))
 
 
 def discernibility(results: Results) -> np.ndarray:
@@ -226,7 +228,7 @@ def single_seed_agreement(results: Results, same_dataset: bool, same_policy: boo
     return ranking.mean(tau[:, :, condition_pairs(results, same_dataset, same_policy)])
 
 
-def _lost(results: Results, same_dataset: bool, same_policy: bool) -> Estimate:
+def agreement_lost(results: Results, same_dataset: bool, same_policy: bool) -> Estimate:
     """Agreement within a condition minus that between conditions."""
     within = single_seed_agreement(results, True, True)
     return ranking.over_pairs(within - single_seed_agreement(results, same_dataset, same_policy))

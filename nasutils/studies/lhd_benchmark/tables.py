@@ -17,7 +17,7 @@ from nasutils.studies.lhd_benchmark.results import (
     SPACES,
     Results,
     condition_pairs,
-    deviation,
+    deviation_of_means,
     discernibility,
     noise,
     separable,
@@ -128,10 +128,10 @@ def _of_networks(scores: np.ndarray) -> dict[str, Any]:
     several = networks > 1
     return {
         "networks": networks,
-        "mean": np.nanmean(scores) if networks else np.nan,
-        "deviation": deviation(scores) if several else np.nan,
-        "lowest": np.nanmin(scores) if networks else np.nan,
-        "highest": np.nanmax(scores) if networks else np.nan,
+        "mean": scores.mean() if networks else np.nan,
+        "deviation": deviation_of_means(scores) if several else np.nan,
+        "lowest": scores.min() if networks else np.nan,
+        "highest": scores.max() if networks else np.nan,
         "noise": noise(scores) if several and seeds > 1 else np.nan,
         "pairs_apart": separable(scores) if several else np.nan,
     }

@@ -66,13 +66,19 @@ class LadderRuns:
     rungs: Sequence[tuple[int, int]] = RUNGS
     trials: Sequence[int] = TRIALS
     names: ClassVar = ("ladder", "its networks", "searches", "their networks")
-    cost: ClassVar[str] = (
-        "20 searches of each of three methods on a ladder of four rungs, five of each of three"
-        " others at the rung that it chooses, and two networks of each"
-    )
     core_hours: ClassVar[int] = 43
     """At laptop scale, of a busy core: 21 for the searches at the highest rung, 18 for the ladder,
     from the time of a search step; 4 for the networks."""
+
+    @property
+    def cost(self) -> str:
+        """What is computed, in words."""
+        trials, rungs = len(self.trials), len(self.rungs)
+        return (
+            f"{rungs * trials} searches of each of three methods on a ladder of {rungs} rungs,"
+            f" {trials} of each of three others at the rung that it chooses, and two networks of"
+            " each"
+        )
 
     def searches(self, labels: Sequence[str], rung: int) -> dict[Searched, Experiment]:
         """All trials of some methods on a rung."""

@@ -23,7 +23,7 @@ from nasutils.spaces.base import Mix
 from nasutils.spaces.genotype import Genotype
 from nasutils.spaces.lhd_final import channels_of
 from nasutils.spaces.lhd_policies import POLICIES
-from nasutils.studies.lhd_benchmark.architectures import random_cell
+from nasutils.studies.lhd_architectures import random_cell
 from nasutils.sweep.pool import home_of
 from nasutils.training.computation import Machine
 from nasutils.training.experiment import Experiment, method_of
@@ -404,11 +404,11 @@ def evaluations(
 def _is_trained(
     key: SearchKey, policy: str, target: str, first_seed: bool, first_budget: bool
 ) -> bool:
-    """Whether a cell is trained on a data set with an evaluation seed; see `evaluations`."""
-    at_home = target == key.dataset
-    if policy == "base" and first_budget:
-        return at_home or first_seed
-    return at_home and first_seed and (policy == "base" or first_budget)
+    """Whether a cell is trained on a data set with an evaluation seed, see `evaluations`: in at
+    most one thing otherwise than under `base`, at home, with the first seed and budget.
+    """
+    departures = [policy != "base", target != key.dataset, not first_seed, not first_budget]
+    return sum(departures) <= 1
 
 
 def _check_trainings(

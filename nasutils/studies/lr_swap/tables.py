@@ -11,6 +11,7 @@ import torch
 from nasutils.measures import stopping, tables
 from nasutils.measures.estimates import central
 from nasutils.spaces import catalogue
+from nasutils.spaces.base import SKIP
 from nasutils.spaces.nasbench201_table import DATASETS
 from nasutils.studies import outside
 from nasutils.studies.figures import toy_table, with_published
@@ -151,12 +152,11 @@ def cells_table() -> pd.DataFrame:
     for published in catalogue.catalogue().values():
         if not published.name.startswith("SS-DARTS"):
             continue
-        normal = published.genotype.cells[0]
-        ops = [op for pairs in normal.nodes for op, _ in pairs]
+        normal, *_ = published.genotype.cells
         rows.append(
             {
                 "cell": published.name,
-                "skips_normal": ops.count(stopping.SKIP),
+                "skips_normal": normal.ops.count(SKIP),
                 "params": published.params / 1e6,
                 "macs": published.macs / 1e6,
                 "cifar10_error": np.nan,

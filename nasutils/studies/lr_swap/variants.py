@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from nasutils import methods, spaces
+from nasutils import spaces
 from nasutils.errors import choose
 from nasutils.measures import stopping
 from nasutils.methods import Method, Recipe
 from nasutils.methods.recipes import constant_rate, cosine_rate
 from nasutils.studies import variants
-from nasutils.training.experiment import Experiment
+from nasutils.training.experiment import Experiment, method_of
 
 SPACE = spaces.get("nasbench201")
 
@@ -204,11 +204,5 @@ def grid_variants(points: Mapping[Point, str]) -> dict[str, Variant]:
 
 def rules(experiment: Experiment) -> tuple[Method, Recipe]:
     """The method of a search, and the recipe that its loop follows."""
-    method = methods.get(
-        experiment.method,
-        SPACE,
-        epochs=experiment.epochs,
-        preset=experiment.preset,
-        **experiment.options,
-    )
+    method = method_of(experiment)
     return method, replace(method.recipe, **experiment.recipe)

@@ -55,8 +55,8 @@ def skips(found: Mapping[Key, str]) -> pd.DataFrame:
     """Skip connections in the normal cell: seeds by labels."""
     counts = {}
     for key, cell in found.items():
-        normal = Genotype.parse(cell).cells[0]
-        counts[key] = str(normal).count(SKIP)
+        normal, *_ = Genotype.parse(cell).cells
+        counts[key] = normal.ops.count(SKIP)
     return _by_seed(counts)
 
 

@@ -110,18 +110,3 @@ def statistics() -> pd.DataFrame:
     means = groups[[*policies, *of_normal]].mean()
     deviations = groups[policies].std(ddof=0).add_suffix("_sd")
     return means.join(deviations).reset_index()
-
-
-def operations() -> pd.DataFrame:
-    """The share of each operation among those that `base` keeps, by method over all data sets:
-    methods x operations.
-    """
-    shares = {}
-    for method, texts in architectures().groupby("method", sort=False)["genotype_base"]:
-        kept = [op for text in texts for op in _operations(Genotype.parse(text))]
-        shares[method] = [kept.count(op) / len(kept) for op in SPACE.ops]
-    return pd.DataFrame.from_dict(shares, orient="index", columns=list(SPACE.ops))
-
-
-def _operations(genotype: Genotype) -> list[str]:
-    return [op for cell in genotype.cells for node in cell.nodes for op, _ in node]
