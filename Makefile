@@ -26,6 +26,7 @@ KATEX := build/katex/static/katex.min.css
 
 # make setup                            the versions that the tests last passed with (constraints.txt); LATEST=1: the newest ones
 setup: $(INSTALLED)
+	$(if $(LATEST),.venv/bin/pip install --upgrade --upgrade-strategy eager -e '.[dev]')
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x .venv/bin/pip || $(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("needs Python 3.11 to 3.13, try: make setup PYTHON=python3.12")'
@@ -42,22 +43,23 @@ $(FOLDERS): figures/$(SCALE)/%: notebooks/%.ipynb params/$(SCALE)/%.yaml $(INSTA
 
 # Runs are named by what they are, so another folder (RUNS=...) can be copied into figures/laptop/runs at any time.
 confirmation: $(INSTALLED)
-	.venv/bin/python -m nasutils.studies.confirmation $(if $(STATUS),status,run) --part $(PART) $(OWN:%=--own %) --scale $(EVIDENCE) --runs $(RUNS) --workers $(WORKERS)
+	.venv/bin/python -m nasutils.studies.confirmation $(if $(STATUS),status,run) --part $(PART) $(if $(OWN),--own '$(OWN)') --scale $(EVIDENCE) --runs '$(RUNS)' --workers $(WORKERS)
 
 # make rivals                           computes what "Beyond the paper" compares in three notebooks; STATUS=1 only says what is left
 rivals: $(INSTALLED)
-	.venv/bin/python -m nasutils.studies.rivals $(if $(STATUS),status,run) --scale $(EVIDENCE) --runs $(RUNS) --workers $(WORKERS)
+	.venv/bin/python -m nasutils.studies.rivals $(if $(STATUS),status,run) --scale $(EVIDENCE) --runs '$(RUNS)' --workers $(WORKERS)
 
 # make unreleased                       searches LHD's three methods of which nothing was released, at the rung that a ladder chooses (43 core-hours)
 unreleased: $(INSTALLED)
-	.venv/bin/python -m nasutils.studies.lhd_benchmark.unreleased $(if $(STATUS),status,run) --scale $(EVIDENCE) --runs $(RUNS) --workers $(WORKERS)
+	.venv/bin/python -m nasutils.studies.lhd_benchmark.unreleased $(if $(STATUS),status,run) --scale $(EVIDENCE) --runs '$(RUNS)' --workers $(WORKERS)
 
 results: $(INSTALLED)
 	.venv/bin/python -m nasutils.studies.confirmation results
 
 # After a `make test` that passed with the newest versions (make setup LATEST=1).
-constraints:
-	.venv/bin/pip freeze --exclude-editable | sed 's/+.*//' > constraints.txt
+constraints: $(INSTALLED)
+	.venv/bin/pip freeze --exclude-editable > .venv/frozen
+	sed 's/+.*//' .venv/frozen > constraints.txt
 
 test: lint
 	.venv/bin/pytest -n 2 --dist loadfile

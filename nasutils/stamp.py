@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from nasutils import paths
+
 
 def stamp(device: str = "cpu") -> dict[str, Any]:
     """The machine and the software a number was computed with; device: cpu, cuda, cuda:1.
@@ -69,7 +71,9 @@ def _commit() -> str | None:
     """Commit of the checkout, with `-dirty` if its code differs from it (figures may: they are
     being drawn); None where there is no checkout. git is asked once a process.
     """
-    git = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent.parent)]
+    if not (paths.ROOT / ".git").exists():  # installed: a repository around it is another one
+        return None
+    git = ["git", "--no-optional-locks", "-C", str(paths.ROOT)]
     status = ["status", "--porcelain=v2", "--branch", "--untracked-files=no", "--"]
     code = ["nasutils", "notebooks", "params"]
     try:
@@ -78,5 +82,7 @@ def _commit() -> str | None:
         return None
     lines = done.stdout.splitlines()
     head = next(line for line in lines if line.startswith("# branch.oid ")).split()[-1]
+    if head == "(initial)":  # nothing is committed
+        return None
     changed = any(not line.startswith("#") for line in lines)
     return f"{head[:12]}-dirty" if changed else head[:12]

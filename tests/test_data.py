@@ -6,6 +6,7 @@ Run: pytest tests/test_data.py         with CIFAR-10: NASUTILS_DATA=<folder> pyt
 
 import os
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -388,8 +389,23 @@ def test_held_out_images_are_those_after_alphas_own():
     assert sorted([*alpha.labels.tolist(), *beside.labels.tolist()]) == sorted(
         whole.labels.tolist()
     )
-    images = [image.flatten().tolist() for part in (alpha, beside) for image in part.images]
-    assert len(images) == len(whole)
+    for part in (alpha, beside):
+        assert torch.equal(part.images, source.train.images[part.labels])
+
+
+def test_the_images_of_a_split_never_change():
+    """No key names them: other images under the old names would pass for the old runs."""
+    big = made_up(train=50_000, test=10_000, side=1)
+    weights, alpha = data.search_split(big, "nasbench201")
+    assert weights.labels[:6].tolist() == [0, 5, 7, 11, 13, 15]
+    assert alpha.labels[:6].tolist() == [1, 2, 3, 4, 6, 8]
+    weights, alpha = data.search_split(big, "nasbench201", 2000)
+    assert weights.labels[:4].tolist() == [22048, 169, 21327, 7870]
+    assert alpha.labels[:4].tolist() == [22131, 215, 21430, 7912]
+    assert (weights.labels.sum(), alpha.labels.sum()) == (51136263, 51364035)
+    _, alpha = data.search_split(replace(big, name="cifar100"), "nasbench201")
+    assert alpha.labels[:6].tolist() == [1, 3, 4, 5, 8, 10]
+    assert data.held_out(made_up(), "half", 5, 3).labels.tolist() == [61, 41, 42]
 
 
 @pytest.mark.parametrize(

@@ -441,3 +441,19 @@ def test_a_task_takes_the_name_of_its_images_along(file):
     task = pickle.loads(pickle.dumps(experiment(file)))
     file.unlink()
     assert task.params() == experiment(task.content).params()
+
+
+def test_names_of_content_never_change(tmp_path):
+    """Runs on own images, and a part of the plan, are named by them."""
+    images = np.arange(48, dtype=np.uint8).reshape(4, 2, 2, 3)
+    np.savez(tmp_path / "o.npz", images=images, labels=np.array([0, 1, 0, 1]))
+    assert data.content(str(tmp_path / "o.npz")) == (
+        "sha256:da01efa71c80d527b5e1cb2a43901ebecb901d66083c2b5cade744f3279031a4"
+    )
+    for name in "ab":
+        file = tmp_path / "f" / "train" / name / "0.png"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"x" + name.encode())
+    assert data.content(str(tmp_path / "f")) == (
+        "sha256:0deeca9870d5743f7924a8a8b9c3e4c382cb491aa0f5232890e1be9244a45040"
+    )

@@ -31,8 +31,11 @@ PARAMS = sorted(path.relative_to(ROOT) for path in ROOT.glob("params/*/*.yaml"))
 TARGETS = [
     "setup",
     "figures",
+    "confirmation",
     "rivals",
     "unreleased",
+    "results",
+    "constraints",
     "test",
     "lint",
     "lab",
@@ -54,7 +57,9 @@ def output(*command: str) -> str:
 
 
 def test_conda_leaves_dependencies_to_pyproject():
-    assert [entry for entry in CONDA if isinstance(entry, dict)] == [{"pip": ["-e .[dev]"]}]
+    assert [entry for entry in CONDA if isinstance(entry, dict)] == [
+        {"pip": ["-c constraints.txt", "-e .[dev]"]}
+    ]
 
 
 def test_conda_lists_only_python_and_pip():

@@ -268,6 +268,9 @@ class RandomDraws(nn.Module):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self.seed = state["seed"]
+        if state["device"] != "cpu" and not torch.cuda.is_available():
+            self.generator = torch.Generator().manual_seed(self.seed)  # starts anew
+            return
         self.generator = torch.Generator(state["device"]).manual_seed(self.seed)
         self.generator.set_state(state["state"])
 

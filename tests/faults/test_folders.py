@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from nasutils import runs
+from nasutils import paths, runs
 from nasutils.runs import Run, run
 from nasutils.stamp import _commit, stamp
 from nasutils.training.computation import Machine
@@ -206,6 +206,19 @@ def test_git_is_asked_once_a_process(monkeypatch):
     )
     _commit.cache_clear()
     assert stamp()["commit"] == stamp()["commit"] and len(asked) == 1
+
+
+def test_an_installed_package_has_no_commit_whatever_repository_lies_around_it(
+    tmp_path, monkeypatch
+):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    installed = tmp_path / "site-packages"
+    installed.mkdir()
+    for root in (installed, tmp_path):  # and none of a repository without a commit
+        monkeypatch.setattr(paths, "ROOT", root)
+        _commit.cache_clear()
+        assert stamp()["commit"] is None
+    _commit.cache_clear()
 
 
 def test_the_commit_is_the_one_that_git_names():

@@ -88,6 +88,14 @@ def test_what_a_search_loses():
     )
 
 
+def test_the_early_epochs_are_5_to_14_and_the_late_ones_the_last_ten():
+    lost = searches.cell_accuracy(GOOD) - searches.cell_accuracy(SKIPS)
+    records = [record(SKIPS)] * 5 + [record(GOOD)] * 10 + [record(SKIPS)] * 35
+    assert searches.late_loss(records) == pytest.approx(lost)
+    records[4], records[15], records[-11] = [record(GOOD)] * 3  # just outside
+    assert searches.late_loss(records) == pytest.approx(lost)
+
+
 def test_skips_are_replaced_by_the_next_best_that_is_not_none():
     row = {"none": 0.3, "skip": 0.4, "1x1": 0.1, "3x3": 0.15, "pool": 0.05}
     assert searches.skip_gain([record(SKIPS, [list(row.values())] * 6)]) == pytest.approx(

@@ -284,7 +284,7 @@ def test_zero_weights_may_be_skipped(name, partial):
         for kind, shape in space.alpha_shapes.items()
     }
     if "noise" in space.ops:  # its draws depend on which noises are run
-        mix = {kind: m.flip(0) * 0 + torch.tensor([0.0, 1.0]) for kind, m in mix.items()}
+        mix = {kind: torch.tensor([[0.0, 1.0]] * len(m)).double() for kind, m in mix.items()}
     torch.testing.assert_close(
         net(images, mix), net(images, mix, everything(mix)), rtol=1e-12, atol=1e-12
     )
@@ -367,6 +367,13 @@ def test_the_sum_of_a_node_makes_no_product_for_a_term_without_gradient():
 
 
 # Noise and dropped paths
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
+def test_draws_begun_on_a_gpu_start_anew_on_a_cpu():
+    draws, other = RandomDraws(), RandomDraws()
+    other.set_extra_state({**draws.get_extra_state(), "device": "cuda"})
+    assert torch.equal(other.normal_like(torch.zeros(9)), draws.normal_like(torch.zeros(9)))
 
 
 def test_noise_is_standard_normal_and_drawn_anew_also_in_evaluation():

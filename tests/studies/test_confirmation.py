@@ -169,12 +169,14 @@ def test_pilot_claims_that_are_named_exist():
         assert {name for c in claims for name in c.pilot} <= {c.name for c in known[paper]}
 
 
-def test_every_test_of_the_plan_can_be_computed_of_its_arms():
+@pytest.mark.parametrize("part", ["searches", "on_a_cpu"])
+def test_every_test_of_the_plan_can_be_computed_of_its_arms(part):
     """On made-up values of the arms' sizes: no claim fails when its last run arrives."""
     rng = np.random.default_rng(0)
-    for hypothesis in (h for claims in SEARCHES.claims.values() for c in claims for h in c.tests):
+    study = plan.read()[part]
+    for hypothesis in (h for claims in study.claims.values() for c in claims for h in c.tests):
         sizes = [
-            sum(len(plan.chosen(hypothesis, SEARCHES.arm(a))) for a in group)
+            sum(len(plan.chosen(hypothesis, study.arm(a))) for a in group)
             for group in hypothesis.groups()
         ]
         binary = hypothesis.test.startswith("share")
@@ -410,6 +412,32 @@ def test_a_test_that_could_not_be_made_leaves_its_claim_unresolved(computed, mon
     assert np.isnan(done.p) and done.outcome != SUPPORTED
 
 
+def test_a_run_of_code_in_no_commit_does_not_count_nor_the_network_of_its_cell():
+    dirty = SimpleNamespace(result={}, stamp={"commit": "0123456789ab-dirty"}, path=Path("a"))
+    clean = SimpleNamespace(result={}, stamp={"commit": "0123456789ab"}, path=Path("b"))
+    study = changed(registered="ffffffffffff")  # in no clone: only -dirty is refused
+    for given in ({("DARTS", 5): dirty}, {}), ({}, {("S2", 5): dirty}):
+        results = outcomes.Results(study, *given)
+        assert not results.searches and not results.networks
+        assert "in no commit" in results.refused["a"]
+    assert not outcomes.Results(study, {("S2", 5): dirty}, {("S2", 5): clean}).networks
+
+
+def test_a_claim_that_waits_for_runs_counts_in_the_family(computed):
+    whole, half = computed.results(), computed.results()
+    half.searches.pop(("DARTS", 6))
+    done, waits = outcomes.ended("paper", [whole, half])
+    assert done.holm == min(1, 2 * done.p) and np.isnan(waits.holm)
+
+
+def test_the_page_says_what_each_arm_searches(computed):
+    lines = page._arms([computed.results()] * 2).splitlines()
+    assert lines[-2:] == [
+        "| DARTS | tiny | darts |  |",
+        "| S2 | tiny | darts | space s2, cells 3 |",
+    ]
+
+
 def test_primary_claims_of_all_parts_are_corrected_together(computed):
     (alone,) = outcomes.ended("paper", [computed.results()])
     both = outcomes.ended("paper", [computed.results(), computed.results()])
@@ -462,9 +490,6 @@ def test_damaged_and_failed_runs_do_not_stop_the_others(tmp_path):
     assert "failed: DARTS, seed 5: NotFinite" in failing.status(
         1
     ) and "0 of 3 runs" in failing.status(1)
-
-
-# Nothing of this moves what was there
 
 
 def test_the_damage_of_a_run_is_named_by_its_file(tmp_path):
@@ -603,7 +628,10 @@ def test_a_claim_whose_arms_lie_on_several_devices_is_computed_on_one_alone():
     good = searched("nor_conv_3x3", "NVIDIA H100 80GB HBM3")
     found |= {("EX-DARTS", seed): good for seed in study.arm("EX-DARTS").seeds()}
     text = machines.section([outcomes.Results(study, found, {})])
-    assert "1 of 1 tests can be made on one device. 1 of them pass at 2.5 % on all" in text
+    assert (
+        "1 tests compare or pool several devices. 1 can be made again on one: 1 of these pass at"
+        in text
+    )
     assert "1 of these pass on each such device, too." in text
     row = next(line for line in text.splitlines() if line.startswith("| 3b better |"))
     assert "| EX-DARTS: 25 H100; DARTS: 20 CPU, 20 H100 |" in row

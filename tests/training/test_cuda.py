@@ -19,7 +19,10 @@ from nasutils.training.experiment import Experiment, build
 from nasutils.training.finalnet import Evaluation
 from nasutils.training.search import Search
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
 
 SPACES = [
     ("nasbench201", 4, 1),

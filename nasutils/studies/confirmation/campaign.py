@@ -193,7 +193,10 @@ class Campaign:
         lines = [f"{'arm':32} done   of"]
         lines += [f"{name:32} {done[name]:4} {number:4}" for name, number in wanted.items()]
         lines += [f"left out, {name}: {reason}" for name, reason in self.absent.items()]
-        lines += [f"does not count: {name}: {reason}" for name, reason in results.refused.items()]
+        for name, reason in results.refused.items():
+            lines.append(
+                f"does not count: {name}: {reason}; without its folder it is computed anew"
+            )
         lines += [f"failed: {label}: {error}" for label, error in self.failures()]
         outlook = self._outlook(results, workers)
         lines.append(f"{done.total()} of {sum(wanted.values())} runs finished, {outlook}")

@@ -203,15 +203,17 @@ def _repeated(spread: Sequence[Spread]) -> str:
     others = [test.claim for test in passed if test not in again]
     but = f" (not: {', '.join(dict.fromkeys(others))})" if others else ""
     told = (
-        f"{len(repeated)} of {len(spread)} tests can be made on one device. {len(passed)} of them"
-        f" pass at 2.5 % on all runs; {len(again)} of these pass on each such device, too{but}."
+        f"{len(spread)} tests compare or pool several devices. {len(repeated)} can be made again"
+        f" on one: {len(passed)} of these pass at 2.5 % on all runs, {len(again)} of them on each"
+        f" such device, too{but}."
     )
     assumed = [test.claim for test in spread if not test.alone and test.whole.p < LEVEL]
     if not assumed:
         return told
     claims = ", ".join(f"*{claim}*" for claim in dict.fromkeys(assumed))
     return (
-        f"{told} {len(assumed)} of the others pass, if the device makes no difference: {claims}."
+        f"{told} Of the other {len(spread) - len(repeated)}, {len(assumed)} pass if the device"
+        f" makes no difference: {claims}. That is why claims *on a CPU* were added."
     )
 
 

@@ -67,7 +67,10 @@ class Results:
         self.study = study
         self.refused: dict[str, str] = {}
         self.searches = {key: run for key, run in searches.items() if self._counts(key, run)}
-        self.networks = {key: run for key, run in networks.items() if self._counts(key, run)}
+        # The network of a search has its key: where the search does not count, nor does its cell.
+        of_refused = searches.keys() - self.searches.keys()
+        own = {key: run for key, run in networks.items() if key not in of_refused}
+        self.networks = {key: run for key, run in own.items() if self._counts(key, run)}
         self._measured: dict[tuple[ArmKey, str], float] = {}
 
     def _counts(self, key: ArmKey, run: Run) -> bool:

@@ -45,26 +45,27 @@ TITLES = {
 WAITS = "waiting for runs"
 WORDS = [SUPPORTED, REFUTED, UNRESOLVED, DESCRIBED, WAITS]
 PILOT_WORDS = ["supported", "not supported", "inconclusive"]
-CLAIM_COLUMNS = ["claim", "outcome", "the paper says", "tested", "test"]
+CLAIM_COLUMNS = ["claim", "outcome", "in words", "tested", "test"]
 CLAIM_COLUMNS += ["confirmation", "p", "Holm", "pilot"]
 HEAD = """# Results: every claim, pilot and confirmation
 
 Written by `make results` from the runs in this folder; do not edit.
 
-The **pilot** is what was looked at first: seeds 0 to 4, with tests chosen along the way ([what to
-know about it](../docs/pilot.md)). The **confirmation** is a study of its own: its tests and seeds
-(5 and up) were fixed in [params/confirmation.yaml](../params/confirmation.yaml) before its first
-run, and no claim is judged before all runs of its arms are there. The study of LHD has a plan of
-[its own](#lhd-benchmark): networks of the architectures that its paper released, trained anew. So
-have the claims *on a CPU*: where arms lie on different [machines](#machines), one of them is
-computed anew on the machine of the other, whose searches had been looked at. The searches are of
-laptop scale, unless a claim says otherwise: CIFAR-10 at 16 x 16 pixels, 2,000 images for the
-weights and as many for alpha, 8 channels, 2 cells a stage, 50 epochs; the accuracies of the cells
-are those of NAS-Bench-201's table, networks of full size.
+The **pilot** is what was looked at first: seeds 0 to 4, with tests chosen along the way (those of
+LHD before any was judged; [what to know about it](../docs/pilot.md)). The **confirmation** is a
+study of its own: its tests and seeds (5 and up) were fixed in
+[params/confirmation.yaml](../params/confirmation.yaml) before its first run, and no claim is
+judged before all runs of its arms are there. The study of LHD has a plan of [its
+own](#lhd-benchmark): networks of the architectures that its paper released, trained anew. So have
+the claims *on a CPU*: where arms lie on different [machines](#machines), one of them is computed
+anew on the machine of the other, whose searches had been looked at. The searches are of laptop
+scale, unless a claim says otherwise: CIFAR-10 at 16 x 16 pixels, 2,000 images for the weights and
+as many for alpha, 8 channels, 2 cells a stage, 50 epochs; the accuracies of the cells are those of
+NAS-Bench-201's table, networks of full size.
 
 - *Supported*: all tests of the claim pass, one-sided at 2.5 %, primary claims (in bold) by Holm's
-  correction over their paper: of the largest p of a claim's tests, and a claim that waits counts
-  like one that failed, so a corrected p never grows.
+  correction over their paper: of the largest p of a claim's tests. A claim that waits counts
+  like one that failed, so a corrected p of today can only get smaller.
 - *Refuted or negligible*: the 95 % interval of one of its tests lies wholly below the smallest
   effect of interest, which stands behind what is tested.
 - *Unresolved*: neither. *Described*: a number with its interval, and no test.
@@ -73,33 +74,39 @@ are those of NAS-Bench-201's table, networks of full size.
 - A *remark* says what an outcome does not say. Remarks were written after the runs, and change no
   outcome; what they say was asked of the runs.
 - A claim that waits says how many of its runs are there.
+- Sentences say in our words what the abstracts claim; *(ours)* marks what no paper says. Claims
+  that ask what another one rests on (as *5b exponential, equal dose*) are ours, too.
+- *AUC* of A and B: the probability that a search of A ends in a better cell than one of B, ties
+  count half; 0.5 is no difference. Of two tests, numbers stand in the order of the sentence.
 - In the pilot an interval beyond the threshold of its claim is *supported*, one wholly on the
   other side *not supported*, any other *inconclusive*. Its statistic is often another one, in
   other units; the notebook has it, and its threshold.
 
 <a id="criteria"></a>
-The tables of all arms give medians with their intervals; the shares of last cells *below the
-median* of all cells and *collapsed* (below 60 %); *beats random*, the probability of being better
-than a cell drawn blindly (mean and Student's t); *best minus last*, what a search loses from its
-best cell of any epoch to the last one; *late minus early*, the cells of the last ten epochs minus
-those of epochs 5 to 14 (%, points).
+What each arm searches: [arms](#arms). The tables of all arms give medians with their intervals;
+the shares of last cells *below the median* of all cells and *collapsed* (below 60 %); *beats
+random*, the probability of being better than a cell drawn blindly (mean and Student's t); *best
+minus last*, what a search loses from its best cell of any epoch to the last one; *late minus
+early*, the cells of the last ten epochs minus those of epochs 5 to 14 (%, points).
 
 The sizes of the searches were chosen so that DARTS degrades ([how](../docs/pilot.md)). That it
 does here (*degradation*, *collapse*) tells how much and what goes with it, not that it would do so
-elsewhere; the second proxy asks that.
+elsewhere. The second proxy, of 2,500 images, asks for one other size, at which three searches of
+DARTS had been seen to degrade; *full size* asks further.
 
 Which run folder belongs to which arm and seed: [registered_runs.csv](registered_runs.csv).
 To recompute an outcome, or move its threshold: [question a verdict](../docs/verdicts.md).
 """
 
 LHD = """\
-Networks of released or random architectures are trained for 28 epochs on 2,000 images of CIFAR-10
-(random ones: 640) at 16 x 16 pixels, with 8 channels and 4 cells, and tested on all 10,000 test
-images: which tells what learns fast. Under *base* a node keeps two operations; *1m* has the same
-cells, widened to 30,000 weights. A method is what the authors' code made of it, with a budget of
-its own (tables 2 and 3 of the notebook), and has five searches on a data set. *Reliability* is the
-share of the variance of their means that is not noise of the searches; 0.8 is a convention, fixed
-beforehand.
+Networks of released architectures, and of the control *Random*, are trained for 28 epochs on 2,000
+images of CIFAR-10 at 16 x 16 pixels, with 8 channels and 4 cells, and tested on all 10,000 test
+images: which tells what learns fast. (The random networks by which two spaces are compared, claims
+1, 2 and 4, are others, trained on 640 images.) Under *base* a node keeps two operations; *1m* has
+the same cells, widened to 30,000 weights. A method is what the authors' code made of it, with a
+budget of its own (tables 2 and 3 of the notebook), and has five searches on a data set.
+*Reliability* is the share of the variance of their means that is not noise of the searches; 0.8 is
+a convention, fixed beforehand.
 
 There were two pilots. One is our own short searches. The other trained the released architectures
 of CIFAR-10 once each (*released architectures* in the last column; its runs were not kept). The
@@ -116,8 +123,32 @@ def page(parts: Sequence[Results], found: Mapping[str, Sequence[Outcome]]) -> st
     sections = [HEAD, _calibration(), _counts(found)]
     for paper, of_paper in found.items():
         sections += [_paper(paper, of_paper), *_picture(paper)]
-    sections += [machines.section(parts), *dict.fromkeys(_deviations(r.study) for r in parts)]
+    sections += [_arms(parts), machines.section(parts)]
+    sections += dict.fromkeys(_deviations(results.study) for results in parts)
     return "\n".join(sections)
+
+
+def _arms(parts: Sequence[Results]) -> str:
+    """What the searches of each arm are, where they depart from the method's own settings."""
+    rows: dict[str, list[str]] = {}
+    for results in parts:
+        for arm in results.study.arms:
+            if isinstance(arm, plan.Arm):
+                rows.setdefault(arm.name, [arm.name, arm.setting, *_searched(arm)])
+    table = markdown.table(["arm", "setting", "method", "departs in"], rows.values())
+    return (
+        "## Arms\n\nWhat the searches of an arm are; sizes and epochs of a setting stand in"
+        f" [the plan](../params/confirmation.yaml).\n\n{table}"
+    )
+
+
+def _searched(arm: plan.Arm) -> tuple[str, str]:
+    """The method of an arm, and what departs from its own settings."""
+    given = {**arm.search}
+    method = given.pop("method")
+    departs = {**given.pop("options", {}), **given.pop("recipe", {}), **given}
+    departs.pop("negligible", None)  # changes no number, only what is computed
+    return method, ", ".join(f"{name} {value}" for name, value in departs.items())
 
 
 def _calibration() -> str:
@@ -328,7 +359,8 @@ def _picture(paper: str) -> list[str]:
     return [
         f"![The last cell of every search]({where})\n",
         f"*The registered searches.* {figures.reading(arms)} Every arm by every criterion"
-        " ([what they are](#criteria)), described, not tested:\n",
+        " ([what they are](#criteria)), described, not tested; some lie on several"
+        " [machines](#machines):\n",
         markdown.table([column.replace("_", " ") for column in shown], shown.to_numpy().tolist()),
     ]
 
@@ -370,7 +402,7 @@ def _rows(outcome: Outcome, pilot: pd.DataFrame) -> Iterator[list[str]]:
 
 def _tested(claim: plan.PlannedClaim) -> str:
     """What is tested, and from where on it is of interest."""
-    interests = [f"{h.interest:g}" for h in claim.tests if h.interest is not None]
+    interests = [f"{h.interest:.3g}" for h in claim.tests if h.interest is not None]
     if not interests:
         return claim.statistic
     return f"{claim.statistic} (of interest: {', '.join(interests)})"
