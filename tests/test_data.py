@@ -13,6 +13,7 @@ import torch
 
 from nasutils import data
 from nasutils.data import Data, ImageSet
+from tests.small_runs import Bomb
 
 needs_cifar10 = pytest.mark.skipif(
     not os.environ.get("NASUTILS_DATA"),
@@ -351,16 +352,6 @@ def write_cifar100(root, entry):
     for name in ("train", "test", "meta"):
         (folder / name).write_bytes(pickle.dumps(entry, protocol=4))
     return folder
-
-
-class Bomb:
-    """Unpickled by trusting code, it creates the file it names."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 def test_code_in_a_data_file_is_refused_and_not_run(tmp_path):

@@ -17,6 +17,7 @@ import torch
 from nasutils import runs
 from nasutils.runs import BadCheckpoint, Run, run
 from nasutils.stamp import stamp
+from tests.small_runs import Bomb, answer, must_not_run
 
 FORK = get_context("forkserver")
 FORK.set_forkserver_preload(["nasutils.training.experiment", "sklearn.datasets", "torch._dynamo"])
@@ -24,10 +25,6 @@ FULL_DISK = Path("/dev/full")
 """A file of Linux to which nothing can be written: the disk is full."""
 
 PARAMS = {"kind": "test", "seed": 1}
-
-
-def answer(params, home):
-    return {"answer": 42}
 
 
 def epochs(upto, then=None):
@@ -43,10 +40,6 @@ def epochs(upto, then=None):
         return then() if then else {"epochs": upto}
 
     return work
-
-
-def must_not_run(params, home):
-    raise AssertionError("the work was done again")
 
 
 def stop():
@@ -241,16 +234,6 @@ def test_a_state_that_does_not_fit_is_a_bad_checkpoint(stopped):
     with pytest.raises(BadCheckpoint, match=r"checkpoint.pt .*RuntimeError"):
         stopped.restore(net.load_state_dict)
     assert len(stopped.records) == 3
-
-
-class Bomb:
-    """Unpickled by trusting code, it creates the folder it names."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 def test_code_in_a_checkpoint_does_not_run(stopped, tmp_path):

@@ -20,6 +20,7 @@ from nasutils.sweep.launch import finished, gather, name_of, sweep
 from nasutils.sweep.planning import Outlook, plan
 from nasutils.training.computation import Machine
 from tests.faults import series
+from tests.small_runs import must_not_run
 from tests.sweeps import LONG, ONE, TWO, no_pool
 
 PARAMS = {"kind": "test", "seed": 1}
@@ -31,10 +32,6 @@ def work(params, home):
             {"epoch": epoch, "loss": 0.5 + epoch, "cost": {"seconds": 1.0}}, {"epoch": epoch + 1}
         )
     return {"epochs": 3, "accuracy": 12.5}
-
-
-def must_not_run(params, home):
-    raise AssertionError("the work was done again")
 
 
 @pytest.fixture

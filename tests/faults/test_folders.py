@@ -20,17 +20,10 @@ from nasutils import paths, runs
 from nasutils.runs import Run, run
 from nasutils.stamp import _commit, stamp
 from nasutils.training.computation import Machine
+from tests.small_runs import answer, must_not_run
 from tests.sweeps import until
 
 PARAMS = {"kind": "test", "seed": 1}
-
-
-def answer(params, home):
-    return {"answer": 42}
-
-
-def must_not_run(params, home):
-    raise AssertionError("the work was done again")
 
 
 # The lock

@@ -431,10 +431,10 @@ def test_a_claim_that_waits_for_runs_counts_in_the_family(computed):
 
 
 def test_the_page_says_what_each_arm_searches(computed):
-    lines = page._arms([computed.results()] * 2).splitlines()
+    lines = page._arms([computed.results()] * 2, {"DARTS": ["3", "80", "0.2"]}).splitlines()
     assert lines[-2:] == [
-        "| DARTS | tiny | darts |  |",
-        "| S2 | tiny | darts | space s2, cells 3 |",
+        "| DARTS | tiny | darts |  | 3 | 80 | 0.2 |",
+        "| S2 | tiny | darts | space s2, cells 3 |  |  |  |",
     ]
 
 

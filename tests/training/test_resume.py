@@ -22,6 +22,7 @@ from nasutils.sweep.launch import name_of
 from nasutils.training.computation import Machine
 from nasutils.training.experiment import Experiment
 from nasutils.training.finalnet import Evaluation
+from tests.sweeps import trace
 
 FORK = get_context("forkserver")
 FORK.set_forkserver_preload(["nasutils.training.finalnet", "sklearn.datasets", "torch._dynamo"])
@@ -70,13 +71,6 @@ def finish(experiment, root):
     process.join()
     assert process.exitcode == 0
     return Run(Path(root) / name_of(experiment))
-
-
-def trace(run):
-    """All that a run left but for what it cost; the text of floats is exact."""
-    return [
-        {name: value for name, value in r.items() if name != "cost"} for r in run.records
-    ], run.result
 
 
 def assert_nothing_is_left(run):

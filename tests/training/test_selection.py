@@ -28,6 +28,7 @@ from nasutils.training.selection import (
     rounds,
     stages,
 )
+from tests.sweeps import trace
 from tests.toys import toy_space
 
 SIZE = {
@@ -257,10 +258,6 @@ def machine(tmp_path_factory):
     for space in ("nasbench201", "s3"):
         search(space).run(machine)
     return machine
-
-
-def trace(run):
-    return [{k: v for k, v in r.items() if k != "cost"} for r in run.records], run.result
 
 
 @pytest.mark.parametrize("space", ["nasbench201", "s3"])

@@ -123,23 +123,38 @@ def page(parts: Sequence[Results], found: Mapping[str, Sequence[Outcome]]) -> st
     sections = [HEAD, _calibration(), _counts(found)]
     for paper, of_paper in found.items():
         sections += [_paper(paper, of_paper), *_picture(paper)]
-    sections += [_arms(parts), machines.section(parts)]
+    sections += [_arms(parts, _last_cells()), machines.section(parts)]
     sections += dict.fromkeys(_deviations(results.study) for results in parts)
     return "\n".join(sections)
 
 
-def _arms(parts: Sequence[Results]) -> str:
-    """What the searches of each arm are, where they depart from the method's own settings."""
+def _arms(parts: Sequence[Results], ends: Mapping[str, Sequence[str]]) -> str:
+    """What the searches of each arm are, where they depart from the method's own settings, and
+    what they end in, see `_last_cells`.
+    """
     rows: dict[str, list[str]] = {}
     for results in parts:
         for arm in results.study.arms:
             if isinstance(arm, plan.Arm):
-                rows.setdefault(arm.name, [arm.name, arm.setting, *_searched(arm)])
-    table = markdown.table(["arm", "setting", "method", "departs in"], rows.values())
+                said = [arm.name, arm.setting, *_searched(arm), *ends.get(arm.name, [""] * 3)]
+                rows.setdefault(arm.name, said)
+    head = ["arm", "setting", "method", "departs in", "n", "last cell", "beats random"]
     return (
-        "## Arms\n\nWhat the searches of an arm are; sizes and epochs of a setting stand in"
-        f" [the plan](../params/confirmation.yaml).\n\n{table}"
+        "## Arms\n\nWhat the searches of an arm are, and the test accuracy (%) of what they end"
+        " in; sizes and epochs of a setting stand in [the plan](../params/confirmation.yaml).\n\n"
+        + markdown.table(head, rows.values())
     )
+
+
+def _last_cells() -> dict[str, list[str]]:
+    """Of the arms that notebooks have drawn: number of searches, their last cells, and how these
+    compare with random ones, see `figures.by_criterion`.
+    """
+    files = (paths.figures("laptop", paper) / "registered_arms.csv" for paper in TITLES)
+    arms = pd.concat([pd.read_csv(file) for file in files if file.exists()])
+    shown = readable(arms.drop_duplicates("arm"))
+    columns = ["n", "last_cell", "beats_random"]
+    return {row["arm"]: [str(row[c]) for c in columns] for _, row in shown.iterrows()}
 
 
 def _searched(arm: plan.Arm) -> tuple[str, str]:
@@ -165,8 +180,9 @@ def _calibration() -> str:
         f" what is tested against, a test passes in {passes.min():g} to {passes.max():g} % of"
         " draws, and should in at most 2.5 %; where it is not, the column is its power. Intervals"
         f" should hold the truth in 95 %: they do in {covers.min():g} to {covers.max():g} %, least"
-        f" in `{worst['test']}` at a truth of {worst['truth']:g} ({worst['values']}). One case is"
-        f" left out of these numbers: `{loosest['test']}` of {loosest['values']}, as in *3c"
+        f" in *{markdown.TEST_NAMES[worst['test']]}* at a truth of {worst['truth']:g}"
+        f" ({worst['values']}). One case is left out of these numbers:"
+        f" *{markdown.TEST_NAMES[loosest['test']]}* of {loosest['values']}, as in *3c"
         f" competitive*, passes in {loosest['rejects (%)']:g} % and holds the truth in"
         f" {loosest['covers (%)']:g} %: where few searches collapse, a mean tells little.\n"
     )
@@ -301,6 +317,9 @@ def counted(text: str, found: Mapping[str, Sequence[Outcome]]) -> str:
 def _in_words(paper: str, found: Sequence[Outcome]) -> str:
     """Registered study, where there is one, and pilot: how many claims came to what."""
     now = f"{counts(found)}; " if found else ""
+    again = sum(o.outcome == SUPPORTED and o.claim.claim.endswith(", on a CPU") for o in found)
+    if again:
+        now = now.replace(f" {SUPPORTED}", f" {SUPPORTED} ({again} of them again, on a CPU)", 1)
     pilot = Counter(pilot_verdicts(paper)["verdict"])
     return f"{now}pilot: {_numbers(pilot, PILOT_WORDS)}"
 
