@@ -184,9 +184,20 @@ def test_ex_darts_has_the_correlation_of_6b(measured):
 
 
 @pytest.fixture(scope="module")
-def base():
+def conditions():
+    return Registered.read().conditions
+
+
+@pytest.fixture(scope="module")
+def base(conditions):
     """The released architectures of CIFAR-10 under `base`."""
-    return Registered.read().conditions["CIFAR-10, base"]
+    return conditions["CIFAR-10, base"]
+
+
+@pytest.fixture(scope="module")
+def wide(conditions):
+    """The same architectures at equal size."""
+    return conditions["CIFAR-10, 1m"]
 
 
 def of_method(condition, name):
@@ -197,27 +208,48 @@ def ranks(first, second, test=comparisons.rank_correlation):
     return test([comparisons.once(np.asarray(values)) for values in (first, second)])
 
 
+def near_the_best(condition):
+    """The methods that are not told apart from the best one, which is the first."""
+    table = figures_of_lhd.contrast_table("any", condition)
+    behind = table["difference"].max() - table["difference"]
+    return table.loc[behind < table["told_apart_from"], "method"].tolist()
+
+
+def above_control_by_own_variance(condition, name):
+    """p of Welch's test, corrected for the number of methods."""
+    control = np.append(of_method(condition, "Random"), condition.draws)
+    own = of_method(condition, name)
+    welch = stats.ttest_ind(own, control, equal_var=False, alternative="greater")
+    return welch.pvalue * (len(condition.methods) - 1)
+
+
 def test_methods_of_lhd_differ(base):
     assert stats.f_oneway(*base.accuracy).pvalue < 1e-3
 
 
-def test_the_best_method_of_lhd_is_darts_and_not_told_apart_from_milenas(base):
-    best, second, *_ = figures_of_lhd.contrast_table("base", base).itertuples()
-    assert (best.method, second.method) == ("DARTS", "MiLeNAS")
-    assert best.difference - second.difference < best.told_apart_from
+def test_uncorrected_methods_are_told_apart_at_equal_size(wide):
+    assert comparisons.reliability([comparisons.once(wide.accuracy)], 0.8).p < LEVEL
+
+
+def test_the_best_method_of_lhd_is_darts_and_not_told_apart_from_others(base, wide):
+    best, second, *_ = near_the_best(base)
+    assert (best, second) == ("DARTS", "MiLeNAS")
+    near = {"GAEA-bilevel", "SP-DARTS", "DrNAS", "MiLeNAS"}
+    best, *others = near_the_best(wide)
+    assert best == "DARTS" and set(others) == near
 
 
 def test_by_its_own_variance_milenas_passes_and_darts_does_not(base):
-    control = np.append(of_method(base, "Random"), base.draws)
-
-    def corrected(name):
-        welch = stats.ttest_ind(
-            of_method(base, name), control, equal_var=False, alternative="greater"
-        )
-        return welch.pvalue * (len(base.methods) - 1)
-
-    assert corrected("MiLeNAS") < LEVEL < corrected("DARTS")
+    found = [above_control_by_own_variance(base, name) for name in ("MiLeNAS", "DARTS")]
+    assert found[0] < LEVEL < found[1]
     assert base.accuracy.std(axis=1).argmax() == base.methods.index("DARTS")
+
+
+def test_by_its_own_variance_only_drnas_passes_at_equal_size(wide):
+    passes = [m for m in near_the_best(wide) if above_control_by_own_variance(wide, m) < LEVEL]
+    spread = wide.accuracy.std(axis=1)
+    assert passes == ["DrNAS"]
+    assert min(near_the_best(wide), key=lambda m: spread[wide.methods.index(m)]) == "DrNAS"
 
 
 def test_evenness_hardly_varies_within_methods_and_goes_with_accuracy_over_all(base):
