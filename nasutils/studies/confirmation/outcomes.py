@@ -194,10 +194,17 @@ def finding(
     measured = _values(hypothesis, results, taken)
     if hypothesis.against is not None:
         measured.append(_covariate(hypothesis, results.study))
-    if hypothesis.method is not None:
-        method = lhd_architectures.RELEASED_METHODS.index(hypothesis.method)
-        return comparisons.over_control(measured, hypothesis.above, method)
-    return TESTS[hypothesis.test](measured, hypothesis.above)
+    return judged(hypothesis, measured, lhd_architectures.RELEASED_METHODS)
+
+
+def judged(
+    hypothesis: Hypothesis, measured: Sequence[np.ndarray], methods: Sequence[str]
+) -> Finding:
+    """A test of such values. methods: of the first sample, for a test of one of them."""
+    if hypothesis.method is None:
+        return TESTS[hypothesis.test](measured, hypothesis.above)
+    place = methods.index(hypothesis.method)
+    return comparisons.over_control(measured, hypothesis.above, place)
 
 
 def _values(

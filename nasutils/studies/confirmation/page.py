@@ -29,6 +29,7 @@ from nasutils.studies.confirmation.outcomes import (
     Outcome,
     Results,
     ended,
+    judged,
 )
 from nasutils.studies.confirmation.plan import Study
 from nasutils.training.computation import Machine
@@ -395,12 +396,8 @@ def _released_pilot(claim: plan.PlannedClaim) -> list[str]:
     by_method = lhd_architectures.pilot_by_method()[policies[0]]
     if test.method not in (None, *by_method):
         return []
-    values = [comparisons.once(np.stack(list(by_method.values())))]
-    if test.method is None:
-        found = comparisons.TESTS[test.test](values, test.above)
-    else:
-        found = comparisons.over_control(values, test.above, [*by_method].index(test.method))
-    return [f"released architectures: {found}"]
+    values = comparisons.once(np.stack(list(by_method.values())))
+    return [f"released architectures: {judged(test, [values], [*by_method])}"]
 
 
 def _rows(outcome: Outcome, pilot: pd.DataFrame) -> Iterator[list[str]]:
