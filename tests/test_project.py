@@ -160,6 +160,7 @@ def test_no_file_names_a_path_of_the_machine_that_made_it():
 
 ROOMS = [
     "tables",
+    "__main__",
     "notebook",
     "studies",
     "report",
@@ -250,6 +251,7 @@ SHARED = {
     "methods and spaces by name": "__getattr__ _check get register registry",
     "tasks, each with a version in its key": "VERSION build",
     "data sets, ours and people's own": "content located",
+    "commands": "main",
     "a kind of things with a name each": "CRITERIA TESTS WIDTH interval load rank_correlation",
 }
 """Names that more than one module defines, by what makes them mean the same."""
