@@ -36,6 +36,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -333,6 +334,35 @@ def _continued(home: Run, now: dict[str, Any]) -> dict[str, Any]:
     if {**own, "date": ""} != {**now, "date": ""}:
         before = [*before, {**own, "epochs": len(home._lines())}]
     return {**now, "before": before} if before else now
+
+
+def set_aside(home: Run) -> None:
+    """Rename the folder of a damaged run, so that it is computed anew; prints its new name."""
+    if _damage(home) is None:
+        return
+    with suppress(FileNotFoundError), _locked(home.path):  # another process may do the same
+        damage = _damage(home)
+        if damage is not None:
+            aside = _unused(home.path)
+            home.path.rename(aside)
+            print(f"set aside as {aside.name}: {damage}")
+
+
+def _damage(home: Run) -> BadRun | None:
+    """What is wrong with a run, None if it is sound or not finished."""
+    try:
+        _ = home.result
+    except BadRun as error:
+        return error
+    return None
+
+
+def _unused(path: Path) -> Path:
+    """A name for a damaged folder that no other one has:
+    `<folder>.damaged`, `<folder>.damaged1`, ...
+    """
+    names = (path.with_name(f"{path.name}.damaged{i or ''}") for i in count())
+    return next(name for name in names if not name.exists())
 
 
 def computed_on(found: Iterable[Run]) -> dict[str, int]:

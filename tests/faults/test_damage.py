@@ -307,3 +307,27 @@ def test_every_record_says_where_it_lies_when_it_is_damaged(root):
     run = Run(root / name_of(ONE))
     lines = (run.path / "records.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == run.records and len(lines) == 3
+
+
+def test_of_two_processes_the_first_sets_a_damaged_run_aside(old, monkeypatch, capsys):
+    (old.path / "result.json").write_text("{")
+    aside = old.path.with_name(f"{old.path.name}.damaged")
+    locked = runs._locked
+
+    def after_the_other(folder):
+        monkeypatch.setattr(runs, "_locked", locked)
+        runs.set_aside(old)
+        return locked(folder)
+
+    monkeypatch.setattr(runs, "_locked", after_the_other)
+    runs.set_aside(old)
+    assert aside.exists() and not old.path.exists()
+    assert [path.name for path in old.path.parent.glob("*.damaged*")] == [aside.name]
+    assert capsys.readouterr().out.count("set aside as") == 1
+
+
+def test_a_run_that_another_process_computes_is_not_waited_for(old):
+    (old.path / "result.json").unlink()
+    with runs._locked(old.path):
+        runs.set_aside(old)
+    assert old.path.exists()

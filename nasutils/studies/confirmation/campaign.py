@@ -9,14 +9,14 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain, count
+from itertools import chain
 from math import ceil, isnan, nan
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
 from nasutils import data, paths
-from nasutils.runs import BadRun, Run
+from nasutils.runs import Run, set_aside
 from nasutils.studies.confirmation.outcomes import ArmKey, Results
 from nasutils.studies.confirmation.plan import Arm, Study
 from nasutils.sweep.launch import sweep
@@ -175,13 +175,7 @@ class Campaign:
     def _set_damaged_aside(self) -> None:
         tasks: list[Task] = [*self.searches().values(), *self.networks().values()]
         for task in tasks:
-            home = home_of(task, self.machine)
-            try:
-                _ = home.result
-            except BadRun as error:
-                aside = _unused(home.path)
-                home.path.rename(aside)
-                print(f"set aside as {aside.name}: {error}")
+            set_aside(home_of(task, self.machine))
 
     def status(self, workers: int) -> str:
         """In words: what is done, what failed or does not count,
@@ -252,11 +246,3 @@ class Campaign:
             arm = self.study.arm(name)
             if not network and isinstance(arm, Arm) and arm.final:
                 yield self._counted(name, network=True)
-
-
-def _unused(path: Path) -> Path:
-    """A name for a damaged folder that no other one has:
-    `<folder>.damaged`, `<folder>.damaged1`, ...
-    """
-    names = (path.with_name(f"{path.name}.damaged{i or ''}") for i in count())
-    return next(name for name in names if not name.exists())
