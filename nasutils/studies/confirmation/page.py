@@ -317,12 +317,11 @@ def counted(text: str, found: Mapping[str, Sequence[Outcome]]) -> str:
 
 def _in_words(paper: str, found: Sequence[Outcome]) -> str:
     """Registered study, where there is one, and pilot: how many claims came to what."""
-    now = f"{counts(found)}; " if found else ""
     again = sum(o.outcome == SUPPORTED and o.claim.claim.endswith(", on a CPU") for o in found)
-    if again:
-        now = now.replace(f" {SUPPORTED}", f" {SUPPORTED} ({again} of them again, on a CPU)", 1)
-    pilot = Counter(pilot_verdicts(paper)["verdict"])
-    return f"{now}pilot: {_numbers(pilot, PILOT_WORDS)}"
+    notes = {SUPPORTED: f" ({again} of them again, on a CPU)"} if again else {}
+    now = _numbers(_outcomes(found), WORDS, notes)
+    pilot = _numbers(Counter(pilot_verdicts(paper)["verdict"]), PILOT_WORDS)
+    return "; ".join(filter(None, [now, f"pilot: {pilot}"]))
 
 
 def _outcomes(found: Sequence[Outcome]) -> Counter[str]:
@@ -330,8 +329,12 @@ def _outcomes(found: Sequence[Outcome]) -> Counter[str]:
     return Counter(outcome.outcome if outcome.findings else WAITS for outcome in found)
 
 
-def _numbers(count: Mapping[str, int], words: Sequence[str]) -> str:
-    return ", ".join(f"{count[word]} {word}" for word in words if count[word])
+def _numbers(
+    count: Mapping[str, int], words: Sequence[str], notes: Mapping[str, str] | None = None
+) -> str:
+    """How many of each word, but for those of which there is none; notes: what follows a word."""
+    notes = notes or {}
+    return ", ".join(f"{count[word]} {word}{notes.get(word, '')}" for word in words if count[word])
 
 
 def _counts(found: Mapping[str, Sequence[Outcome]]) -> str:
