@@ -17,11 +17,17 @@ from nasutils.studies.lhd_benchmark import figures as figures_of_lhd
 from nasutils.studies.lhd_benchmark.released import Registered
 
 STUDY = plan.read()["searches"]
+AGAIN = plan.read()["on_a_cpu"]
 
 
 @pytest.fixture(scope="module")
 def results():
     return page.committed(STUDY)
+
+
+@pytest.fixture(scope="module")
+def again():
+    return page.committed(AGAIN)
 
 
 @pytest.fixture(scope="module")
@@ -223,8 +229,9 @@ def above_control_by_own_variance(condition, name):
     return welch.pvalue * (len(condition.methods) - 1)
 
 
-def test_methods_of_lhd_differ(base):
-    assert stats.f_oneway(*base.accuracy).pvalue < 1e-3
+@pytest.mark.parametrize("policy", ["base", "1m", "3ops", "4out"])
+def test_methods_of_lhd_differ(conditions, policy):
+    assert stats.f_oneway(*conditions[f"CIFAR-10, {policy}"].accuracy).pvalue < 1e-3
 
 
 def test_uncorrected_methods_are_told_apart_at_equal_size(wide):
@@ -232,11 +239,31 @@ def test_uncorrected_methods_are_told_apart_at_equal_size(wide):
 
 
 def test_the_best_method_of_lhd_is_darts_and_not_told_apart_from_others(base, wide):
-    best, second, *_ = near_the_best(base)
-    assert (best, second) == ("DARTS", "MiLeNAS")
-    near = {"GAEA-bilevel", "SP-DARTS", "DrNAS", "MiLeNAS"}
-    best, *others = near_the_best(wide)
+    near = {"GAEA-bilevel", "SP-DARTS", "MiLeNAS"}
+    best, *others = near_the_best(base)
     assert best == "DARTS" and set(others) == near
+    best, *others = near_the_best(wide)
+    assert best == "DARTS" and set(others) == {*near, "DrNAS"}
+
+
+def above_new_draws(condition):
+    """The methods that pass the registered test against the new random networks alone."""
+    _, searches = condition.accuracy.shape
+    few, others = np.split(condition.draws, [searches])
+    arms = [np.stack([few, *condition.accuracy[1:]]), others]
+    passed = set()
+    for place, name in enumerate(condition.methods[1:], start=1):
+        found = comparisons.over_control([comparisons.once(arm) for arm in arms], 0.0, place)
+        assert found.n == (searches, len(condition.draws))
+        if found.p < LEVEL:
+            passed.add(name)
+    return passed
+
+
+def test_against_the_new_random_networks_alone_fewer_methods_pass_at_equal_size(base, wide):
+    assert above_new_draws(base) == {"DARTS", "MiLeNAS"}
+    assert above_new_draws(wide) == {"DARTS", "GAEA-bilevel"}
+    assert of_method(wide, "Random").mean() < wide.draws.mean()
 
 
 def test_by_its_own_variance_milenas_passes_and_darts_does_not(base):
@@ -250,6 +277,39 @@ def test_by_its_own_variance_only_drnas_passes_at_equal_size(wide):
     spread = wide.accuracy.std(axis=1)
     assert passes == ["DrNAS"]
     assert min(near_the_best(wide), key=lambda m: spread[wide.methods.index(m)]) == "DrNAS"
+
+
+@pytest.mark.parametrize(
+    ("claim", "arm", "of_the_first_test"),
+    [
+        ("5a exponential", "linear on a CPU", "linear"),
+        ("5b exponential, equal dose", "linear, equal dose on a CPU", "linear, equal dose"),
+        ("7a PCD repairs", "DARTS on a CPU", "DARTS"),
+        ("7d PCD, the temperature", "rate control on a CPU", "rate control"),
+        ("7e EDD, the temperature", "rate control on a CPU", "rate control"),
+    ],
+)
+def test_on_a_cpu_one_arm_is_new(results, again, claim, arm, of_the_first_test):
+    (planned,) = (c for c in AGAIN.claims["sparsification"] if c.claim == f"{claim}, on a CPU")
+    new, old = planned.tests[0].arms
+    earlier = {
+        run.path for (name, _), run in results.searches.items() if name == of_the_first_test
+    }
+    shared = {run.path for (name, _), run in again.searches.items() if name == arm}
+    assert old == arm and shared <= earlier
+    assert (shared == earlier) == (claim.startswith(("7d", "7e")) or "linear" in arm)
+    first = {run.path for run in results.searches.values()}
+    assert not first & {run.path for (name, _), run in again.searches.items() if name == new}
+
+
+def test_on_a_cpu_ex_darts_is_worse_and_an_interval_holds_chance(again):
+    ended = {}
+    for paper in AGAIN.claims:
+        ended |= {o.claim.claim: o for o in outcomes.ended(paper, [again])}
+    assert ended["3c competitive, on a CPU"].findings[0].high < 0
+    exponential = ended["5a exponential, on a CPU"]
+    assert exponential.outcome == page.SUPPORTED
+    assert exponential.findings[0].low < 0.5
 
 
 def test_evenness_hardly_varies_within_methods_and_goes_with_accuracy_over_all(base):
