@@ -198,11 +198,11 @@ def test_methods_above_and_below_chance_are_counted():
     )
     first, second = text.split(" b: ")
     assert first == (
-        "a: better networks than a random draw are found by 1 of 2 methods (DARTS by 4.0 points),"
+        "a: better networks than 5 random draws are found by 1 of 2 methods (DARTS by 4.0 points),"
         " worse ones by 1 (GAEA-ERM by 4.0 points)."
     )
     assert second == (
-        "better networks than a random draw are found by none of 2 methods, worse ones by none."
+        "better networks than 5 random draws are found by none of 2 methods, worse ones by none."
     )
 
 

@@ -28,7 +28,7 @@ CLAIMS = """\
 Arms were given to machines as these were at hand, not at random. So where the arms of a claim lie
 on different devices, a difference of the methods could be one of the devices, too. The tests of
 such claims again, on one device alone, where it has enough searches of each arm (not registered,
-p not corrected)."""
+p not corrected). Where networks that the plan names were trained, its deviations say."""
 FEWEST = 5
 
 
@@ -203,9 +203,9 @@ def _repeated(spread: Sequence[Spread]) -> str:
     others = [test.claim for test in passed if test not in again]
     but = f" (not: {', '.join(dict.fromkeys(others))})" if others else ""
     told = (
-        f"{len(spread)} tests compare or pool several devices. {len(repeated)} can be made again"
-        f" on one: {len(passed)} of these pass at 2.5 % on all runs, {len(again)} of them on each"
-        f" such device, too{but}."
+        f"{len(spread)} tests of searches compare or pool several devices. {len(repeated)} can be"
+        f" made again on one: {len(passed)} of these pass at 2.5 % on all runs, {len(again)} of"
+        f" them on each such device, too{but}."
     )
     assumed = [test.claim for test in spread if not test.alone and test.whole.p < LEVEL]
     if not assumed:

@@ -40,7 +40,7 @@ def _contrasts(name: str, condition: Condition) -> str:
     above = table[table["difference_low"] > 0]
     worse = table[table["difference_high"] < 0]
     return (
-        f"{name}: better networks than a random draw are found by"
+        f"{name}: better networks than {condition.controls} random draws are found by"
         f" {counted(len(above), len(table))} methods{_by(above)}, worse ones by"
         f" {len(worse) or 'none'}{_by(worse)}."
     )
