@@ -5,6 +5,8 @@ PYTHON   ?= python3
 SCALE    ?= smoke
 NOTEBOOK ?= $(notdir $(basename $(wildcard notebooks/*.ipynb)))
 
+$(if $(filter smoke laptop paper,$(SCALE)),,$(error SCALE must be smoke, laptop or paper, not '$(SCALE)'))
+
 INSTALLED := .venv/installed
 FOLDERS   := $(NOTEBOOK:%=figures/$(SCALE)/%)
 

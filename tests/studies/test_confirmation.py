@@ -533,6 +533,23 @@ def test_the_page_says_what_became_of_each_claim():
     )
 
 
+def test_outcomes_are_a_table_with_a_row_per_test():
+    claims = {claim.claim: claim for claim in SEARCHES.claims["sparsification"]}
+    repairs, gap = claims["7a PCD repairs"], claims["1 gap"]
+    findings = finding(0.6, 0.9, 1e-6), finding(0.1, 0.5, 0.01)
+    ended = outcomes.Outcome(repairs, findings, 0.01, 0.04, UNRESOLVED, "Or so.")
+    waits = outcomes.Outcome(gap, (), math.nan, math.nan, "3 of 20 runs")
+    table = outcomes.table({"sparsification": [ended, waits]})
+    assert table["claim"].tolist() == ["7a PCD repairs", "7a PCD repairs", "1 gap"]
+    assert table["test"].tolist() == ["auc", "share_difference", "centre"]
+    assert table["arms"].tolist() == ["PCD; DARTS", "DARTS; PCD", "DARTS"]
+    assert table["low"].tolist()[:2] == [0.6, 0.1] and table["p"].tolist()[:2] == [1e-6, 0.01]
+    assert table["holm"].tolist()[:2] == [0.04, 0.04] and table["remark"][1] == "Or so."
+    waiting = table.iloc[2]
+    assert waiting[["estimate", "low", "high", "n", "p"]].isna().all()
+    assert waiting["outcome"] == "3 of 20 runs"
+
+
 def test_a_notebook_tells_the_registered_outcome_before_that_of_its_own_run():
     gap, collapse = SEARCHES.claims["sparsification"][:2]
     found = [
@@ -629,10 +646,10 @@ def test_a_claim_whose_arms_lie_on_several_devices_is_computed_on_one_alone():
     found |= {("EX-DARTS", seed): good for seed in study.arm("EX-DARTS").seeds()}
     text = machines.section([outcomes.Results(study, found, {})])
     assert (
-        "1 tests compare or pool several devices. 1 can be made again on one: 1 of these pass at"
+        "1 tests of searches compare or pool several devices. 1 can be made again on one: 1 of"
         in text
     )
-    assert "2.5 % on all runs, 1 of them on each such device, too." in text
+    assert "these pass at 2.5 % on all runs, 1 of them on each such device, too." in text
     row = next(line for line in text.splitlines() if line.startswith("| 3b better |"))
     assert "| EX-DARTS: 25 H100; DARTS: 20 CPU, 20 H100 |" in row
     assert "n = 25 and 40" in row and row.endswith("n = 25 and 20, p < 0.0001 |")

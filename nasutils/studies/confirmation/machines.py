@@ -33,15 +33,17 @@ FEWEST = 5
 
 
 def run_table(parts: Sequence[Results]) -> pd.DataFrame:
-    """A row per run that counts: the plan's commit, the arm, the seed or network, the run folder
-    (in figures/<scale>/runs) and the machine. A run that two parts share stands in the first.
+    """A row per run that counts: the plan's commit, the arm, whether it is a search or a network,
+    of which seed or network, the run folder (in figures/<scale>/runs) and the machine. A run that
+    two parts share stands in the first.
     """
     rows = []
     for results in parts:
         commit = results.study.registered
-        for (arm, which), run in (*results.searches.items(), *results.networks.items()):
-            rows.append((commit, arm, str(which), run.path.name, machine(run.stamp)))
-    columns = ["registered", "arm", "which", "run", "machine"]
+        for kind, runs in (("search", results.searches), ("network", results.networks)):
+            for (arm, which), run in runs.items():
+                rows.append((commit, arm, kind, str(which), run.path.name, machine(run.stamp)))
+    columns = ["registered", "arm", "kind", "which", "run", "machine"]
     return pd.DataFrame(rows, columns=columns).drop_duplicates("run")
 
 

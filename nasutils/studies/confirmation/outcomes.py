@@ -9,10 +9,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from nasutils.measures import comparisons
 from nasutils.measures.estimates import LEVEL, Finding, holm
@@ -260,3 +261,37 @@ def _refuted(hypothesis: Hypothesis, found: Finding) -> bool:
             found.low > hypothesis.above or found.high < -hypothesis.above
         )
     return found.high < hypothesis.interest
+
+
+def table(found: Mapping[str, Sequence[Outcome]]) -> pd.DataFrame:
+    """A row per test of every claim; found: the outcomes by paper.
+
+    paper, claim, role, sentence, statistic; test, of, method, arms (of one sample: with +); above:
+    what the estimate is compared with; interest: the smallest effect of interest; estimate, low,
+    high (95 % interval), n (values of each arm), p (one-sided); holm: of a primary claim; outcome,
+    remark: of the whole claim. A claim that waits for runs has no estimates.
+    """
+    rows = []
+    for paper, outcomes in found.items():
+        for outcome in outcomes:
+            claim = outcome.claim
+            said = {"paper": paper, "claim": claim.claim, "role": claim.role}
+            said |= {"sentence": claim.sentence, "statistic": claim.statistic}
+            ends = {"holm": outcome.holm, "outcome": outcome.outcome, "remark": outcome.remark}
+            for test, finding in zip_longest(claim.tests, outcome.findings):
+                rows.append(said | _test_columns(test) | _finding_columns(finding) | ends)
+    return pd.DataFrame(rows)
+
+
+def _test_columns(test: Hypothesis) -> dict[str, Any]:
+    arms = "; ".join(" + ".join(group) for group in test.groups())
+    asked = {"test": test.test, "of": test.of, "method": test.method, "arms": arms}
+    return asked | {"above": test.above, "interest": test.interest}
+
+
+def _finding_columns(finding: Finding | None) -> dict[str, Any]:
+    if finding is None:
+        return dict.fromkeys(["estimate", "low", "high", "n", "p"])
+    n = "; ".join(map(str, finding.n))
+    estimates = {"estimate": finding.estimate, "low": finding.low, "high": finding.high}
+    return {**estimates, "n": n, "p": finding.p}

@@ -18,7 +18,7 @@ from nasutils.report import claims
 from nasutils.report.gallery import readable
 from nasutils.runs import Run
 from nasutils.studies import lhd_architectures
-from nasutils.studies.confirmation import figures, machines, markdown, plan
+from nasutils.studies.confirmation import figures, machines, markdown, outcomes, plan
 from nasutils.studies.confirmation.campaign import Campaign
 from nasutils.studies.confirmation.outcomes import (
     DESCRIBED,
@@ -97,7 +97,8 @@ does here (*degradation*, *collapse*) tells how much and what goes with it, not 
 elsewhere. The second proxy, of 2,500 images, asks for one other size, at which three searches of
 DARTS had been seen to degrade; *full size* asks further.
 
-Which run folder belongs to which arm and seed: [registered_runs.csv](registered_runs.csv).
+The numbers of this page as a table: [outcomes.csv](outcomes.csv). Which run folder belongs to
+which arm and seed: [registered_runs.csv](registered_runs.csv).
 To recompute an outcome, or move its threshold: [question a verdict](../docs/verdicts.md).
 """
 
@@ -207,8 +208,8 @@ def _deviations(study: Study) -> str:
 
 
 def write() -> None:
-    """Write figures/README.md, the table of runs beside it, and the counts in README.md from the
-    committed runs.
+    """Write figures/README.md, the tables of runs and of outcomes beside it, and the counts in
+    README.md from the committed runs.
     """
     for file, text in current().items():
         file.write_text(text)
@@ -219,12 +220,11 @@ def current() -> dict[Path, str]:
     parts = [committed(study) for study in plan.read().values()]
     papers = dict.fromkeys(paper for results in parts for paper in results.study.claims)
     found = {paper: ended(paper, parts) for paper in papers}
-    readme = paths.ROOT / "README.md"
+    readme, folder = paths.ROOT / "README.md", paths.ROOT / "figures"
     return {
-        paths.ROOT / "figures" / "README.md": page(parts, found),
-        paths.ROOT / "figures" / "registered_runs.csv": machines.run_table(parts).to_csv(
-            index=False
-        ),
+        folder / "README.md": page(parts, found),
+        folder / "registered_runs.csv": machines.run_table(parts).to_csv(index=False),
+        folder / "outcomes.csv": outcomes.table(found).to_csv(index=False, float_format="%.4g"),
         readme: counted(readme.read_text(), found),
     }
 
