@@ -9,6 +9,7 @@ named by a hash of what determines its result.
     weights.safetensors  trained weights, where asked for
     SHA256SUMS           digest of the finished run
     failed.json          the error of a run that failed
+    lock                 the process that computes it, or did so last
 
 * A finished run is read, never computed twice. A killed run goes on from its checkpoint.
 * Files appear whole or not at all (written beside, then renamed); records beyond the checkpoint
@@ -17,7 +18,8 @@ named by a hash of what determines its result.
   checkpoint carries its own and that of the records before it.
 * A full disk or a missing permission stops the run with the name of the file; what was finished
   stays.
-* A lock on the folder makes a second process wait for the first one, and then read its result.
+* A lock on the folder makes a second process wait for the first one, and then read its result;
+  if the folder was set aside meanwhile, it makes a new one.
 
 `python -m nasutils.runs digest FOLDER` gives the finished runs in a folder their digest, where
 they have none.
@@ -34,7 +36,7 @@ import traceback
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -92,10 +94,14 @@ class Run:
         Raises BadRun if a file cannot be read, is not what it was when the run finished, or is of
         another run.
         """
-        result = _read(self.path / "result.json")
-        if result is not None:
-            self._check_digest()
-            self._check_whole(result)
+        file = self.path / "result.json"
+        content = _content(file)  # before the others, which are whole once it is there
+        if content is None:
+            return None
+        result = _parsed(content, file)
+        contents = {**self._contents(SUMMED[:-1]), file.name: content}
+        self._check_digest(contents)
+        self._check_whole(result, contents)
         return result
 
     @property
@@ -146,18 +152,18 @@ class Run:
 
     def digest(self) -> str:
         """The sha256 of each of its files, a line each."""
-        lines = []
-        for name in SUMMED:
-            content = _content(self.path / name)
-            if content is not None:
-                lines.append(_sum(name, content))
-        return "".join(lines)
+        return _digest(self._contents(SUMMED))
 
-    def _check_digest(self) -> None:
+    def _contents(self, names: Sequence[str]) -> dict[str, bytes]:
+        """What those of these files hold that are there."""
+        found = {name: _content(self.path / name) for name in names}
+        return {name: content for name, content in found.items() if content is not None}
+
+    def _check_digest(self, contents: Mapping[str, bytes]) -> None:
         kept = _content(self.path / DIGEST)
         if kept is None:
             return
-        now = self.digest()
+        now = _digest(contents)
         if kept == now.encode():
             return
         then = kept.decode(errors="replace")
@@ -168,15 +174,14 @@ class Run:
             f"{self.path / first} is not what it was when the run finished, says {DIGEST}; {AGAIN}"
         )
 
-    def _check_whole(self, result: Result) -> None:
+    def _check_whole(self, result: Result, contents: Mapping[str, bytes]) -> None:
         """Raise BadRun for damage that can be seen without a digest."""
-        _ = self.stamp  # raises BadRun where it is damaged
-        if self.params is None or key(self.params) != self.path.name:
-            raise BadRun(
-                f"{self.path / 'params.json'} is not of the run that its folder is named by;"
-                f" {AGAIN}"
-            )
-        lines = len(self._lines())
+        if "stamp.json" in contents:
+            _parsed(contents["stamp.json"], self.path / "stamp.json")
+        file = self.path / "params.json"
+        if file.name not in contents or key(_parsed(contents[file.name], file)) != self.path.name:
+            raise BadRun(f"{file} is not of the run that its folder is named by; {AGAIN}")
+        lines = len(_whole_lines(contents.get("records.jsonl", b"")))
         if lines != result.get("epochs", lines):
             raise BadRun(
                 f"{self.path} has {lines} records of {result['epochs']} epochs; delete it to run"
@@ -184,7 +189,7 @@ class Run:
             )
 
     def _lines(self) -> list[bytes]:
-        return (_content(self.path / "records.jsonl") or b"").split(b"\n")[:-1]
+        return _whole_lines(_content(self.path / "records.jsonl") or b"")
 
     def append(self, record: Result, state: dict[str, Any]) -> None:
         """Keep a record and the state after it:
@@ -195,7 +200,7 @@ class Run:
             _write(records, (json.dumps(record) + "\n").encode())
         content = io.BytesIO()
         torch.save({**state, "records": _sha256(_joined(self._lines()))}, content)
-        _write_whole(self.path / "checkpoint.pt", content.getbuffer())
+        write_whole(self.path / "checkpoint.pt", content.getbuffer())
 
     def restore(self, load: Callable[[dict[str, Any]], Any]) -> None:
         """Hand the state of the checkpoint to `load`, if there is one;
@@ -220,7 +225,7 @@ class Run:
                 f"{file} is damaged or of another program ({type(error).__name__}); delete it to"
                 " start the run again"
             ) from error
-        _write_whole(records, kept)
+        write_whole(records, kept)
 
     def _kept(self, done: int, digest: str | None) -> bytes:
         """The records of that many epochs, as they are in the file.
@@ -249,7 +254,7 @@ class Run:
 
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         content = save(plain, dict(metadata))
-        _write_whole(self.path / WEIGHTS, content)
+        write_whole(self.path / WEIGHTS, content)
 
     def weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """The weights by name, and the texts beside them, that `keep_weights` was given.
@@ -278,14 +283,14 @@ class Run:
     def finish(self, result: Result) -> None:
         """Keep the result. The digest comes before it, so that no result stands without one."""
         content = _json(result)
-        _write_whole(self.path / DIGEST, (self.digest() + _sum("result.json", content)).encode())
-        _write_whole(self.path / "result.json", content)
+        write_whole(self.path / DIGEST, (self.digest() + _sum("result.json", content)).encode())
+        write_whole(self.path / "result.json", content)
 
     def fail(self, error: str, details: str = "") -> None:
         """Record the error of a run that failed, where that is possible."""
         with suppress(OSError):
             self.path.mkdir(parents=True, exist_ok=True)
-            _write_whole(self.path / "failed.json", _json({"error": error, "traceback": details}))
+            write_whole(self.path / "failed.json", _json({"error": error, "traceback": details}))
 
 
 def run(
@@ -299,7 +304,6 @@ def run(
     """
     home = Run(Path(root) / key(params))
     if home.result is None:
-        home.path.mkdir(parents=True, exist_ok=True)
         with _locked(home.path):
             if home.result is None:
                 _compute(work, params, home, device)
@@ -312,8 +316,8 @@ def _compute(
     work: Callable[[Params, Run], Result], params: Params, home: Run, device: str
 ) -> None:
     (home.path / "failed.json").unlink(missing_ok=True)
-    _write_whole(home.path / "params.json", _json(params))
-    _write_whole(home.path / "stamp.json", _json(_continued(home, stamp(device))))
+    write_whole(home.path / "params.json", _json(params))
+    write_whole(home.path / "stamp.json", _json(_continued(home, stamp(device))))
     try:
         result = work(params, home)
     except Exception as error:
@@ -340,12 +344,37 @@ def set_aside(home: Run) -> None:
     """Rename the folder of a damaged run, so that it is computed anew; prints its new name."""
     if _damage(home) is None:
         return
-    with suppress(FileNotFoundError), _locked(home.path):  # another process may do the same
+    held = _held(home.path)
+    if held is None:  # another process has set it aside
+        return
+    with held:
         damage = _damage(home)
         if damage is not None:
             aside = _unused(home.path)
             home.path.rename(aside)
             print(f"set aside as {aside.name}: {damage}")
+
+
+def copy_finished(other: Run, home: Run) -> None:
+    """Copy a finished run to another folder, its result last;
+    nothing if it is finished there, or not finished here.
+    """
+    if not other.finished or home.finished:
+        return
+    with _locked(home.path):
+        if home.sound_result is None:  # nor has another process finished it meanwhile
+            _copy(other, home)
+
+
+def _copy(other: Run, home: Run) -> None:
+    for name in ("result.json", "checkpoint.pt", "failed.json"):  # of what was there before
+        (home.path / name).unlink(missing_ok=True)
+    for name in (DIGEST, *SUMMED):
+        content = _content(other.path / name)
+        if content is None:
+            (home.path / name).unlink(missing_ok=True)
+        else:
+            write_whole(home.path / name, content)
 
 
 def _damage(home: Run) -> BadRun | None:
@@ -413,12 +442,21 @@ def _state(checkpoint: Path) -> dict[str, Any]:
     return torch.load(content, map_location="cpu", weights_only=True)
 
 
+def _whole_lines(content: bytes) -> list[bytes]:
+    return content.split(b"\n")[:-1]
+
+
 def _joined(lines: Sequence[bytes]) -> bytes:
     return b"".join(line + b"\n" for line in lines)
 
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def _digest(contents: Mapping[str, bytes]) -> str:
+    """A line for each file, by name."""
+    return "".join(_sum(name, contents[name]) for name in SUMMED if name in contents)
 
 
 def _sum(name: str, content: bytes) -> str:
@@ -430,7 +468,7 @@ def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1) + "\n").encode()
 
 
-def _write_whole(path: Path, content: bytes | memoryview) -> None:
+def write_whole(path: Path, content: bytes | memoryview) -> None:
     """Write a file beside its place, then rename it:
     readers see the old one or the new one, never a part.
     """
@@ -464,20 +502,46 @@ def _naming(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder; who waits for it is told who holds it.
+    """Hold the folder, which is made where there is none."""
+    held = None
+    while held is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = _held(folder)
+    with held:
+        yield
+
+
+def _held(folder: Path) -> ExitStack | None:
+    """The locks of a folder, held until they are closed; who waits for them is told who holds
+    them. None if there is no such folder, or it was renamed before they were taken.
 
     Two locks: of the file `lock`, which says who holds it, and of the folder itself, which still
     holds when somebody removes that file (not on NFS, which locks no folders).
     """
     path = folder / "lock"
-    with path.open("a+") as file, _opened(folder) as itself:
+    with ExitStack() as locks:
+        try:
+            file = locks.enter_context(path.open("a+"))
+            itself = locks.enter_context(_opened(folder))
+        except FileNotFoundError:
+            return None
         _take(file.fileno(), path)
         with suppress(OSError):
             _take(itself, path)
+        if not _lies_at(itself, folder):
+            return None
         with _naming(path):
             file.truncate(0)
             print(f"process {os.getpid()} on {platform.node()}", file=file, flush=True)
-        yield
+        return locks.pop_all()
+
+
+def _lies_at(descriptor: int, folder: Path) -> bool:
+    """Whether an open folder is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), folder.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _take(descriptor: int, path: Path) -> None:
@@ -485,7 +549,7 @@ def _take(descriptor: int, path: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = path.read_text(errors="replace").strip() if path.exists() else ""
+        holder = (_content(path) or b"").decode(errors="replace").strip()
         print(
             f"waiting for {holder or 'another process'}, which computes {path.parent}", flush=True
         )
@@ -522,7 +586,7 @@ def _give_digest(run: Run) -> bool:
     _ = run.result, run.records  # raise BadRun where they are damaged
     if (run.path / DIGEST).exists():
         return False
-    _write_whole(run.path / DIGEST, run.digest().encode())
+    write_whole(run.path / DIGEST, run.digest().encode())
     return True
 
 

@@ -310,8 +310,8 @@ def _eigenvalue_rise(table: pd.DataFrame) -> Observation:
         return Observation("normal", f"{text} without a rise that DARTS-ES would stop at.")
     fires, back = (int(logged["epoch"].iloc[i]) for i in found)
     rise = (
-        f"{text}: its mean had risen by a factor of 1.3 at epoch {fires}; DARTS-ES goes back to"
-        f" epoch {back}."
+        f"{text}: its mean had risen by a factor of {stopping.ES_FACTOR} at epoch {fires};"
+        f" DARTS-ES goes back to epoch {back}."
     )
     return Observation("watch", rise, fires, ("regularise",))
 

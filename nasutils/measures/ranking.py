@@ -15,7 +15,7 @@ from nasutils.measures import comparisons
 from nasutils.measures.comparisons import DRAWS, once, permutations
 from nasutils.measures.estimates import LEVEL, Estimate, estimate
 
-ALPHA = 2 * LEVEL
+ERROR_RATE = 2 * LEVEL
 """Error rate of a test."""
 RESAMPLES = 2000
 """Bootstrap draws of a correlation."""
@@ -60,11 +60,12 @@ def permuted(scores: np.ndarray, draws: int = DRAWS) -> np.ndarray:
 
 
 def critical_difference(chance: np.ndarray) -> float:
-    """What the largest difference of any two methods exceeds by chance in a share ALPHA of draws.
+    """What the largest difference of any two methods exceeds by chance in a share ERROR_RATE of
+    draws.
 
     chance: a statistic of the methods in each draw, (draws, methods).
     """
-    return float(np.quantile(np.ptp(chance, axis=-1), 1 - ALPHA))
+    return float(np.quantile(np.ptp(chance, axis=-1), 1 - ERROR_RATE))
 
 
 def differ(found: np.ndarray, chance: np.ndarray) -> float:
@@ -159,7 +160,7 @@ def _differ(a: np.ndarray, b: np.ndarray) -> bool:
         return bool(a[0] != b[0])
     # from moments: ttest_ind warns of an arm whose values are all the same
     test = stats.ttest_ind_from_stats(*_moments(a), *_moments(b), equal_var=False)
-    return bool(test.pvalue < ALPHA)
+    return bool(test.pvalue < ERROR_RATE)
 
 
 def _moments(values: np.ndarray) -> tuple[float, float, int]:

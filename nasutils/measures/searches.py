@@ -58,9 +58,14 @@ def beaten(accuracies: ArrayLike) -> np.ndarray:
 
 
 @cache
+def cell_accuracies(genotype: str) -> Mapping[str, float]:
+    """Tabulated test accuracy (%) of a cell by data set."""
+    return nasbench201_table.query(genotype).test_accuracy
+
+
 def cell_accuracy(genotype: str) -> float:
     """Tabulated test accuracy (%) of a cell on CIFAR-10."""
-    return nasbench201_table.query(genotype).test_accuracy["cifar10"]
+    return cell_accuracies(genotype)["cifar10"]
 
 
 def trajectory(records: Records) -> np.ndarray:
@@ -321,7 +326,7 @@ def values(run: Run, names: Sequence[str]) -> dict[str, float]:
     """These measures of a finished run: all of a search, or all of a network.
 
     Raises ValueError for an unknown name, naming the nearest one, and for a run that lacks what a
-    measure rests on, naming the field of a search that asks for it.
+    measure rests on, naming the field of a search that asks for it, or is too short for it.
     """
     for name in names:
         choose("measure", name, MEASURES)
@@ -338,3 +343,5 @@ def _value(run: Run, name: str, said: Any) -> float:
         (lacking,) = error.args
         hint = f": search with `{LOGGED_BY[lacking]}`" if lacking in LOGGED_BY else ""
         raise ValueError(f"{run.path} has no {lacking!r}, on which {name} rests{hint}") from None
+    except IndexError:
+        raise ValueError(f"{run.path} has too few epochs for {name}: {len(said)}") from None

@@ -15,7 +15,7 @@ SS-DARTS/train_search.py.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -247,10 +247,33 @@ class Judgement:
     reason: str
 
 
-Judge = Callable[[Records, Space, int], Judgement]
-"""(records, space, index of the designated operation: -1 if there is none) -> Judgement."""
-Score = Callable[[np.ndarray, int, Space], np.ndarray]
-"""(magnitudes S, index of the operation, space) -> a number per epoch, (epochs,)."""
+Judge = Callable[..., Judgement]
+"""(records, space) -> Judgement; of a designated criterion with the keyword `operation`."""
+
+
+class Course(NamedTuple):
+    """How much the operations of a space weigh over a search; s: magnitudes, (epochs,
+    operations). What it says of an operation is a number per epoch, (epochs,).
+    """
+
+    space: Space
+    s: np.ndarray
+
+    def of(self, operation: str) -> np.ndarray:
+        """S of the operation. Raises ValueError if the space lacks it."""
+        return self.s[:, _index(self.space, operation)]
+
+    def lead(self, operation: str) -> np.ndarray:
+        """R of the operation."""
+        return residual(self.s, _index(self.space, operation))
+
+    def gated(self, operation: str, scores: np.ndarray) -> np.ndarray:
+        """Scores in the epochs in which the operation is recorded, -inf in the others."""
+        return np.where(recorded(self.s, _index(self.space, operation)), scores, -np.inf)
+
+
+Score = Callable[[Course, str], np.ndarray]
+"""(course, operation) -> a number per epoch, (epochs,)."""
 
 
 @dataclass(frozen=True)
@@ -266,7 +289,7 @@ class Criterion:
     eigenvalue: bool = False
 
 
-def skips_only(records: Records, space: Space, o: int = -1) -> Judgement:
+def skips_only(records: Records, space: Space) -> Judgement:
     """The first cell whose edges are all skips."""
     edges = [len(ops) for ops in cell_operations(records, space)]
     at = first(skip_counts(records, space) == edges)
@@ -275,7 +298,12 @@ def skips_only(records: Records, space: Space, o: int = -1) -> Judgement:
 
 
 def highest(
-    records: Records, space: Space, o: int, *, score: Score, until_skips_only: bool = False
+    records: Records,
+    space: Space,
+    *,
+    operation: str,
+    score: Score,
+    until_skips_only: bool = False,
 ) -> Judgement:
     """The epoch at which a score of the designated operation is highest.
 
@@ -286,55 +314,45 @@ def highest(
     if until_skips_only and SKIP in space.ops:
         end = skips_only(records, space).position
     seen = records if end is None else records[: end + 1]
-    scores = score(magnitudes(alphas(seen, space)), o, space)
+    scores = score(Course(space, magnitudes(alphas(seen, space))), operation)
     at = int(scores.argmax())
     rising = at == len(seen) - 1
     when = "is still at its highest" if rising else "had its highest score here"
-    reason = f"{space.ops[o]} {when}"
+    reason = f"{operation} {when}"
     if end is not None:
         reason += f"; all edges are skips at epoch {records[end]['epoch']}"
     return Judgement(at, end, reason)
 
 
-def peak(s: np.ndarray, o: int, space: Space) -> np.ndarray:
+def peak(course: Course, operation: str) -> np.ndarray:
     """S of the operation in the epochs that are recorded, -inf in the others."""
-    return np.where(recorded(s, o), s[:, o], -np.inf)
+    return course.gated(operation, course.of(operation))
 
 
-def peak_ungated(s: np.ndarray, o: int, space: Space) -> np.ndarray:
-    """S of the operation in every epoch."""
-    return s[:, o]
-
-
-def lead(s: np.ndarray, o: int, space: Space) -> np.ndarray:
-    """R of the operation in every epoch."""
-    return residual(s, o)
-
-
-def recorded_lead(s: np.ndarray, o: int, space: Space) -> np.ndarray:
+def recorded_lead(course: Course, operation: str) -> np.ndarray:
     """R of the operation in the epochs that are recorded, -inf in the others."""
-    return np.where(recorded(s, o), residual(s, o), -np.inf)
+    return course.gated(operation, course.lead(operation))
 
 
-def lead_over_skips(s: np.ndarray, o: int, space: Space) -> np.ndarray:
+def lead_over_skips(course: Course, operation: str) -> np.ndarray:
     """R of the operation, with its lead over skips counted twice."""
-    return residual(s, o) + s[:, o] - s[:, _index(space, SKIP)]
+    return course.lead(operation) + course.of(operation) - course.of(SKIP)
 
 
-def lead_and_growth(s: np.ndarray, o: int, space: Space) -> np.ndarray:
+def lead_and_growth(course: Course, operation: str) -> np.ndarray:
     """R of the operation plus its growth in the epoch: 2 R_e - R_(e-1)."""
-    r = residual(s, o)
+    r = course.lead(operation)
     return r + np.diff(r, prepend=r[0])
 
 
-def enough_skips(records: Records, space: Space, o: int = -1, *, skips: int) -> Judgement:
+def enough_skips(records: Records, space: Space, *, skips: int) -> Judgement:
     """DARTS+, criterion 1: the first cell with so many skips."""
     at = first(skip_counts(records, space) >= skips)
     when = "never" if at is None else "first"
     return Judgement(at, at, f"{when} {skips} or more skips in the cell")
 
 
-def stable_ranking(records: Records, space: Space, o: int = -1, *, epochs: int) -> Judgement:
+def stable_ranking(records: Records, space: Space, *, epochs: int) -> Judgement:
     """DARTS+, criterion 2: the first epoch after so many in which no edge changed its ranking of
     operations.
     """
@@ -343,7 +361,7 @@ def stable_ranking(records: Records, space: Space, o: int = -1, *, epochs: int) 
     return Judgement(at, at, f"the order of operations {kept} kept for {epochs} epochs")
 
 
-def eigenvalue_rise(records: Records, space: Space, o: int = -1) -> Judgement:
+def eigenvalue_rise(records: Records, space: Space) -> Judgement:
     """DARTS-ES: before the dominant Hessian eigenvalue rises."""
     positions, values = eigenvalues(records)
     found = darts_es([records[i]["epoch"] for i in positions], values)
@@ -378,9 +396,9 @@ CRITERIA: Mapping[str, Criterion] = {
         "selective stop: highest R, gated", recorded_lead, until_skips_only=True
     ),
     "peak_ungated": _selective(
-        "selective stop of the DARTS space: highest S of the operation", peak_ungated
+        "selective stop of the DARTS space: highest S of the operation", Course.of
     ),
-    "res": _selective("highest R", lead),
+    "res": _selective("highest R", Course.lead),
     "res_skip": _selective("highest R with the gap to skip counted twice", lead_over_skips),
     "res_speed": _selective("highest R plus its increment, 2 R_e - R_(e-1)", lead_and_growth),
     "hard_exit": Criterion("every edge is a skip", skips_only),
@@ -408,7 +426,7 @@ def stop(
     rule = CRITERIA[choose("criterion", criterion, CRITERIA)]
     if not records:
         raise ValueError("there is no record to judge")
-    found = rule.judge(records, space, _designated(criterion, space, operation))
+    found = rule.judge(records, space, **_designated(criterion, space, operation))
     last = len(records) - 1
     at = last if found.position is None else found.position
     fired = found.position is not None and (found.settled is not None or at < last)
@@ -421,16 +439,20 @@ def taken_record(records: Records, decision: Decision) -> Mapping[str, Any]:
     return next(record for record in records if record["epoch"] == decision.epoch)
 
 
-def _designated(criterion: str, space: Space, operation: str | None) -> int:
-    """Index of the designated operation; -1 if the criterion needs none and none is named."""
-    if operation is None and CRITERIA[criterion].designated:
+def _designated(criterion: str, space: Space, operation: str | None) -> dict[str, str]:
+    """The argument `operation` of a designated criterion's judge; nothing for others."""
+    designated = CRITERIA[criterion].designated
+    if operation is None and designated:
         operation = DESIGNATED.get(space.name)
         if operation is None:
             choices = ", ".join(space.ops)
             raise ValueError(
                 f"criterion {criterion!r} needs an operation on {space.name}: one of {choices}"
             )
-    return -1 if operation is None else _index(space, operation)
+    if operation is None:
+        return {}
+    _index(space, operation)  # raises ValueError
+    return {"operation": operation} if designated else {}
 
 
 def decide_all(

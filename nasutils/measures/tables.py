@@ -12,9 +12,9 @@ import pandas as pd
 
 from nasutils.measures import stopping
 from nasutils.measures.estimates import Estimate, central, estimate
-from nasutils.measures.searches import gap_of, skip_share
+from nasutils.measures.searches import cell_accuracies, gap_of, skip_share
+from nasutils.measures.stopping import Records
 from nasutils.runs import Run
-from nasutils.spaces import nasbench201
 from nasutils.spaces.base import SKIP
 from nasutils.spaces.nasbench201_table import DATASETS
 
@@ -25,9 +25,14 @@ STILL = 10
 NOT_JUDGED = dict.fromkeys(("relaxed", "discretized", "discretized_recalibrated"), math.nan)
 
 
-def epochs_table(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
+def records_of(runs: Mapping[tuple[str, int], Run]) -> dict[tuple[str, int], Records]:
+    """The records of each search, read once for all tables. Raises BadRun."""
+    return {key: run.records for key, run in runs.items()}
+
+
+def epochs_table(searches: Mapping[tuple[str, int], Records]) -> pd.DataFrame:
     """A row per method, seed and epoch of NAS-Bench-201 searches;
-    runs: {(method label, seed): run}.
+    searches: {(method label, seed): records}.
 
     Columns: temperature, entropy (nats per edge), relaxed, discretized, recalibrated (supernet
     accuracy, %), gap (relaxed - recalibrated, points), train_loss, valid_loss (nats), skips, nones
@@ -35,15 +40,15 @@ def epochs_table(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
     data set, seconds. nan where an epoch was not judged or not measured.
     """
     rows = []
-    for (label, seed), run in runs.items():
-        for record in run.records:
+    for (label, seed), records in searches.items():
+        for record in records:
             rows.append({"method": label, "seed": seed, **_epoch(record)})
     return pd.DataFrame(rows)
 
 
 def _epoch(record: Mapping[str, Any]) -> dict[str, Any]:
     judged = record.get("supernet_accuracy", NOT_JUDGED)
-    cell = nasbench201.query(record["genotype"])
+    accuracies = cell_accuracies(record["genotype"])
     return {
         "epoch": record["epoch"],
         "temperature": record["temperature"],
@@ -58,12 +63,12 @@ def _epoch(record: Mapping[str, Any]) -> dict[str, Any]:
         "nones": record["genotype"].count("none"),
         "genotype": record["genotype"],
         "eigenvalue": _number(stopping.eigenvalue(record)),
-        **{name: cell.test_accuracy[name] for name in DATASETS},
+        **{name: accuracies[name] for name in DATASETS},
         "seconds": record["cost"]["seconds"],
     }
 
 
-def leakage_table(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
+def leakage_table(searches: Mapping[tuple[str, int], Records]) -> pd.DataFrame:
     """A row per method, seed and probed epoch;
     cell types are averaged. Measures: see `nasutils.measures.leakage`.
 
@@ -74,8 +79,8 @@ def leakage_table(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
     (nats). Empty where no search was probed.
     """
     rows = []
-    for (label, seed), run in runs.items():
-        for record in run.records:
+    for (label, seed), records in searches.items():
+        for record in records:
             if "leakage" in record:
                 row = {"method": label, "seed": seed, "epoch": record["epoch"]}
                 rows.append(row | _leakage(record))

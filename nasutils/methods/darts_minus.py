@@ -20,7 +20,7 @@ from nasutils.errors import choose, positive
 from nasutils.methods import schedules
 from nasutils.methods.base import with_column
 from nasutils.methods.baseline import Baseline
-from nasutils.spaces.base import SKIP, Mix, Space, operations_of_edges
+from nasutils.spaces.base import SKIP, Mix, Rule, Space, operations_of_edges
 
 
 class DARTSMinus(Baseline):
@@ -48,23 +48,23 @@ class DARTSMinus(Baseline):
             self.coefficient = schedules.cosine(epoch, self.epochs, self.initial)
 
     def mixing(self) -> Mix:
-        mix = super().mixing()
-        if self.extra:
-            return with_column(
-                mix, self.space.cell_types, lambda w: torch.full_like(w[:, :1], self.coefficient)
-            )
-        changed = {
-            name: auxiliary_skip(mix[name], skip, self.coefficient)
-            for name, skip in self.skips.items()
-        }
-        return {**mix, **changed}
+        return with_added_skip(super().mixing(), self.space, self.skips, self.added)
+
+    def added(self, weights: Tensor) -> Tensor:
+        """The weight of the added skip, b: (edges, operations) -> (edges, 1)."""
+        return torch.full_like(weights[:, :1], self.coefficient)
 
 
-def auxiliary_skip(weights: Tensor, skip: Tensor, coefficient: float) -> Tensor:
-    """The weights of an edge with b x added to it: w + b where the operation is the skip.
-    All (edges, operations).
+def with_added_skip(mix: Mix, space: Space, skips: Mix, weight: Rule) -> Mix:
+    """Mixing weights with a skip connection added to every edge: to the weight of its candidate
+    skip, or in a column of its own.
+
+    skips: where the candidates are, see `carried_skips`. weight: of the added one, from the
+    weights (edges, operations) of a cell type: (edges, 1).
     """
-    return weights + coefficient * skip
+    if not skips:
+        return with_column(mix, space.cell_types, weight)
+    return {**mix, **{name: mix[name] + weight(mix[name]) * skip for name, skip in skips.items()}}
 
 
 def carried_skips(method: Baseline) -> dict[str, Tensor]:

@@ -16,9 +16,8 @@ from typing import Any
 from torch import Tensor
 
 from nasutils.errors import positive
-from nasutils.methods.base import with_column
 from nasutils.methods.baseline import Baseline
-from nasutils.methods.darts_minus import carried_skips
+from nasutils.methods.darts_minus import carried_skips, with_added_skip
 from nasutils.spaces.base import Mix, Space
 
 
@@ -40,20 +39,10 @@ class SurgeNAS(Baseline):
         self.coefficient = self.initial * (1 - epoch / self.epochs)
 
     def mixing(self) -> Mix:
-        mix = super().mixing()
-        if self.extra:
-            return with_column(
-                mix, self.space.cell_types, lambda w: self.coefficient * w.sum(dim=1, keepdim=True)
-            )
-        changed = {
-            name: identity_inside(mix[name], skip, self.coefficient)
-            for name, skip in self.skips.items()
-        }
-        return {**mix, **changed}
+        return with_added_skip(super().mixing(), self.space, self.skips, self.added)
 
-
-def identity_inside(weights: Tensor, skip: Tensor, coefficient: float) -> Tensor:
-    """The weights of an edge with c x added to each operation: w + c sum(w) at the skip.
-    All (edges, operations).
-    """
-    return weights + coefficient * weights.sum(dim=-1, keepdim=True) * skip
+    def added(self, weights: Tensor) -> Tensor:
+        """The weight of the skip that all operations share, c sum(w):
+        (edges, operations) -> (edges, 1).
+        """
+        return self.coefficient * weights.sum(dim=-1, keepdim=True)

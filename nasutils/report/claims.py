@@ -94,22 +94,6 @@ def _in_words(claim: Claim, e: Estimate, scale: str) -> str:
     )
 
 
-def table(claims: Sequence[Claim]) -> pd.DataFrame:
-    """The claims as fixed before any run."""
-    rows = []
-    for claim in claims:
-        rows.append(
-            {
-                "claim": claim.name,
-                "the paper": claim.sentence,
-                "statistic": claim.statistic,
-                "supported above": claim.threshold,
-                "caveat": claim.caveat,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
 def verdicts(claims: Sequence[Claim], results: Any, scale: str) -> pd.DataFrame:
     """A row per claim: the statistic's mean and interval over seeds, n, the verdict, the scale."""
     rows: list[Mapping[str, Any]] = []

@@ -112,7 +112,7 @@ class Gallery:
         captions = [entry["what"] for entry in entries if name in entry["files"]]
         if changed or caption not in captions:
             kept = self._stamped(entries, name, caption)
-            stamps.write_text(json.dumps(kept, indent=1) + "\n")
+            _replace(stamps, (json.dumps(kept, indent=1) + "\n").encode())
 
     def _stamped(
         self, entries: list[dict[str, Any]], name: str, caption: str
@@ -149,7 +149,7 @@ def _replace(file: Path, content: bytes) -> bool:
     """Write a file unless that is what it holds; returns whether it was written."""
     if file.exists() and file.read_bytes() == content:
         return False
-    file.write_bytes(content)
+    runs.write_whole(file, content)
     return True
 
 

@@ -151,11 +151,12 @@ def leakage_explorer(
     and see what that does to the loss.
 
     Beside it: the weights of the edge, and what cutting or keeping only each of its other
-    operations would do. records: of one probed NAS-Bench-201 search.
+    operations would do. records: of one probed NAS-Bench-201 search. Raises ValueError if none of
+    them holds a probe.
     """
-    from ipywidgets import Dropdown, SelectionSlider
-
     probes = {record["epoch"]: record for record in records if "leakage" in record}
+    if not probes:
+        raise ValueError("no record holds a probe: search with `probe_every`")
     figure, ((left, right),) = plots.panels(1, 2, 2.7)
     weights = _weight_bars(left, len(ops))
     cut, only = _change_bars(right, [probe["leakage"] for probe in probes.values()])
@@ -173,20 +174,35 @@ def leakage_explorer(
         for ax in (left, right):
             _embolden(ax, operation)
         title.set_text(f"epoch {epoch}, edge {edges[edge]}")
-        loss = leakage["loss"]
-        losses.set_text(
-            f"loss {loss:.3f}; without {ops[operation]}: {_changed(loss, without[operation])};"
-            f" with nothing but it: {_changed(loss, alone[operation])}"
-        )
+        changes = without[operation], alone[operation]
+        losses.set_text(_losses(ops[operation], leakage["loss"], *changes))
 
-    last = probes[max(probes)]
-    strongest = int(np.argmax(last["mix"]["cell"][0]))
-    controls = [
-        _control(SelectionSlider, "epoch", last["epoch"], options=list(probes)),
+    return _explorer(_probe_controls(probes, edges, ops), figure, move)
+
+
+def _probe_controls(
+    probes: Mapping[int, Mapping[str, Any]], edges: Sequence[str], ops: Sequence[str]
+) -> list[Any]:
+    """Epoch (the last one first), edge, and the operation that is cut, at first the strongest of
+    the first edge.
+    """
+    from ipywidgets import Dropdown, SelectionSlider
+
+    last = max(probes)
+    strongest = int(np.argmax(probes[last]["mix"]["cell"][0]))
+    return [
+        _control(SelectionSlider, "epoch", last, options=list(probes)),
         _control(Dropdown, "edge", 0, options=_numbered(edges)),
         _control(Dropdown, "cut", strongest, options=_numbered(ops)),
     ]
-    return _explorer(controls, figure, move)
+
+
+def _losses(operation: str, loss: float, without: float, alone: float) -> str:
+    """The loss, and what it is after its changes without an operation and with it alone."""
+    return (
+        f"loss {loss:.3f}; without {operation}: {_changed(loss, without)};"
+        f" with nothing but it: {_changed(loss, alone)}"
+    )
 
 
 def _change_bars(ax: Axes, measured: Sequence[Mapping[str, Any]]) -> Sequence[BarContainer]:

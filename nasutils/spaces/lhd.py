@@ -103,17 +103,16 @@ class LHD(Space):
     def relax(
         self, scores: Mix, rule: Rule, gates: Rule = torch.sigmoid, edgewise: bool = False
     ) -> Mix:
-        """The operations of all edges into a node compete, so do the nodes for the sum;
-        gates are sigmoids.
+        """The operations of all edges into a node compete, so do the nodes for the sum. Gates
+        compete with nothing: they are sigmoids, of no temperature.
         """
         mix = {}
-        for name in self.alpha_shapes:
+        for name, groups in self.competing(scores, edgewise).items():
+            columns = scores[name].shape[-1]
+            rows = [rule(group).reshape(-1, columns) for group in groups]
             if name not in CELL_TYPES:
-                mix[name] = two_outputs(scores[name], rule, gates)
-            elif edgewise:
-                mix[name] = rule(scores[name])
-            else:
-                mix[name] = by_node(scores[name], _EDGES_INTO, rule)
+                rows.append(gates(scores[name][1:]))
+            mix[name] = torch.cat(rows)
         return mix
 
     def competing(self, scores: Mix, edgewise: bool = False) -> dict[str, list[Tensor]]:
@@ -287,26 +286,3 @@ class Supernet(nn.Module):
             summed, joined = cell(*nodes, weights[cell.cell_type])  # type: ignore[index]
             nodes = Node(summed), Node(joined)
         return self.linear(torch.cat([node.x.mean(dim=(2, 3)) for node in nodes], dim=1))
-
-
-def by_node(scores: Tensor, edges: Sequence[int], rule: Rule) -> Tensor:
-    """A rule under which all operations of all edges into a node compete:
-    (edges, operations) -> the same shape.
-
-    edges: how many enter each node, in the order of the rows. Source: chaoji90/LHD,
-    search/concate_sum_five_sig.py.
-    """
-    weights = []
-    for part in scores.split(list(edges)):
-        weights.append(rule(part.reshape(1, -1)).reshape(part.shape))
-    return torch.cat(weights)
-
-
-def two_outputs(scores: Tensor, rule: Rule, gates: Rule = torch.sigmoid) -> Tensor:
-    """Weights of nodes in a cell's outputs: for the first row (a sum) they compete under the rule,
-    the second is gates.
-
-    (2, nodes) -> the same shape. Gates compete with nothing: sigmoids, of no temperature. Source:
-    chaoji90/LHD, search/concate_sum_five_sig.py.
-    """
-    return torch.cat([rule(scores[:1]), gates(scores[1:])])

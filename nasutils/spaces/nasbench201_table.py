@@ -203,13 +203,14 @@ def _kernel_areas(ops: Sequence[int]) -> list[int]:
 
 def query(arch: Arch) -> CellRecord:
     """What NAS-Bench-201 says of a cell. Raises ValueError if it is not a cell of the space."""
-    text = arch_of(arch)
-    row = index_of(arch)
+    ops = operations(arch)  # parsed once
+    row = index_of(ops)
     columns = []
     for kind in ACCURACY_KINDS:
         by_dataset = ((name, accuracies(name, kind)[row].item()) for name in DATASETS)
         columns.append(ByDataset(by_dataset))
-    return CellRecord(row, text, finalnet_parameters(text), finalnet_multiply_adds(text), *columns)
+    sizes = finalnet_parameters(ops), finalnet_multiply_adds(ops)
+    return CellRecord(row, arch_of(ops), *sizes, *columns)
 
 
 def accuracies(dataset: str, kind: str = "test_200") -> np.ndarray:

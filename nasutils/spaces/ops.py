@@ -237,8 +237,8 @@ class RandomDraws(nn.Module):
     """Random draws of a network (noise, dropped paths) from a generator whose state is part of its
     state dict.
 
-    Seeded from torch's global generator when it is made. On another device the sequence starts
-    anew.
+    Seeded from torch's global generator when it is made. On another GPU the sequence goes on, on
+    another kind of device it starts anew.
     """
 
     def __init__(self) -> None:
@@ -255,8 +255,11 @@ class RandomDraws(nn.Module):
         return draws.bernoulli_(probability, generator=self._on(x.device))
 
     def _on(self, device: torch.device) -> torch.Generator:
-        if self.generator.device.type != device.type:
-            self.generator = torch.Generator(device).manual_seed(self.seed)
+        if self.generator.device != device:
+            here = torch.Generator(device).manual_seed(self.seed)
+            if self.generator.device.type == device.type:  # another GPU
+                here.set_state(self.generator.get_state())
+            self.generator = here
         return self.generator
 
     def get_extra_state(self) -> dict[str, Any]:

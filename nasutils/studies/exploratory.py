@@ -4,14 +4,13 @@ one that failed is tried again.
 """
 
 import argparse
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from nasutils import paths
 from nasutils.report import params
-from nasutils.runs import Run
+from nasutils.runs import Run, copy_finished
 from nasutils.sweep.launch import sweep
 from nasutils.sweep.live import Lines
 from nasutils.sweep.pool import ENGINES, Task, home_of, name_of
@@ -90,11 +89,10 @@ def compute(campaign: Staged, machine: Machine, kept: Path, **how: Any) -> None:
 
 def bring(tasks: Iterable[Task], machine: Machine, kept: Path) -> None:
     """Copy the finished runs of these tasks from `kept` to the machine's folder, if not there."""
+    if machine.runs == kept:
+        return
     for task in tasks:
-        home = home_of(task, machine)
-        other = Run(kept / name_of(task))
-        if not home.finished and other.finished:
-            shutil.copytree(other.path, home.path, dirs_exist_ok=True)
+        copy_finished(Run(kept / name_of(task)), home_of(task, machine))
 
 
 def status(campaign: Staged, machine: Machine) -> Iterator[str]:

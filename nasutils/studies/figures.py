@@ -263,9 +263,9 @@ def during(results: Results, labels: Iterable[str], seed: int) -> Drawn:
     rows = []
     for row, label in zip(axes, shown, strict=True):
         _, own_seed = picked(results, label, seed)
-        run = results.runs[label, own_seed]
-        for ax, place in zip(row, (0, len(run.records) // 2, -1), strict=True):
-            record = run.records[place]
+        records = results.runs[label, own_seed].records
+        for ax, place in zip(row, (0, len(records) // 2, -1), strict=True):
+            record = records[place]
             epoch, mix = record["epoch"], record["mix"]["cell"]
             drawing.draw_weights(ax, EDGES, OPS, mix, key=False)
             ax.set_title(f"{label}, epoch {epoch}")

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nasutils.sweep.pool import Ended, Task, attempt, fitting, parcel
+from nasutils.sweep.pool import Ended, attempt, fitting
 from nasutils.training.computation import Machine
 
 
@@ -34,8 +34,8 @@ class Cluster:
             self.slots = min(room, workers or room)
             self._connection = stack.pop_all()
 
-    def start(self, name: str, task: Task) -> None:
-        self._busy[self._attempt.remote(parcel(task), self._machine)] = name
+    def start(self, name: str, content: bytes) -> None:
+        self._busy[self._attempt.remote(content, self._machine)] = name
 
     def ended(self, seconds: float) -> list[Ended]:
         over, _ = self._ray.wait(list(self._busy), timeout=seconds)

@@ -19,8 +19,6 @@ from multiprocessing.connection import Connection, wait
 from threading import Thread
 from typing import Literal, NamedTuple, Protocol
 
-import torch
-
 from nasutils import runs
 from nasutils.errors import choose, whole
 from nasutils.runs import Run
@@ -93,7 +91,8 @@ class Pool(Protocol):
 
     slots: int
 
-    def start(self, name: str, task: Task) -> None: ...
+    def start(self, name: str, content: bytes) -> None:
+        """Begin a run; content: the task, a `parcel`."""
 
     def ended(self, seconds: float) -> list[Ended]:
         """The runs that are over; waits for the first one, but not longer than `seconds`."""
@@ -119,12 +118,16 @@ def events(tasks: Mapping[str, Task], pool: Pool) -> Iterator[Event | None]:
     while waiting or running:
         while waiting and running < pool.slots:
             name = waiting.popleft()
-            if error := unsendable(tasks[name]):
-                yield Event(name, "failed", error)
+            try:
+                content = parcel(tasks[name])
+            except Exception as reason:  # whatever the parts of a task raise
+                yield Event(name, "failed", f"{type(reason).__name__}: {reason}")
                 continue
-            pool.start(name, tasks[name])
+            pool.start(name, content)
             running += 1
             yield Event(name, "running")
+        if not running and not waiting:  # none of them could be sent
+            return
         over = pool.ended(TICK)
         running -= len(over)
         for name, error, died in over:
@@ -178,15 +181,6 @@ def fitting(share: float, gpus: int) -> int:
     return gpus * math.floor(1 / share + 1e-9)
 
 
-def unsendable(task: Task) -> str | None:
-    """Why a task cannot be sent to another process, None if it can."""
-    try:
-        parcel(task)
-    except Exception as error:  # whatever the parts of a task raise
-        return f"{type(error).__name__}: {error}"
-    return None
-
-
 def parcel(task: Task) -> bytes:
     """A task for another process, with the code of what a notebook or a script defines."""
     import cloudpickle
@@ -198,9 +192,6 @@ def attempt(content: bytes, machine: Machine) -> str | None:
     """Run a task, a `parcel`, in this process; returns its error, None if it finished."""
     try:
         task: Task = _unpacked(content)
-        if machine.device.startswith("cuda:"):
-            # the stamp names this GPU, and no memory is taken on another
-            torch.cuda.set_device(machine.device)
         task.run(machine)
     except (Exception, SystemExit) as error:
         return f"{type(error).__name__}: {error}"
@@ -231,10 +222,10 @@ class Local:
         self._idle: list[_Worker] = []
         self._busy: dict[_Worker, str] = {}
 
-    def start(self, name: str, task: Task) -> None:
+    def start(self, name: str, content: bytes) -> None:
         worker = self._idle.pop() if self._idle else _Worker(self._free.pop())
         self._busy[worker] = name
-        worker.start(task)
+        worker.start(content)
 
     def ended(self, seconds: float) -> list[Ended]:
         ready = wait([worker.connection for worker in self._busy], seconds)
@@ -278,9 +269,9 @@ class _Worker:
         self.process.start()
         theirs.close()
 
-    def start(self, task: Task) -> None:
+    def start(self, content: bytes) -> None:
         with suppress(ConnectionError):
-            self.connection.send_bytes(parcel(task))
+            self.connection.send_bytes(content)
 
     def error(self) -> str | None:
         """The error of the task that ended, None if it finished. Raises one of DIED if the process

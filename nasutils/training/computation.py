@@ -3,8 +3,8 @@ a `Selection`. The machine they are computed on, what they are made of, how one 
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from inspect import signature
 from multiprocessing import parent_process
@@ -98,8 +98,8 @@ class Computation:
         """The computation at its epoch 0."""
         raise NotImplementedError
 
-    def over(self, run: Run) -> bool:
-        """Whether there is to be no further epoch after those of the run's records."""
+    def over(self, records: Sequence[runs.Result]) -> bool:
+        """Whether there is to be no further epoch after those of these records."""
         return False
 
     def result(self, epochs: Any, run: Run) -> runs.Result:
@@ -206,14 +206,16 @@ def finish(computation: Computation, machine: Machine) -> Run:
     def work(params: runs.Params, run: Run) -> runs.Result:
         epochs = computation.start(machine)
         run.restore(epochs.load_state_dict)
-        remaining = iter(()) if computation.over(run) else epochs.run()
+        records = run.records
+        remaining = iter(()) if computation.over(records) else epochs.run()
         for record in remaining:
             run.append(record, epochs.state_dict())
-            if computation.over(run):
+            records.append(record)
+            if computation.over(records):
                 break
         return computation.result(epochs, run)
 
-    with repeatable():
+    with repeatable(), on_gpu(machine.device):
         return runs.run(work, computation.params(), machine.runs, machine.device)
 
 
@@ -223,7 +225,7 @@ def measured(
     """What a measurement found: made once, as `finish` computes,
     and kept among the runs of the machine.
     """
-    with repeatable():
+    with repeatable(), on_gpu(machine.device):
         kept = runs.run(lambda params, run: measure(), params, machine.runs, machine.device)
     assert kept.result is not None
     return kept.result
@@ -242,6 +244,13 @@ def repeatable() -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.backends.cudnn.deterministic = deterministic
+
+
+def on_gpu(device: str) -> AbstractContextManager[Any]:
+    """Make the GPU of a device such as `cuda:1` the current one: the stamp names it, and no memory
+    is taken on another. Nothing on other devices.
+    """
+    return torch.cuda.device(device) if device.startswith("cuda:") else nullcontext()
 
 
 # Runs that are there

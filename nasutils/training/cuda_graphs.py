@@ -7,7 +7,7 @@ operations that run and gradients that are wanted; a step whose combination is n
 samples operations) runs as it would without.
 """
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -24,6 +24,10 @@ SEEN = 4
 """Number of times after which a combination is recorded:
 to compute it before also sets up what a recording must not.
 """
+REMEMBERED = 1000
+"""Number of combinations that are counted, those used last: a method that samples makes new ones
+at every step.
+"""
 KEPT = 6
 """Number of graphs that are kept, those used last."""
 
@@ -37,7 +41,7 @@ class Graphs:
 
     def __init__(self, loss: SupernetLoss, net: nn.Module) -> None:
         self.loss, self.net = loss, net
-        self._seen: Counter[Any] = Counter()
+        self._seen: dict[Any, int] = {}
         self._graphs: OrderedDict[Any, _Graph] = OrderedDict()
 
     def __call__(
@@ -50,9 +54,9 @@ class Graphs:
         wanted = tuple(m.requires_grad for m in mix.values())
         runs = tuple(tuple(map(tuple, rows)) for rows in active.values())
         key = (images.shape, images.dtype, wanted, len(weights), runs, self.net.training)
-        self._seen[key] += 1
+        seen = self._count(key)
         has_gradients = bool(weights) or any(wanted)
-        if self._seen[key] <= SEEN or not has_gradients:
+        if seen <= SEEN or not has_gradients:
             return self.loss(images, labels, mix, active)
         if key not in self._graphs:
             while len(self._graphs) >= KEPT:
@@ -60,6 +64,13 @@ class Graphs:
             self._graphs[key] = _Graph(self.loss, self.net, images, labels, mix, active, weights)
         self._graphs.move_to_end(key)
         return _Replayed.apply(self._graphs[key], images, labels, *mix.values(), *weights)
+
+    def _count(self, key: Any) -> int:
+        """How often a combination was used, this time included."""
+        self._seen[key] = self._seen.pop(key, 0) + 1  # those used last stand last
+        if len(self._seen) > REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+        return self._seen[key]
 
 
 class _Graph:

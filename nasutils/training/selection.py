@@ -47,7 +47,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasutils import runs, spaces
+from nasutils import runs
 from nasutils.data import ImageSet, index_batches
 from nasutils.errors import choose, up_to, whole
 from nasutils.measures import leakage
@@ -300,8 +300,8 @@ class Selection(Computation):
     @property
     def rounds(self) -> list[list[Choice]]:
         """The choices in their order, see the function `rounds`."""
-        space = spaces.get(self.search.space)
-        return rounds(space, space.check_policy(self.search.options.get("policy")), self.seed)
+        method = method_of(self.search)
+        return rounds(method.space, method.space.check_policy(method.policy), self.seed)
 
     @property
     def epochs(self) -> int:

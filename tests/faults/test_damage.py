@@ -312,14 +312,14 @@ def test_every_record_says_where_it_lies_when_it_is_damaged(root):
 def test_of_two_processes_the_first_sets_a_damaged_run_aside(old, monkeypatch, capsys):
     (old.path / "result.json").write_text("{")
     aside = old.path.with_name(f"{old.path.name}.damaged")
-    locked = runs._locked
+    held = runs._held
 
     def after_the_other(folder):
-        monkeypatch.setattr(runs, "_locked", locked)
+        monkeypatch.setattr(runs, "_held", held)
         runs.set_aside(old)
-        return locked(folder)
+        return held(folder)
 
-    monkeypatch.setattr(runs, "_locked", after_the_other)
+    monkeypatch.setattr(runs, "_held", after_the_other)
     runs.set_aside(old)
     assert aside.exists() and not old.path.exists()
     assert [path.name for path in old.path.parent.glob("*.damaged*")] == [aside.name]
@@ -331,3 +331,94 @@ def test_a_run_that_another_process_computes_is_not_waited_for(old):
     with runs._locked(old.path):
         runs.set_aside(old)
     assert old.path.exists()
+
+
+def set_aside_before_the_lock_is_taken(home, monkeypatch):
+    """Let another process rename the folder while this one waits; returns its new name."""
+    aside = home.path.with_name(f"{home.path.name}.damaged")
+    take = runs._take
+
+    def after_the_other(descriptor, path):
+        monkeypatch.setattr(runs, "_take", take)
+        home.path.rename(aside)
+        take(descriptor, path)
+
+    monkeypatch.setattr(runs, "_take", after_the_other)
+    return aside
+
+
+def test_who_waited_for_a_folder_that_was_set_aside_computes_in_a_new_one(
+    old, tmp_path, monkeypatch
+):
+    (old.path / "result.json").unlink()
+    aside = set_aside_before_the_lock_is_taken(old, monkeypatch)
+    assert run(work, PARAMS, tmp_path).result == {"epochs": 3, "accuracy": 12.5}
+    assert not (aside / "result.json").exists()
+
+
+def test_who_waited_to_set_a_run_aside_leaves_it_to_the_other(old, monkeypatch, capsys):
+    (old.path / "result.json").write_text("{")
+    aside = set_aside_before_the_lock_is_taken(old, monkeypatch)
+    runs.set_aside(old)
+    assert [path.name for path in aside.parent.iterdir()] == [aside.name]
+    assert capsys.readouterr().out == ""
+
+
+# Copies
+
+
+def test_a_copy_has_the_files_of_the_run_and_nothing_of_the_way(home, tmp_path):
+    home.fail("of another day")
+    copy = Run(tmp_path / "other" / home.path.name)
+    copy.fail("of yesterday")
+    runs.copy_finished(home, copy)
+    assert {file.name for file in copy.path.iterdir()} == {*runs.FILES, DIGEST, "lock"}
+    assert copy.result == home.result and copy.records == home.records
+
+
+def test_a_copy_that_was_broken_off_is_no_finished_run(home, tmp_path, monkeypatch):
+    copy = Run(tmp_path / "other" / home.path.name)
+    write_whole = runs.write_whole
+
+    def until_the_result(path, content):
+        if path.name == "result.json":
+            raise OSError("killed")
+        write_whole(path, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runs, "write_whole", until_the_result)
+        with pytest.raises(OSError, match="killed"):
+            runs.copy_finished(home, copy)
+    assert copy.result is None
+    runs.copy_finished(home, copy)
+    assert copy.result == home.result
+
+
+def test_a_copy_takes_the_place_of_a_damaged_run_and_of_no_sound_one(old, tmp_path):
+    copy = Run(tmp_path / "other" / old.path.name)
+    shutil.copytree(old.path, copy.path)
+    (copy.path / DIGEST).write_text("of other files")
+    runs.copy_finished(old, copy)
+    assert copy.result == old.result
+    stamped = (copy.path / "stamp.json").stat().st_mtime_ns
+    runs.copy_finished(old, copy)
+    assert (copy.path / "stamp.json").stat().st_mtime_ns == stamped
+
+
+def test_a_damaged_run_is_not_copied(old, tmp_path):
+    no_json(old.path / "stamp.json")
+    runs.copy_finished(old, Run(tmp_path / "other" / old.path.name))
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_run_is_verified_by_reading_each_of_its_files_once(home, monkeypatch):
+    read = []
+    content = runs._content
+
+    def seen(path):
+        read.append(path.name)
+        return content(path)
+
+    monkeypatch.setattr(runs, "_content", seen)
+    assert home.finished
+    assert sorted(read) == sorted([*runs.SUMMED, DIGEST])

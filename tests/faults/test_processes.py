@@ -104,7 +104,7 @@ def test_no_pool_is_given_what_cannot_be_sent():
     class Given:
         slots = 1
 
-        def start(self, name, task):
+        def start(self, name, content):
             self.names = [name]
 
         def ended(self, seconds):
@@ -119,6 +119,14 @@ def test_no_pool_is_given_what_cannot_be_sent():
     ]
 
 
+def test_nothing_is_waited_for_where_no_task_can_be_sent():
+    class Unused:
+        slots = 1
+
+    happened = list(events({"bad": Odd("nothing", carries=threading.Lock())}, Unused()))
+    assert [event.state for event in happened] == ["failed"]
+
+
 def test_a_run_that_finished_has_not_failed_although_its_process_died(tmp_path):
     """Killed between its result and its answer, three times."""
     (home,) = sweep([ONE], Machine(tmp_path), workers=1)
@@ -126,7 +134,7 @@ def test_a_run_that_finished_has_not_failed_although_its_process_died(tmp_path):
     class Deaf:
         slots = 1
 
-        def start(self, name, task):
+        def start(self, name, content):
             self.name = name
 
         def ended(self, seconds):

@@ -8,7 +8,6 @@ import copy
 import json
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -511,7 +510,7 @@ def test_the_eigenvalue_is_refused_where_edges_have_no_softmax():
 
 def test_leakage_is_tabulated_on_every_space(tmp_path):
     records = list(search("darts", space=spaces.get("s2"), probe_every=1, epochs=1).run())
-    table = tables.leakage_table({("DARTS", 0): SimpleNamespace(records=records)})
+    table = tables.leakage_table({("DARTS", 0): records})
     assert len(table) == 1 and table["bypass"].notna().all() and table["skip_cut"].isna().all()
 
 

@@ -20,13 +20,12 @@ from torch.distributions import Dirichlet, kl_divergence
 from nasutils import data, methods, spaces
 from nasutils.methods import relax, schedules
 from nasutils.methods.beta_darts import penalty
-from nasutils.methods.darts_minus import auxiliary_skip, skip_masks
+from nasutils.methods.darts_minus import skip_masks, with_added_skip
 from nasutils.methods.drnas import better_half, concentration, kl_to_flat
 from nasutils.methods.gaea_bilevel import simplex
 from nasutils.methods.gdas import gumbel, hard_softmax
 from nasutils.methods.milenas import mixed_level
 from nasutils.methods.pc_darts import edge_weights, incoming
-from nasutils.methods.surgenas import identity_inside
 from nasutils.spaces.nasbench201 import (
     EDGES,
     KERNELS,
@@ -686,21 +685,22 @@ def run(cell, x, weights):
 
 
 @pytest.mark.parametrize(
-    ("rule", "extra"),
+    ("name", "extra"),
     [
-        (auxiliary_skip, lambda weights, x: 0.7 * x),
-        (identity_inside, lambda weights, x: sum(w * 0.7 * x for w in weights)),
+        ("darts-minus", lambda weights, x: 0.7 * x),
+        ("surgenas", lambda weights, x: sum(w * 0.7 * x for w in weights)),
     ],
 )
-def test_an_added_identity_is_an_added_weight_of_the_skip(rule, extra):
+def test_an_added_identity_is_an_added_weight_of_the_skip(name, extra):
     torch.manual_seed(0)
     cell, x, weights = (
         SupernetCell(4).double(),
         noise(3, 4, 6, 6),
         noise(6, 5, seed=1).abs().requires_grad_(),
     )
-    skip = skip_masks(NB201, "test")["cell"]
-    found, expected = run(cell, x, rule(weights, skip, 0.7)), plain(cell, x, weights, extra=extra)
+    method = make(name, initial=0.7)
+    mix = with_added_skip({"cell": weights}, NB201, skip_masks(NB201, "test"), method.added)
+    found, expected = run(cell, x, mix["cell"]), plain(cell, x, weights, extra=extra)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-10)
     g = noise(*found.shape, seed=2)
     gradients = [torch.autograd.grad((y * g).sum(), weights)[0] for y in (found, expected)]

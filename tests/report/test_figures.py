@@ -327,6 +327,11 @@ def controls(box):
     return {control.description: control for control in found}, picture
 
 
+def test_leakage_explorer_says_when_nothing_was_probed():
+    with pytest.raises(ValueError, match="no record holds a probe: search with `probe_every`"):
+        widgets.leakage_explorer([{"epoch": 0}], ["0 to 1"], OPS)
+
+
 def test_leakage_explorer_cuts_the_operation_that_is_picked():
     edges = [f"{s} to {t}" for s, t in EDGES]
     found, picture = controls(widgets.leakage_explorer([record(e) for e in range(5)], edges, OPS))

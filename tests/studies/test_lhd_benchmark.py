@@ -227,7 +227,7 @@ def made_up(quality, seeds=(0, 1, 2, 3, 4), noise=0.0, proxy_cells=12, random_ne
             "macs": 1e6,
         }
         runs[key] = SimpleNamespace(
-            result={
+            sound_result={
                 **result,
                 "genotype": texts.get((SearchKey(*key[1:4], key.seed), key.policy), ""),
             },
@@ -239,6 +239,12 @@ def made_up(quality, seeds=(0, 1, 2, 3, 4), noise=0.0, proxy_cells=12, random_ne
     }
     steps = pd.DataFrame({"lhd": [1.0, 1.1, 0.9, 1.0, 1.0], "darts": [2.0, 2.2, 1.9, 2.0, 2.1]})
     return Results.of(searched, runs, steps, ["svhn"])
+
+
+def test_a_damaged_training_is_left_out(tmp_path):
+    (tmp_path / "result.json").write_text("{")
+    key = FinalKey(*range(len(FinalKey._fields)))
+    assert Results.of({}, {key: Run(tmp_path)}, pd.DataFrame()).finals.empty
 
 
 def by_method(key):
@@ -369,6 +375,17 @@ def test_with_one_data_set_nothing_is_transferred():
     results = made_up(by_method, (0, 1))
     alone = results.finals[results.finals["target"] == results.finals["searched"]]
     assert lhd_tables.transferred(Results(results.searches, alone, results.steps)).empty
+
+
+def test_conditions_that_are_not_complete_have_no_ranks():
+    results = made_up(by_method, (0, 1))
+    of_random = results.finals["method"] == "Random"
+    missing = (results.finals["policy"] == "4out") & of_random & results.finals["kind"].eq("final")
+    partly = Results(results.searches, results.finals[~missing], results.steps)
+    table = lhd_tables.condition_ranks(partly)
+    assert set(table["policy"]) == {"base", "1m", "3ops"} and table["rank"].notna().all()
+    _, chance = lhd_tables.rank_table(partly)
+    assert chance["conditions"] == len(table[["dataset", "policy"]].drop_duplicates())
 
 
 def test_the_widget_moves_one_figure_for_some_conditions(monkeypatch):

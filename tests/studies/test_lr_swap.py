@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from nasutils import paths, spaces
-from nasutils.measures import stopping
+from nasutils.measures.tables import records_of
 from nasutils.methods import relax
 from nasutils.report import claims
 from nasutils.studies.lr_swap import figures, readings
@@ -27,8 +27,7 @@ from nasutils.studies.lr_swap import variants as study
 from nasutils.studies.lr_swap.claims import CLAIMS
 from nasutils.studies.lr_swap.variants import NAMED, VARIANTS
 from nasutils.sweep.launch import name_of
-from nasutils.training.computation import Machine
-from nasutils.training.experiment import Experiment, build
+from nasutils.training.experiment import Experiment
 
 SHEET = json.loads((Path(__file__).parents[1] / "truth" / "schedules.json").read_text())[
     "nb201_w_lr"
@@ -134,25 +133,6 @@ def test_the_baseline_is_a_plain_search_with_eigenvalues():
     assert name_of(ours["DARTS", 3]) == name_of(theirs)
 
 
-def test_the_four_cells_of_the_darts_space_are_those_at_the_peaks():
-    tiny = {
-        "dataset": "digits",
-        "resolution": 8,
-        "images": 16,
-        "channels": 2,
-        "cells": 3,
-        "evaluation": 8,
-    }
-    recipe = study.ss_search(**tiny).recipe
-    assert recipe == {"batch": 80, "weight_lr": 0.025, "weight_lr_end": 0.025}
-    search = build(replace(study.ss_search(3, **tiny), recipe={**recipe, "batch": 16}), Machine())
-    records = list(search.run())
-    peaks = stopping.magnitudes(stopping.alphas(records, search.method.space)).argmax(axis=0)
-    cells = study.ss_cells(records)
-    for name, op in study.SS_CELLS.items():
-        assert cells[name] == records[peaks[search.method.space.ops.index(op)]]["genotype"]
-
-
 def test_only_darts_and_ex_darts_are_followed_and_searched_from_all_seeds():
     searches = study.searches(study.chosen([]), [0, 1, 2], [7], **SETTING)
     assert {label for (label, _), e in searches.items() if e.eigenvalue_every} == set(study.CORE)
@@ -229,7 +209,7 @@ def results(operation="nor_conv_3x3", gains=()):
     gains: label -> on the last cell.
     """
     runs = made_up_runs()
-    decisions = outcomes.decisions(runs)
+    decisions = outcomes.decisions(records_of(runs))
     curve = [86, 90, 92, 93, 88, 80, 75, 73]
     conv = [2, 3, 4, 6, 1, 1, 1, 1]
     rows = [
@@ -291,7 +271,9 @@ def test_missing_settings_are_inconclusive():
 
 
 def test_decisions_hold_the_epoch_its_accuracy_and_the_time():
-    table = outcomes.decisions(made_up_runs(seeds=1)).set_index(["criterion", "operation"])
+    table = outcomes.decisions(records_of(made_up_runs(seeds=1))).set_index(
+        ["criterion", "operation"]
+    )
     peak = table.loc["peak", "nor_conv_3x3"]
     assert (peak["epoch"], peak["share"], peak["seconds"]) == (3, 1.0, 16.0)
     assert (
@@ -332,7 +314,7 @@ def test_an_own_method_is_judged_beside_those_of_the_study():
     runs = made_up_runs(("DARTS", "warm-up 10", "Mine"))
     searched = replace(
         results(gains={"warm-up 10": 1.0, "Mine": 2.0}),
-        decisions=outcomes.decisions(runs),
+        decisions=outcomes.decisions(records_of(runs)),
         judged=("DARTS", "Mine"),
     )
     table = tables.criteria_table(searched)

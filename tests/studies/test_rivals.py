@@ -15,6 +15,7 @@ import pytest
 from nasutils import paths, spaces
 from nasutils.measures import searches
 from nasutils.report import params
+from nasutils.runs import Run
 from nasutils.spaces.genotype import Genotype
 from nasutils.studies import exploratory, rivals
 from nasutils.studies.confirmation import plan
@@ -252,6 +253,18 @@ def test_three_cures_of_one_search_and_their_networks(machine):
     finals = dict(zip(trained, sweep(list(trained.values()), machine, workers=1), strict=True))
     table = rivals.tested(finals)
     assert table.columns.tolist() == list(tasks.CURES) and table.notna().all(axis=None)
+
+
+def damaged(folder):
+    """A finished run of which a file cannot be read."""
+    folder.mkdir()
+    (folder / "result.json").write_text("{")
+    return Run(folder)
+
+
+def test_a_damaged_run_is_left_out_of_the_tables(tmp_path):
+    broken = {("DARTS", 1): damaged(tmp_path / "broken")}
+    assert rivals.tested(broken).empty and rivals.tabulated(broken).empty
 
 
 # All runs of a comparison

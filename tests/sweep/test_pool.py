@@ -83,7 +83,7 @@ class Scripted:
         self.slots, self.deaths, self.errors = slots, Counter(deaths), dict(errors)
         self.under_way, self.most, self.idle = [], 0, 0
 
-    def start(self, name, task):
+    def start(self, name, content):
         self.under_way.append(name)
         self.most = max(self.most, len(self.under_way))
 

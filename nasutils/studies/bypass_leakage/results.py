@@ -43,12 +43,13 @@ class Results:
         """The results of the searches that finished (n says how many), and of final networks,
         finished or not.
         """
-        epochs = tables.epochs_table(runs)
+        records = tables.records_of(runs)
+        epochs = tables.epochs_table(records)
         return cls(
             runs=runs,
             epochs=epochs,
             last=tables.last_epoch(epochs),
-            leakage=tables.leakage_table(runs),
+            leakage=tables.leakage_table(records),
             speedup=speedup,
             finals=finals_table(finals),
         )

@@ -27,8 +27,11 @@ from nasutils.training.computation import Machine
 from nasutils.training.experiment import Experiment
 from nasutils.training.finalnet import Evaluation
 
+Planned = Experiment | Evaluation
+"""A task of the plan."""
 
-def scale_of(task: Experiment | Evaluation) -> str:
+
+def scale_of(task: Planned) -> str:
     """Where a run of the plan is kept: those on full-size images are of paper scale."""
     return "laptop" if task.resolution else "paper"
 
@@ -40,6 +43,16 @@ class Waiting(NamedTuple):
     task: Task
 
 
+class Found(NamedTuple):
+    """The finished runs at one moment, and the tasks of those that are missing: searches, and
+    networks whose cells are known.
+    """
+
+    searches: dict[ArmKey, Run]
+    networks: dict[ArmKey, Run]
+    missing: dict[ArmKey, Planned]
+
+
 @dataclass(frozen=True)
 class Campaign:
     """The runs of a part of the plan at one scale, in a folder;
@@ -47,6 +60,8 @@ class Campaign:
 
     own: paths of own data. A plan names such data by their content, so its runs are found without
     them.
+
+    What is finished may change between two calls, so a call looks once and hands it on.
     """
 
     study: Study
@@ -56,23 +71,25 @@ class Campaign:
 
     def searches(self) -> dict[ArmKey, Experiment]:
         """The searches of this scale, in the order in which they are computed."""
-        found = {}
-        for arm, seed, search in self.study.searches():
-            if scale_of(search) == self.scale:
-                found[arm.name, seed] = search
-        return found
+        return {(arm.name, seed): search for arm, seed, search in self._planned}
 
-    def networks(self) -> dict[ArmKey, Evaluation]:
-        """The networks of cells that finished searches found, and of cells that the plan names."""
+    def networks(self, found: Mapping[ArmKey, Run]) -> dict[ArmKey, Evaluation]:
+        """The networks of cells that these searches found, and of cells that the plan names.
+
+        found: the finished searches, see `finished`.
+        """
         of_searches = {}
-        for arm, seed, search in self.study.searches():
-            if not arm.final or scale_of(search) != self.scale:
-                continue
-            run = self.run(search)
-            result = run.result if run else None
-            if result:
+        for arm, seed, search in self._planned:
+            run = found.get((arm.name, seed)) if arm.final else None
+            if run and (result := run.sound_result):
                 of_searches[arm.name, seed] = arm.evaluation(search, result["genotype"])
         return of_searches | self._given
+
+    @cached_property
+    def _planned(self) -> list[tuple[Arm, int, Experiment]]:
+        """The searches of this scale, each with its arm and seed."""
+        every = self.study.searches()
+        return [(arm, seed, task) for arm, seed, task in every if scale_of(task) == self.scale]
 
     @cached_property
     def _given(self) -> dict[ArmKey, Evaluation]:
@@ -90,38 +107,19 @@ class Campaign:
         searches to come as well, count as an arm of their own.
         """
         found = Counter[str]()
-        for name, _ in self.searches():
-            found[name] += 1
-            arm = self.study.arm(name)
-            if isinstance(arm, Arm) and arm.final:
-                found[self._counted(name, network=True)] += 1
+        for arm, _, _ in self._planned:
+            found[arm.name] += 1
+            if arm.final:
+                found[self._counted(arm.name, network=True)] += 1
         return found + Counter(name for name, _ in self._given)
-
-    @cached_property
-    def absent(self) -> dict[str, str]:
-        """Why the images of a data set cannot be had, by its name; its runs wait."""
-        tasks: list[Experiment | Evaluation] = [*self.searches().values(), *self._given.values()]
-        needed = {str(task.dataset) for task in tasks if self.run(task) is None}
-        found = {}
-        for name in sorted(needed):
-            reason = data.missing(name, self.machine.data, download=self.machine.download)
-            if reason is not None:
-                found[name] = reason
-        return found
 
     def run(self, task: Task) -> Run | None:
         """The finished run of a task, wherever it is. None if it is not finished or damaged."""
-        for root in (self.machine.runs, paths.runs(self.scale)):
+        for root in dict.fromkeys([self.machine.runs, paths.runs(self.scale)]):
             run = Run(root / name_of(task))
             if run.finished:
                 return run
         return None
-
-    def results(self) -> Results:
-        """What the plan says of the runs that are finished."""
-        searches = self.finished(self.searches())
-        networks = self.finished(self.networks())
-        return Results(self.study, searches, networks)
 
     def finished(self, tasks: Mapping[ArmKey, Task]) -> dict[ArmKey, Run]:
         """The runs of those of these tasks that are finished, see `run`."""
@@ -131,17 +129,49 @@ class Campaign:
                 found[key] = run
         return found
 
-    def left(self) -> dict[ArmKey, Experiment | Evaluation]:
+    def found(self) -> Found:
+        """What is finished now, and what is missing."""
+        searches = self.searches()
+        searched = self.finished(searches)
+        networks = self.networks(searched)
+        trained = self.finished(networks)
+        # The network of a search has its key: it is missing only where the search is not.
+        missing: dict[ArmKey, Planned] = {}
+        missing |= {key: task for key, task in searches.items() if key not in searched}
+        missing |= {key: task for key, task in networks.items() if key not in trained}
+        return Found(searched, trained, missing)
+
+    def results(self) -> Results:
+        """What the plan says of the runs that are finished."""
+        found = self.found()
+        return Results(self.study, found.searches, found.networks)
+
+    def left(self) -> dict[ArmKey, Planned]:
         """Runs that are not finished and could be computed:
         searches, and networks whose cells are known.
         """
-        found: dict[ArmKey, Experiment | Evaluation] = {}
-        # The network of a search has its key, and takes its place: the search is finished.
-        tasks: dict[ArmKey, Experiment | Evaluation] = {**self.searches(), **self.networks()}
-        for key, task in tasks.items():
-            if self.run(task) is None and str(task.dataset) not in self.absent:
-                found[key] = task
+        return self._with_images(self.found().missing)
+
+    def _with_images(self, missing: Mapping[ArmKey, Planned]) -> dict[ArmKey, Planned]:
+        """Those whose images can be had."""
+        absent = self._absent(missing)
+        return {key: task for key, task in missing.items() if str(task.dataset) not in absent}
+
+    def _absent(self, missing: Mapping[ArmKey, Planned]) -> dict[str, str]:
+        """Why the images of a data set cannot be had, by its name; its runs wait."""
+        found = {}
+        for name in sorted({str(task.dataset) for task in missing.values()}):
+            if name not in self._reasons:
+                machine = self.machine
+                self._reasons[name] = data.missing(name, machine.data, download=machine.download)
+            if reason := self._reasons[name]:
+                found[name] = reason
         return found
+
+    @cached_property
+    def _reasons(self) -> dict[str, str | None]:
+        """Why images cannot be had, None where they can, by name: looked for once."""
+        return {}
 
     def compute(self, workers: int, engine: str = "local", gpus: float = 0.0) -> None:
         """Compute all that is left, `workers` runs side by side, see `sweep`,
@@ -173,7 +203,9 @@ class Campaign:
         return {name: left[name] for name, block in blocks.items() if block == first}
 
     def _set_damaged_aside(self) -> None:
-        tasks: list[Task] = [*self.searches().values(), *self.networks().values()]
+        searches = self.searches()
+        networks = self.networks(self.finished(searches))
+        tasks: list[Task] = [*searches.values(), *networks.values()]
         for task in tasks:
             set_aside(home_of(task, self.machine))
 
@@ -181,20 +213,35 @@ class Campaign:
         """In words: what is done, what failed or does not count,
         and how long the rest will take.
         """
-        results = self.results()
+        found = self.found()
+        results = Results(self.study, found.searches, found.networks)
+        absent = self._absent(found.missing)
         done = self._done(results)
         wanted = self.arms()
         lines = [f"{'arm':32} done   of"]
         lines += [f"{name:32} {done[name]:4} {number:4}" for name, number in wanted.items()]
-        lines += [f"left out, {name}: {reason}" for name, reason in self.absent.items()]
+        lines += [f"left out, {name}: {reason}" for name, reason in absent.items()]
+        if absent:
+            lines.append("here --data says in which folder images lie, --own where own data do")
         for name, reason in results.refused.items():
             lines.append(
                 f"does not count: {name}: {reason}; without its folder it is computed anew"
             )
-        lines += [f"failed: {label}: {error}" for label, error in self.failures()]
-        outlook = self._outlook(results, workers)
+        lines += [f"failed: {label}: {error}" for label, error in self._failures(found.missing)]
+        lines += self._where(results)
+        outlook = self._outlook(results, found.missing, workers)
+        if absent:
+            outlook += " once the images are there"
         lines.append(f"{done.total()} of {sum(wanted.values())} runs finished, {outlook}")
         return "\n".join(lines)
+
+    def _where(self, results: Results) -> Iterator[str]:
+        """How many finished runs lie in the machine's folder, if that is not the repository's."""
+        root = self.machine.runs
+        if root != paths.runs(self.scale):
+            runs = chain(results.searches.values(), results.networks.values())
+            here = sum(run.path.parent == root for run in runs)
+            yield f"{here} of the finished runs lie in {root}, the others in the repository"
 
     def _counted(self, arm: str, network: bool) -> str:
         """What `arms` counts a run of an arm under."""
@@ -212,22 +259,21 @@ class Campaign:
         networks = [self._counted(arm, network=True) for arm, _ in results.networks]
         return Counter(searches + networks)
 
-    def _outlook(self, results: Results, workers: int) -> str:
-        hours = self._seconds_left(results) / workers / 3600
+    def _outlook(self, results: Results, missing: Mapping[ArmKey, Planned], workers: int) -> str:
+        hours = self._seconds_left(results, missing) / workers / 3600
         if isnan(hours):
             return "time left not known yet"
-        without = ", without those left out" if self.absent else ""
-        return f"about {ceil(hours)} h left on {workers} processes{without}"
+        return f"about {ceil(hours)} h left on {workers} processes"
 
-    def failures(self) -> Iterator[tuple[str, str]]:
+    def _failures(self, missing: Mapping[ArmKey, Planned]) -> Iterator[tuple[str, str]]:
         """Runs that ended in an error or are damaged, each with what is wrong."""
-        for key, task in self.left().items():
+        for key, task in self._with_images(missing).items():
             if failure := home_of(task, self.machine).failure:
                 yield self._label(key, task), failure["error"]
 
-    def _seconds_left(self, results: Results) -> float:
-        """Seconds that the runs that are left will take, by the mean of what the finished runs of
-        their arm took (see `arms`), or of all arms where none is finished.
+    def _seconds_left(self, results: Results, missing: Mapping[ArmKey, Planned]) -> float:
+        """Seconds that the missing runs will take, by the mean of what the finished runs of their
+        arm took (see `arms`), or of all arms where none is finished.
         """
         costs = defaultdict(list)
         for network, runs in ((False, results.searches), (True, results.networks)):
@@ -236,11 +282,11 @@ class Campaign:
         usual = list(chain(*costs.values()))
         if not usual:
             return nan
-        return sum(fmean(costs[arm] or usual) for arm in self._arms_left())
+        return sum(fmean(costs[arm] or usual) for arm in self._arms_of(missing))
 
-    def _arms_left(self) -> Iterator[str]:
-        """What each run that is left is counted under, those of networks to come as well."""
-        for (name, _), task in self.left().items():
+    def _arms_of(self, missing: Mapping[ArmKey, Planned]) -> Iterator[str]:
+        """What each missing run is counted under, those of networks to come as well."""
+        for (name, _), task in missing.items():
             network = isinstance(task, Evaluation)
             yield self._counted(name, network)
             arm = self.study.arm(name)

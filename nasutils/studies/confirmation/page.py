@@ -235,8 +235,9 @@ def committed(study: Study) -> Results:
     networks: dict[ArmKey, Run] = {}
     for scale in ("laptop", "paper"):
         campaign = Campaign(study, Machine(paths.runs(scale)), scale)
-        searches |= campaign.finished(campaign.searches())
-        networks |= campaign.finished(campaign.networks())
+        found = campaign.found()
+        searches |= found.searches
+        networks |= found.networks
     return Results(study, searches, networks)
 
 

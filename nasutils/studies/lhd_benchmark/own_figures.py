@@ -20,6 +20,7 @@ from nasutils.studies.lhd_benchmark.figures import (
 from nasutils.studies.lhd_benchmark.results import Results
 from nasutils.studies.lhd_benchmark.tables import (
     budget_ranks,
+    condition_ranks,
     proxy_agreement,
     proxy_pairs,
     rank_table,
@@ -43,16 +44,22 @@ def budgets(results: Results) -> Drawn:
     for ax, dataset in zip(axes, results.datasets, strict=True):
         part = table[table["dataset"] == dataset]
         ranks = part.pivot(index="method", columns="budget", values="rank")
-        ranks = ranks[results.budgets]
-        _draw_moves(ax, ranks.loc[results.methods])
-        _name_ends(ax, ranks.iloc[:, -1], ranks.shape[1] - 1)
-        ax.set_xticks(range(ranks.shape[1]), [f"{budget} budget" for budget in ranks])
-        ax.set(title=DATASET_TITLES[dataset], xlim=(-0.1, ranks.shape[1] - 0.5))
-        ax.grid(visible=False)
+        _draw_budgets(ax, ranks[results.budgets], results.methods)
+        ax.set_title(DATASET_TITLES[dataset])
     axes[0].set(ylabel="rank (1: best)", ylim=(methods + 0.5, 0.5))
     axes[0].set_yticks(range(1, methods + 1))
     plots.note(figure, "ranks of means over searches; thick: moved by three places or more")
     return figure, table
+
+
+def _draw_budgets(ax: Axes, ranks: pd.DataFrame, methods: Sequence[str]) -> None:
+    """A panel of budgets, side by side. ranks: methods by budgets; methods: in their order."""
+    budgets = list(ranks)
+    _draw_moves(ax, ranks.loc[list(methods)])
+    _name_ends(ax, ranks[budgets[-1]], len(budgets) - 1)
+    ax.set_xticks(range(len(budgets)), [f"{budget} budget" for budget in budgets])
+    ax.set_xlim(-0.1, len(budgets) - 0.5)
+    ax.grid(visible=False)
 
 
 def _draw_moves(ax: Axes, ranks: pd.DataFrame) -> None:
@@ -88,24 +95,16 @@ def proxy(results: Results) -> Drawn:
 
 
 def ranks(results: Results) -> Drawn:
-    """Average rank of each method over the conditions, and its rank in each of them, by data set.
+    """Average rank of each method over the complete conditions, and its rank in each of them, by
+    data set.
 
     Bars on the right join methods that are not told apart, by the permutation's critical
     difference, which is drawn above.
     """
     table, chance = rank_table(results)
-    datasets = [dataset for dataset, _ in results.conditions]
-    placed = pd.DataFrame(results.ranks(), index=datasets, columns=results.methods)
     figure, ax = plots.panel(1.2 + 0.2 * len(table))
-    for y, (method, rank) in enumerate(zip(table["method"], table["rank"], strict=True)):
-        for dataset in results.datasets:
-            here = placed.loc[dataset, method]
-            heights = y + np.linspace(-0.18, 0.18, len(here))
-            color, marker = SEARCHED[dataset]
-            label = "" if y else f"{DATASET_TITLES[dataset]}, four policies"
-            ax.plot(here, heights, marker, color=color, ms=3, alpha=0.7, label=label)
-        label = "" if y else "average"
-        ax.plot(rank, y, marker="|", ms=13, mew=2, color="0.1", label=label)
+    _draw_conditions(ax, condition_ranks(results), list(table["method"]))
+    ax.plot(table["rank"], table.index, "|", ms=13, mew=2, color="0.1", label="average")
     _critical(ax, table["rank"].tolist(), chance["difference"])
     ax.set_yticks(range(len(table)), table["method"])
     # Over the first row: the critical difference.
@@ -114,6 +113,20 @@ def ranks(results: Results) -> Drawn:
     figure.legend(loc="outside upper center", ncols=3)
     plots.note(figure, "bars on the right join methods that are not told apart by average rank")
     return figure, table
+
+
+def _draw_conditions(ax: Axes, placed: pd.DataFrame, methods: Sequence[str]) -> None:
+    """A row per method: a mark per condition, those of a data set a little below each other.
+
+    placed: see `condition_ranks`.
+    """
+    for dataset, part in placed.groupby("dataset", sort=False):
+        policies = part["policy"].unique()
+        offsets = dict(zip(policies, np.linspace(-0.18, 0.18, len(policies)), strict=True))
+        heights = part["method"].map(methods.index) + part["policy"].map(offsets)
+        color, marker = SEARCHED[str(dataset)]
+        label = f"{DATASET_TITLES[str(dataset)]}, four policies"
+        ax.plot(part["rank"], heights, marker, color=color, ms=3, alpha=0.7, label=label)
 
 
 def _critical(ax: Axes, average: Sequence[float], difference: float) -> None:

@@ -51,7 +51,10 @@ class Results:
         missing: Sequence[str] = (),
     ) -> "Results":
         """The results of the runs that finished; n says how many."""
-        rows = [{**key._asdict(), **_row(run)} for key, run in finals.items()]
+        rows = []
+        for key, run in finals.items():
+            if result := run.sound_result:
+                rows.append({**key._asdict(), **_row(result, run)})
         columns = [*FinalKey._fields, "accuracy", "best", "params", "macs", "seconds", "genotype"]
         return cls(searches, pd.DataFrame(rows, columns=columns), steps, tuple(missing))
 
@@ -125,15 +128,14 @@ class Results:
         return scores.dropna().to_numpy(dtype=float)
 
 
-def _row(run: Run) -> dict[str, object]:
-    found = run.result or {}
+def _row(result: Result, run: Run) -> dict[str, object]:
     return {
-        "accuracy": found["test_accuracy"],
-        "best": found["best_test_accuracy"],
-        "params": found["params"],
-        "macs": found["macs"],
+        "accuracy": result["test_accuracy"],
+        "best": result["best_test_accuracy"],
+        "params": result["params"],
+        "macs": result["macs"],
         "seconds": planning.seconds(run.records),
-        "genotype": found["genotype"],
+        "genotype": result["genotype"],
     }
 
 

@@ -181,12 +181,13 @@ def cost_table(results: Results) -> pd.DataFrame:
     """
     rows = []
     for key, (_, run) in results.searches.items():
-        peaks = [record["cost"]["peak_memory_bytes"] for record in run.records]
+        records = run.records
+        peaks = [record["cost"]["peak_memory_bytes"] for record in records]
         rows.append(
             {
                 "budget": key.budget,
                 "method": key.method,
-                "search_minutes": planning.seconds(run.records) / 60,
+                "search_minutes": planning.seconds(records) / 60,
                 "peak_memory": max(peaks, default=np.nan) / 2**30,
             }
         )
@@ -205,7 +206,7 @@ def rank_table(results: Results) -> tuple[pd.DataFrame, dict[str, float]]:
     and so count.
     """
     means = results.by_condition()
-    complete = ~np.isnan(means).any(axis=0)
+    complete = _complete(means)
     placed = ranking.ranks(means[:, complete].T)  # (conditions, methods)
     best = placed.min(axis=1, keepdims=True)  # shared first places are 1.5 and more
     table = pd.DataFrame({"method": results.methods, "rank": placed.mean(axis=0)})
@@ -220,6 +221,25 @@ def rank_table(results: Results) -> tuple[pd.DataFrame, dict[str, float]]:
         "conditions": int(complete.sum()),
     }
     return table.sort_values("rank", ignore_index=True), found
+
+
+def condition_ranks(results: Results) -> pd.DataFrame:
+    """Rank of each method, 1 for the best, in each complete condition:
+    columns dataset, policy, method, rank.
+    """
+    means = results.by_condition()
+    complete = np.flatnonzero(_complete(means))
+    rows = []
+    for place, ranks in zip(complete, ranking.ranks(means[:, complete].T), strict=True):
+        dataset, policy = results.conditions[place]
+        for method, rank in zip(results.methods, ranks, strict=True):
+            rows.append((dataset, policy, method, rank))
+    return pd.DataFrame(rows, columns=["dataset", "policy", "method", "rank"])
+
+
+def _complete(means: np.ndarray) -> np.ndarray:
+    """Which conditions have all methods: (methods, conditions) -> (conditions,)."""
+    return ~np.isnan(means).any(axis=0)
 
 
 def _contrasts(results: Results, place: int, dataset: str) -> pd.DataFrame:

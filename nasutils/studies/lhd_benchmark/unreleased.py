@@ -127,7 +127,7 @@ class LadderRuns:
         """What the networks of some methods reach; None before all of them are trained."""
         searched = self.searches(labels, rung)
         trained = self.networks(searched, machine)
-        results = [home_of(task, machine).result for task in trained.values()]
+        results = [home_of(task, machine).sound_result for task in trained.values()]
         done = [result for result in results if result]
         if len(done) < len(searched) * len(TRAININGS):
             return None

@@ -225,10 +225,11 @@ def final_mix(experiment: Experiment, run: Run) -> Mix:
     """The mixing weights that a finished search ends with;
     those it starts with for a method that does not train.
     """
-    if not run.records:
+    records = run.records
+    if not records:
         return method_of(experiment).inference()
     dtype = PRECISIONS[experiment.precision]
-    mix = run.records[-1]["mix"]
+    mix = records[-1]["mix"]
     return {name: torch.tensor(rows, dtype=dtype) for name, rows in mix.items()}
 
 

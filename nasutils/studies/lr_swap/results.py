@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from nasutils import spaces
 from nasutils.measures import stopping, tables
+from nasutils.measures.searches import cell_accuracies, cell_accuracy
 from nasutils.measures.tables import RANDOM_CELL
 from nasutils.runs import Run
 from nasutils.studies.lr_swap.variants import JUDGED, SPACE, VARIANTS
@@ -38,9 +38,10 @@ class Results:
         judged: Sequence[str] = JUDGED,
     ) -> "Results":
         """The results of the runs that finished; n says how many."""
-        epochs = tables.epochs_table(runs).join(_magnitudes(runs.values()))
+        records = tables.records_of(runs)
+        epochs = tables.epochs_table(records).join(_magnitudes(records.values()))
         last = tables.last_epoch(epochs)
-        decided = decisions({key: run for key, run in runs.items() if key[0] in judged})
+        decided = decisions({key: of for key, of in records.items() if key[0] in judged})
         return cls(runs, epochs, last, decided, operation, judged)
 
     def present(self, labels: Iterable[str] = tuple(VARIANTS)) -> list[str]:
@@ -79,15 +80,15 @@ class Results:
         return table[own & (asked | table["operation"].isna())].set_index("seed")
 
 
-def _magnitudes(runs: Iterable[Run]) -> pd.DataFrame:
-    """S_<operation>: a row per epoch of all runs, one after the other."""
+def _magnitudes(searches: Iterable[stopping.Records]) -> pd.DataFrame:
+    """S_<operation>: a row per epoch of all searches, one after the other."""
     magnitudes = [np.empty((0, len(SPACE.ops)))]
-    for run in runs:
-        magnitudes.append(stopping.magnitudes(stopping.alphas(run.records, SPACE)))
+    for records in searches:
+        magnitudes.append(stopping.magnitudes(stopping.alphas(records, SPACE)))
     return pd.DataFrame(np.concatenate(magnitudes), columns=[f"S_{op}" for op in SPACE.ops])
 
 
-def decisions(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
+def decisions(searches: Mapping[tuple[str, int], stopping.Records]) -> pd.DataFrame:
     """A row per search and criterion, and per operation where one is designated;
     see `stopping.decide_all`.
 
@@ -95,7 +96,7 @@ def decisions(runs: Mapping[tuple[str, int], Run]) -> pd.DataFrame:
     set, share (of the search, until nothing could change the decision) and seconds (the same; nan
     where it cannot be judged).
     """
-    parts = [_decisions(label, seed, run.records) for (label, seed), run in runs.items()]
+    parts = [_decisions(label, seed, records) for (label, seed), records in searches.items()]
     if parts:
         return pd.concat(parts, ignore_index=True)
     columns = ["method", "seed", "criterion", "operation", "epoch", "fired", "decided", "reason"]
@@ -114,13 +115,9 @@ def _decisions(label: str, seed: int, records: stopping.Records) -> pd.DataFrame
         share=np.where(known, passed / len(records), np.nan),
         seconds=np.where(known, seconds[passed - 1], np.nan),
     )
-    cells = pd.DataFrame([_accuracies(record["genotype"]) for record in records])
+    cells = pd.DataFrame([cell_accuracies(record["genotype"]) for record in records])
     epochs = pd.Series([record["epoch"] for record in records], name="epoch", dtype="Int64")
     return table.merge(cells.join(epochs), on="epoch", how="left")
-
-
-def _accuracies(genotype: str) -> Mapping[str, float]:
-    return spaces.nasbench201.query(genotype).test_accuracy
 
 
 def online(
@@ -135,5 +132,5 @@ def online(
     for count, record in enumerate(records, 1):
         if decision := stopper(record):
             taken = stopping.taken_record(records, decision)
-            return count, _accuracies(taken["genotype"])["cifar10"]
-    return len(records), _accuracies(records[-1]["genotype"])["cifar10"]
+            return count, cell_accuracy(taken["genotype"])
+    return len(records), cell_accuracy(records[-1]["genotype"])

@@ -11,7 +11,6 @@ from typing import Any
 
 from nasutils import spaces
 from nasutils.errors import choose
-from nasutils.measures import stopping
 from nasutils.methods import Method, Recipe
 from nasutils.methods.recipes import constant_rate, cosine_rate
 from nasutils.studies import variants
@@ -130,36 +129,6 @@ def searches(
         for seed in seeds if label in CORE else others:
             found[label, seed] = variant.experiment(seed=seed, **setting)
     return found
-
-
-SS_CELLS = {
-    "SS-DARTS-SepConv3": "sep_conv_3x3",
-    "SS-DARTS-SepConv5": "sep_conv_5x5",
-    "SS-DARTS-DilConv3": "dil_conv_3x3",
-    "SS-DARTS-DilConv5": "dil_conv_5x5",
-}
-"""Published cell of the DARTS space -> the operation at whose peak it was taken."""
-
-
-def ss_search(epochs: int = 75, **setting: Any) -> Experiment:
-    """The one search on the DARTS space that all of SS_CELLS come from;
-    setting: fields of `Experiment`. Source: chaoji90/Selective-Stop, SS-DARTS/train_search.py.
-    """
-    recipe = {"batch": 80, **constant_rate(0.025)}
-    options = {"alpha_lr": 1e-3, "alpha_decay": 1e-3}
-    return Experiment("darts7", "darts", epochs=epochs, options=options, recipe=recipe, **setting)
-
-
-def ss_cells(records: stopping.Records) -> dict[str, str]:
-    """The genotype of such a search at the peak of each operation,
-    by the name of the published cell.
-    """
-    space = spaces.get("darts7")
-    cells = {}
-    for name, op in SS_CELLS.items():
-        decision = stopping.stop(records, "peak_ungated", space=space, operation=op)
-        cells[name] = stopping.taken_record(records, decision)["genotype"]
-    return cells
 
 
 Point = tuple[str, float, float]

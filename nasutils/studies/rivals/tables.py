@@ -37,7 +37,7 @@ def tabulated(runs: Runs) -> pd.DataFrame:
     NAS-Bench-201: seeds by labels."""
     accuracies = {}
     for key, run in runs.items():
-        if result := run.result:
+        if result := run.sound_result:
             accuracies[key] = searches.cell_accuracy(result["genotype"])
     return _by_seed(accuracies)
 
@@ -46,7 +46,7 @@ def tested(finals: Runs) -> pd.DataFrame:
     """Test accuracy (%) of every finished network: seeds by labels."""
     accuracies = {}
     for key, run in finals.items():
-        if result := run.result:
+        if result := run.sound_result:
             accuracies[key] = result["test_accuracy"]
     return _by_seed(accuracies)
 

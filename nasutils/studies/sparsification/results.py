@@ -22,7 +22,7 @@ class Results:
     @classmethod
     def of(cls, runs: Mapping[tuple[str, int], Run]) -> "Results":
         """The results of the runs that finished; n says how many."""
-        epochs = tables.epochs_table(runs)
+        epochs = tables.epochs_table(tables.records_of(runs))
         return cls(runs, epochs, tables.last_epoch(epochs))
 
     def frozen(self) -> pd.DataFrame:
