@@ -165,10 +165,13 @@ class Experiment(Portable, Computation):
         for name, unused in UNUSED.items():
             if params[name] == unused:
                 del params[name]
-        revision = methods.recipes.revision(self.method, self.space, self.preset)
+        followed = methods.followed(self.method)
+        revision = methods.recipes.revision(followed, self.space, self.preset)
         if revision > 1:
             params["recipe_revision"] = revision
         params |= own_sources(self.space, self.method)
+        if "method_source" in params:  # at first own methods followed the rows of all alone
+            params["recipe_of"] = followed
         probe_every = params.pop("probe_every")
         if probe_every:
             params |= {"probe_every": probe_every, "probe_version": PROBE_VERSION}
