@@ -37,7 +37,11 @@ class Results:
         operation: str,
         judged: Sequence[str] = JUDGED,
     ) -> "Results":
-        """The results of the runs that finished; n says how many."""
+        """The results of the runs that finished; n says how many.
+        Raises ValueError if there is none.
+        """
+        if not runs:
+            raise ValueError("runs must hold a finished search at least, by label and seed")
         epochs = tables.epochs_table(runs).join(_magnitudes(runs.values()))
         last = tables.last_epoch(epochs)
         decided = decisions({key: run for key, run in runs.items() if key[0] in judged})
