@@ -40,7 +40,7 @@ to be more than a fluctuation.
 UNDECIDED = 0.1
 """Edge margin below which one operation per edge is not what the supernet computes."""
 SPREAD = 1 / 2
-"""Share of the largest entropy above which it is not either."""
+"""Share of the largest entropy above which edges have a favourite at most."""
 SMALL = 0.1
 """Temperature below which the advice to lower it is void."""
 LEAD = 0.02
@@ -301,11 +301,11 @@ def _edges_decided(table: pd.DataFrame, space: Space) -> Observation:
         f"the two best operations of {an} {place} lie {last['margin']:.3f} apart, "
         f"entropy {last['entropy']:.2f} of at most {most:.2f} nats per {place}"
     )
-    apart = last["margin"] >= UNDECIDED
-    if apart and last["entropy"] <= SPREAD * most:
-        return Observation("normal", f"The {place}s have decided: {text}.")
-    standing = "have a favourite, but much weight lies beside it" if apart else "are undecided"
-    text = f"The {place}s {standing}: {text}. The cell is not what the supernet computes."
+    if last["margin"] >= UNDECIDED:
+        spread = last["entropy"] > SPREAD * most
+        standing = "have a favourite, but much weight lies beside it" if spread else "have decided"
+        return Observation("normal", f"The {place}s {standing}: {text}.")
+    text = f"The {place}s are undecided: {text}. The cell is not what the supernet computes."
     return Observation("watch", text, advice=("temperature",))
 
 
