@@ -106,6 +106,7 @@ docs/package
 docs/own_data
 docs/own_method
 docs/own_space
+docs/read_a_run
 docs/found_network
 docs/verdicts
 docs/faults

@@ -16,7 +16,6 @@ from typing import Any
 
 import yaml
 
-from nasutils import spaces
 from nasutils.data import MissingData
 from nasutils.errors import choose
 from nasutils.measures.diagnosis import diagnose
@@ -101,7 +100,7 @@ def in_words(run: Run) -> str:
             accuracy = cell_accuracy(result["genotype"])
             lines.append(f"accuracy of that cell in NAS-Bench-201's table: {accuracy:.2f} %")
         if run.records:
-            lines.append(str(diagnose(run.records, spaces.get(params["space"]))))
+            lines.append(str(diagnose(run.records, params["space"], params["method"])))
     return "\n".join(lines)
 
 

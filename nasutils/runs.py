@@ -87,6 +87,9 @@ class Run:
 
     path: Path
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))  # a text is a path, too
+
     @property
     def result(self) -> Result | None:
         """The result, None if the run has not finished.

@@ -13,7 +13,7 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 from nasutils import methods, spaces
-from nasutils.methods.base import Method
+from nasutils.methods.base import PRESETS, Method
 from nasutils.methods.darts import DARTS
 from nasutils.registry import digest
 from nasutils.spaces.darts import DARTS as DARTSSpace
@@ -271,6 +271,81 @@ def test_registered_again_from_its_place_a_class_replaces_the_one_before(folder)
 
 def test_ours_are_not_in_the_name_of_a_run():
     assert not any("source" in name for name in Experiment().params())
+
+
+# What is inherited
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("space", ["nasbench201", "s2", "darts", "lhd"])
+def test_an_own_method_differs_from_its_parent_in_nothing_but_what_it_changes(
+    folder, space, preset
+):
+    load("rules")
+    own, parent = (
+        methods.get(name, spaces.get(space), preset=preset) for name in ("sharp", "darts")
+    )
+    assert own.recipe == parent.recipe and own.order == parent.order
+    assert own.policy == parent.policy and own.preset == parent.preset
+    assert own.optimizer.param_groups[0] == {
+        **parent.optimizer.param_groups[0],
+        "params": own.optimizer.param_groups[0]["params"],
+    }
+    own.begin_epoch(3)
+    assert own.temperature == pytest.approx(0.9**3) and parent.temperature == 1
+
+
+CYCLE = """
+from nasutils import methods
+from nasutils.methods.pcd_darts import PCDDARTS
+from nasutils.methods.base import PRESETS, Method
+
+class Cycle(PCDDARTS):
+    pass
+
+@methods.register
+class Slow(Cycle):
+    name = "slow"
+
+    def __init__(self, space, *, decay=0.01, **common):
+        super().__init__(space, decay=decay, **common)
+
+@methods.register
+class Alone(Method):
+    name = "alone"
+
+    def __init__(self, space, *, alpha_lr=0.5, **common):
+        super().__init__(space, alpha_lr=alpha_lr, **common)
+
+    def mixing(self):
+        return self.inference()
+"""
+
+
+def test_a_default_of_an_own_method_goes_before_the_rows_that_it_follows(folder):
+    (folder / "rules.py").write_text(CYCLE)
+    load("rules")
+    slow = methods.get("slow", "s3")
+    pcd = methods.get("pcd-darts", "s3")
+    assert methods.followed("slow") == "pcd-darts"
+    assert slow.recipe == pcd.recipe and slow.warmup == pcd.warmup
+    assert (slow.decay, pcd.decay) == (0.01, 0.12)
+    assert methods.get("slow", "s3", decay=0.2).decay == 0.2
+
+
+def test_a_method_of_no_parent_follows_the_rows_of_all(folder):
+    (folder / "rules.py").write_text(CYCLE)
+    load("rules")
+    alone = methods.get("alone", "nasbench201").optimizer.param_groups[0]
+    assert methods.followed("alone") == "*"
+    assert (alone["lr"], alone["weight_decay"]) == (0.5, 0.0)
+
+
+def test_a_run_names_the_method_whose_rows_it_follows_if_that_is_another(folder):
+    load("rules")
+    assert sharp().params()["recipe_of"] == "darts"
+    assert "recipe_of" not in Experiment().params()
+    assert Experiment("darts", "sharp").params()["recipe_of"] == "darts"
 
 
 # What names a run

@@ -61,6 +61,10 @@ def contents(home):
 # Names and the cache
 
 
+def test_the_folder_of_a_run_may_be_a_text(tmp_path):
+    assert Run(str(tmp_path)) == Run(tmp_path) and Run(str(tmp_path)).records == []
+
+
 def test_a_key_does_not_depend_on_the_order_of_the_parameters():
     assert runs.key({"a": 1, "b": {"c": 2, "d": 3}}) == runs.key({"b": {"d": 3, "c": 2}, "a": 1})
 

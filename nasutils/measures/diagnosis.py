@@ -16,6 +16,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from nasutils import spaces
 from nasutils.measures import stopping
 from nasutils.measures.leakage import FREE_OPS
 from nasutils.measures.stopping import Records
@@ -38,6 +39,8 @@ to be more than a fluctuation.
 """
 UNDECIDED = 0.1
 """Edge margin below which one operation per edge is not what the supernet computes."""
+SPREAD = 1 / 2
+"""Share of the largest entropy above which edges have a favourite at most."""
 SMALL = 0.1
 """Temperature below which the advice to lower it is void."""
 LEAD = 0.02
@@ -48,6 +51,12 @@ KNOWN = {
         "Information bypasses the convolutions: the collapse in its wider form (arXiv 2306.06858)."
     ),
 }
+ADVISED = {
+    "temperature": ("pcd-darts", "edd-darts"),
+    "mixed": ("sp-darts",),
+    "swap": ("ex-darts",),
+}
+"""The methods that a piece of advice names."""
 ADVICE = {
     "temperature": (
         "Search at a small temperature (pcd-darts, edd-darts). Small Temperature is All You Need"
@@ -122,14 +131,18 @@ def _wrapped(head: str, text: str) -> str:
     )
 
 
-def diagnose(records: Records, space: Space) -> Diagnosis:
+def diagnose(records: Records, space: Space | str, method: str | None = None) -> Diagnosis:
     """What is normal in a search, what is the known collapse, since when, and what to try.
 
     Judged is the normal cell (the only one where there is but one), by its state at the last
-    record.
+    record. space: a space or its name. method: the name of the one that searched, which is then
+    not advised.
 
-    Raises ValueError if there is no record, or one lacks alpha, mixing weights or genotype.
+    Raises ValueError for an unknown name, if there is no record, or one lacks alpha, mixing
+    weights or genotype.
     """
+    if isinstance(space, str):
+        space = spaces.get(space)
     table = per_epoch(records, space)
     edges = len(stopping.cell_operations(records[-1:], space)[0])
     findings = (
@@ -141,7 +154,7 @@ def diagnose(records: Records, space: Space) -> Diagnosis:
     keys = dict.fromkeys(key for f in findings for key in f.advice)
     if table["temperature"].iloc[-1] < SMALL:
         keys.pop("temperature", None)
-    advice = [ADVICE[key] for key in keys]
+    advice = [ADVICE[key] for key in keys if method not in ADVISED.get(key, ())]
     if any(f.level == "collapse" for f in findings):
         advice += _stop_earlier(records, space, table)
     return Diagnosis(space.name, table, findings, tuple(advice))
@@ -289,7 +302,9 @@ def _edges_decided(table: pd.DataFrame, space: Space) -> Observation:
         f"entropy {last['entropy']:.2f} of at most {most:.2f} nats per {place}"
     )
     if last["margin"] >= UNDECIDED:
-        return Observation("normal", f"The {place}s have decided: {text}.")
+        spread = last["entropy"] > SPREAD * most
+        standing = "have a favourite, but much weight lies beside it" if spread else "have decided"
+        return Observation("normal", f"The {place}s {standing}: {text}.")
     text = f"The {place}s are undecided: {text}. The cell is not what the supernet computes."
     return Observation("watch", text, advice=("temperature",))
 

@@ -68,14 +68,24 @@ def cell_accuracy(genotype: str) -> float:
     return cell_accuracies(genotype)["cifar10"]
 
 
+def _last(records: Records) -> Mapping[str, Any]:
+    """The record of the last epoch. Raises ValueError if there is none."""
+    if not records:
+        raise ValueError(
+            "there is no record: the cell of a search without epochs, such as random search, is in"
+            " its result alone, see cell_accuracy(run.result['genotype'])"
+        )
+    return records[-1]
+
+
 def trajectory(records: Records) -> np.ndarray:
     """Tabulated test accuracy (%) of the cell of every epoch, (epochs,)."""
     return np.array([cell_accuracy(record["genotype"]) for record in records])
 
 
 def accuracy(records: Records) -> float:
-    """Tabulated test accuracy (%) of the last cell."""
-    return cell_accuracy(records[-1]["genotype"])
+    """Tabulated test accuracy (%) of the last cell. Raises ValueError if there is no epoch."""
+    return cell_accuracy(_last(records)["genotype"])
 
 
 def collapsed(records: Records) -> float:
@@ -92,7 +102,7 @@ def gap(records: Records) -> float:
     """Accuracy of the supernet at the end, relaxed minus one operation per edge,
     batch norms recalibrated (points).
     """
-    return gap_of(records[-1]["supernet_accuracy"])
+    return gap_of(_last(records)["supernet_accuracy"])
 
 
 def gap_of(judged: Mapping[str, float]) -> float:
@@ -102,7 +112,7 @@ def gap_of(judged: Mapping[str, float]) -> float:
 
 def relaxed(records: Records) -> float:
     """Accuracy of the relaxed supernet at the end (%)."""
-    return records[-1]["supernet_accuracy"]["relaxed"]
+    return _last(records)["supernet_accuracy"]["relaxed"]
 
 
 def best_minus_last(records: Records) -> float:
@@ -126,7 +136,7 @@ def log_move(records: Records) -> float:
     """log10 of the largest move of any alpha over the last ten epochs;
     one below 1e-9 counts as that.
     """
-    now = np.array(records[-1]["alpha"]["cell"])
+    now = np.array(_last(records)["alpha"]["cell"])
     before = np.array(records[-1 - LAST]["alpha"]["cell"])
     largest = np.abs(now - before).max()
     return float(np.log10(max(largest, 1e-9)))
@@ -142,7 +152,7 @@ def skip_gain(records: Records) -> float:
     """What the last cell gains (points) if every skip in it gives way to its edge's next-best
     operation (not none).
     """
-    mix = torch.tensor(records[-1]["mix"]["cell"], dtype=torch.float64)
+    mix = torch.tensor(_last(records)["mix"]["cell"], dtype=torch.float64)
     rivals = mix.clone()
     rivals[:, [SKIP_COLUMN, NONE_COLUMN]] = -1.0
     strongest = mix.argmax(dim=1)
@@ -156,7 +166,7 @@ def bypass_over_spread(records: Records) -> float:
     """Bypass at the end over the weight beside the strongest operations:
     1 if all mattered by their weight alone.
     """
-    probed = records[-1]["leakage"]
+    probed = _last(records)["leakage"]
     return probed["bypass_total"]["cell"] / float(np.mean(probed["spread"]["cell"]))
 
 
@@ -164,7 +174,7 @@ def matched_bypass(records: Records) -> float:
     """Bypass at the end, at half of the largest entropy;
     as it is where no temperature gives that (one-hot weights).
     """
-    probed = records[-1]["leakage"]
+    probed = _last(records)["leakage"]
     return (probed["matched"] or probed)["bypass_total"]["cell"]
 
 
@@ -182,9 +192,9 @@ def skip_cut_over_weight(records: Records) -> float:
     """Skips' share of what cutting single operations does to the loss,
     minus their share of the weights but none's.
     """
-    weights = np.array(records[-1]["mix"]["cell"])
+    weights = np.array(_last(records)["mix"]["cell"])
     weights[:, NONE_COLUMN] = 0.0
-    return skip_share(records[-1]["leakage"]["cut"]["cell"]) - skip_share(weights)
+    return skip_share(_last(records)["leakage"]["cut"]["cell"]) - skip_share(weights)
 
 
 def skip_share(values: ArrayLike) -> float:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
+from itertools import takewhile
 from types import MappingProxyType
 from typing import Any
 
@@ -95,19 +96,38 @@ def options(name: str) -> tuple[str, ...]:
 
 def parameters(name: str) -> Mapping[str, inspect.Parameter]:
     """The options of a method with their types and defaults, by name."""
-    return _parameters(registry[name])
+    return _parameters(registry[name].__mro__)
 
 
 @cache  # a plan of hundreds of searches asks thousands of times
-def _parameters(method: type[Method]) -> Mapping[str, inspect.Parameter]:
+def _parameters(kinds: tuple[type, ...]) -> Mapping[str, inspect.Parameter]:
+    """The options in the signatures of classes; of one that several have, as the first has it."""
     found: dict[str, inspect.Parameter] = {}
-    for kind in method.__mro__:
+    for kind in kinds:
         if "__init__" not in vars(kind):
             continue
         for parameter in inspect.signature(vars(kind)["__init__"]).parameters.values():
             if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in _HANDED:
                 found.setdefault(parameter.name, parameter)
     return MappingProxyType(found)
+
+
+def followed(name: str) -> str:
+    """The method whose rows of `recipes.TABLE` a method follows: itself if it is ours; an own one
+    the nearest of ours that it derives from, or `*`, the rows of every method, if there is none.
+    """
+    return next((kind.name for kind in registry[name].__mro__ if kind in _OURS), "*")
+
+
+def _told(name: str, space: str, preset: str) -> dict[str, Any]:
+    """The options of a method that the table has for it on a space, by name.
+
+    A default in the signature of an own class goes before them: it is what the class changes.
+    """
+    own = tuple(takewhile(lambda kind: kind not in (*_OURS, Method), registry[name].__mro__))
+    changed = [option for option, p in _parameters(own).items() if p.default is not p.empty]
+    said = recipes.default_options(followed(name), space, preset)
+    return {option: value for option, value in said.items() if option not in changed}
 
 
 def check_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,7 +164,9 @@ def get(
     and EDD count epochs as published. preset: "published" is the science as described; "released"
     is what the authors' code did. seed: of alpha and the method's own draws. recipe: what is asked
     of the loop (None: see `recipes.recipe`). given: options, see `options(name)`; None, or left
-    out, is the default of the method on the space (`recipes.TABLE`).
+    out, is the default of the method on the space (`recipes.TABLE`). An own method follows the
+    table's rows of the one that it derives from, see `followed`; a default in its own signature
+    goes before them.
 
     Raises ValueError naming the choices and the nearest one for an unknown name, preset or option,
     and for a space without recipe.
@@ -154,8 +176,8 @@ def get(
         space = spaces.get(space)
     choose("preset", preset, PRESETS)
     given = check_options(name, given)
-    asked = recipes.recipe(name, space, preset) if recipe is None else recipe
-    chosen = {**recipes.default_options(name, space.name, preset), **given}
+    asked = recipes.recipe(followed(name), space, preset) if recipe is None else recipe
+    chosen = {**_told(name, space.name, preset), **given}
     _check_complete(name, space, chosen)
     asked = replace(asked, epochs=asked.epochs if epochs is None else epochs)
     return method(
@@ -177,6 +199,7 @@ __all__ = [
     "Method",
     "Recipe",
     "check_options",
+    "followed",
     "get",
     "names",
     "options",

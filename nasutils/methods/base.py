@@ -162,7 +162,11 @@ class Method(ABC):
 
     @abstractmethod
     def mixing(self) -> Mix:
-        """Mixing weights of the current step, differentiable in alpha."""
+        """Mixing weights of the current step, differentiable in alpha.
+
+        The cell is not read from these but from `inference`: a new rule belongs there, too, and
+        one that is no softmax(alpha / temperature) makes `softmax_temperature` None.
+        """
 
     def relaxed(self, rule: Rule, scores: Mix | None = None, **how: Any) -> Mix:
         """A rule from scores (None: alpha) to the weights of operations that compete,

@@ -21,6 +21,8 @@ class PCDDARTS(SmallTemperature):
 
     decay: d of the exponential schedules. warmup: epochs at T = 1 before any. fixed: T of the
     constant one, 1e-3. top: T from which each cycle of the linear one falls, 1.
+    The cycles of the first two are those of a search of 50 epochs however long it is: one of 20
+    epochs ends as T rises, see `schedules.pcd_temperature`.
     noisy: add the gradient of a softmax at T = 1 (sparse-noisy softmax) or not. Defaults that
     depend on the space: see `recipes.TABLE`.
     """

@@ -7,7 +7,8 @@ one table, each row with its source.
 Rows apply from the first to the last: what a later one says of a field replaces what an earlier
 one said. So the table begins with the spaces (what holds for every method there) and goes on with
 the methods. A space that no row names brings its own, see `recipe`; methods have no branch for a
-space.
+space. A method that is not ours follows the rows of the one that it derives from, see
+`methods.followed`.
 """
 
 from collections.abc import Iterator, Mapping

@@ -38,8 +38,11 @@ def _cycle(epoch: int) -> tuple[int, bool]:
 def pcd_temperature(epoch: int, decay: float, warmup: int = 0) -> float:
     """Periodic schedule of PCD-DARTS: T goes from 1 over T_1 down to T_5 and back in ten epochs.
 
-    From epoch 40 on it goes down once, from T_1 to T_10. T_i = mu / ln(1 + decay * i); T = 1
-    before epoch `warmup`.
+    From epoch 40 on it goes down from T_1 to T_10 in ten epochs, again and again.
+    T_i = mu / ln(1 + decay * i); T = 1 before epoch `warmup`.
+
+    As released, for 50 epochs, whatever the length of the search: one of 20 ends at T_1 on the way
+    up, and one of 100 falls from T_1 to T_10 six times.
     """
     steps, _ = _cycle(epoch)
     return 1.0 if epoch < warmup or steps == 0 else exponential_temperature(steps, decay)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from nasutils.errors import choose
 from nasutils.measures import tables
 from nasutils.measures.estimates import central
 from nasutils.measures.tables import RANDOM_CELL
@@ -58,9 +59,12 @@ class Results(Protocol):
 
 def present(results: Results, labels: Iterable[str]) -> list[str]:
     """The given labels that were searched, in their order. If none was: every searched label that
-    `plots.LOOKS` knows.
+    `plots.LOOKS` knows. Raises ValueError for one that neither knows.
     """
     searched = [label for label, _ in results.runs]
+    labels = [
+        label if label in plots.LOOKS else choose("label", label, searched) for label in labels
+    ]
     wanted = [label for label in labels if label in searched]
     if wanted:
         return wanted

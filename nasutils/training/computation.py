@@ -62,6 +62,8 @@ def _at_home(name: str, folder: Path | None) -> Path | None:
 
 def check_device(device: str) -> str:
     """Return the device if it is there: cpu, cuda, or cuda:1. Raises ValueError."""
+    if device.startswith("gpu"):
+        raise ValueError(f"device must be 'cuda', or 'cuda:1', for a GPU, not {device!r}")
     here = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     if device.startswith("cuda") and not here:
         raise ValueError(

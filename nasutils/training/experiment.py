@@ -5,6 +5,7 @@ How it is computed and kept in a run folder, `computation` says.
 
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from nasutils.measures.stopping import (
 from nasutils.methods import Recipe
 from nasutils.methods.base import PRESETS
 from nasutils.runs import Run
+from nasutils.spaces.base import Space
 from nasutils.training.classifier import Relaxed, keep
 from nasutils.training.computation import (
     Computation,
@@ -56,7 +58,9 @@ UNUSED = {
 
 @dataclass(frozen=True)
 class Experiment(Portable, Computation):
-    """A search. Fields that are None follow the method's recipe on the space.
+    """A search. epochs: None is the number of the method's recipe on the space; cells: None is
+    that of the space's supernets (5 per stage on NAS-Bench-201, 8 on the DARTS spaces and LHD).
+    Both are numbers from then on, which `dataclasses.replace` keeps.
 
     options: of the method, see `methods.options`. dataset: a name in `data.NAMES`, or own images:
     the path of a folder or of an .npz file, see `nasutils.own_data`; the run is then named by
@@ -90,8 +94,8 @@ class Experiment(Portable, Computation):
     images: int | None = None
     evaluation: int | None = None
     channels: int = 16
-    cells: int = 5
-    epochs: int = 50
+    cells: int = None  # type: ignore[assignment]
+    epochs: int = None  # type: ignore[assignment]
     seed: int = 0
     precision: str = "float32"
     judge_every: int = 1
@@ -103,12 +107,20 @@ class Experiment(Portable, Computation):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dataset", data.located(self.dataset))
-        check_setting(vars(self))
+        choose("space", self.space, spaces.names)
         choose("method", self.method, methods.names)
         choose("preset", self.preset, PRESETS)
+        space = spaces.get(self.space)
+        if self.cells is None:
+            object.__setattr__(self, "cells", usual_cells(space))
+        if self.epochs is None:
+            usual = methods.recipes.recipe(methods.followed(self.method), space, self.preset)
+            object.__setattr__(self, "epochs", usual.epochs)
+        check_setting(vars(self))
         for name in ("options", "recipe", "stop"):
             plain(name, getattr(self, name))
-        methods.check_options(self.method, self.options)
+        options = methods.check_options(self.method, self.options)
+        space.check_policy(options.get("policy"))
         for name in self.recipe:
             choose("field of the recipe", name, RECIPE_FIELDS)
         Recipe(**self.recipe)
@@ -165,10 +177,13 @@ class Experiment(Portable, Computation):
         for name, unused in UNUSED.items():
             if params[name] == unused:
                 del params[name]
-        revision = methods.recipes.revision(self.method, self.space, self.preset)
+        followed = methods.followed(self.method)
+        revision = methods.recipes.revision(followed, self.space, self.preset)
         if revision > 1:
             params["recipe_revision"] = revision
         params |= own_sources(self.space, self.method)
+        if "method_source" in params:  # at first own methods followed the rows of all alone
+            params["recipe_of"] = followed
         probe_every = params.pop("probe_every")
         if probe_every:
             params |= {"probe_every": probe_every, "probe_version": PROBE_VERSION}
@@ -209,6 +224,12 @@ class Experiment(Portable, Computation):
             raise ValueError("stop needs a criterion, see nasutils.measures.stopping.CRITERIA")
         stopper = Stopper(space=spaces.get(self.space), **self.stop, records=records[:-1])
         return stopper(records[-1]) if records else None
+
+
+def usual_cells(space: Space) -> int:
+    """The number of cells that a space's supernets have if none is given; 5 where it has none."""
+    cells = signature(space.supernet).parameters.get("cells")
+    return 5 if cells is None or cells.default is Parameter.empty else cells.default
 
 
 def build(experiment: Experiment, machine: Machine) -> Search:

@@ -154,3 +154,20 @@ def test_a_mean_of_accuracies_errs_where_few_searches_collapse():
     """Which the page of results says of the claim that is tested so."""
     rejected, _ = calibration.rates(calibration.RARE_COLLAPSES, draws=300, seed=3)
     assert rejected > 0.15
+
+
+@pytest.mark.parametrize(
+    ("test", "arms", "above"),
+    [
+        (estimates.binomial_test, [[1, 0, 1, 1]], 0.5),
+        (estimates.signed_rank_test, [X], 0.0),
+        (estimates.t_test, [X], 0.0),
+        (estimates.boschloo_test, [[1, 1, 1, 0], [0, 0, 1, 0]], 0.0),
+        (estimates.brunner_munzel_test, [X, Y], 0.5),
+        (estimates.welch_test, [X, Y], 0.5),
+        (estimates.paired_signed_rank_test, [X[:12], Y], 0.0),
+    ],
+)
+def test_the_values_of_an_arm_may_be_a_list(test, arms, above):
+    lists = [np.asarray(values).tolist() for values in arms]
+    assert test(lists, above) == test([np.asarray(values) for values in arms], above)

@@ -208,3 +208,10 @@ def test_a_search_that_is_too_short_for_a_measure_is_named(tmp_path):
 def test_an_unknown_measure_is_told_the_nearest(darts):
     with pytest.raises(ValueError, match="unknown measure 'acuracy'.*did you mean 'accuracy'"):
         searches.values(darts[0], ["acuracy"])
+
+
+def test_a_search_without_epochs_has_its_cell_in_the_result():
+    with pytest.raises(
+        ValueError, match=r"no record: .*cell_accuracy\(run.result\['genotype'\]\)"
+    ):
+        searches.accuracy([])

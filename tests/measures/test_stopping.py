@@ -418,6 +418,22 @@ def test_a_healthy_search_is_not_accused():
     ) and "nor_conv_3x3 has the largest magnitude since epoch 4" in words(records)
 
 
+def test_edges_have_decided_only_where_margin_and_entropy_say_so():
+    alpha = np.zeros((12, 6, 5))
+    alpha[:, :, 3] = 1.0  # 0.40 of the weight, the others 0.15 each: 1.51 of 1.61 nats
+    assert "have a favourite, but much weight lies beside it" in words(as_records(alpha))
+    assert "The edges have decided" in words(as_records(alpha, temperature=0.2))
+    assert "The edges are undecided" in words(as_records(alpha, temperature=10.0))
+
+
+def test_a_space_is_known_by_name_and_the_method_that_searched_is_not_advised():
+    assert str(diagnose(RECORDS["A"], "nasbench201")) == str(diagnose(RECORDS["A"], NB201))
+    advised = " ".join(diagnose(RECORDS["A"], NB201, "ex-darts").advice)
+    assert "(ex-darts)" not in advised and "(sp-darts)" in advised
+    with pytest.raises(ValueError, match="unknown space 'nasbench21'.*did you mean 'nasbench201'"):
+        diagnose(RECORDS["A"], "nasbench21")
+
+
 def test_a_young_excess_of_skips_is_watched_and_an_old_one_forgiven():
     assert "no collapse" in words(RECORDS["C"][:3]) and "may be a fluctuation" in words(
         RECORDS["C"][:3]

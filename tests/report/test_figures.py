@@ -238,6 +238,11 @@ def test_what_was_searched_is_shown_in_the_order_asked_for():
     assert common_figures.present(results(), ["PCD"]) == ["DARTS", "SP-DARTS"]
 
 
+def test_a_label_that_nothing_has_is_told_the_nearest():
+    with pytest.raises(ValueError, match="unknown label 'DARTSS'.*did you mean 'DARTS'"):
+        common_figures.accuracy(results(), ["DARTSS"])
+
+
 def test_one_search_is_picked_by_label_and_seed_and_named():
     found = results()
     name, run = common_figures.one_search(found, "SP-DARTS", 1)

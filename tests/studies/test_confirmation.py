@@ -159,6 +159,11 @@ def test_arms_of_a_block_are_computed_by_turns():
     assert first == [("DARTS", 5), ("SP-DARTS", 5), ("DARTS", 6), ("SP-DARTS", 6)]
 
 
+def test_an_unknown_arm_is_told_the_nearest():
+    with pytest.raises(ValueError, match="unknown arm 'DARTSS'.*did you mean 'DARTS'"):
+        plan.read()["searches"].arm("DARTSS")
+
+
 def test_pilot_claims_that_are_named_exist():
     known = {
         "sparsification": sparsification.CLAIMS,

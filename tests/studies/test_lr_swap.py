@@ -323,6 +323,11 @@ def test_an_own_method_is_judged_beside_those_of_the_study():
     assert [ax.get_title() for ax in figures.stops(searched)[0].axes] == ["DARTS", "Mine"]
 
 
+def test_results_of_no_search_are_refused():
+    with pytest.raises(ValueError, match="runs must hold a finished search at least"):
+        outcomes.Results.of({}, operation="nor_conv_3x3")
+
+
 def test_without_remedies_the_figure_shows_darts_and_the_reading_says_so():
     searched = results(gains={"EX-DARTS": 20.5})
     cells = {"genotype": "", "cifar100": 70.0, "imagenet16-120": 40.0}

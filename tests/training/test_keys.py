@@ -42,6 +42,24 @@ def test_committed_runs_are_found_by_what_they_say_of_themselves():
     assert changed == []
 
 
+@pytest.mark.parametrize(
+    ("space", "method", "cells", "epochs"),
+    [
+        ("nasbench201", "darts", 5, 50),
+        ("nasbench201", "gaea-erm", 5, 25),
+        ("nasbench201", "sdarts-rs", 5, 100),
+        ("nasbench201", "random", 5, 50),
+        ("s2", "sdarts-rs", 8, 50),
+        ("lhd", "darts", 8, 50),
+    ],
+)
+def test_sizes_that_are_not_given_are_the_papers_and_in_the_name(space, method, cells, epochs):
+    usual = Experiment(space, method)
+    assert (usual.cells, usual.epochs) == (cells, epochs)
+    given = Experiment(space, method, cells=cells, epochs=epochs)
+    assert key(usual.params()) == key(given.params())
+
+
 def test_an_option_of_none_is_no_other_search():
     unset = Experiment(options={"alpha_lr": None}, images=500)
     assert key(unset.params()) == key(Experiment(images=500).params())

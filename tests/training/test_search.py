@@ -16,7 +16,7 @@ from torch import nn
 from nasutils import Genotype, data, methods, spaces
 from nasutils.methods import relax, schedules
 from nasutils.spaces.base import everything
-from nasutils.training.computation import Machine
+from nasutils.training.computation import Machine, check_device
 from nasutils.training.experiment import Experiment, build
 from nasutils.training.loop import NotFinite, clip
 from nasutils.training.search import Search
@@ -79,6 +79,18 @@ def one_iteration(search, epoch=0):
 
 def without_cost(records):
     return [{key: value for key, value in record.items() if key != "cost"} for record in records]
+
+
+def test_a_policy_that_the_space_has_not_is_refused_at_once():
+    with pytest.raises(ValueError, match="policy of s2 'top2-skip2'.*did you mean 'top2-skips2'"):
+        Experiment("s2", options={"policy": "top2-skip2"})
+
+
+def test_a_gpu_is_called_cuda():
+    with pytest.raises(
+        ValueError, match="device must be 'cuda', or 'cuda:1', for a GPU, not 'gpu'"
+    ):
+        check_device("gpu")
 
 
 # What ends a search

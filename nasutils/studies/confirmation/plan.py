@@ -320,8 +320,9 @@ class Study(_Strict):
                 )
 
     def arm(self, name: str) -> Arm | Networks:
-        """The arm of that name."""
-        return next(arm for arm in self.arms if arm.name == name)
+        """The arm of that name. Raises ValueError naming the nearest one."""
+        known = {arm.name: arm for arm in self.arms}
+        return known[choose("arm", name, known)]
 
     def registered_by(self, name: str) -> str | None:
         """The commit from which on runs of this arm count."""

@@ -37,7 +37,11 @@ class Results:
         operation: str,
         judged: Sequence[str] = JUDGED,
     ) -> "Results":
-        """The results of the runs that finished; n says how many."""
+        """The results of the runs that finished; n says how many.
+        Raises ValueError if there is none.
+        """
+        if not runs:
+            raise ValueError("runs must hold a finished search at least, by label and seed")
         records = tables.records_of(runs)
         epochs = tables.epochs_table(records).join(_magnitudes(records.values()))
         last = tables.last_epoch(epochs)
