@@ -117,12 +117,13 @@ class Finding:
         return f"{self.estimate:.3g} [{self.low:.3g}, {self.high:.3g}], n = {sizes}"
 
 
-Arms = Sequence[ArrayLike]
+Arms = Sequence[np.ndarray]
 """Per arm the values of its searches, (searches,)."""
 Test = Callable[[Arms, float], Finding]
 
 
 def _arrays(arms: Arms) -> list[np.ndarray]:
+    """The arms as arrays: from a notebook they may come as lists."""
     return [np.asarray(values) for values in arms]
 
 

@@ -111,9 +111,9 @@ class Experiment(Portable, Computation):
         choose("method", self.method, methods.names)
         choose("preset", self.preset, PRESETS)
         space = spaces.get(self.space)
-        if self.cells is None:
+        if vars(self)["cells"] is None:  # as it was given
             object.__setattr__(self, "cells", usual_cells(space))
-        if self.epochs is None:
+        if vars(self)["epochs"] is None:
             usual = methods.recipes.recipe(methods.followed(self.method), space, self.preset)
             object.__setattr__(self, "epochs", usual.epochs)
         check_setting(vars(self))
