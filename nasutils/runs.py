@@ -347,7 +347,7 @@ def set_aside(home: Run) -> None:
     """Rename the folder of a damaged run, so that it is computed anew; prints its new name."""
     if _damage(home) is None:
         return
-    held = _held(home.path)
+    held = _holding(home.path)
     if held is None:  # another process has set it aside
         return
     with held:
@@ -509,12 +509,12 @@ def _locked(folder: Path) -> Iterator[None]:
     held = None
     while held is None:
         folder.mkdir(parents=True, exist_ok=True)
-        held = _held(folder)
+        held = _holding(folder)
     with held:
         yield
 
 
-def _held(folder: Path) -> ExitStack | None:
+def _holding(folder: Path) -> ExitStack | None:
     """The locks of a folder, held until they are closed; who waits for them is told who holds
     them. None if there is no such folder, or it was renamed before they were taken.
 

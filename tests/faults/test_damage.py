@@ -312,14 +312,14 @@ def test_every_record_says_where_it_lies_when_it_is_damaged(root):
 def test_of_two_processes_the_first_sets_a_damaged_run_aside(old, monkeypatch, capsys):
     (old.path / "result.json").write_text("{")
     aside = old.path.with_name(f"{old.path.name}.damaged")
-    held = runs._held
+    held = runs._holding
 
     def after_the_other(folder):
-        monkeypatch.setattr(runs, "_held", held)
+        monkeypatch.setattr(runs, "_holding", held)
         runs.set_aside(old)
         return held(folder)
 
-    monkeypatch.setattr(runs, "_held", after_the_other)
+    monkeypatch.setattr(runs, "_holding", after_the_other)
     runs.set_aside(old)
     assert aside.exists() and not old.path.exists()
     assert [path.name for path in old.path.parent.glob("*.damaged*")] == [aside.name]

@@ -230,8 +230,6 @@ class Campaign:
         lines += [f"failed: {label}: {error}" for label, error in self._failures(found.missing)]
         lines += self._where(results)
         outlook = self._outlook(results, found.missing, workers)
-        if absent:
-            outlook += " once the images are there"
         lines.append(f"{done.total()} of {sum(wanted.values())} runs finished, {outlook}")
         return "\n".join(lines)
 
@@ -263,7 +261,8 @@ class Campaign:
         hours = self._seconds_left(results, missing) / workers / 3600
         if isnan(hours):
             return "time left not known yet"
-        return f"about {ceil(hours)} h left on {workers} processes"
+        there = " once the images are there" if self._absent(missing) else ""
+        return f"about {ceil(hours)} h left on {workers} processes{there}"
 
     def _failures(self, missing: Mapping[ArmKey, Planned]) -> Iterator[tuple[str, str]]:
         """Runs that ended in an error or are damaged, each with what is wrong."""
