@@ -117,8 +117,8 @@ class Finding:
         return f"{self.estimate:.3g} [{self.low:.3g}, {self.high:.3g}], n = {sizes}"
 
 
-Arms = Sequence[ArrayLike]
-"""Per arm the values of its searches, (searches,)."""
+Arms = Sequence[np.ndarray]
+"""Per arm the values of its searches, (searches,); lists of them are taken for arrays."""
 Test = Callable[[Arms, float], Finding]
 
 

@@ -111,11 +111,9 @@ class Experiment(Portable, Computation):
         choose("method", self.method, methods.names)
         choose("preset", self.preset, PRESETS)
         space = spaces.get(self.space)
-        if self.cells is None:
-            object.__setattr__(self, "cells", usual_cells(space))
-        if self.epochs is None:
-            usual = methods.recipes.recipe(methods.followed(self.method), space, self.preset)
-            object.__setattr__(self, "epochs", usual.epochs)
+        for name, usual in (("cells", usual_cells), ("epochs", self._usual_epochs)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, usual(space))
         check_setting(vars(self))
         for name in ("options", "recipe", "stop"):
             plain(name, getattr(self, name))
@@ -136,6 +134,10 @@ class Experiment(Portable, Computation):
                 f" {ES_CADENCE} epochs, not {self.eigenvalue_every}"
             )
         _ = self.content  # raises MissingData
+
+    def _usual_epochs(self, space: Space) -> int:
+        followed = methods.followed(self.method)
+        return methods.recipes.recipe(followed, space, self.preset).epochs
 
     @classmethod
     def of(cls, run: Run, dataset: str | Path | None = None) -> "Experiment":
