@@ -118,12 +118,11 @@ class Finding:
 
 
 Arms = Sequence[np.ndarray]
-"""Per arm the values of its searches, (searches,)."""
+"""Per arm the values of its searches, (searches,); lists of them are taken for arrays."""
 Test = Callable[[Arms, float], Finding]
 
 
 def _arrays(arms: Arms) -> list[np.ndarray]:
-    """The arms as arrays: from a notebook they may come as lists."""
     return [np.asarray(values) for values in arms]
 
 

@@ -111,11 +111,9 @@ class Experiment(Portable, Computation):
         choose("method", self.method, methods.names)
         choose("preset", self.preset, PRESETS)
         space = spaces.get(self.space)
-        if vars(self)["cells"] is None:  # as it was given
-            object.__setattr__(self, "cells", usual_cells(space))
-        if vars(self)["epochs"] is None:
-            usual = methods.recipes.recipe(methods.followed(self.method), space, self.preset)
-            object.__setattr__(self, "epochs", usual.epochs)
+        for name, usual in (("cells", usual_cells), ("epochs", self._usual_epochs)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, usual(space))
         check_setting(vars(self))
         for name in ("options", "recipe", "stop"):
             plain(name, getattr(self, name))
@@ -136,6 +134,10 @@ class Experiment(Portable, Computation):
                 f" {ES_CADENCE} epochs, not {self.eigenvalue_every}"
             )
         _ = self.content  # raises MissingData
+
+    def _usual_epochs(self, space: Space) -> int:
+        followed = methods.followed(self.method)
+        return methods.recipes.recipe(followed, space, self.preset).epochs
 
     @classmethod
     def of(cls, run: Run, dataset: str | Path | None = None) -> "Experiment":
@@ -193,19 +195,18 @@ class Experiment(Portable, Computation):
         """The search at its epoch 0, see `build`."""
         return build(self, machine)
 
-    def over(self, records: Records) -> bool:
+    def over(self, run: Run) -> bool:
         """Whether the search has ended itself, see `stop`."""
-        return self.decision(records) is not None
+        return bool(self.stop) and self.decision(run.records) is not None
 
     def result(self, search: Search, run: Run) -> runs.Result:
         """The genotype and the number of epochs;
         of a search that ended itself the genotype that `stop` takes.
         """
-        records = run.records
-        decision = self.decision(records)
+        decision = self.decision(run.records)
         found: runs.Result = {"genotype": str(search.method.genotype()), "epochs": search.epoch}
         if decision is not None:
-            taken = taken_record(records, decision)
+            taken = taken_record(run.records, decision)
             found |= {"genotype": taken["genotype"], "stopped": asdict(decision)}
         if self.keep_weights:
             mix = search.method.evaluated(search.method.inference())
