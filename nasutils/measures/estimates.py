@@ -123,6 +123,7 @@ Test = Callable[[Arms, float], Finding]
 
 
 def _arrays(arms: Arms) -> list[np.ndarray]:
+    """The arms as arrays: from a notebook they may come as lists."""
     return [np.asarray(values) for values in arms]
 
 

@@ -195,18 +195,19 @@ class Experiment(Portable, Computation):
         """The search at its epoch 0, see `build`."""
         return build(self, machine)
 
-    def over(self, run: Run) -> bool:
+    def over(self, records: Records) -> bool:
         """Whether the search has ended itself, see `stop`."""
-        return bool(self.stop) and self.decision(run.records) is not None
+        return self.decision(records) is not None
 
     def result(self, search: Search, run: Run) -> runs.Result:
         """The genotype and the number of epochs;
         of a search that ended itself the genotype that `stop` takes.
         """
-        decision = self.decision(run.records)
+        records = run.records
+        decision = self.decision(records)
         found: runs.Result = {"genotype": str(search.method.genotype()), "epochs": search.epoch}
         if decision is not None:
-            taken = taken_record(run.records, decision)
+            taken = taken_record(records, decision)
             found |= {"genotype": taken["genotype"], "stopped": asdict(decision)}
         if self.keep_weights:
             mix = search.method.evaluated(search.method.inference())
