@@ -234,6 +234,29 @@ def test_methods_of_lhd_differ(conditions, policy):
     assert stats.f_oneway(*conditions[f"CIFAR-10, {policy}"].accuracy).pvalue < 1e-3
 
 
+def test_by_themselves_methods_differ_where_they_searched_on_svhn_alone(conditions):
+    svhn, cifar100 = (conditions[f"searched on {name}"] for name in ("SVHN", "CIFAR-100"))
+    assert stats.f_oneway(*svhn.accuracy).pvalue < 1e-3
+    assert stats.f_oneway(*cifar100.accuracy).pvalue > 0.05
+    assert svhn.methods[svhn.accuracy.mean(axis=1).argmax()] == "Random"
+
+
+def test_without_random_the_ranking_depends_on_the_data_set_too(conditions):
+    places = ("CIFAR-10, base", "searched on CIFAR-100", "searched on SVHN")
+    arms = [comparisons.once(conditions[place].accuracy[1:]) for place in places]
+    assert conditions[places[0]].methods[0] == "Random"
+    assert comparisons.interaction_between(arms).p < LEVEL
+
+
+def test_networks_searched_on_cifar_10_alone_were_trained_on_a_gpu():
+    devices = {}
+    for (arm, which), run in page.committed(plan.read()["lhd"]).networks.items():
+        if which.seed == 1 and (arm == "CIFAR-10, base" or arm.startswith("searched")):
+            devices.setdefault(arm, []).append(machines.device(run) == "CPU")
+    assert sum(devices.pop("CIFAR-10, base")) <= 1
+    assert all(all(on_a_cpu) for on_a_cpu in devices.values()) and len(devices) == 2
+
+
 def test_uncorrected_methods_are_told_apart_at_equal_size(wide):
     assert comparisons.reliability([comparisons.once(wide.accuracy)], 0.8).p < LEVEL
 
