@@ -188,7 +188,7 @@ class Networks(_Strict):
 
     networks: which cells. setting: a name in the plan's settings, which are fields of
     `Evaluation`, and beside them `capacity`, weights to which the channels are raised by steps of
-    2, with `classes` of the data set (10). block: see `Arm`.
+    2, with `classes` of the data set (10). block, registered: see `Arm`.
     """
 
     name: str
@@ -196,6 +196,7 @@ class Networks(_Strict):
     setting: str
     networks: Released | Drawn
     seeds: Seeds
+    registered: str | None = None
 
     def evaluations(self, settings: Mapping[str, Mapping[str, Any]]) -> dict[Trained, Evaluation]:
         """The trainings. Raises ValueError where a field or a value cannot be."""
@@ -326,9 +327,7 @@ class Study(_Strict):
 
     def registered_by(self, name: str) -> str | None:
         """The commit from which on runs of this arm count."""
-        arm = self.arm(name)
-        earlier = arm.registered if isinstance(arm, Arm) else None
-        return earlier or self.registered
+        return self.arm(name).registered or self.registered
 
     def searches(self) -> Iterator[tuple[Arm, int, Experiment]]:
         """All searches in the order in which they are computed."""

@@ -29,6 +29,8 @@ LABELS = {name: label for label, name in METHODS.items()}
 """Name of a method as in `methods.get` -> label."""
 DRAWS = "random draws"
 """Ends the name of an arm of random architectures: `CIFAR-10, base, random draws`."""
+AGAIN = " on a CPU"
+"""Ends the name of an arm that stands beside another one, for a test on one kind of machine."""
 AS_PILOT = Training(channels=8, cells=4, capacity=30_000)
 """The size of the pilot's networks; how they were trained: `tables/README.md`."""
 
@@ -145,13 +147,17 @@ class Registered:
 
     @cached_property
     def _complete(self) -> list[tuple[outcomes.Results, Networks]]:
-        """The arms of registered parts of which no run is missing."""
+        """The arms of registered parts of which no run is missing, but for those of tests on one
+        kind of machine.
+        """
         found = []
         for part in self.parts:
             if not part.study.registered:
                 continue
             for arm in part.study.arms:
-                if isinstance(arm, Networks) and part.networks.keys() >= set(_keys(arm)):
+                if not isinstance(arm, Networks) or arm.name.endswith(AGAIN):
+                    continue
+                if part.networks.keys() >= set(_keys(arm)):
                     found.append((part, arm))
         return found
 
