@@ -122,7 +122,7 @@ Arms = Sequence[np.ndarray]
 Test = Callable[[Arms, float], Finding]
 
 
-def _arrays(arms: Arms) -> list[np.ndarray]:
+def _as_arrays(arms: Arms) -> list[np.ndarray]:
     """The arms as arrays: from a notebook they may come as lists."""
     return [np.asarray(values) for values in arms]
 
@@ -132,7 +132,7 @@ def _arrays(arms: Arms) -> list[np.ndarray]:
 
 def binomial_test(arms: Arms, above: float) -> Finding:
     """Share of ones among zeros and ones: exact binomial test, Clopper and Pearson's interval."""
-    (values,) = _arrays(arms)
+    (values,) = _as_arrays(arms)
     count, n = int(values.sum()), len(values)
     tested = stats.binomtest(count, n, above, alternative="greater")
     interval = stats.binomtest(count, n).proportion_ci(BOTH_SIDES, method="exact")
@@ -141,7 +141,7 @@ def binomial_test(arms: Arms, above: float) -> Finding:
 
 def sign_test(arms: Arms, above: float) -> Finding:
     """Median of any distribution: sign test, interval of order statistics."""
-    (values,) = _arrays(arms)
+    (values,) = _as_arrays(arms)
     tested = stats.quantile_test(values, q=above, p=0.5, alternative="greater")
     low, high = _median_interval(values)
     return Finding(float(np.median(values)), low, high, float(tested.pvalue), (len(values),))
@@ -149,7 +149,7 @@ def sign_test(arms: Arms, above: float) -> Finding:
 
 def median_only(arms: Arms, above: float = math.nan) -> Finding:
     """Median with its interval and no test, for what is only described."""
-    (values,) = _arrays(arms)
+    (values,) = _as_arrays(arms)
     low, high = _median_interval(values)
     return Finding(float(np.median(values)), low, high, math.nan, (len(values),))
 
@@ -180,7 +180,7 @@ def signed_rank_test(arms: Arms, above: float) -> Finding:
     The interval holds the centres that the two tests do not reject: it ends at means of pairs of
     values.
     """
-    (values,) = _arrays(arms)
+    (values,) = _as_arrays(arms)
     first, second = np.triu_indices(len(values))
     pairs = (values[first] + values[second]) / 2
     means = np.unique(pairs)
@@ -201,7 +201,7 @@ def signed_rank_test(arms: Arms, above: float) -> Finding:
 
 def t_test(arms: Arms, above: float) -> Finding:
     """Mean of a distribution with one hump: Student's t."""
-    (values,) = _arrays(arms)
+    (values,) = _as_arrays(arms)
     tested = stats.ttest_1samp(values, above, alternative="greater")
     interval = stats.ttest_1samp(values, 0.0).confidence_interval(BOTH_SIDES)
     low, high = (float(end) for end in interval)
@@ -239,8 +239,8 @@ def boschloo_test(arms: Arms, above: float = 0.0) -> Finding:
 
     if above:
         raise ValueError(f"two shares are compared with a difference of 0, not of {above}")
-    a, b = (int(values.sum()) for values in _arrays(arms))
-    m, n = (len(values) for values in _arrays(arms))
+    a, b = (int(values.sum()) for values in _as_arrays(arms))
+    m, n = (len(values) for values in _as_arrays(arms))
     tested = stats.boschloo_exact([[a, b], [m - a, n - b]], alternative="greater")
     low, high = confint_proportions_2indep(
         a, m, b, n, method="newcomb", compare="diff", alpha=2 * LEVEL
@@ -259,7 +259,7 @@ def brunner_munzel_test(arms: Arms, above: float = 0.5) -> Finding:
 
     if above != 0.5:
         raise ValueError(f"an AUC is compared with 0.5, not with {above}")
-    x, y = _arrays(arms)
+    x, y = _as_arrays(arms)
     sizes = len(x), len(y)
     with np.errstate(invalid="ignore", divide="ignore"):
         found = rank_compare_2indep(x, y)
@@ -297,7 +297,7 @@ def _newcombe(found: float, m: int, n: int) -> tuple[float, float]:
 
 def welch_test(arms: Arms, above: float = 0.0) -> Finding:
     """Mean of the first arm minus that of the second, of values with one hump: Welch's t."""
-    first, second = _arrays(arms)
+    first, second = _as_arrays(arms)
     with warnings.catch_warnings():
         # Of an arm whose values are all the same, such as what a schedule alone decides, scipy
         # says that its variance may be rounding: it is, and nothing beside the other arm's.
@@ -320,7 +320,7 @@ def paired_signed_rank_test(arms: Arms, above: float = 0.0) -> Finding:
     """Centre of the first arm minus the second, seed by seed:
     of what shares a machine and an hour, as costs do.
     """
-    first, second = _arrays(arms)
+    first, second = _as_arrays(arms)
     return signed_rank_test([first - second], above)
 
 
@@ -329,11 +329,11 @@ def equivalence_test(arms: Arms, above: float) -> Finding:
     two one-sided t tests, the larger p.
     """
     if len(arms) == 1:
-        (values,) = _arrays(arms)
+        (values,) = _as_arrays(arms)
         found = t_test([values], -above)
         mirrored = t_test([-values], -above)
     else:
-        first, second = _arrays(arms)
+        first, second = _as_arrays(arms)
         found = welch_test([first, second], -above)
         mirrored = welch_test([second, first], -above)
     return replace(found, p=max(found.p, mirrored.p))
