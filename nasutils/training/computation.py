@@ -63,7 +63,9 @@ def _at_home(name: str, folder: Path | None) -> Path | None:
 def check_device(device: str) -> str:
     """Return the device if it is there: cpu, cuda, or cuda:1. Raises ValueError."""
     if device.startswith("gpu"):
-        raise ValueError(f"device must be 'cuda', or 'cuda:1', for a GPU, not {device!r}")
+        raise ValueError(
+            f"unknown device on this machine {device!r}: a GPU is called 'cuda', or 'cuda:1'"
+        )
     here = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     if device.startswith("cuda") and not here:
         raise ValueError(

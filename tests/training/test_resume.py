@@ -156,7 +156,7 @@ def before_the_record(epoch):
 
 
 def between_record_and_checkpoint(epoch):
-    runs._write_whole = dying(runs._write_whole, writes("checkpoint.pt", epoch))
+    runs.write_whole = dying(runs.write_whole, writes("checkpoint.pt", epoch))
 
 
 def after_the_checkpoint(epoch):
@@ -188,7 +188,7 @@ def within_the_checkpoint(epoch):
 
 
 def before_the_digest(epoch):
-    runs._write_whole = dying(runs._write_whole, lambda path, content: path.name == runs.DIGEST)
+    runs.write_whole = dying(runs.write_whole, lambda path, content: path.name == runs.DIGEST)
 
 
 def within_the_digest(epoch):
@@ -200,12 +200,12 @@ def within_the_result(epoch):
 
 
 def before_the_result(epoch):
-    runs._write_whole = dying(runs._write_whole, lambda path, content: path.name == "result.json")
+    runs.write_whole = dying(runs.write_whole, lambda path, content: path.name == "result.json")
 
 
 def after_the_result(epoch):
-    runs._write_whole = dying(
-        runs._write_whole, lambda path, content: path.name == "result.json", before=False
+    runs.write_whole = dying(
+        runs.write_whole, lambda path, content: path.name == "result.json", before=False
     )
 
 

@@ -88,7 +88,7 @@ def test_a_policy_that_the_space_has_not_is_refused_at_once():
 
 def test_a_gpu_is_called_cuda():
     with pytest.raises(
-        ValueError, match="device must be 'cuda', or 'cuda:1', for a GPU, not 'gpu'"
+        ValueError, match="unknown device on this machine 'gpu': a GPU is called 'cuda'"
     ):
         check_device("gpu")
 
