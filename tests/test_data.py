@@ -4,7 +4,6 @@ and what is said when data is missing.
 Run: pytest tests/test_data.py         with CIFAR-10: NASUTILS_DATA=<folder> pytest tests/test_data.py
 """
 
-import os
 import pickle
 from dataclasses import replace
 
@@ -13,12 +12,8 @@ import torch
 
 from nasutils import data
 from nasutils.data import Data, ImageSet
+from tests.images import needs_cifar10
 from tests.small_runs import Bomb
-
-needs_cifar10 = pytest.mark.skipif(
-    not os.environ.get("NASUTILS_DATA"),
-    reason="NASUTILS_DATA does not name a folder with CIFAR-10",
-)
 
 
 @pytest.fixture(scope="module")

@@ -411,11 +411,14 @@ class Selecting:
     def genotype(self) -> str:
         """The genotype of the mixing weights as they are, as text;
         their columns of what is no operation are left out.
+
+        What is kept has the weight of all that it was chosen from, a sum that rounding moves: to
+        six decimals, such weights are equal.
         """
         method = self.search.method
         own = {}
         for key, (_, columns) in method.space.alpha_shapes.items():
-            own[key] = self.mix[key][:, :columns]
+            own[key] = self.mix[key][:, :columns].round(decimals=6)
         return str(method.space.discretize(own, method.policy))
 
     def state_dict(self) -> dict[str, Any]:

@@ -326,6 +326,16 @@ def test_of_two_processes_the_first_sets_a_damaged_run_aside(old, monkeypatch, c
     assert capsys.readouterr().out.count("set aside as") == 1
 
 
+def test_a_second_damaged_folder_gets_a_name_of_its_own(tmp_path, capsys):
+    for _ in range(3):
+        home = run(work, PARAMS, tmp_path)
+        (home.path / "result.json").write_text("{")
+        runs.set_aside(home)
+    names = [path.name.removeprefix(home.path.name) for path in sorted(tmp_path.iterdir())]
+    assert names == [".damaged", ".damaged1", ".damaged2"]
+    assert capsys.readouterr().out.count("set aside as") == 3
+
+
 def test_a_run_that_another_process_computes_is_not_waited_for(old):
     (old.path / "result.json").unlink()
     with runs._locked(old.path):

@@ -263,6 +263,15 @@ def test_a_correlation_within_methods_does_not_see_the_methods():
     )
 
 
+def test_the_interval_of_a_correlation_within_methods_counts_the_methods():
+    """45 networks less 8 of 9 methods, and Fieller's factor."""
+    other = TWICE + np.random.default_rng(0).normal(0, 1, TWICE.shape)
+    found = comparisons.correlation_within([TWICE, other])
+    half = 1.959964 * math.sqrt(1.06 / (45 - 8 - 3))
+    ends = np.tanh(np.arctanh(found.estimate) + np.array([-half, half]))
+    assert (found.low, found.high) == pytest.approx(ends)
+
+
 def test_a_deviation_is_without_the_noise_of_evaluations():
     """Means 1, 3, 5 have variance 4; evaluations differ by 2, variance 2,
     of a mean of two 1: sqrt(3).

@@ -41,6 +41,8 @@ def test_a_centre_has_the_interval_that_its_test_does_not_reject():
     inside, outside = (np.nextafter(found.low, side) for side in (math.inf, -math.inf))
     assert stats.wilcoxon(X - inside, alternative="greater").pvalue > estimates.LEVEL
     assert stats.wilcoxon(X - outside, alternative="greater").pvalue <= estimates.LEVEL
+    pairs = [(a + b) / 2 for i, a in enumerate(X) for b in X[i:]]  # Hodges and Lehmann's
+    assert found.estimate == pytest.approx(np.median(pairs))
     mirrored = estimates.signed_rank_test([-X], 0.0)
     assert (mirrored.low, mirrored.high) == (-found.high, -found.low)
 
@@ -91,8 +93,11 @@ def test_differences_and_means_are_students_and_welchs():
     assert found.p == pytest.approx(
         stats.ttest_ind(X - 0.5, Y, equal_var=False, alternative="greater").pvalue
     )
-    se = math.sqrt(X.var(ddof=1) / 15 + Y.var(ddof=1) / 12)
-    assert (found.estimate - found.low) / se == pytest.approx((found.high - found.estimate) / se)
+    exact = stats.ttest_ind(X, Y, equal_var=False).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
+    assert found.estimate == pytest.approx(X.mean() - Y.mean())
+    found, exact = estimates.t_test([X], 0.0), stats.ttest_1samp(X, 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
     assert estimates.t_test([X], 0.0).p == pytest.approx(
         stats.ttest_1samp(X, 0, alternative="greater").pvalue
     )
@@ -101,6 +106,11 @@ def test_differences_and_means_are_students_and_welchs():
 def test_correlations_stay_within_their_range():
     found = estimates.fisher_t_test([np.array([0.9, 0.99, 1.0, 0.95, 0.5, 0.97])], 0.3)
     assert found.p < 0.025 and 0.3 < found.low < found.estimate < found.high < 1
+
+
+def test_a_perfect_correlation_counts_as_999_thousandths():
+    z = estimates.fisher_z([1.0, -1.0, 0.5])
+    assert z == pytest.approx([math.atanh(0.999), -math.atanh(0.999), math.atanh(0.5)])
 
 
 @pytest.mark.parametrize(("shift", "expected"), [(0.0, True), (4.0, False), (-4.0, False)])

@@ -514,6 +514,16 @@ def test_leakage_is_tabulated_on_every_space(tmp_path):
     assert len(table) == 1 and table["bypass"].notna().all() and table["skip_cut"].isna().all()
 
 
+def test_the_table_says_what_discretizing_loses_and_the_curvature_by_alpha_over_temperature():
+    (record,) = search(probe_every=1, epochs=1).run()
+    accuracies = {"relaxed": 60.0, "discretized": 25.0, "discretized_recalibrated": 40.0}
+    record["supernet_accuracy"] = accuracies
+    record["leakage"]["eigenvalue"], record["softmax_temperature"] = 3.0, 0.1
+    table = tables.leakage_table({("SP-DARTS", 0): [record]})
+    columns = ["drop", "drop_recalibrated", "eigenvalue", "curvature"]
+    assert table.loc[0, columns].tolist() == pytest.approx([35.0, 20.0, 3.0, 0.03])
+
+
 @pytest.mark.parametrize(
     ("name", "space"), [("darts", NB201), ("sp-darts", NB201), ("darts", spaces.get("s4"))]
 )

@@ -124,6 +124,48 @@ def test_the_held_out_loss_is_compared_with_the_best_cells():
     assert searches.held_out_rise(records) == -0.25
 
 
+def favouring(place, score, genotype=GOOD, **more):
+    """The record of an epoch whose alpha favours an operation on all edges."""
+    row = [0.0] * 5
+    row[place] = score
+    return record(genotype, alpha={"cell": [row] * 6}, **more)
+
+
+def with_op(op):
+    """The cell of one operation."""
+    return SKIPS.replace("skip_connect", op)
+
+
+def test_the_bias_to_skips_by_hand():
+    """Weights 1/3 for the skip and 1/6 for the convolution, on six edges."""
+    assert searches.skip_bias([favouring(1, math.log(2))]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_magnitude_of_the_convolution_is_tied_to_the_cells(sign):
+    cells = (with_op("none"), SKIPS, GOOD)  # the later the better
+    records = [favouring(3, sign * e, cell) for e, cell in enumerate(cells)]
+    assert searches.tied(records) == pytest.approx(sign)
+
+
+def test_the_peak_is_compared_with_epoch_24_and_with_the_end():
+    none, middle = with_op("none"), with_op("nor_conv_1x1")
+    cells = {10: GOOD, 24: middle}
+    records = [
+        favouring(3, 1 - 0.001 * (e - 10) ** 2, cells.get(e, none), epoch=e) for e in range(30)
+    ]
+    good, fixed, last = (searches.cell_accuracy(cell) for cell in (GOOD, middle, none))
+    assert searches.peak_over_fixed(records) == pytest.approx(good - fixed)
+    assert searches.peak_over_last(records) == pytest.approx(good - last)
+
+
+def test_a_bypass_is_that_at_equal_sparsity_where_weights_have_it():
+    probed = {"bypass_total": {"cell": 0.9}, "matched": {"bypass_total": {"cell": 0.4}}}
+    one_hot = {"bypass_total": {"cell": 0.0}, "matched": None}
+    found = [searches.matched_bypass([{"leakage": leakage}]) for leakage in (probed, one_hot)]
+    assert found == [0.4, 0.0]
+
+
 def test_half_of_the_largest_entropy_is_sharp():
     records = [{"entropy": {"cell": share * math.log(5)}} for share in (0.9, 0.6, 0.4, 0.1)]
     assert searches.sharp_epochs(records) == 0.5

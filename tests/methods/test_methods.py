@@ -7,7 +7,7 @@ Run: pytest tests/methods/test_methods.py
 import copy
 import json
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import pytest
@@ -463,6 +463,16 @@ def test_sp_always_or_never_sparse_after_the_dense_first_epoch(schedule, expecte
     assert found == [10.0, *[expected] * 3]
 
 
+@pytest.mark.parametrize(
+    ("schedule", "epoch", "expected"),
+    [("linear", 0, 10.0), ("linear", 1, 1.1e-3), ("never", 3, 11 * 1.1e-3)],
+)
+def test_sp_darts_is_judged_at_the_temperature_of_its_sparsest_steps(schedule, epoch, expected):
+    method = make("sp-darts", NB201, schedule=schedule)
+    method.begin_epoch(epoch)
+    assert method.temperature == pytest.approx(expected, rel=1e-12)
+
+
 # PCD- and EDD-DARTS
 
 
@@ -621,6 +631,8 @@ def test_weight_rates_of_the_recipes():
         "ex-darts": (3e-4, 3e-4),
     }
     recipe = recipes["darts"]
+    small = make("darts", NB201, temperature=1e-3).recipe
+    assert small == replace(recipe, weight_lr_end=0.025)  # constant, as of PCD-DARTS
     assert (recipe.batch, recipe.weight_decay, recipe.nesterov, recipe.clip) == (
         256,
         5e-4,

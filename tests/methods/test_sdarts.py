@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from nasutils import data, methods, spaces
-from nasutils.methods import Recipe, schedules
+from nasutils.methods import Recipe, schedules, sdarts
 from nasutils.methods.sdarts import ascent, to_simplex
 from nasutils.training.experiment import supernet_options
 from nasutils.training.search import Search
@@ -176,6 +176,21 @@ def test_an_adversary_that_lowers_the_loss_is_not_followed(trained, monkeypatch)
         "nasutils.methods.sdarts.ascent", lambda p, g, centre, rate, epsilon: p - rate * g.sign()
     )
     assert (changes(trained, "sdarts-adv", 0.1, draws=3) == 0).all()
+
+
+def test_an_ascent_starts_at_random_and_can_cross_the_box(trained, monkeypatch):
+    """Of 7 steps, each is 2 epsilon / 7 long; the first one is taken from shaken weights."""
+    seen = []
+
+    def noting(p, gradient, centre, rate, epsilon):
+        seen.append((p, centre, rate))
+        return ascent(p, gradient, centre, rate, epsilon)
+
+    monkeypatch.setattr(sdarts, "ascent", noting)
+    changes(trained, "sdarts-adv", 0.1, draws=1)
+    assert [rate for *_, rate in seen] == pytest.approx([2 * 0.1 / 7] * 7)
+    start, centre, _ = seen[0]
+    assert not torch.equal(start, centre)
 
 
 def test_an_adversary_leaves_the_network_and_its_record_as_they_were(trained):

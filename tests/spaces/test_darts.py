@@ -20,6 +20,7 @@ from nasutils import Genotype, methods, spaces
 from nasutils.spaces import catalogue, darts_policies
 from nasutils.spaces.base import everything
 from nasutils.spaces.darts_cells import EDGES
+from nasutils.spaces.darts_final import imagenet_stems
 from nasutils.spaces.finalnets import AuxiliaryHead, dropped
 from nasutils.spaces.genotype import Cell
 from nasutils.spaces.ops import DilatedConv, RandomDraws
@@ -727,6 +728,20 @@ def test_images_and_stems_that_cannot_be():
 def test_auxiliary_head_takes_every_side_from_two_on():
     for side in (2, 4, 7, 8, 14):
         assert AuxiliaryHead(8, 5, imagenet=False)(torch.randn(2, 8, side, side)).shape == (2, 5)
+
+
+def test_the_head_of_imagenet_pools_seven_pixels_by_windows_of_stride_two():
+    x, seen = torch.randn(2, 8, 7, 7), []
+    head = AuxiliaryHead(8, 5, imagenet=True)
+    head.conv1.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    head(x)
+    assert torch.equal(seen[0], F.avg_pool2d(x.relu(), 5, 2))
+
+
+def test_imagenet_goes_from_224_pixels_to_56_and_28():
+    first, second = imagenet_stems(4)
+    half = first(torch.randn(2, 3, 224, 224))
+    assert half.shape == (2, 4, 56, 56) and second(half).shape == (2, 4, 28, 28)
 
 
 def test_edges_are_in_the_order_of_alpha():

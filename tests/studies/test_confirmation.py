@@ -21,7 +21,9 @@ from nasutils.report.claims import Claim
 from nasutils.runs import UNKNOWN, Run, key, stamp
 from nasutils.spaces import nasbench201_table
 from nasutils.studies import bypass_leakage, lr_swap, sparsification
+from nasutils.studies.confirmation import campaign as campaigns
 from nasutils.studies.confirmation import figures, machines, outcomes, page, plan
+from nasutils.studies.confirmation.__main__ import main
 from nasutils.studies.confirmation.campaign import Campaign
 from nasutils.studies.confirmation.outcomes import REFUTED, SUPPORTED, UNRESOLVED
 from nasutils.studies.confirmation.plan import Hypothesis, Study
@@ -275,6 +277,14 @@ def _has(commit):
     return found.returncode == 0
 
 
+def git(folder, *arguments):
+    """What git says in a clone."""
+    settings = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    command = ["git", "-C", folder, *settings, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
     """A clone with a plan, registered in its second commit;
@@ -283,36 +293,34 @@ def repository(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     plan.later_commits.cache_clear()
 
-    def git(*arguments):
-        settings = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        done = subprocess.run(
-            ["git", "-C", tmp_path, *settings, *arguments],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout.strip()
-
     def commit(study):
         file = tmp_path / plan.FILE
         file.parent.mkdir(exist_ok=True)
         file.write_text(yaml.safe_dump({"searches": study}))
-        git("add", "-A")
-        git("commit", "-m", "plan", "--allow-empty")
-        return git("rev-parse", "--short=12", "HEAD")
+        git(tmp_path, "add", "-A")
+        git(tmp_path, "commit", "-m", "plan", "--allow-empty")
+        return git(tmp_path, "rev-parse", "--short=12", "HEAD")
 
-    git("init", "-q")
+    git(tmp_path, "init", "-q")
     yield commit
     plan.later_commits.cache_clear()
 
 
-def test_a_changed_plan_is_found(repository, tmp_path):
+def test_a_change_of_any_field_of_the_plan_is_found(repository, tmp_path):
     before = repository(SMALL)
-    repository({**SMALL, "registered": before, "deviations": ["one seed less"]})
+    (test,) = SMALL["claims"]["paper"][0]["tests"]
+    fixed = {
+        "settings": {"tiny": {**TINY, "epochs": 3}},
+        "arms": [{**SMALL["arms"][0], "parts": [{"seeds": "5-8"}]}, SMALL["arms"][1]],
+        "claims": {"paper": [claim({**test, "interest": 1})]},
+    }
+    free = {"deviations": ["one seed less"], "remarks": {"paper": {"1": "Or so."}}}
+    assert Study.model_fields.keys() == {"registered"} | fixed.keys() | free.keys()
+    for field, value in fixed.items():
+        repository({**SMALL, "registered": before, field: value})
+        assert plan.changes("searches", tmp_path / plan.FILE) == [field]
+    repository({**SMALL, "registered": before, **free})
     assert plan.changes("searches", tmp_path / plan.FILE) == []
-    arms = [{**SMALL["arms"][0], "parts": [{"seeds": "5-8"}]}, SMALL["arms"][1]]
-    repository({**SMALL, "registered": before, "arms": arms})
-    assert plan.changes("searches", tmp_path / plan.FILE) == ["arms"]
 
 
 def test_runs_count_from_the_registered_commit_on(repository):
@@ -331,6 +339,19 @@ def test_runs_count_from_the_registered_commit_on(repository):
     assert "unknown" in plan.refusal({}, registered)
     resumed = {"commit": after, "before": [{"commit": registered}, {"commit": before}]}
     assert f"commit {before}" in plan.refusal(resumed, registered)
+
+
+def test_runs_of_a_branch_that_was_merged_later_do_not_count(repository, tmp_path):
+    """Its commits are in the history, but not built on the registered one."""
+    before = repository(SMALL)
+    git(tmp_path, "checkout", "-q", "-b", "beside")
+    beside = repository({**SMALL, "deviations": ["beside"]})
+    git(tmp_path, "checkout", "-q", before)
+    registered = repository({**SMALL, "deviations": ["x"]})
+    git(tmp_path, "merge", "-q", "-s", "ours", "-m", "merge", beside)
+    after = repository(SMALL)
+    assert plan.refusal({"commit": after}, registered) is None
+    assert "not built on" in plan.refusal({"commit": beside}, registered)
 
 
 # Outcomes
@@ -353,6 +374,14 @@ def test_three_outcomes(interest, low, high, p, expected):
     assert outcomes._outcome(study.claims["p"][0], [finding(low, high, p)], p) == expected
 
 
+@pytest.mark.parametrize("turn", [1, -1])
+def test_one_of_two_tests_refutes_a_claim(turn):
+    (test,) = SMALL["claims"]["paper"][0]["tests"]
+    study = changed(claims={"p": [claim(test, {**test, "of": "relaxed"})]})
+    found = [finding(1, 3, 0.001), finding(-3, -1, 0.99)][::turn]
+    assert outcomes._outcome(study.claims["p"][0], found, 0.99) == REFUTED
+
+
 def test_equivalence_is_refuted_from_outside():
     hypothesis = Hypothesis(test="equivalent", of="gap", arms=("DARTS",), above=5)
     refuted = [
@@ -360,6 +389,16 @@ def test_equivalence_is_refuted_from_outside():
         for i in ((6, 9), (-9, -6), (4, 6), (-1, 1))
     ]
     assert refuted == [True, True, False, False]
+
+
+def test_pairs_of_the_plan_are_of_equal_seeds():
+    pairs = []
+    for study in PLAN.values():
+        results = outcomes.Results(study, {}, {})
+        tests = [h for claims in study.claims.values() for c in claims for h in c.tests]
+        for hypothesis in (h for h in tests if h.test == "paired"):
+            pairs += zip(*results.samples(hypothesis), strict=True)
+    assert pairs and all(one == other for (_, one), (_, other) in pairs)
 
 
 # Runs
@@ -382,6 +421,39 @@ def test_a_campaign_computes_all_of_the_plan_and_then_nothing(computed, capsys):
     )
     computed.compute(workers=2)
     assert "finished:" not in capsys.readouterr().out
+
+
+def test_finished_runs_of_the_repository_are_not_computed_again(computed, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "runs", lambda scale: computed.machine.runs)
+    elsewhere = Campaign(computed.study, Machine(tmp_path))
+    assert elsewhere.left() == {} and "5 of 5 runs finished" in elsewhere.status(1)
+
+
+@pytest.mark.parametrize(
+    ("lost", "done", "hours"),
+    [
+        (("DARTS", 6), 4, 8),  # as long as the other two of its arm
+        (("S2", 5), 3, 16),  # it and its network: nothing of their arms is finished
+    ],
+)
+def test_the_time_left_is_that_of_what_is_missing_by_arm(lost, done, hours, computed, monkeypatch):
+    """Here the searches, of two epochs, took 8 hours each, and the network of one epoch 1 hour."""
+    monkeypatch.setattr(campaigns, "seconds", lambda records: 3600.0 * len(records) ** 3)
+    missing, run = computed.searches()[lost], Campaign.run
+    monkeypatch.setattr(
+        Campaign, "run", lambda own, task: None if task == missing else run(own, task)
+    )
+    for workers in (1, 2):
+        assert computed.status(workers).endswith(
+            f"{done} of 5 runs finished, about {hours // workers} h left on {workers} processes"
+        )
+
+
+def test_the_command_says_what_is_left(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(plan, "read", lambda: {"searches": Study.model_validate(SMALL)})
+    monkeypatch.setattr("sys.argv", ["confirmation", "status", "--runs", str(tmp_path)])
+    main()
+    assert "0 of 5 runs finished, time left not known yet" in capsys.readouterr().out
 
 
 def test_a_block_comes_to_an_end_before_the_next_one_begins(tmp_path, capsys):

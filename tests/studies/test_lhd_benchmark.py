@@ -321,6 +321,33 @@ def test_agreement_between_policies_by_hand():
     assert agreement.loc["data set", "tau"] == agreement.loc["search seed only", "single"] == 1
 
 
+def test_effects_of_the_released_evaluation_have_their_sign():
+    """Tested as released an accuracy is one point lower here; the best is always 0.5 higher."""
+    results = made_up(lambda key: by_method(key) - (key.kind == "released"), (0, 1))
+    effects = lhd_tables.protocol_table(results)[["selection", "images", "both"]]
+    assert effects.to_numpy().tolist() == [pytest.approx([0.5, -1.0, -0.5])] * 2
+
+
+def test_noise_between_evaluations_and_between_searches_by_hand():
+    """Evaluations of seed 0 differ by 2 and of seed 1 by 4; means of the searches by 7, and by 6
+    under the second budget, which has the first evaluation alone.
+    """
+    results = made_up(lambda key: 50.0 + 2 * key.eval_seed * (1 + key.seed) + 6 * key.seed, (0, 1))
+    table = lhd_tables.noise_table(results)
+    assert table["evaluation_seeds"].tolist() == pytest.approx([math.sqrt((2 + 8) / 2)] * 2)
+    assert table["search_seeds"].tolist() == pytest.approx([math.sqrt((49 + 36) / 4)] * 2)
+
+
+def test_the_interval_of_a_contrast_is_that_of_resampled_networks():
+    """Of means: nearly that of the difference of two independent means."""
+    results = made_up(by_method, (0, 1))
+    found = lhd_results.contrast(results, lambda networks: float(networks.mean()))
+    lhd, darts = (results.drawn(space).mean(axis=1) for space in lhd_results.SPACES)
+    half = 1.96 * math.sqrt(lhd.var() / len(lhd) + darts.var() / len(darts))
+    assert found.mean == pytest.approx(lhd.mean() - darts.mean())
+    assert found.high - found.low == pytest.approx(2 * half, rel=0.1)
+
+
 def test_separable_networks_by_hand():
     """Noise sqrt(2), as repeats differ by 2;
     t(3) sqrt(2) sqrt(2 / 2) = 4.50: of the differences 4, 20, 24 two.
@@ -451,10 +478,10 @@ def test_a_failed_search_leaves_a_gap():
 
 
 def test_the_last_mix_of_a_search_is_what_is_discretized(tmp_path):
-    mix = methods.get("random", LHD, seed=3).inference()
-    run = Run(tmp_path)
-    (tmp_path / "records.jsonl").write_text(
-        json.dumps({"mix": {k: v.tolist() for k, v in mix.items()}}) + "\n"
-    )
-    found = study.final_mix(Experiment(space="lhd"), run)
-    assert all(torch.equal(found[name], mix[name]) for name in mix)
+    first, last = (methods.get("random", LHD, seed=seed).inference() for seed in (2, 3))
+    with (tmp_path / "records.jsonl").open("w") as file:
+        for mix in (first, last):
+            rows = {name: weights.tolist() for name, weights in mix.items()}
+            file.write(json.dumps({"mix": rows}) + "\n")
+    found = study.final_mix(Experiment(space="lhd"), Run(tmp_path))
+    assert all(torch.equal(found[name], last[name]) for name in last)

@@ -19,7 +19,7 @@ from nasutils import data, spaces
 from nasutils.runs import Run, key
 from nasutils.spaces import nasbench201_table
 from nasutils.spaces.size import count_multiply_adds, count_parameters
-from nasutils.training import finalnet
+from nasutils.training import batchnorm, finalnet
 from nasutils.training.computation import Machine
 from nasutils.training.finalnet import PROTOCOLS, Evaluation, FinalnetTraining, Protocol, build
 from nasutils.training.loop import NotFinite
@@ -243,7 +243,20 @@ def test_the_network_hears_of_the_ramp_and_the_record_says_it():
     records = list(training.run())
     assert [r["drop_path"] for r in records] == [0.0, 0.05, 0.1, pytest.approx(0.15)]
     assert [p for trains, p, _ in training.net.seen if trains] == [r["drop_path"] for r in records]
-    assert [r["lr"] for r in records] == [training.protocol.lr_at(e) for e in range(4)]
+
+
+def test_the_optimizer_steps_at_the_rate_of_the_epoch_and_the_record_says_it():
+    training, taken = toy(epochs=4, batch=32), []
+    step = training.optimizer.step
+
+    def noting():
+        taken.append(training.optimizer.param_groups[0]["lr"])
+        step()
+
+    training.optimizer.step = noting
+    records = list(training.run())
+    assert taken == pytest.approx([0.025, 0.0213388, 0.0125, 0.0036612], abs=1e-7)
+    assert [record["lr"] for record in records] == taken
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -281,6 +294,25 @@ def test_without_a_bound_the_gradient_is_not_clipped():
     (gradient,) = torch.autograd.grad(training.loss(batch), [w])
     training.step(batch)
     torch.testing.assert_close(w.detach(), before - 0.025 * gradient, rtol=1e-12, atol=0.0)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_steps_carry_momentum_as_the_protocol_says(nesterov):
+    training = toy(momentum=0.9, nesterov=nesterov, weight_decay=0.0, clip=0.0)
+    training.begin_epoch()
+    batch, w = training.batch(torch.arange(32)), training.net.main.weight
+    expected, velocity = w.detach().clone(), 0.0
+    for _ in range(2):
+        (gradient,) = torch.autograd.grad(training.loss(batch), [w])
+        velocity = 0.9 * velocity + gradient
+        expected -= 0.025 * (gradient + 0.9 * velocity if nesterov else velocity)
+        training.step(batch)
+        torch.testing.assert_close(w.detach(), expected, rtol=1e-12, atol=1e-15)
+
+
+def test_the_test_loss_is_of_labels_that_are_not_smoothed():
+    smooth, plain = (toy(label_smoothing=share) for share in (0.1, 0.0))
+    assert smooth.judge() == plain.judge()
 
 
 def test_cutout_is_for_training_only():
@@ -373,6 +405,12 @@ def test_the_same_seed_gives_the_same_records_bit_for_bit(precision):
         for s in (1, 1, 2)
     )
     assert first == again and first != other
+
+
+def test_a_seed_decides_on_the_initial_weights_and_on_the_batches():
+    one, other = (build(evaluation(seed=seed), Machine()) for seed in (1, 2))
+    assert not torch.equal(one.net.linear.weight, other.net.linear.weight)
+    assert not torch.equal(one.generator.get_state(), other.generator.get_state())
 
 
 def test_a_record_says_all_about_its_epoch():
@@ -524,17 +562,20 @@ def test_the_size_of_a_network_is_without_its_auxiliary_head(tmp_path):
     )
 
 
-def test_recalibrated_statistics_are_those_of_the_training_images():
-    training, seen = (
-        build(evaluation(protocol={"recalibration": 1}, precision="float64"), Machine()),
-        [],
-    )
+@pytest.mark.parametrize("batch", [32, 20])
+def test_recalibrated_statistics_are_means_over_batches_of_training_images(batch, monkeypatch):
+    """Each batch weighs the same: those of all 32 images, or of 20 and of 12."""
+    monkeypatch.setattr(batchnorm, "EVALUATION_BATCH", batch)
+    task = evaluation(protocol={"recalibration": 2}, precision="float64")
+    training, seen = build(task, Machine()), []
     training.judge = lambda: (
         seen.append(training.net.stem[1].running_mean.clone()) or {"test_accuracy": 1.0}
     )
     training.recalibrated_accuracy()
-    stem = training.net.stem[0](data.normalize(TRAIN.images, DIGITS, torch.float64))
-    torch.testing.assert_close(seen[0], stem.mean(dim=(0, 2, 3)).detach(), rtol=1e-10, atol=1e-12)
+    images = data.normalize(TRAIN.images, DIGITS, torch.float64)
+    means = [training.net.stem[0](part).mean(dim=(0, 2, 3)) for part in images.split(batch)]
+    expected = torch.stack(means).mean(dim=0).detach()
+    torch.testing.assert_close(seen[0], expected, rtol=1e-10, atol=1e-12)
 
 
 def test_training_learns_the_digits():

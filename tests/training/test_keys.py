@@ -10,12 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nasutils.measures import leakage
 from nasutils.runs import Run, key
+from nasutils.studies.confirmation import plan
 from nasutils.studies.lhd_benchmark.variants import SearchKey, at_hand
-from nasutils.training.computation import Machine
-from nasutils.training.experiment import Experiment
+from nasutils.training import batchnorm
+from nasutils.training.computation import Machine, repeatable
+from nasutils.training.experiment import Experiment, build
 from nasutils.training.finalnet import Evaluation
 from nasutils.training.selection import Selection
+from tests.images import needs_cifar10
 
 RUNS = Path(__file__).parents[2] / "figures" / "laptop" / "runs"
 KINDS = {"search": Experiment, "finalnet": Evaluation, "selection": Selection}
@@ -40,6 +44,40 @@ def test_committed_runs_are_found_by_what_they_say_of_themselves():
     assert len(runs) > 1000
     changed = [name for name, params in runs.items() if key(asked(params).params()) != name]
     assert changed == []
+
+
+def test_numbers_that_no_key_names_have_not_changed():
+    """Finished runs were made with them: with others, raise the VERSION that they belong to."""
+    recipe = {"batch": 8, "split": "half"}
+    size = {"images": 16, "channels": 2, "cells": 1, "resolution": 8}
+    search = build(Experiment(dataset="digits", recipe=recipe, **size), Machine())
+    assert (search.recalibration, batchnorm.EVALUATION_BATCH) == (4, 250)
+    assert (leakage.IMAGES, leakage.CURVATURE_IMAGES, leakage.MATCHED) == (100, 32, 0.5)
+
+
+def first_task(arm):
+    """The first search or training of a registered arm."""
+    for study in plan.read().values():
+        for own, _, task in (*study.searches(), *study.evaluations()):
+            if own.name == arm:
+                return task
+    raise ValueError(f"no arm {arm!r} in the plan")
+
+
+@needs_cifar10
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", ["rate control", "CIFAR-10, 1m"])
+def test_a_registered_run_begins_again_as_it_began(arm):
+    """On another machine sums are rounded otherwise, of which one epoch makes little."""
+    task = first_task(arm)
+    committed = Run(RUNS / key(task.params())).records[0]
+    with repeatable():
+        again = task.start(Machine()).one_epoch()
+    names = ("train_loss", "valid_loss", "train_accuracy", "lr", "weight_lr")
+    compared = [name for name in names if name in committed]
+    assert len(compared) > 2
+    for name in compared:
+        assert again[name] == pytest.approx(committed[name], rel=2e-3)
 
 
 @pytest.mark.parametrize(

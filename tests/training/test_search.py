@@ -6,6 +6,8 @@ Run: pytest tests/training/test_search.py
 import copy
 import json
 import math
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from nasutils.methods import relax, schedules
 from nasutils.spaces.base import everything
 from nasutils.training.computation import Machine, check_device
 from nasutils.training.experiment import Experiment, build
-from nasutils.training.loop import NotFinite, clip
+from nasutils.training.loop import NotFinite, clip, clock
 from nasutils.training.search import Search
 
 CLIPS = json.loads((Path(__file__).parents[1] / "truth" / "relaxation.json").read_text())[
@@ -59,6 +61,17 @@ def tiny(
     net = NB201.supernet(2, 1, 10).to(dtype)
     return Search(
         net, method, chosen, DIGITS, TRAIN, VALID, recalibration=1, seed=seed, precision=precision
+    )
+
+
+def experiment(**changed):
+    """A search over 16 + 16 digits, of one epoch."""
+    return Experiment(
+        **{
+            **{"dataset": "digits", "resolution": 8, "images": 16, "channels": 2, "cells": 1},
+            **{"epochs": 1, "recipe": {"batch": 16, "split": "half"}},
+            **changed,
+        }
     )
 
 
@@ -132,6 +145,24 @@ def test_the_same_seed_gives_the_same_records_bit_for_bit(name, precision):
     assert first != other
 
 
+def test_a_seed_decides_on_weights_on_alpha_and_on_the_batches():
+    """Arms of the registered study are samples of independent searches only if it does."""
+    one, other = (build(experiment(seed=seed), Machine()) for seed in (1, 2))
+    assert not torch.equal(one.net.linear.weight, other.net.linear.weight)
+    assert not torch.equal(one.method.alphas["cell"], other.method.alphas["cell"])
+    assert not torch.equal(one.generator.get_state(), other.generator.get_state())
+
+
+def test_weights_alpha_and_its_judges_have_their_parts_of_the_images():
+    search = build(experiment(evaluation=8, held_out=4), Machine())
+    weights, alpha = data.search_split(DIGITS, "half", 16)
+    assert torch.equal(search.train.images, weights.images)
+    assert torch.equal(search.valid.images, alpha.images)
+    assert torch.equal(search.evaluation.images, alpha.images[:8])
+    unseen = data.held_out(DIGITS, "half", 16, 4)
+    assert torch.equal(search.held_out.images, unseen.images)
+
+
 def test_a_record_says_all_about_its_epoch():
     (record,) = tiny(epochs=1).run()
     assert record.keys() == {
@@ -185,18 +216,9 @@ def test_a_record_says_whether_the_supernet_was_judged_on_images_it_was_trained_
     """As of the single-level methods, whose accuracy does not compare with the held-out one of the
     others.
     """
-    setting = {
-        "dataset": "digits",
-        "resolution": 8,
-        "images": 16,
-        "channels": 2,
-        "cells": 1,
-        "epochs": 1,
-    }
     method = "gaea-erm" if split == "all" else "darts"
-    (record,) = build(
-        Experiment(method=method, recipe={"batch": 16, "split": split}, **setting), Machine()
-    ).run()
+    recipe = {"batch": 16, "split": split}
+    (record,) = build(experiment(method=method, recipe=recipe), Machine()).run()
     assert record["judged_on"] == images
 
 
@@ -247,6 +269,19 @@ def test_the_norm_of_alphas_gradient_is_the_mean_over_steps(monkeypatch):
     (record,) = search.run()
     assert record["alpha_gradient_norm"] == pytest.approx(sum(seen) / len(seen)) and len(seen) == 2
     assert next(tiny(epochs=2, alpha_from=1).run())["alpha_gradient_norm"] is None
+
+
+def test_the_clock_counts_all_threads():
+    def busy():
+        end = time.thread_time() + 0.05
+        while time.thread_time() < end:
+            pass
+
+    before = clock()
+    worker = threading.Thread(target=busy)
+    worker.start()
+    worker.join()
+    assert clock().cpu - before.cpu >= 0.05
 
 
 def test_costs_are_of_all_that_an_epoch_does():

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nasutils import Genotype, runs, spaces
+from nasutils import Genotype, data, runs, spaces
 from nasutils.runs import Run
 from nasutils.spaces import lhd_policies
 from nasutils.sweep.planning import kind
@@ -318,6 +318,17 @@ def one_hot(kept):
     return mix
 
 
+def test_the_genotype_does_not_hang_on_rounding(machine):
+    """Edges that were kept have all the weight of their operations, a sum that is 1 nearly."""
+    selecting, found = Selection(search("s3"), images=8).start(machine), set()
+    for sign in (1, 0, -1):
+        weights = torch.zeros(14, 3)
+        weights[:, 1] = 1 + sign * 2e-7 * torch.arange(14).remainder(3).sub(1)
+        selecting.mix = {"normal": weights, "reduce": weights}
+        found.add(selecting.genotype())
+    assert len(found) == 1
+
+
 @pytest.mark.parametrize("policy", lhd_policies.POLICIES)
 def test_the_cells_of_lhd_are_what_was_kept(policy, monkeypatch):
     """Judged by chance: a pass through this supernet is dear."""
@@ -351,6 +362,22 @@ def test_it_begins_with_the_supernet_that_the_search_ended_with(machine):
     kept, _ = Run(machine.runs / runs.key(search().params())).weights()
     assert torch.equal(selecting.mix["cell"], kept["mix_cell"])
     assert torch.equal(selecting.search.net.linear.weight, kept["net.linear.weight"])
+
+
+def test_it_is_judged_on_images_for_alpha_and_tuned_on_those_for_the_weights(machine, monkeypatch):
+    selecting = Selection(search(), images=8, tune_epochs=1).start(machine)
+    task, tuned = selecting.search, []
+    batch = task.batch
+
+    def noting(role, images, index):
+        tuned.append(images)
+        return batch(role, images, index)
+
+    monkeypatch.setattr(task, "batch", noting)
+    selecting.tune()
+    _, alpha = data.search_split(task.data, "half", 64)
+    assert torch.equal(selecting.images.images, alpha.images[:8])
+    assert tuned and all(torch.equal(images.images, task.train.images) for images in tuned)
 
 
 @pytest.mark.parametrize("tune_epochs", [0, 2])
