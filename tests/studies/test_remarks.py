@@ -72,10 +72,12 @@ def test_supported_claims_whose_arms_no_device_has_both_of_say_so(results):
     assert told == apart & supported
 
 
-def test_claims_that_hold_on_a_cpu_too_say_so():
-    ended = [o for paper in STUDY.claims for o in outcomes.ended(paper, page.parts_of(paper))]
+@pytest.mark.parametrize("part", ["searches", "lhd"])
+def test_claims_that_hold_on_a_cpu_too_say_so(part):
+    study = plan.read()[part]
+    ended = [o for paper in study.claims for o in outcomes.ended(paper, page.parts_of(paper))]
     supported = {o.claim.claim for o in ended if o.outcome == page.SUPPORTED}
-    for remarks in STUDY.remarks.values():
+    for remarks in study.remarks.values():
         for claim, text in remarks.items():
             said = "*on a CPU* it is supported, too" in text
             assert said == (f"{claim}, on a CPU" in supported)
