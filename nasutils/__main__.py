@@ -92,15 +92,17 @@ def in_words(run: Run) -> str:
     """What a run found, in words."""
     result = run.sound_result
     if result is None:
-        return run.failure["error"] if run.failure else "not finished"
+        failure = run.failure
+        return failure["error"] if failure else "not finished"
     lines = [f"{name}: {value}" for name, value in result.items()]
-    params = run.params or {}
+    params = run.params
+    assert params is not None  # a sound run has them
     if params["kind"] == "search":
         if params["space"] == "nasbench201":
             accuracy = cell_accuracy(result["genotype"])
             lines.append(f"accuracy of that cell in NAS-Bench-201's table: {accuracy:.2f} %")
-        if run.records:
-            lines.append(str(diagnose(run.records, params["space"], params["method"])))
+        if records := run.records:
+            lines.append(str(diagnose(records, params["space"], params["method"])))
     return "\n".join(lines)
 
 
