@@ -174,12 +174,22 @@ def _own(path: str, resolution: int | None) -> Data:
         whole("resolution", resolution)
     found = own_data.read(path, resolution)
     train, test = ImageSet(*found.train), ImageSet(*found.test)
-    values = train.images.double() / 255
-    mean = tuple(values.mean(dim=(0, 2, 3)).tolist())
-    std = tuple(values.std(dim=(0, 2, 3)).tolist())
+    channels = [_mean_and_deviation(train.images[:, channel]) for channel in range(3)]
+    mean, std = map(tuple, zip(*channels, strict=True))
     if 0.0 in std:
         raise ValueError(f"the training images of {path} are all of one colour in a channel")
     return Data(path, train, test, found.num_classes, mean, std, found.classes)
+
+
+def _mean_and_deviation(pixels: Tensor) -> tuple[float, float]:
+    """Of pixels (uint8) as shares of 255; from how often each value occurs, since many large
+    images as floats would not fit into memory.
+    """
+    values = torch.arange(256, dtype=torch.float64)
+    counts = torch.bincount(pixels.flatten(), minlength=256).double()
+    mean = (counts @ values) / counts.sum()
+    variance = (counts @ (values - mean) ** 2) / (counts.sum() - 1)
+    return mean.item() / 255, variance.sqrt().item() / 255
 
 
 def _digits() -> Data:

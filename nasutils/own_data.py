@@ -22,7 +22,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -122,7 +122,8 @@ def _signature(path: Path) -> tuple[tuple[str, int, int], ...]:
         return tuple(sorted(_files(str(path))))
     except OSError as error:
         raise MissingData(
-            f"no own data at {path} ({error.strerror}): expected a folder of images or an .npz"
+            f"no own data at {error.filename or path} ({error.strerror}): expected a folder of"
+            " images or an .npz"
         ) from None
 
 
@@ -142,7 +143,12 @@ def _folder_digest(root: Path) -> str:
     for part, folder in _part_folders(root).items():
         for file, _ in _listed(folder)[0]:
             lines.append(_line(part, folder, file, _bytes(file)))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return _text_digest(lines)
+
+
+def _text_digest(lines: Iterable[str]) -> str:
+    """Of names as the disk has them, also those that are not UTF-8."""
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def _line(part: str, folder: Path, file: str, image: bytes) -> str:
@@ -203,8 +209,7 @@ def _from_folder(root: Path, resolution: int | None) -> OwnData:
         raise ValueError(
             f"the classes of {root / 'test'} must be those of train, {classes}, not {other}"
         )
-    digest = hashlib.sha256("".join(lines).encode()).hexdigest()
-    return _own_data(root, digest, read["train"], read.get("test"), classes)
+    return _own_data(root, _text_digest(lines), read["train"], read.get("test"), classes)
 
 
 def _part_folders(root: Path) -> dict[str, Path]:
@@ -310,6 +315,10 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             count = len(found[images])
             found[images] = _checked_images(f"{images} of {path}", found[images])
             found[labels] = _checked_labels(f"{labels} of {path}", found[labels], count)
+    classes = found.get("classes", np.array([], str))
+    if classes.ndim != 1 or classes.dtype.kind != "U":
+        found_instead = f"{classes.dtype} of shape {classes.shape}"
+        raise ValueError(f"classes of {path} must be a list of texts, not {found_instead}")
     return found
 
 

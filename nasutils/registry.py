@@ -6,10 +6,11 @@ what they do is part of a run's name.
 
 The digest of an own class is the sha256 of its source and of all that its source names, and so on
 from name to name: bases, functions and classes of own modules, and constants of them (numbers,
-texts, and lists and dicts of these, of functions and of classes). Own is what is neither this
-package nor installed nor of Python. It is to the letter, comments included. The source of a
-function or class is read when it is first met, so that a file that is edited later does not pass
-for the code that runs.
+texts, arrays, and lists, sets, dicts and dataclasses of these, of functions and of classes). Own
+is what is neither this package nor installed nor of Python. It is to the letter, comments
+included. The source of a function or class is read when it is first met, so that a file that is
+edited later does not pass for the code that runs. Not followed is a module that is imported within
+a function.
 
 A task takes its own classes along to other processes (`carried`, `adopt`): those of a module are
 imported there, those of a notebook or a script travel with their code.
@@ -23,11 +24,15 @@ import re
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields, is_dataclass
 from functools import partial
 from textwrap import dedent
-from types import FunctionType, ModuleType
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any, Generic, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
+
+import numpy as np
+from torch import Tensor
 
 from nasutils.errors import choose
 
@@ -172,6 +177,7 @@ class _Text(NamedTuple):
 
 
 _TEXTS: "WeakKeyDictionary[Any, _Text]" = WeakKeyDictionary()
+_CONTAINERS = (tuple, list, set, frozenset, dict, partial, SimpleNamespace, np.ndarray, Tensor)
 _UNKNOWN = object()
 """What a name stands for that its module does not have, such as that of a local variable."""
 
@@ -203,15 +209,16 @@ def _sources(cls: type) -> Iterator[tuple[str, str]]:
 
 
 def _around(thing: Any) -> dict[str, Any]:
-    """The names of the module of a function or class."""
-    if isinstance(thing, FunctionType):
-        return thing.__globals__
-    return vars(sys.modules[thing.__module__])
+    """The names of the module of a function or class, and what a function was made with."""
+    if not isinstance(thing, FunctionType):
+        return vars(sys.modules[thing.__module__])
+    made_with = inspect.getclosurevars(thing).nonlocals
+    return {**thing.__globals__, **made_with}
 
 
 def _named(names: Iterable[str], around: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What names stand for: own functions and classes, also those in a list, a dict or a partial
-    function, and plain constants of own modules.
+    """What names stand for: own functions and classes, also those that something holds, plain
+    constants of own modules, and what of others has another name there.
     """
     for path in names:
         value = _resolved(path, around)
@@ -219,11 +226,18 @@ def _named(names: Iterable[str], around: dict[str, Any]) -> Iterator[tuple[str, 
             yield path, value
             continue
         parts = list(_held(value))
-        if isinstance(value, (tuple, list, dict, partial)):
+        if _is_container(value) or _is_renamed(path, value):
             yield path, [part if _is_plain(part) else _title(part) for part in parts]
         for part in parts:
             if isinstance(part, (type, FunctionType)) and _is_own(part.__module__):
                 yield path, part
+
+
+def _is_renamed(path: str, value: Any) -> bool:
+    """Whether a library's function or class has a name of our own, as in `ACT = torch.relu`."""
+    if not callable(value) or _is_own(getattr(value, "__module__", None) or ""):
+        return False
+    return _title(value).rpartition(".")[2] != path.rpartition(".")[2]
 
 
 def _resolved(path: str, around: dict[str, Any]) -> Any:
@@ -235,17 +249,39 @@ def _resolved(path: str, around: dict[str, Any]) -> Any:
     return value
 
 
+def _is_container(value: Any) -> bool:
+    return isinstance(value, _CONTAINERS) or (is_dataclass(value) and not isinstance(value, type))
+
+
 def _held(value: Any) -> Iterator[Any]:
-    """What a container or a partial function holds, in its order; else the value itself."""
-    if isinstance(value, partial):
-        yield from _held((value.func, value.args, value.keywords))
-    elif isinstance(value, (tuple, list)):
-        for part in value:
-            yield from _held(part)
-    elif isinstance(value, dict):
-        yield from _held(list(value.items()))
-    else:
+    """What a container holds, in its order; else the value itself."""
+    if not _is_container(value):
         yield inspect.unwrap(value) if callable(value) else value
+        return
+    for part in _opened(value):
+        yield from _held(part)
+
+
+def _opened(value: Any) -> Iterable[Any]:
+    """What lies directly in a container; of an object of fields its class, too."""
+    match value:
+        case partial():
+            return [value.func, value.args, value.keywords]
+        case dict():
+            return value.items()
+        case set() | frozenset():
+            return sorted(value, key=_as_text)
+        case np.ndarray() | Tensor():
+            return np.ravel(value.tolist()).tolist()
+        case SimpleNamespace():
+            return vars(value).items()
+        case tuple() | list():
+            return value
+    return [type(value), *((field.name, getattr(value, field.name)) for field in fields(value))]
+
+
+def _as_text(part: Any) -> str:
+    return repr(part) if _is_plain(part) else _title(part)
 
 
 def _title(part: Any) -> str:

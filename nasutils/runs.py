@@ -182,7 +182,8 @@ class Run:
         if "stamp.json" in contents:
             _parsed(contents["stamp.json"], self.path / "stamp.json")
         file = self.path / "params.json"
-        if file.name not in contents or key(_parsed(contents[file.name], file)) != self.path.name:
+        named = self.path.resolve().name  # also of Path(".")
+        if file.name not in contents or key(_parsed(contents[file.name], file)) != named:
             raise BadRun(f"{file} is not of the run that its folder is named by; {AGAIN}")
         lines = len(_whole_lines(contents.get("records.jsonl", b"")))
         if lines != result.get("epochs", lines):

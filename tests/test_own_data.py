@@ -3,6 +3,7 @@
 Run: pytest tests/test_own_data.py
 """
 
+import os
 import pickle
 import shutil
 
@@ -234,6 +235,11 @@ IMAGES, LABELS = arrays()["images"], arrays()["labels"]
         ({"lables": LABELS}, "must hold images, labels, .* not lables"),
         ({"classes": np.array(["a", "b"])}, "must be 0 to 1"),
         (
+            {"classes": np.array("a")},
+            r"classes of .* must be a list of texts, not <U1 of shape \(\)",
+        ),
+        ({"classes": np.array([b"a", b"b"])}, "must be a list of texts, not .S1"),
+        (
             {"images": np.array([{}], dtype=object)},
             "cannot be read as an .npz file of plain arrays",
         ),
@@ -309,6 +315,29 @@ def test_what_is_not_there_says_where_it_was_looked_for(path, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     with pytest.raises(data.MissingData, match=f"no own data at {data.located(path)}"):
         Experiment(dataset=path)
+
+
+def test_a_link_that_leads_nowhere_is_named(folder):
+    link = folder / "train" / "red" / "gone.png"
+    link.symlink_to(folder / "nothing.png")
+    with pytest.raises(data.MissingData, match=f"no own data at {link} "):
+        data.content(str(folder))
+
+
+def test_names_of_files_need_not_be_utf_8(folder):
+    """As unpacked from an old zip archive."""
+    before = data.content(str(folder))
+    image = folder / "train" / "red" / "0.png"
+    image.rename(image.parent / os.fsdecode(b"caf\xe9.png"))
+    assert data.content(str(folder)) != before
+    assert len(data.load(str(folder)).train) == 18
+
+
+def test_statistics_need_no_copy_of_the_images_and_are_those_of_floats():
+    pixels = torch.randint(256, (50, 9, 9), generator=torch.Generator().manual_seed(0))
+    values = pixels.double() / 255
+    found = data._mean_and_deviation(pixels.byte())
+    assert found == pytest.approx((values.mean().item(), values.std().item()), rel=1e-14)
 
 
 def test_a_name_without_a_slash_is_no_path_and_is_told_so():

@@ -17,9 +17,10 @@ from nasutils.methods.base import PRESETS, Method
 from nasutils.methods.darts import DARTS
 from nasutils.registry import digest
 from nasutils.spaces.darts import DARTS as DARTSSpace
+from nasutils.spaces.nasbench201 import NASBench201
 from nasutils.sweep.launch import gather, name_of
 from nasutils.training.computation import Machine
-from nasutils.training.experiment import Experiment
+from nasutils.training.experiment import Experiment, build
 from nasutils.training.finalnet import Evaluation
 
 HELPERS = (
@@ -74,6 +75,32 @@ class Sharp(DARTS):
 
     def begin_epoch(self, epoch):
         self.temperature = RULES["down"](epoch) + STEPS[0](epoch) + HALF(epoch)
+"""
+VALUES = """
+from types import SimpleNamespace
+import torch
+from torch import nn
+from nasutils import methods
+from nasutils.methods.darts import DARTS
+
+COMMON = methods.Recipe(batch=16)
+KERNELS = {3, 5}
+GIVEN = SimpleNamespace(rate=0.1)
+ACT = torch.relu
+NORM = nn.BatchNorm2d
+TABLE = torch.tensor([[1.0, 2.0]])
+
+def made(rate):
+    def rule(epoch):
+        return rate * epoch
+    return rule
+
+RULE = made(0.5)
+
+@methods.register
+class Sharp(DARTS):
+    name = "sharp"
+    followed = COMMON, KERNELS, GIVEN, ACT, NORM, TABLE, RULE
 """
 SPACE = """
 from nasutils import methods, spaces
@@ -186,6 +213,12 @@ class Full(DARTSSpace):
         self.size = size
 
 
+class Other(NASBench201):
+    name = "other"
+    ops = NASBench201.ops[1:]
+    recipe = methods.Recipe()
+
+
 @pytest.mark.parametrize(
     ("register", "cls", "says"),
     [
@@ -217,6 +250,7 @@ class Full(DARTSSpace):
         ),
         (spaces.register, DARTS, "must be a class derived from nasutils.spaces.base.Space"),
         (spaces.register, Bare, "must say what a search on it asks of the loop: recipe = "),
+        (spaces.register, Other, "Other must have the operations of nasbench201"),
         (spaces.register, Full, "Full must be made without arguments"),
     ],
 )
@@ -296,6 +330,8 @@ def test_an_own_method_differs_from_its_parent_in_nothing_but_what_it_changes(
 
 
 CYCLE = """
+from dataclasses import replace
+
 from nasutils import methods
 from nasutils.methods.pcd_darts import PCDDARTS
 from nasutils.methods.base import PRESETS, Method
@@ -309,6 +345,21 @@ class Slow(Cycle):
 
     def __init__(self, space, *, decay=0.01, **common):
         super().__init__(space, decay=decay, **common)
+
+@methods.register
+class Fixed(PCDDARTS):
+    name = "fixed"
+
+    def __init__(self, space, *, schedule="constant", **common):
+        super().__init__(space, schedule=schedule, **common)
+
+@methods.register
+class Long(PCDDARTS):
+    name = "long"
+
+    @property
+    def recipe(self):
+        return replace(super().recipe, epochs=9)
 
 @methods.register
 class Alone(Method):
@@ -331,6 +382,24 @@ def test_a_default_of_an_own_method_goes_before_the_rows_that_it_follows(folder)
     assert slow.recipe == pcd.recipe and slow.warmup == pcd.warmup
     assert (slow.decay, pcd.decay) == (0.01, 0.12)
     assert methods.get("slow", "s3", decay=0.2).decay == 0.2
+
+
+def test_an_own_default_says_which_options_do_something(folder):
+    (folder / "rules.py").write_text(CYCLE)
+    load("rules")
+    fixed = sharp(method="fixed", options={"fixed": 1e-2})
+    assert build(fixed, Machine()).method.fixed == 1e-2
+    with pytest.raises(ValueError, match="the constant schedule of fixed does not use top"):
+        sharp(method="fixed", options={"top": 0.5})
+
+
+def test_the_length_of_a_search_is_not_of_its_recipe(folder):
+    (folder / "rules.py").write_text(CYCLE)
+    load("rules")
+    with pytest.raises(
+        ValueError, match=r"recipe of long must leave epochs at 2.*not 9: .*epochs="
+    ):
+        build(sharp(method="long"), Machine())
 
 
 def test_a_method_of_no_parent_follows_the_rows_of_all(folder):
@@ -384,6 +453,29 @@ def test_an_edited_rule_is_another_run_wherever_it_is_edited(file, before, after
 )
 def test_functions_in_a_table_of_rules_are_followed(before, after, folder):
     (folder / "rules.py").write_text(TABLES)
+    load("rules")
+    name = name_of(sharp())
+    load("rules")
+    assert name_of(sharp()) == name
+    edit(folder / "rules.py", before, after)
+    load("rules")
+    assert name_of(sharp()) != name
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("batch=16", "batch=32"),  # a dataclass
+        ("{3, 5}", "{3, 7}"),
+        ("rate=0.1", "rate=0.2"),  # SimpleNamespace
+        ("made(0.5)", "made(0.6)"),  # a closure
+        ("ACT = torch.relu", "ACT = torch.tanh"),
+        ("NORM = nn.BatchNorm2d", "NORM = nn.InstanceNorm2d"),
+        ("[[1.0, 2.0]]", "[[1.0, 3.0]]"),  # an array
+    ],
+)
+def test_values_of_other_kinds_are_followed(before, after, folder):
+    (folder / "rules.py").write_text(VALUES)
     load("rules")
     name = name_of(sharp())
     load("rules")

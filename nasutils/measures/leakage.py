@@ -103,7 +103,7 @@ def measure(
     Raises ValueError for a network whose cells cannot be measured.
     """
     mix = {cell_type: weights.detach() for cell_type, weights in mix.items()}
-    names = _names(net, mix)
+    names = operations_of(net, mix)
     with undisturbed(net) as rewind:
         loss = _loss_of_mix(net, images, labels, rewind)
         base, cut, only = interventions(loss, mix, names)
@@ -187,7 +187,10 @@ def _cells(net: nn.Module) -> list[Measurable]:
     return [m for m in net.modules() if isinstance(m, Measurable)]
 
 
-def _names(net: nn.Module, mix: Mix) -> dict[str, EdgeOps]:
+def operations_of(net: nn.Module, mix: Mix) -> dict[str, EdgeOps]:
+    """The names of the operations by cell type and edge. Raises ValueError where the cells that
+    can be measured are not of the types of the mixing weights.
+    """
     names: dict[str, EdgeOps] = {cell.cell_type: cell.edge_ops for cell in _cells(net)}
     if names.keys() != mix.keys():
         raise ValueError(
@@ -230,7 +233,7 @@ def ablated(net: nn.Module, mix: Mix) -> dict[str, Mix]:
 
     without_skip; free_only: operations without parameters; parametric_only: the others.
     """
-    names = _names(net, mix)
+    names = operations_of(net, mix)
     removed = {
         "without_skip": lambda op: op == SKIP,
         "free_only": lambda op: op not in FREE_OPS,

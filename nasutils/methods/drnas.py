@@ -129,8 +129,12 @@ class DrNAS(Sampled):
             return
         for cell_type in self.space.cell_types:
             alpha = self.alphas[cell_type].detach()
-            kept = self.kept.get(cell_type, torch.ones_like(alpha))
+            kept = self.kept.get(cell_type, self._competing(cell_type))
             self.kept[cell_type] = better_half(alpha, kept)
+
+    def _competing(self, cell_type: str) -> Tensor:
+        """1 for the operations that the space lets compete, else 0."""
+        return self._expected(dirichlet_mean)[cell_type].ne(0).to(self.alphas[cell_type])
 
     def sample(self, draws: torch.Generator) -> Mix:
         mix = self._edgewise(lambda a: relax.dirichlet(concentration(a), draws))

@@ -7,6 +7,7 @@ Source: chaoji90/PCDEDD, PCDEDD-DARTS/train_search_cyc.py and architect_cyc.py.
 """
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any, ClassVar
 
 from nasutils.errors import choose, positive, whole
@@ -19,8 +20,9 @@ class PCDDARTS(SmallTemperature):
     """schedule: `periodic` (PCD), `linear` (its control),
     `monotone` (exponential without cycles) or `constant`.
 
-    decay: d of the exponential schedules. warmup: epochs at T = 1 before any. fixed: T of the
-    constant one, 1e-3. top: T from which each cycle of the linear one falls, 1.
+    decay: d of the exponential schedules. warmup: epochs at T = 1 before any (by default those of
+    CIFAR-10; on CIFAR-100 the paper takes 10). fixed: T of the constant one, 1e-3. top: T from
+    which each cycle of the linear one falls, 1.
     The cycles of the first two are those of a search of 50 epochs however long it is: one of 20
     epochs ends as T rises, see `schedules.pcd_temperature`.
     noisy: add the gradient of a softmax at T = 1 (sparse-noisy softmax) or not. Defaults that
@@ -55,7 +57,9 @@ class PCDDARTS(SmallTemperature):
     @classmethod
     def check_given(cls, given: Mapping[str, Any]) -> None:
         """Refuse those of decay, fixed and top that the schedule does not use."""
-        schedule = choose("temperature schedule", given.get("schedule", "periodic"), cls.SCHEDULES)
+        own = signature(cls).parameters.get("schedule")
+        usual = "periodic" if own is None else own.default
+        schedule = choose("temperature schedule", given.get("schedule", usual), cls.SCHEDULES)
         for name in ("decay", "fixed", "top"):
             if name in given and name != cls.SCHEDULES[schedule]:
                 raise ValueError(

@@ -37,9 +37,9 @@ class Recipe:
     code does). order: which of the two updates of an iteration comes first; `together`: neither,
     both gradients are taken at the same point (`Method.joint_gradients`). split: see
     `data.search_split`. alpha_from: first epoch in which alpha is updated. augment: crop and flip
-    the images (LHD: not those of SVHN). negligible: an operation of at most this weight is not run
-    in a weight step (2^-24: what float32 cannot add to 1); alpha steps run all that have a
-    gradient, which Adam scales up however small it is.
+    the images (to be set to False for SVHN on LHD, as its paper has it). negligible: an operation
+    of at most this weight is not run in a weight step (2^-24: what float32 cannot add to 1); alpha
+    steps run all that have a gradient, which Adam scales up however small it is.
     valid_batch: how alpha's images of a step are drawn: with `replacement`, or `distinct` ones, as
     in the released code of DARTS and LHD (between steps an image may come again in both). The
     default is how all runs so far were drawn.

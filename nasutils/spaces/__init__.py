@@ -24,6 +24,13 @@ def _check(cls: type[Space]) -> None:
         raise ValueError(
             f"{cls.__qualname__} must have {', '.join(missing)}, see nasutils.spaces.base.Space"
         )
+    for given in (NASBench201, LHD):
+        fixed = issubclass(cls, given) and cls.supernet is given.supernet
+        if fixed and cls.ops != given.ops:
+            raise ValueError(
+                f"{cls.__qualname__} must have the operations of {given.name}, whose networks it"
+                " builds; where some of them do not compete, see docs/own_space.md"
+            )
     if cls.recipe is None:
         rule = "recipe = nasutils.methods.Recipe(split='half', batch=64)"
         raise ValueError(

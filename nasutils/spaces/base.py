@@ -86,11 +86,11 @@ class Space(ABC):
         """The network of one genotype: `net(images) -> logits`."""
 
     def check_genotype(self, genotype: Genotype | str) -> None:
-        """Raise ValueError unless a genotype is of this space. Any space can tell by its smallest
+        """Raise ValueError unless a genotype is of this space. Any space can tell by a small
         network; one that knows sooner saves the time.
         """
         with torch.random.fork_rng(devices=[]):
-            self.finalnet(genotype, channels=2, cells=3, num_classes=1)
+            self.finalnet(genotype, channels=16, cells=3, num_classes=1)
 
     def check_policy(self, policy: str | None) -> str:
         return choose(
@@ -150,7 +150,10 @@ def check_images(images: Tensor) -> None:
     """Raise ValueError unless the two reductions divide the images' sides."""
     height, width = images.shape[2:]
     if height % 4 or width % 4:
-        raise ValueError(f"the sides of the images must be divisible by 4, not {(height, width)}")
+        raise ValueError(
+            f"the sides of the images must be divisible by 4, not {(height, width)}: resize them,"
+            " or set resolution"
+        )
 
 
 def check_mix(mix: Mix, shapes: Mapping[str, tuple[int, int]]) -> None:

@@ -18,6 +18,7 @@ Sources: quark0/darts, cnn/model_search.py; xiangning-chen/SmoothDARTS, sota/cnn
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from math import comb, prod
 from typing import ClassVar
 
@@ -54,11 +55,32 @@ from nasutils.spaces.pools import POOLS
 from nasutils.spaces.sharing import Node, channels_last
 
 EXTRA = ("auxiliary_skip", "inner_skip")
+OPERATIONS = ("none", "noise", *POOLS, SKIP, *CONVS)
+"""What an edge can have, in all spaces on these cells."""
 
 
 def _alpha_shapes(edge_ops: Mapping[str, EdgeOps], extra: int = 0) -> dict[str, tuple[int, int]]:
     """(edges, operations and so many extra columns) by cell type."""
     return {cell_type: (len(ops), len(ops[0]) + extra) for cell_type, ops in edge_ops.items()}
+
+
+def _check_operations(title: str, edge_ops: Mapping[str, EdgeOps]) -> None:
+    """Raise ValueError unless the supernet knows all operations, as many of them on each edge."""
+    for cell_type, edges in edge_ops.items():
+        for op in chain.from_iterable(edges):
+            choose(f"operation of {title}", op, OPERATIONS)
+        counts = sorted({len(ops) for ops in edges})
+        if len(edges) != len(EDGES) or len(counts) != 1:
+            raise ValueError(
+                f"edge_ops of {title} must have as many operations on each of {len(EDGES)} edges;"
+                f" {cell_type} has {' or '.join(map(str, counts))} on {len(edges)}"
+            )
+
+
+def _count_cells(edges: EdgeOps) -> int:
+    """Each node takes two of its edges, and on each of them one operation other than none."""
+    choices = len(edges[0]) - ("none" in edges[0])
+    return prod(comb(len(incoming), 2) * choices**2 for incoming in INCOMING)
 
 
 class DARTS(Space):
@@ -82,13 +104,14 @@ class DARTS(Space):
 
     @classmethod
     def _complete(cls) -> None:
-        if "edge_ops" not in vars(cls):
+        own = vars(cls)
+        if "ops" in own and "edge_ops" not in own:
             cls.edge_ops = dict.fromkeys(("normal", "reduce"), (cls.ops,) * len(EDGES))
+        if cls.supernet is DARTS.supernet:
+            _check_operations(cls.__qualname__, cls.edge_ops)
         cls.alpha_shapes = _alpha_shapes(cls.edge_ops)
-        choices = len(cls.edge_ops["normal"][0]) - ("none" in cls.ops)
-        # Each node takes two of its edges, and on each of them one operation other than none.
-        per_node = [comb(len(edges), 2) * choices**2 for edges in INCOMING]
-        cls.num_architectures = prod(per_node) ** 2
+        if "num_architectures" not in own:
+            cls.num_architectures = prod(map(_count_cells, cls.edge_ops.values()))
 
     def supernet(
         self,

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasutils.errors import choose
-from nasutils.spaces.base import check_network
+from nasutils.spaces.base import check_images, check_network
 from nasutils.spaces.genotype import Cell, Genotype
 from nasutils.spaces.graph import INPUTS, cell_widths, edge_stride
 from nasutils.spaces.ops import Convs, RandomDraws, make_operation
@@ -26,7 +26,8 @@ class StackedCells(nn.Module, ABC):
 
     In training with an auxiliary head: (logits, auxiliary logits). drop_path: probability with
     which a path is dropped in training, 0 until somebody sets it (`finalnet` raises it over the
-    epochs). Raises ValueError for channels, cells, classes or a stem that cannot be.
+    epochs). Raises ValueError for channels, cells, classes or a stem that cannot be, and in a
+    forward for images whose sides 4 does not divide.
     """
 
     classified: ClassVar[int]
@@ -91,6 +92,7 @@ class StackedCells(nn.Module, ABC):
         """What the first cell takes, from the stems."""
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        check_images(images)
         nodes = self.inputs(images.contiguous(memory_format=torch.channels_last))
         auxiliary = None
         for i, cell in enumerate(self.cells):

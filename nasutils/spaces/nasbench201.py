@@ -25,6 +25,7 @@ from nasutils.spaces.base import (
     Mix,
     Space,
     active_operations,
+    check_images,
     check_mix,
     check_partial,
     check_ranked,
@@ -108,6 +109,11 @@ class _Network(nn.Module):
         self.bn = nn.BatchNorm2d(4 * channels)
         self.linear = nn.Linear(4 * channels, num_classes)
         channels_last(self)
+
+    def enter(self, images: Tensor) -> Tensor:
+        """The output of the stem. Raises ValueError for images whose sides 4 does not divide."""
+        check_images(images)
+        return self.stem(images.contiguous(memory_format=torch.channels_last))
 
     def classify(self, x: Tensor) -> Tensor:
         return self.linear(F.relu(self.bn(x)).mean(dim=(2, 3)))
@@ -275,7 +281,7 @@ class Supernet(_Network):
     edge and operation, see `spaces.base.nonzero`) says otherwise.
 
     Raises ValueError if mix has other keys or shapes, for fewer than 1 channel or cell, for
-    channels that do not fit.
+    channels that do not fit, images whose sides 4 does not divide.
     """
 
     def __init__(self, channels: int, cells: int, num_classes: int, partial: int = 1) -> None:
@@ -290,7 +296,7 @@ class Supernet(_Network):
         if active is None:
             active = active_operations(mix)
         weights = StackedWeights(mix["cell"], active["cell"])
-        x = self.stem(images.contiguous(memory_format=torch.channels_last))
+        x = self.enter(images)
         for layer in self.layers:
             x = layer(x, weights) if isinstance(layer, SupernetCell) else layer(x)
         return self.classify(x)
@@ -342,7 +348,7 @@ class FinalNet(_Network):
         self.genotype = cell
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.stem(images.contiguous(memory_format=torch.channels_last))
+        x = self.enter(images)
         for layer in self.layers:
             x = layer(x)
         return self.classify(x)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
+from torch import Tensor
 
 from nasutils import data, methods, runs, spaces
 from nasutils.errors import choose, whole
@@ -45,6 +46,7 @@ class Machine:
             raise ValueError("runs must be a folder, not None")
         for name in ("runs", "data"):
             object.__setattr__(self, name, _at_home(name, getattr(self, name)))
+        object.__setattr__(self, "device", str(self.device))  # also of a torch.device
 
 
 def check_machine(machine: Machine) -> None:
@@ -209,18 +211,49 @@ def finish(computation: Computation, machine: Machine) -> Run:
 
     def work(params: runs.Params, run: Run) -> runs.Result:
         epochs = computation.start(machine)
-        run.restore(epochs.load_state_dict)
+        torch.manual_seed(int(run.path.name, 16))
+
+        def load(state: dict[str, Any]) -> None:
+            _continue_draws(state.pop("torch_draws", {}), machine.device)
+            epochs.load_state_dict(state)
+
+        run.restore(load)
         records = run.records
         remaining = iter(()) if computation.over(records) else epochs.run()
         for record in remaining:
-            run.append(record, epochs.state_dict())
+            run.append(record, {**epochs.state_dict(), "torch_draws": _draws(machine.device)})
             records.append(record)
             if computation.over(records):
                 break
         return computation.result(epochs, run)
 
-    with repeatable(), on_gpu(machine.device):
+    with repeatable(), on_gpu(machine.device), _kept_draws(machine.device):
         return runs.run(work, computation.params(), machine.runs, machine.device)
+
+
+# PyTorch's own generators: nothing of ours draws from them, layers of own networks may (dropout)
+
+
+def _kept_draws(device: str) -> AbstractContextManager[Any]:
+    """Leave PyTorch's generators afterwards as they were."""
+    gpus = [torch.cuda.current_device()] if device.startswith("cuda") else []
+    return torch.random.fork_rng(devices=gpus)
+
+
+def _draws(device: str) -> dict[str, Tensor]:
+    """The states of the generators that a run may draw from."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.startswith("cuda"):
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def _continue_draws(states: Mapping[str, Tensor], device: str) -> None:
+    """Go on from such states, as far as there are any."""
+    if "cpu" in states:
+        torch.set_rng_state(states["cpu"])
+    if "cuda" in states and device.startswith("cuda"):
+        torch.cuda.set_rng_state(states["cuda"])
 
 
 def measured(

@@ -21,7 +21,7 @@ class Protocol:
     concatenates. drop_path_growth: a name in GROWTHS. test_augmented: test images are cropped,
     flipped and cut out like those of training. test_late: only the last third of the epochs is
     tested. test_last (ours): only the last epoch is, which saves the time of the other tests and
-    changes nothing else.
+    changes nothing else, unless tests draw, too (noise of S4; test_augmented).
 
     Raises ValueError naming the field that is out of range.
     """

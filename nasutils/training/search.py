@@ -62,6 +62,8 @@ class Search:
         _check_supernet(net, method)
         if whole("probe_every", probe_every, 0) or whole("eigenvalue_every", eigenvalue_every, 0):
             _check_measurable(method)
+        if probe_every:
+            leakage.operations_of(net, method.alphas)
         self.net = net
         self.method = method
         self.recipe = recipe
@@ -136,7 +138,11 @@ class Search:
         return torch.randint(len(self.valid), (count,), generator=self.generator)
 
     def _observed(self) -> Record:
-        """What is measured after this epoch beside the losses; none of it changes the search."""
+        """What is measured after this epoch beside the losses.
+
+        None of it changes the search, but where operations draw noise (S4): the evaluation takes
+        its draws from those of the training, so another `judge_every` is another search there.
+        """
         record: Record = {}
         if self._due(self.judge_every) or self._due(self.probe_every):
             record["supernet_accuracy"] = self._evaluate()
@@ -331,7 +337,8 @@ class Search:
         relaxed and with one operation per edge.
 
         Where other things compete in the space than operations of an edge, one of those is left
-        (LHD: of all into a node; gates stay as they are).
+        (LHD: of all into a node; gates stay as they are). In PC-DARTS the weights of edges are
+        then one, too.
         """
         mix = self.method.inference()
         strongest = self.method.space.relax(mix, relax.one_hot, gates=lambda g: g)
@@ -448,6 +455,11 @@ def _check_recipe(recipe: Recipe, method: Method, images: int) -> None:
     images: those that train alpha.
     """
     choose(f"order of {method.name}", recipe.order, method.orders)
+    if recipe.epochs not in (method.epochs, 0):
+        raise ValueError(
+            f"recipe of {method.name} must leave epochs at {method.epochs}, as asked for, not"
+            f" {recipe.epochs}: how long a search is, Experiment(epochs=...) says"
+        )
     if not 0 <= recipe.warmup < max(recipe.epochs, 1):
         raise ValueError(
             f"warmup must be 0 to {recipe.epochs - 1}, below the epochs, not {recipe.warmup}"

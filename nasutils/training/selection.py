@@ -186,12 +186,15 @@ def decide(
     """Make a choice: the mixing weights after it, and what it was made by.
 
     judge: accuracy (%) and loss (nats) of the supernet under mixing weights, called
-    `choice.judgements` times. The record: choice; as_it_is, without (by rival): what was judged;
-    kept: names of the rivals that stay, the one whose removal costs most first.
+    `choice.judgements` times at most: rivals of weight 0 do not compete. The record: choice;
+    as_it_is, without (by rival): what was judged; kept: names of the rivals that stay, the one
+    whose removal costs most first.
     """
     as_it_is = judge(mix)
     without = {}
     for name, places in choice.rivals.items():
+        if not any(mix[choice.key][place] for place in places):
+            continue
         if name == "none":
             without[name] = as_it_is
         else:

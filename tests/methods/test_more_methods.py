@@ -30,6 +30,7 @@ from nasutils.spaces.nasbench201 import (
     EDGES,
     KERNELS,
     LEAVING,
+    NASBench201,
     PartialCell,
     StackedWeights,
     SupernetCell,
@@ -520,6 +521,19 @@ def test_drnas_removes_the_worse_half_in_each_later_stage_for_good():
     assert torch.equal(again.mixing()["cell"] > 0, mean > 0)
     with pytest.raises(ValueError, match="stages of drnas must be 1 as released"):
         make("drnas", preset="released", stages=2)
+
+
+def test_drnas_keeps_only_what_competes_in_the_space():
+    class WithoutNone(NASBench201):
+        def relax(self, scores, rule, **how):
+            return {"cell": F.pad(rule(scores["cell"][:, 1:]), (1, 0))}
+
+    method = make("drnas", WithoutNone(), epochs=9, stages=3)
+    with torch.no_grad():
+        method.alphas["cell"].copy_(torch.tensor([9.0, 1.0, 2.0, 3.0, 4.0]))
+    for epoch, left in ((0, [1, 2, 3, 4]), (3, [3, 4]), (6, [4])):
+        method.begin_epoch(epoch)
+        assert method.inference()["cell"][0].nonzero().flatten().tolist() == left
 
 
 def test_the_stages_of_drnas_are_equal_parts_of_the_search():

@@ -19,6 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 from nasutils import Genotype, methods, spaces
 from nasutils.spaces import catalogue, darts_policies
 from nasutils.spaces.base import everything
+from nasutils.spaces.darts import DARTS, S1
 from nasutils.spaces.darts_cells import EDGES
 from nasutils.spaces.darts_final import imagenet_stems
 from nasutils.spaces.finalnets import AuxiliaryHead, dropped
@@ -714,11 +715,55 @@ def test_channels_that_partial_does_not_divide(partial):
         spaces.get("s2").supernet(6, 3, 5, partial=partial)
 
 
+def test_what_is_derived_from_a_space_has_its_operations():
+    class Mine(S1):
+        name = "mine"
+
+    class Fewer(S1):
+        name = "fewer"
+        ops = ("skip_connect", "sep_conv_3x3")
+
+    class Counted(DARTS):
+        name = "counted"
+        num_architectures = 5
+
+    assert Mine.edge_ops == S1.edge_ops and Mine.alpha_shapes == S1.alpha_shapes
+    assert Mine.num_architectures == S1.num_architectures
+    assert Fewer.alpha_shapes["normal"] == (14, 2)
+    assert Fewer.edge_ops["reduce"] == (Fewer.ops,) * 14
+    assert Counted.num_architectures == 5
+
+
+@pytest.mark.parametrize(
+    ("attributes", "says"),
+    [
+        (
+            {"ops": ("skip_connect", "sep_conv3x3")},
+            "operation of Wrong 'sep_conv3x3'.*did you mean 'sep_conv_3x3'",
+        ),
+        ({"ops": ("skip_connect", "sep_conv_7x7")}, "operation of Wrong 'sep_conv_7x7'"),
+        (
+            {"edge_ops": {"normal": (("none", "skip_connect"),) * 13 + (("none",),)}},
+            "edge_ops of Wrong must have as many operations on each of 14.*1 or 2 on 14",
+        ),
+        (
+            {"edge_ops": {"normal": (("none", "skip_connect"),) * 13}},
+            "on each of 14 edges; normal has 2 on 13",
+        ),
+    ],
+)
+def test_operations_that_the_networks_do_not_have_are_refused(attributes, says):
+    with pytest.raises(ValueError, match=says):
+        type("Wrong", (DARTS,), {"name": "wrong", **attributes})
+
+
 def test_images_and_stems_that_cannot_be():
     space = spaces.get("s2")
     mix = {kind: m.detach().float() for kind, m in random_mix(space).items()}
     with pytest.raises(ValueError, match=r"divisible by 4.*18"):
         space.supernet(4, 3, 5)(torch.randn(1, 3, 18, 16), mix)
+    with pytest.raises(ValueError, match=r"divisible by 4.*30.*set resolution"):
+        spaces.get("darts").finalnet(V2, 4, 3, 5)(torch.randn(1, 3, 30, 30))
     with pytest.raises(ValueError, match=r"imagenet"):
         spaces.get("darts").finalnet(V2, 4, 3, 5, stem="imagnet")
     with pytest.raises(ValueError, match="policy of s2.*top2"):

@@ -308,3 +308,12 @@ def test_sizes_that_cannot_be(size):
         ValueError, match="(channels|cells) must be a whole number, 1 or more, not (0|-2)"
     ):
         SPACE.finalnet(15_624, *size, 10)
+
+
+def test_sides_that_the_reductions_do_not_divide_are_refused():
+    images = torch.randn(2, 3, 30, 30)
+    mix = {"cell": torch.full((6, 5), 0.2)}
+    final = SPACE.finalnet("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|", 2, 1, 4)
+    for network, given in ((SPACE.supernet(2, 1, 4), (images, mix)), (final, (images,))):
+        with pytest.raises(ValueError, match=r"divisible by 4, not \(30, 30\): resize"):
+            network(*given)

@@ -15,9 +15,12 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
-from nasutils import runs
+from nasutils import methods, runs, spaces
 from nasutils.runs import Run
+from nasutils.spaces.nasbench201 import NASBench201
 from nasutils.sweep.launch import name_of
 from nasutils.training.computation import Machine
 from nasutils.training.experiment import Experiment
@@ -259,3 +262,35 @@ def test_killed_at_every_epoch_it_ends_in_the_same_records(uninterrupted, tmp_pa
     for epoch in range(EPOCHS):
         killed(experiment, tmp_path, "after_the_checkpoint", epoch)
     assert trace(finish(experiment, tmp_path)) == trace(uninterrupted("edd-darts"))
+
+
+class Dropping(NASBench201):
+    name = "dropping"
+    recipe = methods.Recipe(**RECIPE)
+
+    def supernet(self, *sizes, **partial):
+        net = super().supernet(*sizes, **partial)
+        net.linear = nn.Sequential(nn.Dropout(0.5), net.linear)
+        return net
+
+
+def test_layers_that_draw_go_on_where_they_were(tmp_path, monkeypatch):
+    monkeypatch.setattr(spaces.registry, "_classes", dict(spaces.registry._classes))
+    spaces.register(Dropping)
+    task, machine = Experiment(space="dropping", **TINY), Machine(runs=tmp_path / "stopped")
+    before = torch.get_rng_state()
+    undisturbed = task.run(Machine(runs=tmp_path / "undisturbed"))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.randn(1)  # what others draw meanwhile
+
+    def append_and_stop(run, record, state):
+        append(run, record, state)
+        raise KeyboardInterrupt
+
+    append = Run.append
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "append", append_and_stop)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                task.run(machine)
+    assert trace(task.run(machine)) == trace(undisturbed)

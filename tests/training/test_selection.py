@@ -125,6 +125,13 @@ def test_none_is_not_judged_and_can_be_kept():
     assert wrong.calls == choice.judgements == 3
 
 
+def test_what_does_not_compete_is_never_kept():
+    mix = {"cell": torch.tensor([[0.0, 0.4, 0.6]], dtype=torch.float64)}
+    settled, record = decide(judge(NOTHING, -ORACLE, -ORACLE), mix, EDGE, "loss")
+    assert record["without"].keys() == {"b", "c"} and record["kept"] != ["a"]
+    assert settled["cell"][0, 0] == 0
+
+
 def test_what_several_keep_they_share_and_edges_keep_their_own_weight():
     mix = {"cell": torch.tensor([[0.1, 0.3, 0.4]], dtype=torch.float64)}
     working = judge(ORACLE, NOTHING, 2 * ORACLE)

@@ -8,7 +8,7 @@ one is set aside, as `<folder>.damaged`, not deleted.
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import chain
 from math import ceil, isnan, nan
 from pathlib import Path
@@ -34,6 +34,12 @@ Planned = Experiment | Evaluation
 def scale_of(task: Planned) -> str:
     """Where a run of the plan is kept: those on full-size images are of paper scale."""
     return "laptop" if task.resolution else "paper"
+
+
+@cache
+def _why_absent(name: str, where: Path | None, download: bool) -> str | None:
+    """Why images cannot be had, None where they can: looked for once."""
+    return data.missing(name, where, download=download)
 
 
 class Waiting(NamedTuple):
@@ -159,19 +165,10 @@ class Campaign:
 
     def _absent(self, missing: Mapping[ArmKey, Planned]) -> dict[str, str]:
         """Why the images of a data set cannot be had, by its name; its runs wait."""
-        found = {}
-        for name in sorted({str(task.dataset) for task in missing.values()}):
-            if name not in self._reasons:
-                machine = self.machine
-                self._reasons[name] = data.missing(name, machine.data, download=machine.download)
-            if reason := self._reasons[name]:
-                found[name] = reason
-        return found
-
-    @cached_property
-    def _reasons(self) -> dict[str, str | None]:
-        """Why images cannot be had, None where they can, by name: looked for once."""
-        return {}
+        where, download = self.machine.data, self.machine.download
+        names = sorted({str(task.dataset) for task in missing.values()})
+        reasons = {name: _why_absent(name, where, download) for name in names}
+        return {name: reason for name, reason in reasons.items() if reason}
 
     def compute(self, workers: int, engine: str = "local", gpus: float = 0.0) -> None:
         """Compute all that is left, `workers` runs side by side, see `sweep`,
