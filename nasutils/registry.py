@@ -258,11 +258,11 @@ def _held(value: Any) -> Iterator[Any]:
     if not _is_container(value):
         yield inspect.unwrap(value) if callable(value) else value
         return
-    for part in _opened(value):
+    for part in _parts_of(value):
         yield from _held(part)
 
 
-def _opened(value: Any) -> Iterable[Any]:
+def _parts_of(value: Any) -> Iterable[Any]:
     """What lies directly in a container; of an object of fields its class, too."""
     match value:
         case partial():

@@ -13,8 +13,9 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 from nasutils import methods, spaces
-from nasutils.methods.base import PRESETS, Method
+from nasutils.methods.base import PRESETS
 from nasutils.methods.darts import DARTS
+from nasutils.methods.sampled import Sampled
 from nasutils.registry import digest
 from nasutils.spaces.darts import DARTS as DARTSSpace
 from nasutils.spaces.nasbench201 import NASBench201
@@ -197,7 +198,7 @@ class Loose(DARTS):
         super().__init__(space, **common)
 
 
-class Unfinished(Method):
+class Unfinished(Sampled):
     name = "unfinished"
 
 
@@ -241,7 +242,7 @@ class Other(NASBench201):
         (
             methods.register,
             Unfinished,
-            "Unfinished must define mixing, see nasutils.methods.base.Method",
+            "Unfinished must define sample, see nasutils.methods.base.Method",
         ),
         (
             methods.register,

@@ -269,23 +269,22 @@ def _above(table: pd.DataFrame, column: str, start: int, edges: int) -> Observat
 
 def _magnitude(table: pd.DataFrame, space: Space) -> Observation:
     s = table[[f"S_{op}" for op in space.ops]].to_numpy()
-    last = s[-1]
-    top = int(last.argmax())
-    biased = space.ops[top] in FREE_OPS
-    rivals = [i for i in range(len(space.ops)) if i != top]
-    if biased:  # an operation without parameters is compared with those that have some
-        rivals = [i for i in rivals if space.ops[i] not in FREE_OPS]
-    second = max(rivals, key=lambda i: last[i])
+    last = dict(zip(space.ops, s[-1], strict=True))
+    top = max(last, key=lambda op: last[op])
+    biased = top in FREE_OPS
+    # an operation without parameters is compared with those that have some
+    rivals = [op for op in space.ops if op != top and not (biased and op in FREE_OPS)]
+    second = max(rivals, key=lambda op: last[op])
 
-    ahead = (last[top] - last[second]) / last.sum() > LEAD
+    ahead = (last[top] - last[second]) / s[-1].sum() > LEAD
     standing = "is just ahead"
     if ahead:
-        first = lasting_from(s.argmax(axis=1) == top) or 0
+        first = lasting_from(s.argmax(axis=1) == space.ops.index(top)) or 0
         standing = f"has the largest magnitude since epoch {table['epoch'].iloc[first]}"
     rival = "operation with parameters" if biased else "other one"
     text = (
-        f"{space.ops[top]} {standing}: S = {last[top]:.2f}, the strongest {rival}"
-        f" ({space.ops[second]}) {last[second]:.2f}."
+        f"{top} {standing}: S = {last[top]:.2f}, the strongest {rival} ({second})"
+        f" {last[second]:.2f}."
     )
     return Observation("watch" if biased and ahead else "normal", text)
 

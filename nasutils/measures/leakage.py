@@ -27,9 +27,9 @@ entropies in nats.
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -399,31 +399,47 @@ def branch_gradients(net: nn.Module, loss: LossOfMix, mix: Mix) -> dict[str, Ten
 
     loss runs the network once, in training mode.
     """
-    calls: list[tuple[Measurable, tuple[Any, ...], Tensor]] = []
-
-    def keep(cell: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        calls.append((cell, inputs, output))
-
     cells = _cells(net)
-    hooks = [cell.register_forward_hook(keep) for cell in cells]  # type: ignore[attr-defined]
-    try:
+    with _watched(cells) as calls:
         value = loss(mix)
-    finally:
-        for hook in hooks:
-            hook.remove()
     totals = {}
     for cell in cells:
         shape = mix[cell.cell_type].shape
         totals[cell.cell_type] = torch.zeros(shape, dtype=torch.float64)
     # Cells whose operations are all none are cut off from the loss.
-    calls = [(cell, inputs, output) for cell, inputs, output in calls if output.requires_grad]
-    if not calls:
+    reached = [call for call in calls if call.output.requires_grad]
+    if not reached:
         return totals
-    outputs = [output for _, _, output in calls]
+    outputs = [call.output for call in reached]
     upstream = torch.autograd.grad(value, outputs, materialize_grads=True)
-    for (cell, inputs, _), g in zip(calls, upstream, strict=True):
-        totals[cell.cell_type] += _through_branches(cell, inputs, mix[cell.cell_type], g)
+    for call, g in zip(reached, upstream, strict=True):
+        name = call.cell.cell_type
+        totals[name] += _through_branches(call.cell, call.inputs, mix[name], g)
     return totals
+
+
+class _Call(NamedTuple):
+    """One forward of a cell."""
+
+    cell: Measurable
+    inputs: tuple[Any, ...]
+    output: Tensor
+
+
+@contextmanager
+def _watched(cells: Iterable[Measurable]) -> Iterator[list[_Call]]:
+    """The forwards of cells while the block runs, in their order."""
+    calls: list[_Call] = []
+
+    def keep(cell: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        calls.append(_Call(cell, inputs, output))
+
+    hooks = [cell.register_forward_hook(keep) for cell in cells]  # type: ignore[attr-defined]
+    try:
+        yield calls
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _through_branches(

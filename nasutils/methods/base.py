@@ -2,14 +2,14 @@
 
 A method owns the architecture parameters alpha: how they become mixing weights, how they are
 updated and which schedules they follow. It knows no layer, no data set and no weight optimizer;
-what its paper asks of the loop stands in `recipes`. Only `mixing` must be written; a method
-overrides the rest where its paper departs.
+what its paper asks of the loop stands in `recipes`. A method overrides what its paper changes;
+what is left is DARTS, first order.
 
     to change                                           override                 else
     --------------------------------------  ---------------------  ------------------------------
     schedules (temperature, coefficients)   begin_epoch            none
     draws shared by both updates            begin_step             none
-    mixing weights of the alpha step        mixing                 (must be written)
+    mixing weights of the alpha step        mixing                 softmax(alpha / temperature)
     mixing weights of the weight step       weight_mixing          those of the alpha step
     those, moved by their batch             perturbed              as they are
     weights recorded and read as a cell     inference              softmax(alpha / temperature)
@@ -31,7 +31,7 @@ the weight step (weight_mixing, perturbed, active_in_weight_step), in the order 
 evaluation calls inference, evaluated and genotype; the record of an epoch calls observed, too.
 """
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -160,13 +160,13 @@ class Method(ABC):
         """
         return self.temperature
 
-    @abstractmethod
     def mixing(self) -> Mix:
         """Mixing weights of the current step, differentiable in alpha.
 
         The cell is not read from these but from `inference`: a new rule belongs there, too, and
         one that is no softmax(alpha / temperature) makes `softmax_temperature` None.
         """
+        return self.relaxed(relax.softmax_at(self.temperature))
 
     def relaxed(self, rule: Rule, scores: Mix | None = None, **how: Any) -> Mix:
         """A rule from scores (None: alpha) to the weights of operations that compete,

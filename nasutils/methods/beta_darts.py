@@ -19,12 +19,11 @@ import torch
 from torch import Tensor
 
 from nasutils.errors import positive
-from nasutils.methods.base import Problem
-from nasutils.methods.baseline import Baseline
+from nasutils.methods.base import Method, Problem
 from nasutils.spaces.base import Mix, Space
 
 
-class BetaDARTS(Baseline):
+class BetaDARTS(Method):
     """growth: by how much the weight of the penalty grows in an epoch."""
 
     name = "beta-darts"

@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 
 from nasutils.errors import positive
-from nasutils.methods import relax
 from nasutils.methods.base import Method, Problem
 from nasutils.methods.recipes import Recipe, constant_rate
-from nasutils.spaces.base import Mix, Space, everything
+from nasutils.spaces.base import Space, everything
 from nasutils.spaces.sharing import added
 
 
@@ -52,9 +51,6 @@ class DARTS(Method):
         if self.temperature == 1:
             return self.asked
         return replace(self.asked, **constant_rate(self.asked.weight_lr))
-
-    def mixing(self) -> Mix:
-        return self.relaxed(relax.softmax_at(self.temperature))
 
     def alpha_gradients(self, problem: Problem, train: Any, valid: Any) -> list[Tensor]:
         if self.order == 1:

@@ -18,12 +18,11 @@ from torch import Tensor
 
 from nasutils.errors import choose, positive
 from nasutils.methods import schedules
-from nasutils.methods.base import with_column
-from nasutils.methods.baseline import Baseline
+from nasutils.methods.base import Method, with_column
 from nasutils.spaces.base import SKIP, Mix, Rule, Space, operations_of_edges
 
 
-class DARTSMinus(Baseline):
+class DARTSMinus(Method):
     """initial: b at the start. fading: how b falls over the search:
     `linear`, `cosine`, or `never`.
     """
@@ -67,7 +66,7 @@ def with_added_skip(mix: Mix, space: Space, skips: Mix, weight: Rule) -> Mix:
     return {**mix, **{name: mix[name] + weight(mix[name]) * skip for name, skip in skips.items()}}
 
 
-def carried_skips(method: Baseline) -> dict[str, Tensor]:
+def carried_skips(method: Method) -> dict[str, Tensor]:
     """The candidate skips that carry what a method adds, see `skip_masks`, like its alphas;
     none where its supernet has an extra column for that.
     """

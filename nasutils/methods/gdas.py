@@ -25,12 +25,11 @@ from torch import Tensor
 from nasutils.errors import positive
 from nasutils.methods import relax, schedules
 from nasutils.methods.base import with_column
-from nasutils.methods.baseline import Baseline
 from nasutils.methods.sampled import Sampled
 from nasutils.spaces.base import Active, Mix, Space, nonzero
 
 
-class GDAS(Sampled, Baseline):
+class GDAS(Sampled):
     """hot, cold: tau of the first and of the last epoch."""
 
     name = "gdas"

@@ -15,12 +15,11 @@ from typing import Any
 from torch import Tensor
 
 from nasutils.errors import positive
-from nasutils.methods.base import Problem
-from nasutils.methods.baseline import Baseline
+from nasutils.methods.base import Method, Problem
 from nasutils.spaces.base import Space
 
 
-class MiLeNAS(Baseline):
+class MiLeNAS(Method):
     """MiLeNAS. train_weight, valid_weight: a and b of the formula above. Released: 1 and 1."""
 
     name = "milenas"

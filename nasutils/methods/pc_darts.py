@@ -21,13 +21,12 @@ from torch import Tensor
 
 from nasutils.errors import whole
 from nasutils.methods import relax
-from nasutils.methods.base import with_column
-from nasutils.methods.baseline import Baseline
+from nasutils.methods.base import Method, with_column
 from nasutils.methods.recipes import Recipe
 from nasutils.spaces.base import Mix, Space
 
 
-class PCDARTS(Baseline):
+class PCDARTS(Method):
     """partial: k. warmup: epochs in which alpha rests."""
 
     name = "pc-darts"

@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasutils.methods import relax
 from nasutils.methods.base import Method
 from nasutils.methods.recipes import Recipe
-from nasutils.spaces.base import Mix, Space
+from nasutils.spaces.base import Space
 
 
 class Random(Method):
@@ -37,6 +36,3 @@ class Random(Method):
 
     def update(self, gradients: list[Tensor]) -> None:
         """Nothing: a random architecture does not learn."""
-
-    def mixing(self) -> Mix:
-        return self.relaxed(relax.softmax_at(1.0))

@@ -16,12 +16,12 @@ from typing import Any
 from torch import Tensor
 
 from nasutils.errors import positive
-from nasutils.methods.baseline import Baseline
+from nasutils.methods.base import Method
 from nasutils.methods.darts_minus import carried_skips, with_added_skip
 from nasutils.spaces.base import Mix, Space
 
 
-class SurgeNAS(Baseline):
+class SurgeNAS(Method):
     """initial: c at the start; it falls linearly, to initial / epochs in the last epoch."""
 
     name = "surgenas"

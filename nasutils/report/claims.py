@@ -39,19 +39,13 @@ class Claim:
 
     def verdict(self, estimate: Estimate, scale: str) -> str:
         """The verdict on an estimate, see the class; at smoke scale nothing is evidence."""
-        found = verdict(estimate, self.threshold, scale)
-        return "inconclusive" if found == "supported" and self.caveat else found
-
-
-def verdict(estimate: Estimate, threshold: float, scale: str) -> str:
-    """The verdict on an estimate; at smoke scale nothing is evidence."""
-    if scale == "smoke":
-        return "not tested at this scale"
-    if estimate.n < SEEDS_NEEDED or math.isnan(estimate.low):
-        return "inconclusive"
-    if estimate.low > threshold:
-        return "supported"
-    return "not supported" if estimate.high < threshold else "inconclusive"
+        if scale == "smoke":
+            return "not tested at this scale"
+        if estimate.n < SEEDS_NEEDED or math.isnan(estimate.low):
+            return "inconclusive"
+        if estimate.low > self.threshold:
+            return "inconclusive" if self.caveat else "supported"
+        return "not supported" if estimate.high < self.threshold else "inconclusive"
 
 
 def told(

@@ -64,7 +64,7 @@ def _alpha_shapes(edge_ops: Mapping[str, EdgeOps], extra: int = 0) -> dict[str, 
     return {cell_type: (len(ops), len(ops[0]) + extra) for cell_type, ops in edge_ops.items()}
 
 
-def _check_operations(title: str, edge_ops: Mapping[str, EdgeOps]) -> None:
+def _check_known(title: str, edge_ops: Mapping[str, EdgeOps]) -> None:
     """Raise ValueError unless the supernet knows all operations, as many of them on each edge."""
     for cell_type, edges in edge_ops.items():
         for op in chain.from_iterable(edges):
@@ -108,7 +108,7 @@ class DARTS(Space):
         if "ops" in own and "edge_ops" not in own:
             cls.edge_ops = dict.fromkeys(("normal", "reduce"), (cls.ops,) * len(EDGES))
         if cls.supernet is DARTS.supernet:
-            _check_operations(cls.__qualname__, cls.edge_ops)
+            _check_known(cls.__qualname__, cls.edge_ops)
         cls.alpha_shapes = _alpha_shapes(cls.edge_ops)
         if "num_architectures" not in own:
             cls.num_architectures = prod(map(_count_cells, cls.edge_ops.values()))

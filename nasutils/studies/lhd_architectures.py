@@ -90,11 +90,6 @@ def pilot_by_method() -> dict[str, dict[str, np.ndarray]]:
     return found
 
 
-def pilot() -> dict[str, np.ndarray]:
-    """Accuracies (%) of the pilot's short trainings, by policy: (methods, trials)."""
-    return {policy: np.stack([*rows.values()]) for policy, rows in pilot_by_method().items()}
-
-
 def statistics() -> pd.DataFrame:
     """A row per data set and method: means over the trials,
     of the parameters (in millions) also the deviation.

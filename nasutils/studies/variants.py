@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -31,9 +31,10 @@ class Variant:
 
 
 Variants = Mapping[str, Variant]
+V = TypeVar("V", bound=Variant)
 
 
-def chosen(variants: Variants, labels: Sequence[str]) -> Variants:
+def chosen(variants: Mapping[str, V], labels: Sequence[str]) -> Mapping[str, V]:
     """The variants of these labels, all of them if there is none.
     Raises ValueError for an unknown label.
     """

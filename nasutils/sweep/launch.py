@@ -51,7 +51,7 @@ def sweep(
     workers: int | None = None,
     engine: str = "local",
     gpus: float = 0.0,
-    watch: Watch | None = None,
+    watch: Watch = lambda states: None,
 ) -> list[Run]:
     """Run every task once, at most `workers` at a time (None: as many as fit), one thread each;
     returns their runs.
@@ -72,7 +72,7 @@ def sweep(
     named = dict(zip(names, tasks, strict=True))
     states = _at_first(named, machine)
     opened = partial(open_pool, machine, workers, engine, gpus)
-    _run_waiting(named, states, machine, opened, watch or _unwatched)
+    _run_waiting(named, states, machine, opened, watch)
     return [home_named(name, machine) for name in names]
 
 
@@ -89,10 +89,6 @@ def open_pool(machine: Machine, workers: int | None, engine: str, gpus: float) -
     count = torch.cuda.device_count() if gpus else 0
     most = fitting(gpus, count) if gpus else os.cpu_count() or 1
     return Local(machine, devices(machine.device, gpus, count, workers or most))
-
-
-def _unwatched(states: States) -> None:
-    """Tell nobody."""
 
 
 def _at_first(names: Iterable[str], machine: Machine) -> dict[str, State]:

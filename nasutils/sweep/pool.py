@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple, Protocol
 from nasutils import runs
 from nasutils.errors import choose, whole
 from nasutils.runs import Run
-from nasutils.training.computation import Machine, check_machine
+from nasutils.training.computation import Computation, Machine, check_machine
 
 ENGINES = ("local", "ray")
 
@@ -42,23 +42,8 @@ DIED = (EOFError, ConnectionError)
 _SPAWN = get_context("spawn")
 
 
-class Task(Protocol):
-    """What is run: an `Experiment` (a search), an `Evaluation` (the training of a derived network)
-    or a `Selection` (of operations in a trained supernet).
-    """
-
-    @property
-    def epochs(self) -> int:
-        """Number of epochs of the whole run, each of which leaves at most one record."""
-
-    def params(self) -> runs.Params:
-        """What the run folder is named by."""
-
-    def check(self, machine: Machine) -> None:
-        """Raise what its run would raise at its start: ValueError, MissingData."""
-
-    def run(self, machine: Machine) -> Run:
-        """The finished run, from its folder or computed."""
+Task = Computation
+"""What a pool runs."""
 
 
 def name_of(task: Task) -> str:

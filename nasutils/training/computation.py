@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from inspect import signature
 from multiprocessing import parent_process
 from pathlib import Path
@@ -94,7 +95,14 @@ class Epochs(Protocol):
 
 
 class Computation:
-    """What a run is computed from: an `Experiment`, an `Evaluation`, a `Selection`."""
+    """What a run is computed from: an `Experiment` (a search), an `Evaluation` (the training of a
+    derived network), a `Selection` (of operations in a trained supernet).
+    """
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs of the whole run, each of which leaves at most one record."""
+        raise NotImplementedError
 
     def params(self) -> runs.Params:
         """What the run folder is named by."""
@@ -121,10 +129,18 @@ class Computation:
         return finish(self, machine)
 
 
-class Portable:
-    """A task that takes its own method and space along, wherever it is sent:
-    see `nasutils.registry`.
+class OfImages(Computation):
+    """A search or a training: it names its images by their content, and takes its own method and
+    space along, wherever it is sent, see `nasutils.registry`.
     """
+
+    dataset: str | Path
+    resolution: int | None
+
+    @cached_property
+    def content(self) -> str:
+        """The name of the data set, or the digest that own images had when the task was made."""
+        return data.content(str(self.dataset))
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(vars(self))
@@ -166,19 +182,6 @@ def check_setting(fields: Mapping[str, Any]) -> None:
     for name in ("images", "test_images", "evaluation", "resolution"):
         if fields.get(name) is not None:
             whole(name, fields[name])
-
-
-class OfImages(Protocol):
-    """A search or a training, as far as its images go."""
-
-    @property
-    def dataset(self) -> str | Path: ...
-
-    @property
-    def content(self) -> str: ...
-
-    @property
-    def resolution(self) -> int | None: ...
 
 
 def images_of(task: OfImages, machine: Machine) -> data.Data:

@@ -4,7 +4,6 @@ How it is computed and kept in a run folder, `computation` says.
 """
 
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cached_property
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,8 @@ from nasutils.runs import Run
 from nasutils.spaces.base import Space
 from nasutils.training.classifier import Relaxed, keep
 from nasutils.training.computation import (
-    Computation,
     Machine,
-    Portable,
+    OfImages,
     asked_again,
     check_setting,
     images_of,
@@ -57,7 +55,7 @@ UNUSED = {
 
 
 @dataclass(frozen=True)
-class Experiment(Portable, Computation):
+class Experiment(OfImages):
     """A search. epochs: None is the number of the method's recipe on the space; cells: None is
     that of the space's supernets (5 per stage on NAS-Bench-201, 8 on the DARTS spaces and LHD).
     Both are numbers from then on, which `dataclasses.replace` keeps.
@@ -143,13 +141,6 @@ class Experiment(Portable, Computation):
     def of(cls, run: Run, dataset: str | Path | None = None) -> "Experiment":
         """The search whose run this is, finished or not, see `computation.asked_again`."""
         return asked_again(cls, run, "search", VERSION, dataset)
-
-    @cached_property
-    def content(self) -> str:
-        """The name of the data set, or the digest that own images had when the experiment was
-        made.
-        """
-        return data.content(str(self.dataset))
 
     @property
     def stops_by_eigenvalue(self) -> bool:

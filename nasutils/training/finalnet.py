@@ -9,7 +9,7 @@ hence optimistic, and recorded beside it as `best_...`.
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,8 @@ from nasutils.spaces.size import count_multiply_adds, count_parameters
 from nasutils.training.batchnorm import EVALUATION_BATCH, batch_norms_restored, recalibrate
 from nasutils.training.classifier import keep, restore, tensors
 from nasutils.training.computation import (
-    Computation,
     Machine,
-    Portable,
+    OfImages,
     asked_again,
     check_setting,
     images_of,
@@ -44,7 +43,7 @@ see `experiment.VERSION`.
 
 
 @dataclass(frozen=True)
-class Evaluation(Portable, Computation):
+class Evaluation(OfImages):
     """The training and testing of a derived network.
 
     genotype: its text (a `Genotype` or DARTS's namedtuple becomes it). dataset: see `Experiment`;
@@ -90,11 +89,6 @@ class Evaluation(Portable, Computation):
     def of(cls, run: Run, dataset: str | Path | None = None) -> "Evaluation":
         """The training whose run this is, finished or not, see `computation.asked_again`."""
         return asked_again(cls, run, "finalnet", VERSION, dataset)
-
-    @cached_property
-    def content(self) -> str:
-        """The name of the data set, or the digest of own images, see `Experiment.content`."""
-        return data.content(str(self.dataset))
 
     @property
     def epochs(self) -> int:

@@ -56,12 +56,9 @@ class Protocol:
         """The learning rate of an epoch (counted from 0)."""
         return schedules.cosine(epoch, self.epochs, self.lr, self.lr_end)
 
-    def drop_path_at(self, epoch: int, target: float | None = None) -> float:
-        """The probability with which a path is dropped in an epoch: target * epoch / epochs.
-
-        target: `drop_path` if None.
-        """
-        return (self.drop_path if target is None else target) * epoch / self.epochs
+    def drop_path_at(self, epoch: int, target: float) -> float:
+        """The probability with which a path is dropped in an epoch: target * epoch / epochs."""
+        return target * epoch / self.epochs
 
     def late(self, epoch: int) -> bool:
         """Whether an epoch is in the last third:

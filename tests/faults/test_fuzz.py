@@ -142,13 +142,22 @@ def test_a_protocol_is_taken_or_refused(protocol):
     refused_or(lambda: Evaluation(**CELL, protocol=protocol))
 
 
+OPTIONS = sorted((name, option) for name in methods.names for option in methods.options(name))
+
+
+@given(some.sampled_from(OPTIONS), anything)
+def test_an_option_of_any_method_is_taken_or_refused(which, value):
+    name, option = which
+    refused_or(lambda: methods.get(name, spaces.get("nasbench201"), **{option: value}))
+
+
 @given(
     some.sampled_from(methods.names) | some.text(max_size=9),
     some.sampled_from(["seed", "preset", "x"]),
     anything,
 )
-def test_an_option_of_any_method_is_taken_or_refused(name, option, value):
-    refused_or(lambda: methods.get(name, spaces.get("nasbench201"), **{option: value}))
+def test_a_method_is_made_or_refused(name, argument, value):
+    refused_or(lambda: methods.get(name, spaces.get("nasbench201"), **{argument: value}))
 
 
 # YAML

@@ -215,9 +215,8 @@ def test_the_share_of_skips_by_hand():
     assert searches.skip_share(changes) == 1 / 8
 
 
-def test_degradation_of_the_pilot(darts):
+def test_the_gap_of_the_pilot(darts):
     assert of("gap", darts).mean() == pytest.approx(37.3, abs=0.06)
-    assert of("skip_bias", darts).shape == of("tied", darts).shape == (5,)
 
 
 def test_every_measure_of_the_plan_is_taken_of_a_run(darts):

@@ -123,7 +123,7 @@ def gradients_at(search, batch):
 
 
 @pytest.mark.parametrize("preset", ["published", "released"])
-@pytest.mark.parametrize("name", NEW)
+@pytest.mark.parametrize("name", [*NEW, "sdarts-rs", "sdarts-adv"])
 def test_a_search_learns_and_resumes_bit_for_bit(name, preset):
     def epochs(search, count):
         records = [search.one_epoch() for _ in range(count)]

@@ -57,7 +57,8 @@ def test_a_claim_is_told_with_its_test_and_what_came_of_it():
     ],
 )
 def test_verdict(estimate, scale, expected):
-    assert claims.verdict(estimate, 0.0, scale) == expected
+    claim = claims.Claim("a", "b", "c", 0.0, lambda results: results)
+    assert claim.verdict(estimate, scale) == expected
 
 
 def test_a_statistic_that_is_not_sufficient_can_only_refute():
@@ -107,7 +108,7 @@ def test_the_studys_claims_have_the_right_sign():
 def test_a_missing_variant_is_inconclusive():
     only = results(DARTS=[54, 55, 56, 57, 58])
     claim = next(c for c in study.CLAIMS if c.name == "7b EDD repairs")
-    assert claims.verdict(claim.measure(only), claim.threshold, "laptop") == "inconclusive"
+    assert claim.verdict(claim.measure(only), "laptop") == "inconclusive"
 
 
 def test_pairing_is_by_seed():

@@ -2,9 +2,6 @@
 and a mistake is named before any work.
 """
 
-import json
-from pathlib import Path
-
 import pytest
 import yaml
 
@@ -124,17 +121,3 @@ def test_papermill_stops_before_any_work_and_says_epochs(tmp_path):
         papermill.execute_notebook(
             notebook, tmp_path / "out.ipynb", {"epoch": 3}, kernel_name="python3"
         )
-
-
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda f: f.stem)
-def test_committed_notebooks_are_executed_so_that_nbval_compares_them(notebook):
-    cells = [
-        c for c in json.loads(Path(notebook).read_text())["cells"] if c["cell_type"] == "code"
-    ]
-    assert all(c["execution_count"] for c in cells)
-    strict = [
-        c
-        for c in cells
-        if c["outputs"] and "nbval-ignore-output" not in c["metadata"].get("tags", [])
-    ]
-    assert len(strict) >= 2

@@ -202,7 +202,7 @@ def test_the_rate_falls_along_a_cosine(epoch, lr):
 
 @pytest.mark.parametrize(("epoch", "probability"), [(0, 0.0), (300, 0.1), (599, 0.2 * 599 / 600)])
 def test_drop_path_rises_linearly(epoch, probability):
-    assert PROTOCOLS["darts"].drop_path_at(epoch) == pytest.approx(probability, rel=1e-15)
+    assert PROTOCOLS["darts"].drop_path_at(epoch, 0.2) == pytest.approx(probability, rel=1e-15)
 
 
 @pytest.mark.parametrize(("resolution", "side"), [(32, 16), (16, 8), (8, 4)])

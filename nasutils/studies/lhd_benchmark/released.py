@@ -109,25 +109,27 @@ class Registered:
     def conditions(self) -> dict[str, Condition]:
         """Conditions whose arm is complete, and complete with its random draws if it has any."""
         planned = {arm.name for part in self.parts for arm in part.study.arms}
+        unfinished = planned - self._accuracy.keys()
         found = {}
         for part, arm in self._complete:
-            draws = f"{arm.name}, {DRAWS}"
-            waits = draws in planned and draws not in self._accuracy
-            if isinstance(arm.networks, Released) and not waits:
-                control = self._accuracy.get(draws)
-                accuracy = self._accuracy[arm.name]
-                found[arm.name] = Condition(
-                    methods=tuple(LABELS[name] for name in lhd_architectures.RELEASED_METHODS),
-                    accuracy=accuracy.mean(axis=-1),
-                    parameters=_column(part, arm, "params").mean(axis=-1),
-                    policy=arm.networks.policy,
-                    searched=arm.networks.searched,
-                    target=_target(part.study, arm),
-                    draws=None if control is None else control.mean(axis=-1),
-                    trainings=accuracy.shape[-1],
-                    noise=noise(accuracy.reshape(-1, accuracy.shape[-1])),
-                )
+            if isinstance(arm.networks, Released) and f"{arm.name}, {DRAWS}" not in unfinished:
+                found[arm.name] = self._condition(part, arm, arm.networks)
         return found
+
+    def _condition(self, part: outcomes.Results, arm: Networks, networks: Released) -> Condition:
+        control = self._accuracy.get(f"{arm.name}, {DRAWS}")
+        accuracy = self._accuracy[arm.name]
+        return Condition(
+            methods=tuple(LABELS[name] for name in lhd_architectures.RELEASED_METHODS),
+            accuracy=accuracy.mean(axis=-1),
+            parameters=_column(part, arm, "params").mean(axis=-1),
+            policy=networks.policy,
+            searched=networks.searched,
+            target=_target(part.study, arm),
+            draws=None if control is None else control.mean(axis=-1),
+            trainings=accuracy.shape[-1],
+            noise=noise(accuracy.reshape(-1, accuracy.shape[-1])),
+        )
 
     @cached_property
     def random(self) -> dict[str, np.ndarray]:

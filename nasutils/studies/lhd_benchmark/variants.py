@@ -7,7 +7,7 @@ folder per method) and eval/ (policies in eval/gen_trans.py, trainings in a fold
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
@@ -386,60 +386,42 @@ def evaluations(
     datasets = list(dict.fromkeys(key.dataset for key, _ in genotypes))
     budgets = [key.budget for key, _ in genotypes]
     main = budgets[0] if budgets else BUDGETS[0]
+    first = eval_seeds[0]
     found = {}
     for (key, policy), genotype in genotypes.items():
         targets = datasets if transfer else [key.dataset]
+        departs = [policy != "base", key.budget != main]
         for target, seed in product(targets, eval_seeds):
-            if _is_trained(key, policy, target, seed == eval_seeds[0], key.budget == main):
-                place = FinalKey(
-                    "final", key.budget, key.method, key.dataset, target, policy, key.seed, seed
-                )
+            if sum([*departs, target != key.dataset, seed != first]) <= 1:
+                place = _place("final", key, target, policy, seed)
                 found[place] = training.of(genotype, policy, target, seed)
-    checks = _check_trainings(
-        genotypes, training, main, datasets, eval_seeds[0], proxy_cells, proxy_factor
-    )
-    drawn = drawn_networks(training, datasets[:1], eval_seeds, random_networks)
-    return found | dict(checks) | drawn
+    firsts = _first_searches(genotypes, main)
+    for key in firsts:
+        place = _place("released", key, key.dataset, "base", first)
+        cell = genotypes[key, "base"]
+        found[place] = training.of(cell, "base", key.dataset, first, released=True)
+    for key in [key for key in firsts if key.dataset == datasets[0]][:proxy_cells]:
+        place = _place("long", key, key.dataset, "base", first)
+        cell = genotypes[key, "base"]
+        found[place] = training.of(cell, "base", key.dataset, first, longer=proxy_factor)
+    return found | drawn_networks(training, datasets[:1], eval_seeds, random_networks)
 
 
-def _is_trained(
-    key: SearchKey, policy: str, target: str, first_seed: bool, first_budget: bool
-) -> bool:
-    """Whether a cell is trained on a data set with an evaluation seed, see `evaluations`: in at
-    most one thing otherwise than under `base`, at home, with the first seed and budget.
-    """
-    departures = [policy != "base", target != key.dataset, not first_seed, not first_budget]
-    return sum(departures) <= 1
+def _place(kind: str, key: SearchKey, target: str, policy: str, seed: int) -> FinalKey:
+    """What tells the training of a search's cell apart; seed: of the training."""
+    return FinalKey(kind, key.budget, key.method, key.dataset, target, policy, key.seed, seed)
 
 
-def _check_trainings(
-    genotypes: Mapping[tuple[SearchKey, str], str],
-    training: Training,
-    main: str,
-    datasets: Sequence[str],
-    eval_seed: int,
-    proxy_cells: int,
-    proxy_factor: int,
-) -> Iterator[tuple[FinalKey, Evaluation]]:
-    """Cells of each method's first seed, tested as released,
-    and the first of them trained longer.
+def _first_searches(genotypes: Iterable[tuple[SearchKey, str]], budget: str) -> list[SearchKey]:
+    """The first search of every method on every data set: by data set, the methods in the order
+    of METHODS.
     """
     firsts: dict[tuple[str, str], SearchKey] = {}
     for key, _ in genotypes:
-        if key.budget == main:
+        if key.budget == budget:
             firsts.setdefault((key.dataset, key.method), key)
-    trained_longer = 0
-    for dataset, method in product(datasets, METHODS):
-        first = firsts.get((dataset, method))
-        if first is None:
-            continue
-        cell = genotypes[first, "base"]
-        place = FinalKey("released", main, method, dataset, dataset, "base", first.seed, eval_seed)
-        yield place, training.of(cell, "base", dataset, eval_seed, released=True)
-        if dataset == datasets[0] and trained_longer < proxy_cells:
-            trained_longer += 1
-            longer = training.of(cell, "base", dataset, eval_seed, longer=proxy_factor)
-            yield place._replace(kind="long"), longer
+    datasets = list(dict.fromkeys(key.dataset for key, _ in genotypes))
+    return [firsts[place] for place in product(datasets, METHODS) if place in firsts]
 
 
 def drawn_networks(

@@ -10,7 +10,7 @@ from nasutils.measures import stopping, tables
 from nasutils.measures.searches import cell_accuracies, cell_accuracy
 from nasutils.measures.tables import RANDOM_CELL
 from nasutils.runs import Run
-from nasutils.studies.lr_swap.variants import JUDGED, SPACE, VARIANTS
+from nasutils.studies.lr_swap.variants import JUDGED, SPACE
 from nasutils.studies.variants import of_label
 
 
@@ -48,7 +48,7 @@ class Results:
         decided = decisions({key: of for key, of in records.items() if key[0] in judged})
         return cls(runs, epochs, last, decided, operation, judged)
 
-    def present(self, labels: Iterable[str] = tuple(VARIANTS)) -> list[str]:
+    def present(self, labels: Iterable[str]) -> list[str]:
         """The given labels that were searched, in their order."""
         searched = set(self.last["method"])
         return [label for label in labels if label in searched]

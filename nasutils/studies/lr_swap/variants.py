@@ -10,7 +10,6 @@ from itertools import product
 from typing import Any
 
 from nasutils import spaces
-from nasutils.errors import choose
 from nasutils.methods import Method, Recipe
 from nasutils.methods.recipes import constant_rate, cosine_rate
 from nasutils.studies import variants
@@ -115,7 +114,7 @@ def chosen(labels: Sequence[str]) -> Mapping[str, Variant]:
     Raises ValueError for an unknown label.
     """
     usual = [label for label in VARIANTS if label not in LONG]
-    return {choose("variant", label, VARIANTS): VARIANTS[label] for label in labels or usual}
+    return variants.chosen(VARIANTS, labels or usual)
 
 
 def searches(

@@ -5,7 +5,7 @@ nothing here was fixed before the runs.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -35,20 +35,21 @@ def selected_cells(searched: Runs, selected: Runs) -> pd.DataFrame:
 def tabulated(runs: Runs) -> pd.DataFrame:
     """Test accuracy (%, CIFAR-10) of the cell of every finished run, as tabulated by
     NAS-Bench-201: seeds by labels."""
-    accuracies = {}
-    for key, run in runs.items():
-        if result := run.sound_result:
-            accuracies[key] = searches.cell_accuracy(result["genotype"])
-    return _by_seed(accuracies)
+    return _of_results(runs, lambda result: searches.cell_accuracy(result["genotype"]))
 
 
 def tested(finals: Runs) -> pd.DataFrame:
     """Test accuracy (%) of every finished network: seeds by labels."""
-    accuracies = {}
-    for key, run in finals.items():
+    return _of_results(finals, lambda result: result["test_accuracy"])
+
+
+def _of_results(runs: Runs, of: Callable[[Mapping[str, Any]], float]) -> pd.DataFrame:
+    """A number of the result of every finished run: seeds by labels."""
+    found = {}
+    for key, run in runs.items():
         if result := run.sound_result:
-            accuracies[key] = result["test_accuracy"]
-    return _by_seed(accuracies)
+            found[key] = of(result)
+    return _by_seed(found)
 
 
 def skips(found: Mapping[Key, str]) -> pd.DataFrame:
