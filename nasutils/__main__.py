@@ -8,6 +8,7 @@ defaults. The same command again reads what is finished, and goes on with what w
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
@@ -26,6 +27,14 @@ from nasutils.training.computation import Machine
 from nasutils.training.experiment import Experiment
 from nasutils.training.finalnet import Evaluation
 
+
+class _Values(yaml.SafeLoader):
+    """YAML in which 1e-3 is a number, too, not only 1.0e-3."""
+
+
+_Values.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789")
+)
 TASKS = {"search": Experiment, "train": Evaluation}
 
 
@@ -79,7 +88,7 @@ def settings(task: type[Experiment | Evaluation], given: Sequence[str]) -> dict[
         name, _, value = text.partition("=")
         kind = kinds[choose("field", name, kinds)]
         try:
-            found[name] = value if kind is str else yaml.safe_load(value)
+            found[name] = value if kind is str else yaml.load(value, _Values)
         except yaml.YAMLError as error:
             raise ValueError(f"{name} must be YAML, not {value!r}: {error}") from None
     for field in fields(task):
@@ -102,6 +111,8 @@ def in_words(run: Run) -> str:
             accuracy = cell_accuracy(result["genotype"])
             lines.append(f"accuracy of that cell in NAS-Bench-201's table: {accuracy:.2f} %")
         if records := run.records:
+            if "stopped" in result:
+                lines.append("Of its last epoch, when it stopped:")
             lines.append(str(diagnose(records, params["space"], params["method"])))
     return "\n".join(lines)
 

@@ -3,6 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,6 +48,23 @@ def test_a_random_cell_has_no_epochs_to_tell_of(ask):
     failed, told = ask("search method=random dataset=digits 'recipe={split: half}'")
     assert failed == 0
     assert "genotype: |" in told and "epochs: 0" in told
+
+
+def test_a_number_may_be_written_without_a_point():
+    found = command.settings(command.Experiment, ["recipe={weight_lr: 1e-3}", "images=100"])
+    assert found == {"recipe": {"weight_lr": 1e-3}, "images": 100}
+    assert command.settings(command.Experiment, ["preset=1e3"]) == {"preset": "1e3"}
+
+
+@pytest.mark.parametrize("stopped", [{}, {"stopped": {"epoch": 3}}])
+def test_what_is_said_of_a_search_that_stopped_is_of_its_last_epoch(stopped, monkeypatch):
+    monkeypatch.setattr(command, "diagnose", lambda *args: "COLLAPSED")
+    run = SimpleNamespace(
+        sound_result={"genotype": CELL, **stopped},
+        params={"kind": "search", "space": "nasbench201", "method": "darts"},
+        records=[{}],
+    )
+    assert command.in_words(run).endswith("stopped:\nCOLLAPSED") == bool(stopped)
 
 
 def test_a_run_that_failed_is_told_and_counted(ask, monkeypatch):

@@ -179,9 +179,11 @@ def _t(
     sizes: tuple[int, ...],
 ) -> Finding:
     """Finding of a difference whose two parts have these squared errors; degrees of freedom by
-    Welch.
+    Welch. nan where these are no errors.
     """
     error = math.sqrt(sum(squares))
+    if not error > 0:
+        return Finding(difference, math.nan, math.nan, math.nan, sizes)
     parts = sum(square**2 / f for square, f in zip(squares, freedom, strict=True))
     t = stats.t(error**4 / parts)
     half = t.ppf(1 - LEVEL) * error
@@ -334,11 +336,11 @@ def _correlation(first: np.ndarray, second: np.ndarray, given: int, above: float
 
 def deviation(networks: np.ndarray) -> np.ndarray:
     """Deviation of networks (..., networks, evaluations) without the noise of their evaluations;
-    at least 1e-9.
+    nan where it is not larger than that.
     """
     noise = networks.var(axis=-1, ddof=1).mean(axis=-1) / networks.shape[-1]
     between = networks.mean(axis=-1).var(axis=-1, ddof=1)
-    return np.sqrt(np.maximum(between - noise, 1e-18))
+    return np.sqrt(np.where(between > noise, between - noise, np.nan))
 
 
 def repeatability(networks: np.ndarray) -> np.ndarray:

@@ -52,7 +52,7 @@ def main(module: str, about: str | None, parts: Parts) -> None:
         print(f"{name} (notebook {notebook}): {campaign.cost}", flush=True)
         if given.action == "run":
             compute(campaign, machine, kept, **side_by_side(given))
-        print("\n".join(status(campaign, machine)), flush=True)
+        print("\n".join(status(campaign, machine, kept)), flush=True)
 
 
 def add_machine(parser: argparse.ArgumentParser, scales: Sequence[str]) -> None:
@@ -95,11 +95,11 @@ def bring(tasks: Iterable[Task], machine: Machine, kept: Path) -> None:
         copy_finished(Run(kept / name_of(task)), home_of(task, machine))
 
 
-def status(campaign: Staged, machine: Machine) -> Iterator[str]:
-    """In words: how many runs of each stage are finished, and what failed."""
+def status(campaign: Staged, machine: Machine, kept: Path) -> Iterator[str]:
+    """In words: how many runs of each stage are finished, and what failed; kept: see `compute`."""
     for stage, tasks in zip(campaign.names, campaign.stages(machine), strict=True):
         homes = {key: home_of(task, machine) for key, task in tasks.items()}
-        done = sum(home.finished for home in homes.values())
+        done = sum(home.finished or Run(kept / home.path.name).finished for home in homes.values())
         if tasks:
             yield f"  {stage}: {done} of {len(homes)} finished"
         for (label, seed), home in homes.items():

@@ -212,14 +212,27 @@ def _transferred(difference: float, ratio: float, shape: str) -> Draw:
 
 
 def _interacting(rng: np.random.Generator, deviation: float, conditions: int) -> np.ndarray:
-    """Effects of method and condition that are of neither alone: (methods, conditions).
-
-    The test's unit, the deviation of all networks, grows with them: large ones are covered less.
-    """
+    """Effects of method and condition that are of neither alone: (methods, conditions)."""
     effects = rng.normal(size=(9, conditions))
     effects -= effects.mean(axis=0)
     effects -= effects.mean(axis=1, keepdims=True)
     return deviation * effects / np.sqrt((effects**2).sum() / (8 * (conditions - 1)))
+
+
+def _standardised(interaction: float, conditions: int, noise: float, draws: int = 1000) -> float:
+    """An interaction of so many points in the unit of its test, the deviation of a condition's 45
+    networks, by which each condition is divided: the mean of draws without chance.
+    """
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(draws):
+        means = METHODS[:, None] + _interacting(rng, interaction, conditions)
+        within = (SPREAD**2).mean() + noise**2
+        values = means / np.sqrt(5 * 8 / 44 * means.var(axis=0, ddof=1) + within)
+        values -= values.mean(axis=0)
+        values -= values.mean(axis=1, keepdims=True)
+        found.append(np.sqrt((values**2).sum() / (8 * (conditions - 1))))
+    return float(np.mean(found))
 
 
 def _policies(noises: tuple[float, ...], shape: str, interaction: float = 0.0) -> Draw:
@@ -227,7 +240,7 @@ def _policies(noises: tuple[float, ...], shape: str, interaction: float = 0.0) -
 
     def draw(rng: np.random.Generator) -> Arms:
         networks = _searched(rng, METHODS, SPREAD, shape)
-        effects = _interacting(rng, interaction * 2.1, len(noises))  # their deviation is 2.1
+        effects = _interacting(rng, interaction, len(noises))
         noise = [NOISE * n * SHAPES[shape](rng, 9, 5, 1) for n in noises]
         return [
             networks + 2 * i + effects[:, i, None, None] + noise[i] for i in range(len(noises))
@@ -240,7 +253,7 @@ def _data_sets(scales: tuple[float, ...], shape: str, interaction: float = 0.0) 
     """Data sets whose accuracies deviate by so many times as much."""
 
     def draw(rng: np.random.Generator) -> Arms:
-        effects = _interacting(rng, interaction * 2.1, len(scales))
+        effects = _interacting(rng, interaction, len(scales))
         return [
             10 + scale * _searched(rng, METHODS + effects[:, i], SPREAD, shape)
             for i, scale in enumerate(scales)
@@ -349,11 +362,13 @@ def _conditions() -> list[Case]:
             Case(between, f"{words}, {shape}", 0.0, 0.0, _data_sets(scales, shape))
             for words, scales in sets.items()
         ]
-    for size in (0.1, 0.2, 0.4):
-        drawn = _policies(policies["4 policies"], "normal", size)
-        cases.append(Case(within, "4 policies, normal", 0.0, size, drawn))
-        drawn = _data_sets(sets["3 data sets"], "normal", size)
-        cases.append(Case(between, "3 data sets, normal", 0.0, size, drawn))
+    for points in (0.21, 0.42, 0.84):
+        drawn = _policies(policies["4 policies"], "normal", points)
+        truth = _standardised(points, 4, NOISE)
+        cases.append(Case(within, "4 policies, normal", 0.0, truth, drawn))
+        drawn = _data_sets(sets["3 data sets"], "normal", points)
+        truth = _standardised(points, 3, 0.0)
+        cases.append(Case(between, "3 data sets, normal", 0.0, truth, drawn))
     return cases
 
 

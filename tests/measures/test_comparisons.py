@@ -279,9 +279,16 @@ def test_a_deviation_is_without_the_noise_of_evaluations():
     networks = np.array([[0.0, 2.0], [2.0, 4.0], [4.0, 6.0]])
     assert comparisons.deviation(networks) == pytest.approx(math.sqrt(3))
     assert comparisons.repeatability(networks) == pytest.approx((8 - 2) / (8 + 2))
-    assert comparisons.deviation(np.array([[0.0, 4.0], [1.0, 3.0], [2.0, 2.0]])) == pytest.approx(
-        1e-9
-    )
+
+
+def test_where_networks_differ_by_noise_alone_there_is_no_test_of_their_deviation():
+    alike = np.array([[0.0, 4.0], [1.0, 3.0], [2.0, 2.0]])
+    assert math.isnan(comparisons.deviation(alike))
+    for other in (alike, networks(2.0)):
+        found = comparisons.log_deviation_ratio([alike, other])
+        assert math.isnan(found.p) and math.isnan(found.low)
+    constant = np.ones((3, 2, 1))
+    assert math.isnan(comparisons.difference_within([constant, constant]).p)
 
 
 def networks(deviation, count=60, seed=0):

@@ -250,6 +250,45 @@ def test_without_random_the_ranking_depends_on_the_data_set_too(conditions):
     assert comparisons.interaction_between(arms).p < LEVEL
 
 
+def said_of(part, claim):
+    return plan.read()[part].remark("lhd_benchmark", claim)
+
+
+def in_brackets(found):
+    return f"{found.estimate:.2f} [{found.low:.2f}, {found.high:.2f}]"
+
+
+def test_without_random_new_searches_are_unresolved(conditions):
+    arms = [conditions[f"searched on {name}"].accuracy for name in ("CIFAR-100", "SVHN")]
+    found = comparisons.reliability([comparisons.once(arm[1:]) for arm in arms], 0.8)
+    assert found.p >= LEVEL and found.high > 0.8
+    remark = said_of("lhd", "5c discernible methods, new searches")
+    assert f"{in_brackets(found)}, which would be unresolved" in remark
+
+
+@pytest.mark.parametrize("part", ["lhd", "lhd_on_a_cpu"])
+@pytest.mark.parametrize("claim", ["8a transfer from CIFAR-100", "8b transfer from SVHN"])
+def test_without_random_the_transfer_costs_as_much(part, claim):
+    results = page.committed(plan.read()[part])
+    name = claim if part == "lhd" else f"{claim}, on a CPU"
+    (planned,) = (c for c in results.study.claims["lhd_benchmark"] if c.claim == name)
+    arms = outcomes._values(planned.tests[0], results, results.samples(planned.tests[0]))
+    found = comparisons.difference_within([arm[1:] for arm in arms])
+    assert found.p < LEVEL
+    in_words = in_brackets(found).replace(" [", " points [")
+    assert f"without it the difference is {in_words}" in said_of(part, name)
+
+
+def test_the_random_networks_of_svhn_are_lucky(conditions):
+    base, svhn = conditions["CIFAR-10, base"], conditions["searched on SVHN"]
+    five = of_method(svhn, "Random")
+    of_cifar100 = of_method(conditions["searched on CIFAR-100"], "Random")
+    others = np.concatenate([of_method(base, "Random"), base.draws, of_cifar100])
+    assert len(others) == 25 and round(five.mean() - others.mean(), 1) == 1.7
+    better = svhn.accuracy[1:].mean(axis=1) > np.append(five, others).mean()
+    assert better.sum() == 4 and len(better) == 8
+
+
 def test_networks_searched_on_cifar_10_alone_were_trained_on_a_gpu():
     devices = {}
     for (arm, which), run in page.committed(plan.read()["lhd"]).networks.items():

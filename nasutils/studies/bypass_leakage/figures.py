@@ -59,8 +59,8 @@ def demonstration(results: Results, chance: float) -> Drawn:
     """Held-out accuracy of the supernets at the end of the search,
     as they are and with operations taken away.
 
-    What stays keeps its weight; batch-norm statistics are estimated anew, but for the last row.
-    Median and interval over seeds; chance: accuracy (%) of guessing.
+    What stays keeps its weight; batch-norm statistics are estimated anew, but for the first and
+    the last row. Median and interval over seeds; chance: accuracy (%) of guessing.
     """
     table = taken_away(results)
     labels = probed(results)

@@ -233,7 +233,7 @@ class Campaign:
     def _where(self, results: Results) -> Iterator[str]:
         """How many finished runs lie in the machine's folder, if that is not the repository's."""
         root = self.machine.runs
-        if root != paths.runs(self.scale):
+        if root.resolve() != paths.runs(self.scale):
             runs = chain(results.searches.values(), results.networks.values())
             here = sum(run.path.parent == root for run in runs)
             yield f"{here} of the finished runs lie in {root}, the others in the repository"

@@ -68,12 +68,13 @@ NAS-Bench-201's table, networks of full size.
   correction over their paper: of the largest p of a claim's tests. A claim that waits counts
   like one that failed, so a corrected p of today can only get smaller.
 - *Refuted or negligible*: the 95 % interval of one of its tests lies wholly below the smallest
-  effect of interest, which stands behind what is tested.
+  effect of interest, which stands behind what is tested; of an equality, wholly outside of it.
+  That goes before *supported*.
 - *Unresolved*: neither. *Described*: a number with its interval, and no test.
 - Only *supported* is corrected for the number of claims; *refuted* rests on single intervals. p
-  and interval of *many to one* hold for all methods of a condition together. The intervals of AUCs
-  and of differences of shares are of other kinds than their tests, so that one that just passes
-  may hold what it passes.
+  and interval of *many to one* hold for all methods of a condition together. The intervals of
+  AUCs, of differences of shares and of interactions are of other kinds than their tests, so that
+  one that just passes may hold what it passes.
 - A *remark* says what an outcome does not say. Remarks were written after the runs, and change no
   outcome; what they say was asked of the runs.
 - A claim that waits says how many of its runs are there.
@@ -82,8 +83,9 @@ NAS-Bench-201's table, networks of full size.
 - *AUC* of A and B: the probability that a search of A ends in a better cell than one of B, ties
   count half; 0.5 is no difference. Of two tests, numbers stand in the order of the sentence.
 - In the pilot an interval beyond the threshold of its claim is *supported*, one wholly on the
-  other side *not supported*, any other *inconclusive*. Its statistic is often another one, in
-  other units; the notebook has it, and its threshold.
+  other side *not supported*, any other *inconclusive*; a claim with a caveat (in the notebook)
+  cannot be supported. Its statistic is often another one, in other units; the notebook has it, and
+  its threshold.
 
 <a id="criteria"></a>
 What each arm searches: [arms](#arms). The tables of all arms give medians with their intervals;
@@ -143,14 +145,24 @@ def _arms(parts: Sequence[Results], ends: Mapping[str, Sequence[str]]) -> str:
     for results in parts:
         for arm in results.study.arms:
             if isinstance(arm, plan.Arm):
-                said = [arm.name, arm.setting, *_searched(arm), *ends.get(arm.name, [""] * 3)]
-                rows.setdefault(arm.name, said)
+                end = ends.get(arm.name) or _without_cells(arm, results)
+                rows.setdefault(arm.name, [arm.name, arm.setting, *_searched(arm), *end])
     head = ["arm", "setting", "method", "departs in", "n", "last cell", "beats random"]
     return (
         "## Arms\n\nWhat the searches of an arm are, and the test accuracy (%) of what they end"
         " in; sizes and epochs of a setting stand in [the plan](../params/confirmation.yaml).\n\n"
         + markdown.table(head, rows.values())
     )
+
+
+def _without_cells(arm: plan.Arm, results: Results) -> list[str]:
+    """What stands in the place of `_last_cells` for an arm that has none there."""
+    done = sum((arm.name, seed) in results.searches for seed in arm.seeds())
+    if done < len(arm.seeds()):
+        return ["", WAITS, ""]
+    first, *_ = arm.experiments(results.study.settings).values()
+    tabulated = first.space == "nasbench201"
+    return [str(done), "searches of the first part" if tabulated else "no table", ""]
 
 
 def _last_cells() -> dict[str, list[str]]:
@@ -447,7 +459,7 @@ def _learned(found: Sequence[Outcome]) -> list[str]:
     for word in (SUPPORTED, REFUTED, UNRESOLVED):
         for o in found:
             if o.findings and o.outcome == word:
-                tested = f"{o.claim.statistic}: {o.findings[0]}"
+                tested = f"{o.claim.statistic}: {'; '.join(map(str, o.findings))}"
                 told = f"{o.claim.sentence} ({tested}){_remark(o)}"
                 lines.append(f"- *{word}*, {o.claim.claim}: {told}")
     if lines:

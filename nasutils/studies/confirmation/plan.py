@@ -5,7 +5,7 @@ An arm is made of searches, or of networks whose cells are given: architectures 
 and random ones.
 
 A plan has parts, each registered by itself, so that a later part leaves an earlier one alone. What
-is registered is all of a part but for `registered` and `deviations`.
+is registered is all of a part but for `registered`, `deviations` and `remarks`.
 """
 
 import subprocess

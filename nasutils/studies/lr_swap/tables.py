@@ -86,8 +86,8 @@ def criteria_table(results: Results) -> pd.DataFrame:
     """T1: per setting and criterion the cell it takes, against last,
     best and random ones (CIFAR-10 test, points).
 
-    Paired over seeds: mean, interval, and Wilcoxon's p against the last epoch. n: searches that it
-    can judge.
+    Paired over seeds: median, its interval, and Wilcoxon's p against the last epoch. n: searches
+    that it can judge.
     """
     rows: list[dict[str, object]] = []
     for label in results.present(results.judged):
