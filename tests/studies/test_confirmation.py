@@ -511,8 +511,13 @@ def test_the_page_says_what_each_arm_searches(computed):
     lines = page._arms([computed.results()] * 2, {"DARTS": ["3", "80", "0.2"]}).splitlines()
     assert lines[-2:] == [
         "| DARTS | tiny | darts |  | 3 | 80 | 0.2 |",
-        "| S2 | tiny | darts | space s2, cells 3 |  |  |  |",
+        "| S2 | tiny | darts | space s2, cells 3 | 1 | no table |  |",
     ]
+    results = computed.results()
+    again = page._arms([results], {})
+    none = page._arms([outcomes.Results(results.study, {}, {})], {})
+    assert "| DARTS | tiny | darts |  | 3 | searches of the first part |  |" in again
+    assert none.count("|  | waiting for runs |  |") == 2
 
 
 def test_primary_claims_of_all_parts_are_corrected_together(computed):
