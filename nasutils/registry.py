@@ -272,7 +272,7 @@ def _parts_of(value: Any) -> Iterable[Any]:
         case set() | frozenset():
             return sorted(value, key=_as_text)
         case np.ndarray() | Tensor():
-            return np.ravel(value.tolist()).tolist()
+            return [*value.shape, *np.ravel(value.tolist()).tolist()]
         case SimpleNamespace():
             return vars(value).items()
         case tuple() | list():

@@ -473,6 +473,7 @@ def test_functions_in_a_table_of_rules_are_followed(before, after, folder):
         ("ACT = torch.relu", "ACT = torch.tanh"),
         ("NORM = nn.BatchNorm2d", "NORM = nn.InstanceNorm2d"),
         ("[[1.0, 2.0]]", "[[1.0, 3.0]]"),  # an array
+        ("[[1.0, 2.0]]", "[[1.0], [2.0]]"),
     ],
 )
 def test_values_of_other_kinds_are_followed(before, after, folder):
