@@ -33,7 +33,7 @@ class _Values(yaml.SafeLoader):
 
 
 _Values.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789")
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
 TASKS = {"search": Experiment, "train": Evaluation}
 

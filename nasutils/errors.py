@@ -1,6 +1,7 @@
 """One way to say that a value is not among the choices, or not in range."""
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
@@ -59,7 +60,7 @@ def check_kind(name: str, value: Any, kind: Any) -> None:
     kinds = [k for k in get_args(kind) or (kind,) if k is not type(None)]
     if any(k not in KINDS for k in kinds) or any(_is(value, k) for k in kinds):
         return
-    raise ValueError(f"{name} must be {' or '.join(KINDS[k] for k in kinds)}, not {value!r}")
+    raise ValueError(f"{name} must be {' or '.join(KINDS[k] for k in kinds)}, not {_shown(value)}")
 
 
 def _is(value: Any, kind: type) -> bool:
@@ -68,17 +69,26 @@ def _is(value: Any, kind: type) -> bool:
     return isinstance(value, (int, float) if kind is float else kind)
 
 
+def _shown(value: Any) -> str:
+    """A value that is refused. YAML reads 1e-3 as a text: it wants a point and a sign."""
+    number = re.fullmatch(r"([-+]?\d+)(\.\d+)?[eE]([-+]?\d+)", str(value))
+    if number is None or not isinstance(value, str):
+        return repr(value)
+    whole_part, point, exponent = number.groups()
+    return f"{value!r} (for YAML a text: write {whole_part}{point or '.0'}e{int(exponent):+d})"
+
+
 def positive(name: str, value: float) -> float:
     """Return value if it is a finite number above 0. Raises ValueError naming the parameter."""
     if not _is(value, float) or not 0 < value < float("inf"):
-        raise ValueError(f"{name} must be a positive number, not {value!r}")
+        raise ValueError(f"{name} must be a positive number, not {_shown(value)}")
     return value
 
 
 def share(name: str, value: float) -> float:
     """Return value if it is a number from 0 to 1. Raises ValueError naming the parameter."""
     if not _is(value, float) or not 0 <= value <= 1:
-        raise ValueError(f"{name} must be a number from 0 to 1, not {value!r}")
+        raise ValueError(f"{name} must be a number from 0 to 1, not {_shown(value)}")
     return value
 
 
@@ -130,4 +140,4 @@ def check_value(name: str, value: Any, kind: Any, limit: float = float("inf")) -
         good = good and 0 <= value < limit
         allowed += f", at least 0 and below {limit}"
     if not good:
-        raise ValueError(f"{name} must be {allowed}, not {value!r}")
+        raise ValueError(f"{name} must be {allowed}, not {_shown(value)}")

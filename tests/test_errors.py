@@ -1,6 +1,9 @@
-import pytest
+import re
 
-from nasutils.errors import choose, share, up_to, whole
+import pytest
+import yaml
+
+from nasutils.errors import check_kind, choose, positive, share, up_to, whole
 
 
 def test_a_choice_passes_and_another_names_the_nearest():
@@ -47,3 +50,17 @@ def test_what_is_no_share_is_named(value):
     assert share("epsilon", 0) == 0 and share("epsilon", 1.0) == 1
     with pytest.raises(ValueError, match=f"^epsilon must be a number from 0 to 1, not {value!r}$"):
         share("epsilon", value)
+
+
+@pytest.mark.parametrize(
+    ("given", "right"), [("1e-3", "1.0e-3"), ("-2E5", "-2.0e+5"), ("1.5e3", "1.5e+3")]
+)
+def test_a_number_that_yaml_takes_for_a_text_is_written_as_it_wants_it(given, right):
+    assert yaml.safe_load(given) == given and yaml.safe_load(right) == float(given)
+    for refuse in (lambda: positive("rate", given), lambda: check_kind("rate", given, float)):
+        with pytest.raises(
+            ValueError, match=re.escape(f"{given!r} (for YAML a text: write {right}")
+        ):
+            refuse()
+    with pytest.raises(ValueError, match="not 'half'$"):
+        positive("rate", "half")
