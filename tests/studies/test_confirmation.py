@@ -731,7 +731,7 @@ def test_a_claim_whose_arms_lie_on_several_devices_is_computed_on_one_alone():
         "1 tests of searches compare or pool several devices. 1 can be made again on one: 1 of"
         in text
     )
-    assert "these pass at 2.5 % on all runs, 1 of them on each such device, too." in text
+    assert "these pass at 2.5 % on all runs, 1 of those 1 on each such device, too." in text
     row = next(line for line in text.splitlines() if line.startswith("| 3b better |"))
     assert "| EX-DARTS: 25 H100; DARTS: 20 CPU, 20 H100 |" in row
     assert "n = 25 and 40" in row and row.endswith("n = 25 and 20, p < 0.0001 |")

@@ -208,16 +208,16 @@ def _repeated(spread: Sequence[Spread]) -> str:
     told = (
         f"{len(spread)} tests of searches compare or pool several devices. {len(repeated)} can be"
         f" made again on one: {len(passed)} of these pass at 2.5 % on all runs, {len(again)} of"
-        f" them on each such device, too{but}."
+        f" those {len(passed)} on each such device, too{but}."
     )
     assumed = [test.claim for test in spread if not test.alone and test.whole.p < LEVEL]
     if not assumed:
         return told
     claims = ", ".join(f"*{claim}*" for claim in dict.fromkeys(assumed))
     return (
-        f"{told} Of the other {len(spread) - len(repeated)}, {len(assumed)} pass if the device"
-        f" makes no difference: {claims}. That is why claims *on a CPU* were added, for most"
-        " of them."
+        f"{told} Of the other {len(spread) - len(repeated)}, {len(assumed)} pass, which"
+        f" counts if the device makes no difference: {claims}. That is why claims *on a CPU* were"
+        " added, for most of them."
     )
 
 

@@ -56,7 +56,7 @@ The **pilot** is what was looked at first: seeds 0 to 4, with tests chosen along
 LHD before any was judged; [what to know about it](../docs/pilot.md)). The **confirmation** is a
 study of its own: its tests and seeds (5 and up) were fixed in
 [params/confirmation.yaml](../params/confirmation.yaml) before its first run, and no claim is
-judged before all runs of its arms are there. The study of LHD has a plan of [its
+judged before all runs of its arms (settings) are there. The study of LHD has a plan of [its
 own](#lhd-benchmark): networks of the architectures that its paper released, trained anew. So have
 the claims *on a CPU*: where arms lie on different [machines](#machines), one of them is computed
 anew on the machine of the other, whose searches had been looked at. The searches are of laptop
@@ -64,17 +64,18 @@ scale, unless a claim says otherwise: CIFAR-10 at 16 x 16 pixels, 2,000 images f
 as many for alpha, 8 channels, 2 cells a stage, 50 epochs; the accuracies of the cells are those of
 NAS-Bench-201's table, networks of full size.
 
-- *Supported*: all tests of the claim pass, one-sided at 2.5 %, primary claims (in bold) by Holm's
-  correction over their paper: of the largest p of a claim's tests. A claim that waits counts
+- *Supported*: all tests of the claim pass, one-sided at 2.5 %; primary claims (in bold) also after
+  Holm's correction over their paper, of the largest p of each claim. A claim that waits counts
   like one that failed, so a corrected p of today can only get smaller.
 - *Refuted or negligible*: the 95 % interval of one of its tests lies wholly below the smallest
-  effect of interest, which stands behind what is tested; of an equality, wholly outside of it.
-  That goes before *supported*.
+  effect of interest (in the table: *of interest*); for an equality, wholly outside of it. A claim
+  of which both holds counts as refuted.
 - *Unresolved*: neither. *Described*: a number with its interval, and no test.
 - Only *supported* is corrected for the number of claims; *refuted* rests on single intervals. p
-  and interval of *many to one* hold for all methods of a condition together. The intervals of
-  AUCs, of differences of shares and of interactions are of other kinds than their tests, so that
-  one that just passes may hold what it passes.
+  and interval of *many to one* (methods against one control) hold for all methods of a condition
+  together. The intervals of AUCs, of differences of shares and of interactions are computed in
+  another way than their tests, so an interval can hold the tested value although the test just
+  passes.
 - A *remark* says what an outcome does not say. Remarks were written after the runs, and change no
   outcome; what they say was asked of the runs.
 - A claim that waits says how many of its runs are there.
@@ -196,14 +197,15 @@ def _calibration() -> str:
     worst = usual.loc[covers.idxmin()]
     return (
         f"Simulations ([calibration.csv](calibration.csv), {len(table)} cases): where the truth is"
-        f" what is tested against, a test passes in {passes.min():g} to {passes.max():g} % of"
-        " draws, and should in at most 2.5 %; where it is not, the column is its power. Intervals"
+        f" the tested value, a test should pass in at most 2.5 % of draws, and passes in"
+        f" {passes.min():g} to {passes.max():g} %; elsewhere the file gives its power. Intervals"
         f" should hold the truth in 95 %: they do in {covers.min():g} to {covers.max():g} %, least"
         f" in *{markdown.TEST_NAMES[worst['test']]}* at a truth of {worst['truth']:g}"
         f" ({worst['values']}). One case is left out of these numbers:"
         f" *{markdown.TEST_NAMES[loosest['test']]}* of {loosest['values']}, as in *3c"
-        f" competitive*, passes in {loosest['rejects (%)']:g} % and holds the truth in"
-        f" {loosest['covers (%)']:g} %: where few searches collapse, a mean tells little.\n"
+        f" competitive*, passes in {loosest['rejects (%)']:g} %, and its interval holds the"
+        f" truth in {loosest['covers (%)']:g} %: where few searches collapse, a mean tells"
+        " little.\n"
     )
 
 
