@@ -74,12 +74,12 @@ A step is one weight update on a training batch and one alpha update on a valida
 - *one operation per edge*: our step when all others weigh exactly 0; *drawn*: at random, five times;
   *noisy*: by the sparse-noisy softmax, whose gradient needs all operations;
 - *naive, again*: a second naive network, whose ratio shows the noise;
-- *pipeline*: loading and augmenting a batch, here on the device, elsewhere image by image;
+- *pipeline*: loading and augmenting a batch: ours on the device, the other image by image;
 - *ratio*: the row's ms divided by the *ms of that* which it is compared with, median of rounds;
-- *held*: what a forward keeps for its backward: of what is compared with -> of the row;
+- *held*: memory that a forward pass keeps for its backward: of what is compared with -> of the row;
 - *float64 error*: of logits and of gradients, relative to their largest number.
 
-Tables were measured one after the other: between them only ratios compare, not ms."""
+Tables were measured one after the other: compare their ratios, not their ms."""
 """What the rows and columns of the tables are."""
 PIPELINE_BATCH = 64
 OTHER_METHODS = {
