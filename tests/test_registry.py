@@ -421,6 +421,17 @@ def test_a_run_names_the_method_whose_rows_it_follows_if_that_is_another(folder)
 # What names a run
 
 
+def assert_another_run(file, before, after):
+    """A run keeps its name until the file is edited."""
+    load("rules")
+    name = name_of(sharp())
+    load("rules")
+    assert name_of(sharp()) == name
+    edit(file, before, after)
+    load("rules")
+    assert name_of(sharp()) != name
+
+
 @pytest.mark.parametrize(
     ("file", "before", "after"),
     [
@@ -433,13 +444,7 @@ def test_a_run_names_the_method_whose_rows_it_follows_if_that_is_another(folder)
     ],
 )
 def test_an_edited_rule_is_another_run_wherever_it_is_edited(file, before, after, folder):
-    load("rules")
-    name = name_of(sharp())
-    load("rules")
-    assert name_of(sharp()) == name
-    edit(folder / file, before, after)
-    load("rules")
-    assert name_of(sharp()) != name
+    assert_another_run(folder / file, before, after)
 
 
 @pytest.mark.parametrize(
@@ -454,13 +459,7 @@ def test_an_edited_rule_is_another_run_wherever_it_is_edited(file, before, after
 )
 def test_functions_in_a_table_of_rules_are_followed(before, after, folder):
     (folder / "rules.py").write_text(TABLES)
-    load("rules")
-    name = name_of(sharp())
-    load("rules")
-    assert name_of(sharp()) == name
-    edit(folder / "rules.py", before, after)
-    load("rules")
-    assert name_of(sharp()) != name
+    assert_another_run(folder / "rules.py", before, after)
 
 
 @pytest.mark.parametrize(
@@ -478,13 +477,7 @@ def test_functions_in_a_table_of_rules_are_followed(before, after, folder):
 )
 def test_values_of_other_kinds_are_followed(before, after, folder):
     (folder / "rules.py").write_text(VALUES)
-    load("rules")
-    name = name_of(sharp())
-    load("rules")
-    assert name_of(sharp()) == name
-    edit(folder / "rules.py", before, after)
-    load("rules")
-    assert name_of(sharp()) != name
+    assert_another_run(folder / "rules.py", before, after)
 
 
 def test_what_a_rule_does_not_rest_on_is_not_in_its_name(folder):
