@@ -395,7 +395,7 @@ def evaluations(
             if sum([*departs, target != key.dataset, seed != first]) <= 1:
                 place = _place("final", key, target, policy, seed)
                 found[place] = training.of(genotype, policy, target, seed)
-    firsts = _first_searches(genotypes, main)
+    firsts = _first_searches(genotypes, main, datasets)
     for key in firsts:
         place = _place("released", key, key.dataset, "base", first)
         cell = genotypes[key, "base"]
@@ -412,15 +412,14 @@ def _place(kind: str, key: SearchKey, target: str, policy: str, seed: int) -> Fi
     return FinalKey(kind, key.budget, key.method, key.dataset, target, policy, key.seed, seed)
 
 
-def _first_searches(genotypes: Iterable[tuple[SearchKey, str]], budget: str) -> list[SearchKey]:
-    """The first search of every method on every data set: by data set, the methods in the order
-    of METHODS.
-    """
+def _first_searches(
+    genotypes: Iterable[tuple[SearchKey, str]], budget: str, datasets: Sequence[str]
+) -> list[SearchKey]:
+    """The first search of every method on every data set, in their order and that of METHODS."""
     firsts: dict[tuple[str, str], SearchKey] = {}
     for key, _ in genotypes:
         if key.budget == budget:
             firsts.setdefault((key.dataset, key.method), key)
-    datasets = list(dict.fromkeys(key.dataset for key, _ in genotypes))
     return [firsts[place] for place in product(datasets, METHODS) if place in firsts]
 
 
